@@ -1,0 +1,1 @@
+"""The engine: holds every policy once, above any layer."""

@@ -1,0 +1,1 @@
+"""Pure tables and functions: no loop, no clock, no chance. Each opens with its rules."""

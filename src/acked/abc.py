@@ -1,0 +1,233 @@
+"""The contracts a layer implements: structural, batch-only, free of policy.
+
+A layer is an adapter to one broker mechanism. It imports this module, `acked.types`,
+`acked.clocks` and `acked.errors`, and nothing else of `acked`; it inherits from nothing.
+Everything that is policy stays above, in the engine: buffers, overflow, concurrency, codecs,
+reconnecting with backoff, renewing leases, coalescing settlements, counting deliveries,
+dead letters, statistics.
+
+Two kinds. A `FireAndForgetLayer` carries *news*: they may be missed, never silently. An
+`AckLayer` carries *debts*: a message stays owed to a group until somebody settles it.
+
+Rules for every method here:
+
+- *Errors.* A layer raises `LayerError` (or one of its kind) for whatever its client or broker
+  raises, translated at one seam, with the address (without credentials) and what to do.
+  `ConnectionLost` means: trying again may help, and the same object can be tried again.
+- *Cancellation* may arrive at any await. Each docstring says what it leaves behind.
+- *Loop.* Objects are used within one event loop at a time, by any number of tasks.
+- *Lifetime.* `async with layer:` may be entered and left by different tasks, and again after it
+  was left. So a layer opens no task group and no cancel scope across that boundary.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from acked.errors import LayerError
+from acked.types import (
+    Capabilities,
+    Gap,
+    Leased,
+    Outcome,
+    Receipt,
+    Record,
+    Settlement,
+    Start,
+    Token,
+)
+
+__all__ = ("AckFeed", "AckLayer", "Clock", "FireAndForgetLayer", "Layer", "LayerFactory", "Sink")
+
+
+class Clock(Protocol):
+    """Where a layer or the engine gets its time from: `SystemClock`, or a test's `VirtualClock`."""
+
+    def time(self) -> float:
+        """Return seconds that never go backwards."""
+        ...
+
+    async def sleep_until(self, moment: float) -> None:
+        """Wait until `time()` has reached `moment`. Cancelling leaves nothing behind."""
+        ...
+
+
+class Layer(Protocol):
+    """What both kinds have in common: capabilities and a life."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this layer can promise. Constant from construction on."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Connect, so far as the broker can be reached at all, and return the layer.
+
+        Called by the engine, once for each opening, never concurrently. The engine does not
+        retry: a wrong address or password must show here. Raises `ConnectionLost` when nobody
+        answers, `LayerError` when the broker refuses us. Cancelling leaves nothing open.
+        """
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close every connection, thread and file.
+
+        Called by the engine after every feed and listener was left, possibly by another task
+        than the one that entered. Errors of closing are not raised: the work is done.
+        """
+        ...
+
+
+class LayerFactory(Protocol):
+    """What an entry point of the group `acked.layers` names; the entry's name is a URL scheme.
+
+    ```toml
+    [project.entry-points."acked.layers"]
+    pigeon-post = "pigeons.acked_layer:PigeonLayer"
+    ```
+    """
+
+    def from_url(self, url: str) -> Layer:
+        """Return a layer for `url`, not yet connected; usually a classmethod of the layer.
+
+        Raises `ConfigurationError` for an unknown or malformed option, naming it.
+        """
+        ...
+
+
+@runtime_checkable
+class AckLayer(Layer, Protocol):
+    """A layer whose messages stay owed to a group until they are settled."""
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Hand `records` to the broker and return one receipt for each, in the same order.
+
+        *Called by* the engine, after it has checked topics and sizes against `capabilities`.
+        *Concurrently:* yes, by any number of tasks. *Retries:* nobody; a layer switches its
+        client's own retries off, since a repeated publish is a duplicate. *Raises*
+        `PublishFailed` naming the members that failed. *Cancellation* leaves each record whole
+        or absent, which of them is unknown, and the layer usable. *An empty batch* returns an
+        empty sequence and sends nothing.
+        """
+        ...
+
+    def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AbstractAsyncContextManager["AckFeed"]:
+        """Join `group` as one more consumer of `topics`, for as long as the context is entered.
+
+        *Called by* the engine, once for each subscription; entered and left by the same task.
+        `in_flight` is the most the engine will ever hold unsettled, a hint for prefetch windows.
+        `lease` is in seconds. `start` matters only for a group that does not exist yet: entering
+        creates it, so that whatever is published afterwards is owed to it. *Leaving* closes the
+        feed's own connections; what is unsettled then was given back by the engine before, by
+        `release` or a nack.
+        """
+        ...
+
+
+class AckFeed(Protocol):
+    """One consumer of a group: receives, settles, extends, gives back.
+
+    The engine calls `receive` from one task at a time, `settle` from another one at a time,
+    `extend` from a third, all three concurrently; `release` while nobody receives.
+    """
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Wait for at least one message and return up to `limit`, each leased to us from now on.
+
+        Includes what became free again: nacked messages whose delay is over, expired leases of
+        dead consumers. *Called by* the engine's pump, `limit >= 1`. *Retries:* the engine calls
+        again with backoff after `ConnectionLost`; the feed then reconnects. *Cancelling* loses
+        nothing: what was leased meanwhile is returned by the next call, or comes back when its
+        lease ends. Never returns an empty sequence.
+        """
+        ...
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        """Carry out `batch` and return one outcome for each, in the same order.
+
+        An outcome is CONFIRMED only when the broker has said yes; LOST when the lease is not
+        ours any more, and then nothing was changed for its present holder. A broken connection
+        is not an error here but the outcome UNKNOWN. A REJECT with a dead letter publishes that
+        first, or both in one atomic step; if it cannot be published, the outcome is UNKNOWN and
+        the original stays owed. *Called by* the engine's settler with at least one member and
+        never two for one token at once. *Retries:* nobody. *Cancellation* happens only when
+        closing has run out of time; outcomes are unknown then.
+        """
+        ...
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        """Let the leases of `tokens` end `seconds` from now and return one outcome for each.
+
+        Never takes a message back from another holder: that is LOST. Charges no attempt.
+        *Called by* the engine's renewal. *Retries:* the engine, at its next turn. *Raises*
+        `ConnectionLost` when nothing can be said of any. A token settled meanwhile is LOST, a
+        no-op. Not called where `capabilities.extend` is off.
+        """
+        ...
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        """Give back what the user never saw, or was interrupted at: free at once, no attempt charged.
+
+        *Called by* the engine while it leaves the subscription. Releasing what is not ours any
+        more is a no-op. *Raises* nothing for a lost connection: leases end by themselves.
+        """
+        ...
+
+
+@runtime_checkable
+class FireAndForgetLayer(Layer, Protocol):
+    """A layer whose messages reach whoever listens at the moment, and nobody else."""
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Hand `records` to the broker, or to the sinks where the layer is its own broker.
+
+        *Called by* the engine, after it has checked topics and sizes. *Concurrently:* yes. One
+        task's records keep their order. *Retries:* nobody. *Raises* `PublishFailed`.
+        *Cancellation* leaves each record whole or absent. With nobody listening: a no-op that
+        never blocks.
+        """
+        ...
+
+    def listen(
+        self, topics: Sequence[str], sink: "Sink"
+    ) -> AbstractAsyncContextManager[None]:
+        """Feed everything published to `topics` into `sink` for as long as the context is entered.
+
+        Entered means that the broker has confirmed: whatever is published afterwards is seen.
+        *Called by* the engine, once for each subscription; entered and left by the same task.
+        A layer that loses its connection reconnects, subscribes again and calls `sink.gap`; when
+        it must give up, it calls `sink.fail`. After leaving, the sink is not called again.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """The engine's bounded stream, as a layer sees it. Call it from the event loop's thread."""
+
+    def offer(self, record: Record) -> bool:
+        """Take `record` without waiting, by the overflow policy; False if there was no room.
+
+        Only BLOCK has no room: then use `send`, or stop reading until it has. A dropped message
+        counts as taken: the sink has counted it.
+        """
+        ...
+
+    async def send(self, record: Record) -> None:
+        """Take `record`, waiting for room under BLOCK. Cancelled before it was taken: not taken."""
+        ...
+
+    def gap(self, gap: Gap) -> None:
+        """Tell that messages may have been missed between the last record and the next."""
+        ...
+
+    def fail(self, error: LayerError) -> None:
+        """Tell that the layer cannot go on; raised in the subscriber after what is buffered."""
+        ...

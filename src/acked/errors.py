@@ -1,0 +1,146 @@
+"""Everything `acked` raises, named by the situation it happened in.
+
+```text
+AckedError
+├── CapabilityError        this layer cannot do what was asked of it
+├── ConfigurationError     an option, a topic's name or a URL is wrong
+├── MessageTooLarge        the broker would not take it; nothing was sent
+├── EncodeError            the body does not fit the topic's type; nothing was sent
+├── DecodeError            a body that arrived does not fit the topic's type; still owed
+├── AlreadySettled         a second, contradicting settlement
+├── LeaseLost              settled too late: the message is no longer ours
+├── AckUnconfirmed         the answer never came: it may be settled, it may come again
+├── ChannelClosed          used before it was opened or after it was closed
+├── StreamOverflow         a subscription with Overflow.FAIL was too slow
+└── LayerError             the broker, or the way to it
+    ├── ConnectionLost     the connection broke or could not be made; trying again may help
+    └── PublishFailed      some records of a publish were not accepted, or we cannot know
+UnsettledWarning           (a ResourceWarning) a delivery was forgotten without being settled
+```
+
+No message, repr or argument of these holds a payload, a header's value or a password.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Owed(Protocol):
+    """A delivery as an error carries it: enough to settle it."""
+
+    async def ack(self) -> None:
+        """Settle it as done."""
+        ...
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Ask for it again, after `delay` seconds."""
+        ...
+
+    async def reject(self, reason: str = "") -> None:
+        """Settle it as never to be delivered again."""
+        ...
+
+
+class AckedError(Exception):
+    """Whatever `acked` raises on purpose is one of these."""
+
+
+class CapabilityError(AckedError):
+    """The layer cannot do this, and says so instead of pretending; nothing was changed."""
+
+
+class ConfigurationError(AckedError, ValueError):
+    """An argument, option, topic name or URL is wrong; nothing was done."""
+
+
+class MessageTooLarge(AckedError, ValueError):
+    """A record is larger than the layer can carry; nothing of its publish was sent.
+
+    `size` and `limit` are bytes of the encoded body.
+    """
+
+    def __init__(self, topic: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"a message of {size} bytes for topic {topic!r} is over this layer's limit of {limit} "
+            "bytes; publish a smaller one, or a reference to where the content is stored"
+        )
+        self.topic, self.size, self.limit = topic, size, limit
+
+
+class EncodeError(AckedError, ValueError):
+    """A body cannot be encoded as its topic's type says; nothing was sent."""
+
+
+class DecodeError(AckedError, ValueError):
+    """A body that arrived does not decode as its topic's type says.
+
+    On an ack-capable layer `delivery` is the message, still owed: settle it (`reject()` to be
+    rid of it) or leave the subscription to have it delivered again. On a fire-and-forget layer
+    `delivery` is None. The undecoded bytes are in `raw`, never in the error's words.
+    """
+
+    def __init__(self, words: str, *, raw: bytes = b"", delivery: Owed | None = None) -> None:
+        super().__init__(words)
+        self.raw = raw
+        self.delivery = delivery
+
+
+class AlreadySettled(AckedError):
+    """This delivery was settled in another way before; the first settlement stands."""
+
+
+class LeaseLost(AckedError):
+    """The lease ended before the settlement arrived: the message may be another consumer's now.
+
+    The settlement changed nothing. What was done for the message may be done a second time.
+    """
+
+
+class AckUnconfirmed(AckedError):
+    """The connection broke before the broker answered a settlement.
+
+    It may or may not have taken effect: either the message is settled, or it comes again.
+    """
+
+
+class ChannelClosed(AckedError):
+    """The channel or subscription was used before it was opened or after it was closed."""
+
+
+class StreamOverflow(AckedError):
+    """A fire-and-forget subscription with `Overflow.FAIL` fell behind; `missed` were dropped."""
+
+    def __init__(self, missed: int, capacity: int) -> None:
+        super().__init__(
+            f"{missed} message(s) arrived while {capacity} were waiting to be read; read faster, "
+            "give more capacity=, or choose an overflow policy that drops"
+        )
+        self.missed, self.capacity = missed, capacity
+
+
+class LayerError(AckedError):
+    """The broker refused, or answered in a way that cannot be right; retrying will not help."""
+
+
+class ConnectionLost(LayerError):
+    """The connection broke or could not be made; the engine may try again."""
+
+
+class PublishFailed(LayerError):
+    """Not every record of a publish was accepted.
+
+    `failures` maps the position of a record in the batch (0-based) to what happened to it; every
+    other record was accepted. `indeterminate` is True when the broker may have accepted some of
+    the failed ones all the same, because the connection broke before it answered.
+    """
+
+    def __init__(
+        self, words: str, failures: Mapping[int, Exception], *, indeterminate: bool
+    ) -> None:
+        super().__init__(words)
+        self.failures = dict(failures)
+        self.indeterminate = indeterminate
+
+
+class UnsettledWarning(ResourceWarning):
+    """A delivery was garbage-collected unsettled; it will be delivered again."""

@@ -1,0 +1,1 @@
+"""Adapters to one broker mechanism each; see `acked.abc` for the contract."""

@@ -1,0 +1,34 @@
+"""What several layers need: options from a URL's query, and the id of this consumer."""
+
+import os
+import socket
+import uuid
+from urllib.parse import parse_qsl, urlsplit
+
+from acked.errors import ConfigurationError
+
+__all__ = ("consumer_name", "url_options", "without_credentials")
+
+
+def consumer_name() -> str:
+    """Return a name for one consumer of a group: readable, and never used twice."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without user, password and query: fit for errors, logs and reprs."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def url_options(url: str, allowed: frozenset[str]) -> dict[str, str]:
+    """Return the query options of `url`; raise `ConfigurationError` naming an unknown one."""
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    unknown = sorted(options.keys() - allowed)
+    if unknown:
+        known = ", ".join(sorted(allowed)) or "none"
+        raise ConfigurationError(
+            f"unknown option {unknown[0]!r} in {without_credentials(url)}; known options: {known}"
+        )
+    return options

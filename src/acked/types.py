@@ -1,0 +1,351 @@
+"""The words of `acked` as data: frozen, slotted, cheap to make by the million.
+
+They are msgspec structs, which cost a tenth of a frozen dataclass to create: a delivery needs
+several of them. Nothing here does I/O or knows a layer.
+"""
+
+import enum
+import re
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from acked.errors import ConfigurationError
+
+__all__ = (
+    "Capabilities",
+    "Codec",
+    "Gap",
+    "GapCause",
+    "LeaseKind",
+    "Leased",
+    "NewsStatistics",
+    "Order",
+    "Outcome",
+    "Overflow",
+    "Receipt",
+    "Record",
+    "Settlement",
+    "Start",
+    "SubscriptionStatistics",
+    "Token",
+    "Topic",
+    "Verb",
+)
+
+T = TypeVar("T")
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+Token: TypeAlias = Hashable
+"""What a layer recognises one lease by. Opaque above the layer; unique within a feed."""
+
+Order: TypeAlias = Literal["none", "key", "partition", "total"]
+"""Within what the order of publishing is kept."""
+
+LeaseKind: TypeAlias = Literal["none", "timer", "connection"]
+"""What ends a lease: nothing, the passing of time, or the loss of the connection."""
+
+
+class Codec(Protocol):
+    """Turns bodies into bytes and back; one object may serve every topic.
+
+    `encoder` and `decoder` are called once for each topic and payload type; what they return is
+    called for every message and should be as fast as it can be. A decoder raises whatever its
+    library raises: the engine turns any exception of it into `DecodeError`.
+    """
+
+    @property
+    def content_type(self) -> str:
+        """The media type that travels with each record, for example `application/json`."""
+        ...
+
+    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:
+        """Return the function that encodes one body of the type `payload`."""
+        ...
+
+    def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
+        """Return the function that decodes one body into the type `payload`."""
+        ...
+
+
+class Topic(Generic[T]):
+    """A name and the type of what is published under it.
+
+    ```python
+    ORDERS = Topic("orders", Order)                      # JSON, checked on both sides
+    FRAMES = Topic("frames", bytes, codec=RAW)           # the bytes as they are
+    ```
+
+    A topic is a constant: make it once, at import time, beside the payload's class. `codec` is
+    the channel's when None. Raises `ConfigurationError` for a name that no layer could carry:
+    empty, over 249 bytes of UTF-8, or with control characters in it; a layer may be stricter.
+    """
+
+    __slots__ = ("codec", "name", "payload")
+
+    def __init__(self, name: str, payload: type[T], *, codec: Codec | None = None) -> None:
+        self.name: Final = checked_topic_name(name)
+        self.payload: Final = payload
+        self.codec: Final = codec
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r}, {getattr(self.payload, '__name__', self.payload)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Topic):
+            return NotImplemented
+        return self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def _parts(self) -> tuple[object, ...]:
+        return (self.name, self.payload, self.codec)
+
+
+MAX_TOPIC_BYTES: Final = 249
+_ILLEGAL_IN_TOPIC = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def checked_topic_name(name: str) -> str:
+    """Return `name` if a topic can be called so, else raise `ConfigurationError` saying why not."""
+    if not name:
+        raise ConfigurationError("a topic needs a name; this one is empty")
+    illegal = _ILLEGAL_IN_TOPIC.search(name)
+    if illegal:
+        raise ConfigurationError(
+            f"topic {name!r} has the illegal character {illegal.group()!r} at position "
+            f"{illegal.start()}; use printable characters only"
+        )
+    size = len(name.encode())
+    if size > MAX_TOPIC_BYTES:
+        raise ConfigurationError(
+            f"topic {name[:40]!r}... has {size} bytes; {MAX_TOPIC_BYTES} is the limit"
+        )
+    return name
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Bytes and metadata as they travel; what layers carry and never look into.
+
+    `id` is given by the publisher and unique among all messages; `timestamp` is when it was
+    published, in seconds since the epoch; `key` groups messages whose order matters.
+    """
+
+    topic: str
+    body: bytes
+    id: str
+    key: str | None = None
+    headers: Mapping[str, str] = NO_HEADERS
+    content_type: str = "application/octet-stream"
+    timestamp: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Record {self.id} of {self.topic!r}, {len(self.body)} bytes>"
+
+
+class Leased(msgspec.Struct, frozen=True):
+    """One record as a layer hands it to the engine: ours until the lease ends.
+
+    `attempt` counts deliveries of the record to this group, from 1. `position` is where the
+    broker keeps it (a stream entry's id, `partition:offset`), for people to read.
+    """
+
+    record: Record
+    token: Token
+    attempt: int = 1
+    position: str = ""
+
+
+class Verb(enum.IntEnum):
+    """The three ways to settle."""
+
+    ACK = 0
+    NACK = 1
+    REJECT = 2
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """One settlement on its way to the broker.
+
+    `delay` is in seconds and only with NACK; `dead_letter`, only with REJECT, is the record to
+    publish *before* the original is given up (a crash between makes a duplicate, not a loss).
+    """
+
+    token: Token
+    verb: Verb
+    delay: float = 0.0
+    dead_letter: Record | None = None
+
+
+class Outcome(enum.IntEnum):
+    """What became of one settlement or extension."""
+
+    CONFIRMED = 0
+    """The broker said yes."""
+    SENT = 1
+    """On its way; this protocol has no answer to it."""
+    LOST = 2
+    """The lease is no longer ours: nothing was changed."""
+    UNKNOWN = 3
+    """The connection broke before the answer."""
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The broker has accepted a record: its `id`, its topic, and where the broker keeps it."""
+
+    id: str
+    topic: str
+    position: str = ""
+
+
+class Overflow(enum.Enum):
+    """What a full fire-and-forget subscription does with one message more."""
+
+    BLOCK = "block"
+    """Whoever feeds the subscription waits until there is room; nothing is dropped here."""
+    DROP_OLDEST = "drop_oldest"
+    """The message that waited longest is dropped, and counted."""
+    DROP_NEWEST = "drop_newest"
+    """The message that just arrived is dropped, and counted."""
+    FAIL = "fail"
+    """What waits is still read, then the subscriber gets `StreamOverflow`."""
+
+
+class GapCause(enum.Enum):
+    """Why a fire-and-forget subscription may have missed messages."""
+
+    OVERFLOW = "overflow"
+    """The subscriber was slower than its overflow policy allows."""
+    RECONNECT = "reconnect"
+    """The connection to the broker was lost and made again."""
+    BROKER = "broker"
+    """The broker says that it dropped messages."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Messages a subscription knows it may have missed, just before the one it comes with.
+
+    `missed` is their number, or None where nobody can know it.
+    """
+
+    missed: int | None
+    causes: frozenset[GapCause]
+
+    def merge(self, other: "Gap") -> "Gap":
+        """Return the gap that covers both; unknown plus anything is unknown."""
+        known = self.missed is not None and other.missed is not None
+        total = (self.missed or 0) + (other.missed or 0) if known else None
+        return Gap(total, self.causes | other.causes)
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Where a group begins that the broker does not know yet; a known group goes on where it was.
+
+    `Start.EARLIEST` (everything kept: the default, for it loses nothing), `Start.LATEST`
+    (what is published from now on), `Start.at(time)` (seconds since the epoch).
+    """
+
+    kind: Literal["earliest", "latest", "time"]
+    time: float = 0.0
+
+    EARLIEST: ClassVar["Start"]
+    LATEST: ClassVar["Start"]
+
+    @classmethod
+    def at(cls, time: float) -> "Start":
+        """Begin with the first message published at `time` or later."""
+        return cls("time", time)
+
+
+Start.EARLIEST = Start("earliest")
+Start.LATEST = Start("latest")
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a layer can promise, as data: the engine, the laws and the docs read the same flags.
+
+    An ability that is off is refused with `CapabilityError`; it is never a silent no-op.
+    """
+
+    confirmed_ack: bool = False
+    """`settle` answers CONFIRMED only after the broker has; else SENT."""
+    nack: bool = False
+    """A message can be asked for again without waiting for its lease to end."""
+    nack_delay: bool = False
+    """And not before a delay is over."""
+    reject: bool = False
+    """A message can be settled as never to be delivered again."""
+    dead_letter: bool = False
+    """A rejected message can be copied to a dead-letter topic first."""
+    extend: bool = False
+    """A lease can be renewed."""
+    release: bool = False
+    """A message that nobody saw can be given back without an attempt being charged."""
+    attempts: bool = False
+    """`Leased.attempt` is the group's count, kept by the broker."""
+    persistent: bool = False
+    """What was accepted survives a restart of the broker (or of the process that embeds it)."""
+    groups: bool = False
+    """Several groups each get every message."""
+    replay: bool = False
+    """A new group can start in the past."""
+    batch_publish: bool = False
+    """A publish of several records is one request."""
+    publish_confirm: bool = False
+    """`publish` returns after the broker has accepted the records."""
+    out_of_order_ack: bool = False
+    """Messages can be settled in any order."""
+    headers: bool = False
+    """Headers travel with a record."""
+    keys: bool = False
+    """A key travels with a record."""
+    patterns: bool = False
+    """A subscription can name topics by pattern."""
+    lossy: bool = False
+    """Messages may be missed: fire-and-forget."""
+    order: Order = "none"
+    """Within what the order of publishing is kept, as long as nothing is delivered again."""
+    lease: LeaseKind = "none"
+    """What ends a lease."""
+    max_payload: int | None = None
+    """The largest body in bytes, or None where only memory bounds it."""
+    topic_pattern: str | None = None
+    """A regular expression that a whole topic name must match, or None."""
+
+
+class SubscriptionStatistics(msgspec.Struct, frozen=True):
+    """What an ack-capable subscription did so far, and what it holds now, in messages.
+
+    At rest `delivered == acked + nacked + rejected + lost + held`.
+    """
+
+    delivered: int
+    """Handed to the user."""
+    acked: int
+    nacked: int
+    rejected: int
+    lost: int
+    """Leases that ended before the settlement arrived, and settlements without an answer."""
+    held: int
+    """Handed to the user and not settled."""
+    buffered: int
+    """Fetched and not yet handed to the user."""
+    buffered_bytes: int
+    """Bytes of the bodies of all that is held or buffered."""
+    redelivered: int
+    """Of the delivered, those whose attempt was above 1."""
+
+
+class NewsStatistics(msgspec.Struct, frozen=True):
+    """What a fire-and-forget subscription did so far, in messages."""
+
+    delivered: int
+    missed: int
+    """Known to be missed, by overflow or because the broker said how many."""
+    unknown_gaps: int
+    """Gaps whose size nobody can know."""
+    buffered: int
