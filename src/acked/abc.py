@@ -174,10 +174,11 @@ class AckFeed(Protocol):
         ...
 
     async def release(self, tokens: Sequence[Token]) -> None:
-        """Give back what the user never saw, or was interrupted at: free at once, no attempt charged.
+        """Give back what the user never saw, or was interrupted at, without charging an attempt.
 
-        *Called by* the engine while it leaves the subscription. Releasing what is not ours any
-        more is a no-op. *Raises* nothing for a lost connection: leases end by themselves.
+        Each is free for any consumer of the group at once. *Called by* the engine while it leaves
+        the subscription. Releasing what is not ours any more is a no-op. *Raises* nothing for a
+        lost connection: leases end by themselves.
         """
         ...
 
@@ -196,9 +197,7 @@ class FireAndForgetLayer(Layer, Protocol):
         """
         ...
 
-    def listen(
-        self, topics: Sequence[str], sink: "Sink"
-    ) -> AbstractAsyncContextManager[None]:
+    def listen(self, topics: Sequence[str], sink: "Sink") -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as the context is entered.
 
         Entered means that the broker has confirmed: whatever is published afterwards is seen.

@@ -86,7 +86,7 @@ class DecodeError(AckedError, ValueError):
 
 
 class AlreadySettled(AckedError):
-    """This delivery was settled in another way before; the first settlement stands."""
+    """The delivery was settled in another way before; the first settlement stands."""
 
 
 class LeaseLost(AckedError):

@@ -128,7 +128,7 @@ def checked_topic_name(name: str) -> str:
     return name
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """Bytes and metadata as they travel; what layers carry and never look into.
 
     `id` is given by the publisher and unique among all messages; `timestamp` is when it was
@@ -147,7 +147,7 @@ class Record(msgspec.Struct, frozen=True):
         return f"<Record {self.id} of {self.topic!r}, {len(self.body)} bytes>"
 
 
-class Leased(msgspec.Struct, frozen=True):
+class Leased(msgspec.Struct, frozen=True, gc=False):
     """One record as a layer hands it to the engine: ours until the lease ends.
 
     `attempt` counts deliveries of the record to this group, from 1. `position` is where the
@@ -168,7 +168,7 @@ class Verb(enum.IntEnum):
     REJECT = 2
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(msgspec.Struct, frozen=True, gc=False):
     """One settlement on its way to the broker.
 
     `delay` is in seconds and only with NACK; `dead_letter`, only with REJECT, is the record to
@@ -194,7 +194,7 @@ class Outcome(enum.IntEnum):
     """The connection broke before the answer."""
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """The broker has accepted a record: its `id`, its topic, and where the broker keeps it."""
 
     id: str
@@ -317,10 +317,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A regular expression that a whole topic name must match, or None."""
 
 
-class SubscriptionStatistics(msgspec.Struct, frozen=True):
+class SubscriptionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What an ack-capable subscription did so far, and what it holds now, in messages.
 
-    At rest `delivered == acked + nacked + rejected + lost + held`.
+    At rest `delivered == acked + nacked + rejected + lost + released + held`.
     """
 
     delivered: int
@@ -329,15 +329,15 @@ class SubscriptionStatistics(msgspec.Struct, frozen=True):
     nacked: int
     rejected: int
     lost: int
-    """Leases that ended before the settlement arrived, and settlements without an answer."""
+    """Leases that ended before the settlement arrived."""
+    released: int
+    """Given back unsettled on leaving."""
     held: int
     """Handed to the user and not settled."""
     buffered: int
     """Fetched and not yet handed to the user."""
-    buffered_bytes: int
+    open_bytes: int
     """Bytes of the bodies of all that is held or buffered."""
-    redelivered: int
-    """Of the delivered, those whose attempt was above 1."""
 
 
 class NewsStatistics(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Brokers as private processes on loopback ports, for machines without a container engine."""

@@ -1,0 +1,117 @@
+"""Apache Kafka from its jars as a private process: one node, broker and controller (KRaft)."""
+
+import base64
+import os
+import re
+import signal
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from compose.lifecycle import BrokerUnavailableError, Route
+from compose.native.recipe import CONFIGURATION, Site, program, run
+
+POM = CONFIGURATION / "kafka" / "pom.xml"
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is fetched once: `ACKED_CACHE`, else in the user's cache."""
+    if chosen := os.environ.get("ACKED_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "acked"
+
+
+def kafka_version() -> str:
+    """Return the version that the POM pins."""
+    found = re.search(r"<kafka\.version>(.+)</kafka\.version>", POM.read_text())
+    if found is None:
+        raise BrokerUnavailableError(f"{POM} has no <kafka.version>: put it back")
+    return found[1]
+
+
+def jar_folder() -> Path:
+    """Return the folder of the jars, whether it exists yet or not."""
+    return cache_folder() / f"kafka-{kafka_version()}"
+
+
+@dataclass(frozen=True)
+class KafkaRecipe:
+    """Kafka with a heap of 512 MiB that starts fast; for benchmarks, one that then runs fast."""
+
+    is_for_benchmarks: bool = False
+    name: ClassVar[str] = "kafka"
+    # For clients, for the controller, and the two of the route for a proxy.
+    port_count: ClassVar[int] = 4
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    end_signal: ClassVar[signal.Signals] = signal.SIGKILL
+
+    def version(self) -> str:
+        """Return the version of the jars in the cache."""
+        if not jar_folder().is_dir():
+            raise BrokerUnavailableError(
+                f"kafka: its jars are not in {jar_folder()}:"
+                " run `python compose/brokers.py install kafka`"
+            )
+        return kafka_version()
+
+    def account(self) -> str | None:
+        """Run as whoever runs the tests."""
+        return None
+
+    def prepare(self, site: Site) -> None:
+        """Write the configuration and format the storage."""
+        port, controller, target, listen = site.ports
+        at = "127.0.0.1"
+        shared = (CONFIGURATION / "kafka" / "server.properties").read_text()
+        lines = [
+            f"controller.quorum.voters=1@{at}:{controller}",
+            f"listeners=PLAINTEXT://{at}:{port},PROXIED://{at}:{target},CONTROLLER://{at}:{controller}",
+            f"advertised.listeners=PLAINTEXT://{at}:{port},PROXIED://{at}:{listen}",
+            f"log.dirs={site.folder / 'data'}",
+        ]
+        _properties(site).write_text(shared + "\n".join(lines) + "\n")
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        format_ = ["format", "-t", cluster, "-c", str(_properties(site))]
+        # The format tool reads an identifier that starts with a dash as an option.
+        if cluster.startswith("-"):
+            format_[2] = "A" + cluster[1:]
+        run(
+            [*_java("-Xmx128m", is_quick=True), "kafka.tools.StorageTool", *format_], doing="format"
+        )
+
+    def command(self, site: Site) -> list[str]:
+        """Run the server in the foreground."""
+        java = _java("-Xmx512m", "-Xms256m", is_quick=not self.is_for_benchmarks)
+        return [*java, "kafka.Kafka", str(_properties(site))]
+
+    def is_ready(self, site: Site) -> bool:
+        """Look for the line that says so: the port opens before the broker may take work."""
+        return "Kafka Server started" in site.log()
+
+    def url(self, site: Site) -> str:
+        """Return a `kafka://` URL."""
+        return f"kafka://127.0.0.1:{site.port}"
+
+    def route(self, site: Site) -> Route:
+        """Let a proxy listen where the second listener is advertised."""
+        return Route(site.ports[2], site.ports[3])
+
+
+def _properties(site: Site) -> Path:
+    return site.folder / "server.properties"
+
+
+def _java(*options: str, is_quick: bool) -> list[str]:
+    return [
+        program("java", "kafka"),
+        *options,
+        "-XX:+UseSerialGC",
+        # Else each JVM leaves a file in the temporary folder when it is killed.
+        "-XX:-UsePerfData",
+        *(["-XX:TieredStopAtLevel=1"] if is_quick else []),
+        f"-Dlog4j2.configurationFile={CONFIGURATION / 'kafka' / 'log4j2.properties'}",
+        "-cp",
+        f"{jar_folder()}/*",
+    ]

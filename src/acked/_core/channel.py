@@ -1,0 +1,332 @@
+"""What the user opens over a layer: publishes, subscribes, and keeps the two kinds apart."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+
+from acked._core.coding import Encoders, as_topic, decoders
+from acked._core.debts import DebtSubscription
+from acked._core.news import NewsSubscription
+from acked._core.options import DebtOptions, NewsOptions, SubscribeDebts, SubscribeNews
+from acked._core.signal import Signal
+from acked._core.subscription import Subscription
+from acked.abc import AckLayer, Clock, FireAndForgetLayer, Layer, LayerFactory
+from acked.clocks import SystemClock
+from acked.codecs import JSON
+from acked.errors import CapabilityError, ChannelClosed, ConfigurationError
+from acked.types import Codec, Receipt, Record, Topic
+
+__all__ = ("Channel",)
+
+T = TypeVar("T")
+L_co = TypeVar("L_co", bound=Layer, covariant=True)
+
+ENTRY_POINTS: Final = "acked.layers"
+
+
+class Channel(Generic[L_co]):
+    """Publish and subscribe over one layer.
+
+    ```python
+    async with Channel(MemoryQueueLayer()) as channel:
+        receipt = await channel.publish(ORDERS, Order(1, 999))
+        async with channel.subscribe(ORDERS, group="billing") as subscription:
+            async for delivery in subscription:
+                await delivery.ack()
+    ```
+
+    The type of the layer decides what `subscribe` gives: deliveries, which must be settled, over
+    an `AckLayer`; messages, which cannot be, over a `FireAndForgetLayer`. A channel can be built
+    outside an event loop, opened and closed by different tasks, opened again after it was closed,
+    and used by any number of tasks at once. `codec` serves every topic that names none.
+    """
+
+    def __init__(
+        self,
+        layer: L_co,
+        *,
+        codec: Codec = JSON,
+        clock: Clock | None = None,
+        close_timeout: float = 10.0,
+    ) -> None:
+        if not isinstance(layer, AckLayer | FireAndForgetLayer):
+            raise ConfigurationError(
+                f"{type(layer).__name__} is no layer: it has neither consume() nor listen()"
+            )
+        self._layer = layer
+        self._codec = codec
+        self._clock: Clock = clock or SystemClock()
+        self._close_timeout = close_timeout
+        self._encoders = Encoders(codec, layer.capabilities)
+        self._subscriptions: set[Subscription[Any]] = set()
+        self._left = Signal()
+        self._is_open = False
+
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, fire_and_forget: Literal[False] = False, codec: Codec = JSON
+    ) -> "Channel[AckLayer]": ...
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, fire_and_forget: Literal[True], codec: Codec = JSON
+    ) -> "Channel[FireAndForgetLayer]": ...
+    @classmethod
+    def from_url(
+        cls, url: str, *, fire_and_forget: bool = False, codec: Codec = JSON
+    ) -> "Channel[AckLayer] | Channel[FireAndForgetLayer]":
+        """Return a channel over the layer that the scheme of `url` names, not yet opened.
+
+        Ack-capable layers by default; `fire_and_forget=True` for the others: which of the two it
+        is must show in the type. Third parties register schemes as entry points of the group
+        `acked.layers`. Raises `ConfigurationError` for an unknown scheme or option and
+        `CapabilityError` for a layer of the other kind.
+        """
+        layer = layer_from_url(url)
+        if fire_and_forget:
+            if isinstance(layer, FireAndForgetLayer):
+                return Channel(layer, codec=codec)
+            raise CapabilityError(
+                f"{urlsplit(url).scheme}:// is an ack-capable layer: leave fire_and_forget= out"
+            )
+        if isinstance(layer, AckLayer):
+            return Channel(layer, codec=codec)
+        raise CapabilityError(
+            f"{urlsplit(url).scheme}:// acknowledges nothing: say fire_and_forget=True, or choose "
+            "an ack-capable layer"
+        )
+
+    def __repr__(self) -> str:
+        state = "open" if self._is_open else "closed"
+        return f"<Channel over {self._layer!r}, {state}, {len(self._subscriptions)} subscriptions>"
+
+    @property
+    def layer(self) -> L_co:
+        """The layer, for what only it can do: see *Native handle* in its documentation."""
+        return self._layer
+
+    async def __aenter__(self) -> Self:
+        """Open the layer. Raises `ConnectionLost` or `LayerError` if that cannot be done."""
+        if self._is_open:
+            raise ConfigurationError("this channel is open; make another one to open it twice")
+        self._is_open = True
+        try:
+            await self._layer.__aenter__()
+        except BaseException:
+            self._is_open = False
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close: subscriptions first, then the layer. A closed channel is left as it is.
+
+        Readers of open subscriptions get `ChannelClosed`; closing waits up to `close_timeout`
+        seconds for them to leave.
+        """
+        if not self._is_open:
+            return
+        self._is_open = False
+        with anyio.move_on_after(self._close_timeout, shield=True):
+            for subscription in tuple(self._subscriptions):
+                subscription.fail(ChannelClosed("the channel was closed"))
+            while self._subscriptions:
+                await self._left.wait()
+        with anyio.CancelScope(shield=True):
+            await self._layer.__aexit__(None, None, None)
+
+    @overload
+    async def publish(
+        self: "Channel[AckLayer]",
+        topic: Topic[T],
+        body: T,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Receipt: ...
+    @overload
+    async def publish(
+        self: "Channel[AckLayer]",
+        topic: str,
+        body: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Receipt: ...
+    @overload
+    async def publish(
+        self: "Channel[FireAndForgetLayer]",
+        topic: Topic[T],
+        body: T,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None: ...
+    @overload
+    async def publish(
+        self: "Channel[FireAndForgetLayer]",
+        topic: str,
+        body: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None: ...
+    async def publish(
+        self,
+        topic: Topic[Any] | str,
+        body: object,
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Receipt | None:
+        """Publish one message; on an ack-capable layer return once the broker has accepted it.
+
+        Raises, with nothing sent: `EncodeError`, `MessageTooLarge`, `CapabilityError`,
+        `ConfigurationError`, `ChannelClosed`. Raises `PublishFailed` when the broker refused it
+        or, `indeterminate`, when we cannot know. Nothing is retried: a second try might be a
+        duplicate, and only you know whether that is harmless. Cancelled, the message is whole or
+        absent.
+        """
+        record = self._encoders.record(self._checked(topic), body, key, headers)
+        receipts = await self._send([record])
+        return receipts[0] if receipts else None
+
+    @overload
+    async def publish_many(
+        self: "Channel[AckLayer]", topic: Topic[T], bodies: Iterable[T]
+    ) -> Sequence[Receipt]: ...
+    @overload
+    async def publish_many(
+        self: "Channel[AckLayer]", topic: str, bodies: Iterable[object]
+    ) -> Sequence[Receipt]: ...
+    @overload
+    async def publish_many(
+        self: "Channel[FireAndForgetLayer]", topic: Topic[T], bodies: Iterable[T]
+    ) -> None: ...
+    @overload
+    async def publish_many(
+        self: "Channel[FireAndForgetLayer]", topic: str, bodies: Iterable[object]
+    ) -> None: ...
+    async def publish_many(
+        self, topic: Topic[Any] | str, bodies: Iterable[Any]
+    ) -> Sequence[Receipt] | None:
+        """Publish several messages in one request where the layer can, in their order.
+
+        Returns one receipt for each, in the same order, on an ack-capable layer. If one of them
+        cannot be encoded, none is sent. `PublishFailed.failures` says which were not accepted.
+        """
+        checked = self._checked(topic)
+        return await self._send([self._encoders.record(checked, b, None, None) for b in bodies])
+
+    @overload
+    def subscribe(
+        self: "Channel[AckLayer]", *topics: Topic[T], **options: Unpack[SubscribeDebts]
+    ) -> DebtSubscription[T]: ...
+    @overload
+    def subscribe(
+        self: "Channel[AckLayer]", *topics: str, **options: Unpack[SubscribeDebts]
+    ) -> DebtSubscription[object]: ...
+    @overload
+    def subscribe(
+        self: "Channel[FireAndForgetLayer]", *topics: Topic[T], **options: Unpack[SubscribeNews]
+    ) -> NewsSubscription[T]: ...
+    @overload
+    def subscribe(
+        self: "Channel[FireAndForgetLayer]", *topics: str, **options: Unpack[SubscribeNews]
+    ) -> NewsSubscription[object]: ...
+    def subscribe(
+        self, *topics: Topic[Any] | str, **options: Any
+    ) -> DebtSubscription[Any] | NewsSubscription[Any]:
+        """Return a subscription to `topics`; nothing happens before it is entered.
+
+        Over an ack-capable layer: an iterator of `Delivery`, one consumer of `group`, with the
+        options of `SubscribeDebts`. Over a fire-and-forget layer: an iterator of `Message`, with
+        the options of `SubscribeNews`. Raises `CapabilityError` for an option of the other kind or
+        one that the layer cannot do, `ConfigurationError` for a value that cannot be.
+        """
+        if not topics:
+            raise ConfigurationError("subscribe to what? name at least one topic")
+        checked = tuple(self._checked(topic) for topic in topics)
+        layer, decoding = self._layer, decoders(checked, self._codec)
+        subscription: DebtSubscription[Any] | NewsSubscription[Any]
+        if isinstance(layer, AckLayer):
+            debts = _options(DebtOptions, "an ack-capable", options)
+            debts.check(layer.capabilities)
+            subscription = DebtSubscription(
+                layer, decoding, debts, self._clock, self._opened, self._closed
+            )
+        else:
+            news = _options(NewsOptions, "a fire-and-forget", options)
+            listening = cast("FireAndForgetLayer", layer)
+            subscription = NewsSubscription(listening, decoding, news, self._opened, self._closed)
+        return subscription
+
+    def _opened(self, subscription: Subscription[Any]) -> None:
+        if not self._is_open:
+            raise ChannelClosed("open the channel first: async with channel: ...")
+        self._subscriptions.add(subscription)
+
+    def _closed(self, subscription: Subscription[Any]) -> None:
+        self._subscriptions.discard(subscription)
+        self._left.set()
+
+    def _checked(self, topic: Topic[Any] | str) -> Topic[Any]:
+        found = as_topic(topic)
+        self._encoders.check_topic(found.name)
+        return found
+
+    async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
+        if not self._is_open:
+            raise ChannelClosed("open the channel first: async with channel: ...")
+        layer: Layer = self._layer
+        if isinstance(layer, AckLayer):
+            return await layer.publish(records)
+        await cast("FireAndForgetLayer", layer).publish(records)
+        return None
+
+
+Options = TypeVar("Options", DebtOptions, NewsOptions)
+
+
+def _options(kind: type[Options], article: str, options: dict[str, Any]) -> Options:
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    strange = sorted(options.keys() - known.keys())
+    if strange:
+        raise CapabilityError(
+            f"{article} layer has no option {strange[0]}=; it has {', '.join(known)}"
+        )
+    missing = [name for name, field in known.items() if field.required and name not in options]
+    if missing:
+        raise ConfigurationError(f"{article} layer needs {missing[0]}=")
+    return kind(**options)
+
+
+def layer_from_url(url: str) -> Layer:
+    """Return the layer whose entry point is called like the scheme of `url`."""
+    scheme = urlsplit(url).scheme
+    found = entry_points(group=ENTRY_POINTS)
+    if not scheme or scheme not in found.names:
+        raise ConfigurationError(
+            f"no layer is called {scheme!r}; installed: {', '.join(sorted(found.names))}"
+        )
+    try:
+        factory = cast("LayerFactory", found[scheme].load())
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{scheme}:// needs a package that is not installed ({error.name}); "
+            f"pip install 'acked[{scheme.partition('-')[0]}]'"
+        ) from error
+    return factory.from_url(url)

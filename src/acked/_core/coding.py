@@ -1,0 +1,146 @@
+"""Bodies to records and back: one encoder and one decoder for each topic, built once."""
+
+import itertools
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
+from acked.types import NO_HEADERS, Capabilities, Codec, Record, Topic
+
+__all__ = ("Decoders", "Encoders", "as_topic", "decoders")
+
+T = TypeVar("T")
+
+Decoders = dict[str, Callable[[bytes], Any]]
+
+
+def as_topic(topic: Topic[Any] | str) -> Topic[Any]:
+    """Return `topic`, or the untyped topic of that name: any JSON value."""
+    return Topic(topic, object) if isinstance(topic, str) else topic
+
+
+class _Ids:
+    """Ids that no two processes share: a random prefix, drawn anew after a fork, and a number."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+_ids = _Ids()
+
+
+class Encoders:
+    """Makes records of bodies, and refuses what the layer could not carry, before it is sent."""
+
+    def __init__(self, codec: Codec, capabilities: Capabilities) -> None:
+        self._codec = codec
+        self._capabilities = capabilities
+        pattern = capabilities.topic_pattern
+        self._topic_pattern = re.compile(pattern) if pattern is not None else None
+        self._encoders: dict[Topic[Any], tuple[Callable[[Any], bytes], str]] = {}
+
+    def record(
+        self, topic: Topic[T], body: T, key: str | None, headers: Mapping[str, str] | None
+    ) -> Record:
+        """Return the record that carries `body`.
+
+        Raises `EncodeError`, `MessageTooLarge`, or `CapabilityError` for a key or headers that the
+        layer has no place for.
+        """
+        encode, content_type = self._encoder(topic)
+        _check_type(topic, body)
+        try:
+            encoded = encode(body)
+        except Exception as error:
+            raise EncodeError(
+                f"a body of type {type(body).__name__} cannot be published to {topic!r}: "
+                f"{type(error).__name__} in the codec; give the topic another type or codec"
+            ) from error
+        limit = self._capabilities.max_payload
+        if limit is not None and len(encoded) > limit:
+            raise MessageTooLarge(topic.name, len(encoded), limit)
+        return Record(
+            topic.name,
+            encoded,
+            _ids.next(),
+            self._checked_key(key),
+            self._checked_headers(headers) if headers else NO_HEADERS,
+            content_type,
+            time.time(),
+        )
+
+    def check_topic(self, name: str) -> None:
+        """Raise `ConfigurationError` for a name that this layer cannot carry."""
+        pattern = self._topic_pattern
+        if pattern is not None and not pattern.fullmatch(name):
+            raise ConfigurationError(
+                f"topic {name!r} has characters this layer cannot carry; it must match "
+                f"{pattern.pattern}"
+            )
+
+    def _encoder(self, topic: Topic[Any]) -> tuple[Callable[[Any], bytes], str]:
+        found = self._encoders.get(topic)
+        if found is None:
+            codec = topic.codec or self._codec
+            found = self._encoders[topic] = (codec.encoder(topic.payload), codec.content_type)
+        return found
+
+    def _checked_key(self, key: str | None) -> str | None:
+        if key is not None:
+            if not self._capabilities.keys:
+                raise CapabilityError("this layer carries no keys; publish without key=")
+            _check_text("the key", key)
+        return key
+
+    def _checked_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if not self._capabilities.headers:
+            raise CapabilityError("this layer carries no headers; publish without headers=")
+        for name, text in headers.items():
+            _check_text("a header's name", name)
+            _check_text(f"the header {name!r}", text)
+        return dict(headers)
+
+
+def decoders(topics: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
+    """Return a decoder for each topic's name; raise `ConfigurationError` for one given twice."""
+    built: Decoders = {}
+    for topic in topics:
+        if topic.name in built:
+            raise ConfigurationError(f"topic {topic.name!r} is given twice in one subscription")
+        built[topic.name] = (topic.codec or codec).decoder(topic.payload)
+    return built
+
+
+def _check_type(topic: Topic[Any], body: object) -> None:
+    """Refuse a body of another class: published, it would poison every consumer."""
+    payload = cast("object", topic.payload)
+    if not isinstance(payload, type) or isinstance(body, payload):
+        return
+    if payload is float and isinstance(body, int):  # as typing has it
+        return
+    if getattr(payload, "_is_protocol", False):
+        return
+    raise EncodeError(
+        f"{topic!r} carries {payload.__name__}, not {type(body).__name__}; nothing was sent"
+    )
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise EncodeError(f"{what} must be a str, not {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EncodeError(f"{what} has a lone surrogate: it cannot be encoded as UTF-8") from None

@@ -1,0 +1,261 @@
+"""What a subscriber is handed on an ack-capable layer: a record, and the duty to settle it."""
+
+import sys
+import warnings
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from types import CodeType, TracebackType
+from typing import Generic, Protocol, Self, TypeVar, overload
+
+import msgspec
+
+from acked._core.ledger import Debt
+from acked._core.place import line_of
+from acked._core.settler import Flush
+from acked._machines.settlement import State
+from acked.errors import AckedError, UnsettledWarning
+from acked.types import Verb
+
+__all__ = ("Batch", "Delivery", "Desk")
+
+T = TypeVar("T")
+
+_HELD = State.HELD
+
+
+class Desk(Protocol):
+    """Where deliveries of one subscription are settled."""
+
+    def begin(
+        self, debt: Debt, verb: Verb, *, delay: float = 0.0, reason: str = ""
+    ) -> Flush | None:
+        """Queue a settlement; return what to wait for, if anything."""
+        ...
+
+    async def confirmed(self, debt: Debt, flush: Flush) -> None:
+        """Wait for the answer to a settlement."""
+        ...
+
+    async def extend(self, debt: Debt, seconds: float) -> None:
+        """Extend a lease."""
+        ...
+
+    def forget(self, debt: Debt) -> None:
+        """Note that a delivery was dropped unsettled."""
+        ...
+
+    def retry_delay(self, attempt: int) -> float:
+        """Return the delay of the nack after a handler failed, in seconds."""
+        ...
+
+
+class Delivery(msgspec.Struct, Generic[T], eq=False):
+    """A debt: a body, what travelled with it, and the verbs that settle it.
+
+    Settle it once, with `ack`, `nack` or `reject`; or use it as a context, which acks when the
+    block ends well, nacks when it raises, and leaves it untouched when it is cancelled:
+
+    ```python
+    async for delivery in subscription:
+        async with delivery:
+            await charge(delivery.body)
+    ```
+
+    While it is held its lease is renewed. Left unsettled when the subscription is left, it is
+    given back at once; garbage-collected unsettled, it warns with `UnsettledWarning` and comes
+    again after a lease.
+    """
+
+    body: T
+    _debt: Debt
+    _desk: Desk
+    _code: CodeType
+    _instruction: int
+
+    def __repr__(self) -> str:
+        leased = self._debt.leased
+        state = self._debt.state.name.lower()
+        return (
+            f"<Delivery {leased.record.id} of {leased.record.topic!r}, "
+            f"attempt {leased.attempt}, {state}>"
+        )
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self._debt.leased.record.topic
+
+    @property
+    def id(self) -> str:
+        """The publisher's id of the message, the same at each delivery: it tells duplicates."""
+        return self._debt.leased.record.id
+
+    @property
+    def key(self) -> str | None:
+        """What groups messages whose order matters."""
+        return self._debt.leased.record.key
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Text that travels beside the body."""
+        return self._debt.leased.record.headers
+
+    @property
+    def timestamp(self) -> float:
+        """When it was published, in seconds since the epoch, by the publisher's clock."""
+        return self._debt.leased.record.timestamp
+
+    @property
+    def attempt(self) -> int:
+        """Which delivery to this group it is, from 1."""
+        return self._debt.leased.attempt
+
+    @property
+    def position(self) -> str:
+        """Where the broker keeps it, for people to read."""
+        return self._debt.leased.position
+
+    async def ack(self) -> None:
+        """Settle it as done: return when the broker has said yes.
+
+        After that it is never delivered again to this group, even if the process dies on the next
+        line. With `confirm_acks=False` it returns once the settlement is queued. The same again
+        is a no-op. Raises `AlreadySettled` after another settlement, `LeaseLost` when the message
+        is not ours any more, `AckUnconfirmed` when the connection broke before the answer.
+        Cancelled, it leaves the message acked or to be delivered again, never lost.
+        """
+        debt = self._debt
+        flush = self._desk.begin(debt, Verb.ACK)
+        if flush is not None:
+            await self._desk.confirmed(debt, flush)
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Ask for it again, not before `delay` seconds are over; its next attempt counts one more.
+
+        Raises as `ack` does, and `CapabilityError` where the layer cannot do this or cannot wait.
+        """
+        await self._settle(Verb.NACK, delay=delay)
+
+    async def reject(self, reason: str = "") -> None:
+        """Settle it as never to be delivered again to this group.
+
+        With `Redelivery(dead_letter=...)` a copy goes to that topic first, with `reason` in its
+        headers. Raises as `ack` does, and `CapabilityError` where the layer cannot do this.
+        """
+        await self._settle(Verb.REJECT, reason=reason)
+
+    async def extend(self, seconds: float) -> None:
+        """Let the lease end `seconds` from now, beyond what the automatic renewal does.
+
+        Raises `LeaseLost` when the message is settled or not ours any more, `CapabilityError`
+        where leases cannot be extended.
+        """
+        await self._desk.extend(self._debt, seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Ack, nack or leave alone. What was settled within the block stays as it is."""
+        if self._debt.state is not _HELD:
+            return
+        if exc is None:
+            await self.ack()
+        elif isinstance(exc, Exception):
+            await self.nack(delay=self._desk.retry_delay(self.attempt))
+
+    async def _settle(self, verb: Verb, *, delay: float = 0.0, reason: str = "") -> None:
+        flush = self._desk.begin(self._debt, verb, delay=delay, reason=reason)
+        if flush is not None:
+            await self._desk.confirmed(self._debt, flush)
+
+    def __del__(self) -> None:
+        if self._debt.state is _HELD and not sys.is_finalizing():
+            self._desk.forget(self._debt)
+            warnings.warn(
+                f"{self!r} was dropped without ack(), nack() or reject(); it was received at "
+                f"{self._code.co_filename}:{line_of(self._code, self._instruction)} and will be "
+                "delivered again",
+                UnsettledWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+class Batch(Sequence[Delivery[T]]):
+    """Deliveries that are settled together, in one request; a sequence in order of delivery."""
+
+    def __init__(self, deliveries: Sequence[Delivery[T]], desk: Desk) -> None:
+        self._deliveries = deliveries
+        self._desk = desk
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[Delivery[T]]:
+        return iter(self._deliveries)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery[T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Delivery[T]]: ...
+    def __getitem__(self, index: int | slice) -> Delivery[T] | Sequence[Delivery[T]]:
+        return self._deliveries[index]
+
+    async def ack(self) -> None:
+        """Ack every member, as `Delivery.ack` does.
+
+        Raises an `ExceptionGroup` with one error for each member that was not acked; the others
+        are.
+        """
+        await self._each(Verb.ACK)
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
+        await self._each(Verb.NACK, delay=delay)
+
+    async def reject(self, reason: str = "") -> None:
+        """Reject every member, as `Delivery.reject` does; raises as `ack` does."""
+        await self._each(Verb.REJECT, reason=reason)
+
+    async def _each(self, verb: Verb, *, delay: float = 0.0, reason: str = "") -> None:
+        errors: list[AckedError] = []
+        waiting: list[tuple[Debt, Flush]] = []
+        for delivery in self._deliveries:
+            debt = debt_of(delivery)
+            try:
+                flush = self._desk.begin(debt, verb, delay=delay, reason=reason)
+            except AckedError as error:
+                errors.append(error)
+            else:
+                if flush is not None:
+                    waiting.append((debt, flush))
+        await _collect(waiting, self._desk.confirmed, errors)
+        if errors:
+            raise ExceptionGroup(
+                f"{len(errors)} of {len(self)} deliveries were not settled", errors
+            )
+
+
+async def _collect(
+    waiting: list[tuple[Debt, Flush]],
+    confirmed: Callable[[Debt, Flush], Awaitable[None]],
+    errors: list[AckedError],
+) -> None:
+    for debt, flush in waiting:
+        try:
+            await confirmed(debt, flush)
+        except AckedError as error:
+            errors.append(error)
+
+
+def debt_of(delivery: Delivery[T]) -> Debt:
+    """Return the engine's side of `delivery`."""
+    return delivery._debt  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room

@@ -1,0 +1,198 @@
+"""Where the deliveries of one subscription are settled: what is asked for, checked and queued.
+
+Policy of debts lives here and nowhere else: dead letters, the limit of deliveries, what happens to
+the unsettled on leaving. Sending is the settler's, leases are the keeper's.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+
+from acked._core.dead_letters import dead_letter
+from acked._core.keeper import Keeper
+from acked._core.ledger import Debt, Ledger
+from acked._core.options import DebtOptions
+from acked._core.pump import Pump
+from acked._core.service import Service
+from acked._core.settler import Flush, Settler
+from acked._machines.settlement import State
+from acked.abc import AckFeed, Clock
+from acked.errors import AckedError, CapabilityError
+from acked.types import Capabilities, Record, Settlement, Verb
+
+__all__ = ("SettlementDesk",)
+
+logger = logging.getLogger("acked.subscription")
+
+_ACK: Final = Verb.ACK
+
+
+class SettlementDesk:
+    """Settles, extends, buries, gives back; one for each subscription."""
+
+    def __init__(
+        self,
+        feed: AckFeed,
+        capabilities: Capabilities,
+        ledger: Ledger,
+        options: DebtOptions,
+        clock: Clock,
+    ) -> None:
+        self.pump: Final = Pump(feed, ledger, options, clock, self._accept)
+        self._feed = feed
+        self._capabilities = capabilities
+        self._ledger = ledger
+        self._options = options
+        pipelined = not options.confirm_acks
+        self._settler = Settler(feed, ledger, pipelined=pipelined, alarm=self._alarm)
+        self._keeper = Keeper(
+            feed,
+            capabilities,
+            ledger,
+            clock,
+            lease=options.lease,
+            max_lease=options.max_lease,
+            on_lost=self._lose,
+        )
+        self._trouble: AckedError | None = None
+        self._forgotten: deque[Debt] = deque()
+        self._burials: dict[Debt, str] = {}
+        self._receiving = Service(self.pump.run)
+        self._settling = Service(self._settler.run)
+        self._keeping = Service(self._keep)
+        self.services: Final = (self._receiving, self._settling, self._keeping)
+
+    def begin(
+        self, debt: Debt, verb: Verb, *, delay: float = 0.0, reason: str = ""
+    ) -> Flush | None:
+        """Queue a settlement; return what to wait for, or None if there is nothing to await.
+
+        Raises `CapabilityError`, `AlreadySettled` or `LeaseLost`; then nothing has changed.
+        """
+        if verb is _ACK:
+            return self._settler.begin(debt, verb)
+        self._check(verb, delay)
+        letter = self._letter(debt, reason) if verb is Verb.REJECT else None
+        return self._settler.begin(debt, verb, delay, letter)
+
+    async def confirmed(self, debt: Debt, flush: Flush) -> None:
+        """Wait for the answer to the settlement of `debt`; raise if it was not carried out."""
+        await self._settler.confirmed(debt, flush)
+
+    async def extend(self, debt: Debt, seconds: float) -> None:
+        """Let the lease of `debt` end `seconds` from now."""
+        await self._keeper.extend(debt, seconds)
+
+    def forget(self, debt: Debt) -> None:
+        """Note that the user let go of `debt` unsettled.
+
+        Called by the garbage collector, from any thread, at any moment: so it only appends.
+        """
+        self._forgotten.append(debt)
+
+    def retry_delay(self, attempt: int) -> float:
+        """Return the delay of the nack after the handler of delivery number `attempt` failed."""
+        if not self._capabilities.nack_delay:
+            return 0.0
+        return self._options.redelivery.backoff.delay(attempt)
+
+    def bury(self, debt: Debt, reason: str) -> bool:
+        """Send `debt` to the dead letters; False, and nothing done, if they have no topic."""
+        if self._options.redelivery.dead_letter is None:
+            return False
+        self._burials[debt] = reason
+        self.begin(debt, Verb.REJECT, reason=reason)
+        logger.warning("message %s goes to the dead letters: %s", debt.leased.record.id, reason)
+        return True
+
+    def take_trouble(self) -> AckedError | None:
+        """Return, once, what a settlement met that nobody waited for."""
+        trouble, self._trouble = self._trouble, None
+        return trouble
+
+    async def leave(self, *, interrupted: bool) -> None:
+        """Stop receiving, send what is queued, give back what is unsettled; in this order."""
+        deadline = anyio.current_time() + self._options.close_timeout
+        for service in self.services:
+            service.end_by(deadline)
+        try:
+            await self._receiving.stop()
+            self._settler.close()
+            await self._settling.ended()
+            await self._give_back(interrupted=interrupted)
+        finally:
+            self._ledger.give_back(self._ledger.open, seen=True)
+            for service in self.services:
+                service.end_by(anyio.current_time())
+
+    def _check(self, verb: Verb, delay: float) -> None:
+        can = self._capabilities
+        if verb is Verb.NACK and not can.nack:
+            raise CapabilityError("this layer cannot nack; leave the message to its lease")
+        if delay and not can.nack_delay:
+            raise CapabilityError("this layer cannot delay a nack; nack without delay=")
+        if verb is Verb.REJECT and not can.reject:
+            raise CapabilityError("this layer cannot reject; ack the message instead")
+
+    def _letter(self, debt: Debt, reason: str) -> Record | None:
+        topic = self._options.redelivery.dead_letter
+        if topic is None:
+            return None
+        return dead_letter(debt.leased, topic, group=self._options.group, reason=reason)
+
+    def _accept(self, debts: list[Debt]) -> Sequence[Debt]:
+        """Return what may be handed out; what had its deliveries goes to the dead letters."""
+        redelivery = self._options.redelivery
+        if redelivery.max_deliveries is None:
+            return debts
+        exhausted = [d for d in debts if redelivery.exhausted(d.leased.attempt)]
+        for debt in exhausted:
+            self.bury(debt, f"delivered {redelivery.max_deliveries} times")
+        return [d for d in debts if d.state is State.HELD]
+
+    async def _keep(self) -> None:
+        while True:
+            await self._keeper.turn()
+            self._settle_forgotten()
+            self._retry_burials()
+
+    def _settle_forgotten(self) -> None:
+        can = self._capabilities
+        while self._forgotten:
+            debt = self._forgotten.popleft()
+            if debt.state is State.HELD and can.nack:
+                self.begin(debt, Verb.NACK, delay=self._options.lease if can.nack_delay else 0.0)
+
+    def _retry_burials(self) -> None:
+        """Bury again what could not be: it stays owed until its copy was accepted."""
+        open_debts = self._ledger.open
+        self._burials = {d: reason for d, reason in self._burials.items() if d in open_debts}
+        for debt, reason in self._burials.items():
+            if debt.state is State.HELD:
+                logger.warning("message %s: its dead letter failed", debt.leased.record.id)
+                self.begin(debt, Verb.REJECT, reason=reason)
+
+    def _alarm(self, error: AckedError) -> None:
+        self._trouble = self._trouble or error
+        self.pump.arrived.set()
+
+    def _lose(self, lost: set[Debt]) -> None:
+        self.pump.drop(lost)
+        self._ledger.lose(lost)
+
+    async def _give_back(self, *, interrupted: bool) -> None:
+        """Return what is unsettled: an attempt is charged only for what the user saw and left."""
+        buffered = list(self.pump.buffer)
+        self.pump.buffer.clear()
+        self._ledger.give_back(buffered, seen=False)
+        seen = [debt for debt in self._ledger.open if debt.state is State.HELD]
+        self._ledger.give_back(seen, seen=True)
+        charge = not interrupted and self._capabilities.nack
+        released = buffered if charge else buffered + seen
+        if charge and seen:
+            await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in seen])
+        if released and self._capabilities.release:
+            await self._feed.release([debt.leased.token for debt in released])

@@ -1,0 +1,203 @@
+"""The subscription to a fire-and-forget layer: a bounded stream that counts what it loses."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import anyio.lowlevel
+
+from acked._core.coding import Decoders
+from acked._core.message import Message
+from acked._core.options import NewsOptions
+from acked._core.signal import Signal
+from acked._core.subscription import Batches, Subscription
+from acked._machines.overflow import BoundedBuffer, merged
+from acked.abc import FireAndForgetLayer
+from acked.errors import AckedError, ChannelClosed, DecodeError, LayerError, StreamOverflow
+from acked.types import Gap, NewsStatistics, Record
+
+__all__ = ("NewsSubscription", "Stream")
+
+T = TypeVar("T")
+
+READS_BETWEEN_CHECKPOINTS = 100
+
+
+class Stream:
+    """The bounded stream of one subscription: what a layer sees of it is `acked.abc.Sink`."""
+
+    def __init__(self, options: NewsOptions) -> None:
+        self.buffer: BoundedBuffer[Record] = BoundedBuffer(options.capacity, options.overflow)
+        self.arrived = Signal()
+        self.failure: AckedError | None = None
+        self.told = 0
+        """Messages that layers said were missed."""
+        self.unknown_gaps = 0
+        self._room = Signal()
+        self._closed = False
+
+    def offer(self, record: Record) -> bool:
+        """Take `record` without waiting; see `acked.abc.Sink`."""
+        taken = self._closed or self.buffer.offer(record)
+        self.arrived.set()
+        return taken
+
+    async def send(self, record: Record) -> None:
+        """Take `record`, waiting for room under BLOCK; see `acked.abc.Sink`."""
+        while not self.offer(record):
+            await self._room.wait()
+
+    def gap(self, gap: Gap) -> None:
+        """Note that messages may have been missed; see `acked.abc.Sink`."""
+        self.buffer.mark(gap)
+        if gap.missed is None:
+            self.unknown_gaps += 1
+        else:
+            self.told += gap.missed
+
+    def fail(self, error: LayerError) -> None:
+        """Let the reader raise `error` after what is buffered; see `acked.abc.Sink`."""
+        self.end(error)
+
+    def end(self, error: AckedError) -> None:
+        """Let the reader raise `error` after what is buffered; the first such error stays."""
+        self.failure = self.failure or error
+        self.arrived.set()
+
+    def take(self) -> tuple[Record, Gap | None]:
+        """Return the oldest record and the gap before it; one more sender has room now."""
+        taken = self.buffer.take()
+        self._room.set()
+        return taken
+
+    def overflowed(self) -> StreamOverflow | None:
+        """Return what FAIL has to say, if it came to that."""
+        if not self.buffer.failed:
+            return None
+        return StreamOverflow(self.buffer.failed, self.buffer.capacity)
+
+    def close(self) -> None:
+        """Let waiting senders go on: nobody reads here any more."""
+        self._closed = True
+        self._room.set()
+
+
+class NewsSubscription(Subscription[Message[T]]):
+    """An iterator of messages; at most `capacity` wait to be read, and every loss is counted.
+
+    A message's `gap` says what may have been missed just before it; `statistics()` says it in sum.
+    """
+
+    def __init__(
+        self,
+        layer: FireAndForgetLayer,
+        decoders: Decoders,
+        options: NewsOptions,
+        on_opened: Callable[[Subscription[Any]], None],
+        on_closed: Callable[[Subscription[Any]], None],
+    ) -> None:
+        super().__init__(options.close_timeout, on_opened, on_closed)
+        self._layer = layer
+        self._decoders = decoders
+        self._stream = Stream(options)
+        self._opened = False
+        self._reads = 0
+        self._delivered = 0
+        self._carried: Gap | None = None
+        self._undecodable: DecodeError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Subscription to {', '.join(sorted(self._decoders))}: {self.statistics()}>"
+
+    async def __anext__(self) -> Message[T]:
+        """Return the next message.
+
+        Raises `DecodeError` for a body that does not fit the topic's type (the next call goes on
+        behind it), `StreamOverflow` under `Overflow.FAIL`, `LayerError` when the layer gave up.
+        """
+        self._reads -= 1
+        if self._reads < 0 or self._undecodable or not len(self._stream.buffer):
+            await self._ready(1)
+        return self._next()
+
+    def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Sequence[Message[T]]]:
+        """Iterate over lists of up to `size` messages.
+
+        A list is handed out when it is full, or `wait` seconds after its first message was
+        there: 0 takes whatever is there.
+        """
+        size = min(size, self._stream.buffer.capacity)
+        return Batches(self._ready, self._take, size=size, wait=wait)
+
+    def statistics(self) -> NewsStatistics:
+        """Return what was delivered and missed so far."""
+        stream = self._stream
+        return NewsStatistics(
+            delivered=self._delivered,
+            missed=stream.buffer.missed + stream.told,
+            unknown_gaps=stream.unknown_gaps,
+            buffered=len(stream.buffer),
+        )
+
+    def fail(self, error: AckedError) -> None:
+        """Make the readers raise `error` once they have read what is buffered."""
+        self._stream.end(error)
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self._layer.listen(tuple(self._decoders), self._stream))
+        self._opened = True
+
+    async def _ready(self, count: int) -> None:
+        """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
+        if not self._opened:
+            raise ChannelClosed("this subscription is not open; use it within `async with`")
+        if self._reads < 0:
+            self._reads = READS_BETWEEN_CHECKPOINTS
+            await anyio.lowlevel.checkpoint()
+        if self._undecodable is not None:
+            error, self._undecodable = self._undecodable, None
+            raise error
+        stream = self._stream
+        while len(stream.buffer) < count:
+            failure = stream.overflowed() or stream.failure
+            if failure is not None:
+                if len(stream.buffer):
+                    return
+                raise failure
+            await stream.arrived.wait()
+
+    def _next(self) -> Message[T]:
+        record, gap = self._stream.take()
+        gap, self._carried = merged(self._carried, gap), None
+        try:
+            body = self._decoders[record.topic](record.body)
+        except Exception as error:
+            self._carried = gap  # told with the next message instead
+            raise DecodeError(
+                f"message {record.id} of topic {record.topic!r} ({len(record.body)} bytes) does "
+                f"not decode as its topic says ({type(error).__name__}); reading goes on behind it",
+                raw=record.body,
+            ) from error
+        self._delivered += 1
+        return Message(body, record, gap)
+
+    def _take(self, limit: int) -> Sequence[Message[T]] | None:
+        taken: list[Message[T]] = []
+        while len(taken) < limit and len(self._stream.buffer):
+            try:
+                taken.append(self._next())
+            except DecodeError as error:
+                if not taken:
+                    raise
+                self._undecodable = error  # raised by the next read: what came before is a batch
+                break
+        return taken or None
+
+    async def _leave(self, *, interrupted: bool) -> None:  # noqa: ARG002 - news has no debts
+        self._stream.close()
+
+    def _closed(self) -> None:
+        self.fail(ChannelClosed("this subscription was left"))
+
+    def _trouble(self) -> AckedError | None:
+        return None

@@ -1,0 +1,132 @@
+"""What a subscriber may choose, checked once, before anything is opened."""
+
+from typing import Final, Required, TypedDict
+
+import msgspec
+
+from acked._machines.backoff import Backoff
+from acked.errors import CapabilityError, ConfigurationError
+from acked.types import Capabilities, Overflow, Start, checked_topic_name
+
+__all__ = ("DebtOptions", "NewsOptions", "Redelivery", "SubscribeDebts", "SubscribeNews")
+
+MEBIBYTE: Final = 1024 * 1024
+
+
+class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to a message that fails.
+
+    After `max_deliveries` deliveries a message is copied to the topic `dead_letter` and settled,
+    instead of being delivered once more. `delivery.reject()` and bodies that do not decode go to
+    `dead_letter` too. `backoff` is the delay of the nack that `async with delivery` makes when
+    its block raises, by attempt; a layer that cannot delay gets it at once.
+
+    Raises `ConfigurationError` for `max_deliveries` below 1, or without a `dead_letter`: giving
+    up a message with nowhere to put it would be a silent loss.
+    """
+
+    max_deliveries: int | None = None
+    dead_letter: str | None = None
+    backoff: Backoff = Backoff(initial=0.5, factor=2.0, maximum=60.0, spread=0.0)
+
+    def __post_init__(self) -> None:
+        if self.dead_letter is not None:
+            checked_topic_name(self.dead_letter)
+        if self.max_deliveries is None:
+            return
+        if self.max_deliveries < 1:
+            raise ConfigurationError(f"max_deliveries={self.max_deliveries}: needs at least 1")
+        if self.dead_letter is None:
+            raise ConfigurationError(
+                "max_deliveries= needs dead_letter=: name the topic that keeps what was given up"
+            )
+
+    def exhausted(self, attempt: int) -> bool:
+        """Say whether a message at its delivery number `attempt` has had its chances."""
+        return self.max_deliveries is not None and attempt > self.max_deliveries
+
+
+class DebtOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of a subscription to an ack-capable layer; durations are seconds."""
+
+    group: str
+    in_flight: int = 256
+    in_flight_bytes: int = 64 * MEBIBYTE
+    lease: float = 30.0
+    max_lease: float | None = 3600.0
+    start: Start = Start.EARLIEST
+    redelivery: Redelivery = Redelivery()
+    confirm_acks: bool = True
+    reconnect: Backoff = Backoff(initial=0.05, factor=2.0, maximum=5.0)
+    reconnect_timeout: float | None = 300.0
+    close_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        checked_topic_name(self.group)
+        _at_least("in_flight", self.in_flight, 1)
+        _at_least("in_flight_bytes", self.in_flight_bytes, 1)
+        for name in ("lease", "close_timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)}: needs to be above 0")
+
+    def check(self, capabilities: Capabilities) -> None:
+        """Raise `CapabilityError` for what the layer cannot do."""
+        if self.redelivery.dead_letter is not None and not capabilities.dead_letter:
+            raise CapabilityError("this layer has no dead letters; subscribe without dead_letter=")
+        if self.start.kind != "earliest" and not capabilities.replay:
+            raise CapabilityError("this layer cannot choose where a group starts; leave start= out")
+
+
+class SubscribeDebts(TypedDict, total=False):
+    """The options of `subscribe` over an ack-capable layer; durations are seconds."""
+
+    group: Required[str]
+    """Consumers of one group share each message; two groups each get it."""
+    in_flight: int
+    """The most messages that are fetched and unsettled at a time (256)."""
+    in_flight_bytes: int
+    """The same in bytes of their bodies (64 MiB); a single message may be larger."""
+    lease: float
+    """How long a message stays ours if we are not heard of; renewed while it is held (30)."""
+    max_lease: float | None
+    """After how long a held message is no longer renewed; None is never (3600)."""
+    start: Start
+    """Where a group begins that is new (`Start.EARLIEST`)."""
+    redelivery: Redelivery
+    """What happens to a message that fails (delivered again, without end)."""
+    confirm_acks: bool
+    """False: `ack()` returns when the settlement is queued; what became of it is raised by the
+    next read or on leaving (True)."""
+    reconnect: Backoff
+    """The waits between tries after the connection was lost (0.05 s, doubling, to 5 s)."""
+    reconnect_timeout: float | None
+    """After how long without a connection the reader gets `ConnectionLost`; None is never (300)."""
+    close_timeout: float
+    """How long leaving may take (10)."""
+
+
+class SubscribeNews(TypedDict, total=False):
+    """The options of `subscribe` over a fire-and-forget layer; durations are seconds."""
+
+    capacity: int
+    """The most messages that wait to be read (1024)."""
+    overflow: Overflow
+    """What happens to one message more (`Overflow.DROP_OLDEST`)."""
+    close_timeout: float
+    """How long leaving may take (10)."""
+
+
+class NewsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of a subscription to a fire-and-forget layer; durations are seconds."""
+
+    capacity: int = 1024
+    overflow: Overflow = Overflow.DROP_OLDEST
+    close_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        _at_least("capacity", self.capacity, 1)
+
+
+def _at_least(name: str, given: int, least: int) -> None:
+    if given < least:
+        raise ConfigurationError(f"{name}={given}: needs to be at least {least}")

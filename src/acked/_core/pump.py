@@ -1,0 +1,111 @@
+"""From the layer's feed into the reader's buffer: as much as there is room for, and no more."""
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from acked._core.ledger import Debt, Ledger
+from acked._core.options import DebtOptions
+from acked._core.signal import Signal
+from acked.abc import AckFeed, Clock
+from acked.errors import AckedError, ConnectionLost, LayerError
+from acked.types import Leased
+
+__all__ = ("Pump",)
+
+logger = logging.getLogger("acked.subscription")
+
+
+class Pump:
+    """Receives while there is room; after a lost connection tries again, with backoff.
+
+    It asks for more when half of `in_flight` is free, or when the reader waits for more than is
+    there: so a reader that settles one message after the other causes no request for each.
+    """
+
+    def __init__(
+        self,
+        feed: AckFeed,
+        ledger: Ledger,
+        options: DebtOptions,
+        clock: Clock,
+        accept: Callable[[list[Debt]], Sequence[Debt]],
+    ) -> None:
+        self.buffer: deque[Debt] = deque()
+        self.arrived = Signal()
+        self.failure: AckedError | None = None
+        self._feed = feed
+        self._ledger = ledger
+        self._options = options
+        self._clock = clock
+        self._accept = accept
+        self._wanted = 1
+        self._lost_since: float | None = None
+        self._tries = 0
+
+    async def run(self) -> None:
+        """Feed the buffer until cancelled, or until the layer cannot go on."""
+        try:
+            while True:
+                limit = await self._room()
+                try:
+                    batch = await self._feed.receive(limit)
+                except ConnectionLost as lost:
+                    await self._wait_before_retry(lost)
+                else:
+                    self._connected()
+                    self._take(batch)
+        except LayerError as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
+            failure = LayerError(f"the layer failed while receiving: {type(error).__name__}")
+            failure.__cause__ = error
+            self.fail(failure)
+
+    async def arrival(self, wanted: int) -> None:
+        """Wait until more has arrived, for a reader that wants `wanted` messages at once."""
+        self._wanted = wanted
+        self._ledger.freed.set()
+        await self.arrived.wait()
+
+    def fail(self, error: AckedError) -> None:
+        """Let the reader raise `error` once it has read what is buffered."""
+        self.failure = self.failure or error
+        self.arrived.set()
+
+    def drop(self, debts: set[Debt]) -> None:
+        """Take debts whose lease was lost out of the buffer: they may be another's now."""
+        kept = [debt for debt in self.buffer if debt not in debts]
+        self.buffer.clear()
+        self.buffer.extend(kept)
+
+    async def _room(self) -> int:
+        ledger = self._ledger
+        while True:
+            room = ledger.room()
+            if room and (len(self.buffer) < self._wanted or ledger.worth_fetching(room)):
+                return room
+            await ledger.freed.wait()
+
+    def _take(self, batch: Sequence[Leased]) -> None:
+        self.buffer.extend(self._accept(self._ledger.admit(batch)))
+        self.arrived.set()
+
+    def _connected(self) -> None:
+        if self._lost_since is not None:
+            logger.warning("receiving again after %d tries", self._tries)
+            self._lost_since, self._tries = None, 0
+
+    async def _wait_before_retry(self, lost: ConnectionLost) -> None:
+        """Wait by the schedule; raise `lost` when the time to reconnect is over."""
+        now = self._clock.time()
+        if self._lost_since is None:
+            logger.warning("connection lost, trying again: %s", lost)
+            self._lost_since = now
+        limit = self._options.reconnect_timeout
+        if limit is not None and now - self._lost_since >= limit:
+            raise lost
+        self._tries += 1
+        delay = self._options.reconnect.delay(self._tries, random.random())  # noqa: S311 - no secret
+        await self._clock.sleep_until(now + delay)

@@ -1,0 +1,130 @@
+"""What every subscription has: a life, iteration, batches. The two kinds are beside this file."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import anyio
+
+from acked.errors import AckedError, ChannelClosed
+
+__all__ = ("Batches", "Subscription")
+
+M_co = TypeVar("M_co", covariant=True)
+B = TypeVar("B")
+
+
+class Subscription(ABC, Generic[M_co]):
+    """An asynchronous iterator over what arrives, open between entering and leaving.
+
+    Enter and leave it in one task; read it from any number of tasks: each item goes to one of
+    them. It never ends by itself: when it cannot go on it raises.
+    """
+
+    def __init__(
+        self,
+        close_timeout: float,
+        on_opened: Callable[["Subscription[Any]"], None],
+        on_closed: Callable[["Subscription[Any]"], None],
+    ) -> None:
+        self._close_timeout = close_timeout
+        self._on_opened = on_opened
+        self._on_closed = on_closed
+        self._stack: AsyncExitStack | None = None
+        self._scope: anyio.CancelScope | None = None
+
+    async def __aenter__(self) -> Self:
+        """Join: when entered, whatever is published afterwards arrives."""
+        if self._stack is not None:
+            raise ChannelClosed("a subscription is entered once; call subscribe() again")
+        stack = self._stack = AsyncExitStack()
+        async with AsyncExitStack() as undo:
+            undo.push_async_exit(stack)
+            self._on_opened(self)
+            undo.callback(self._on_closed, self)
+            # One scope around everything: leaving turns it into a shield with a deadline.
+            self._scope = stack.enter_context(anyio.CancelScope())
+            await self._open(stack)
+            undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave: settlements are flushed, what is unsettled is given back, within `close_timeout`.
+
+        Raises what a pipelined settlement met, unless an exception is on its way already.
+        """
+        assert self._stack is not None and self._scope is not None  # noqa: S101, PT018 - entered
+        self._scope.shield = True
+        self._scope.deadline = anyio.current_time() + self._close_timeout
+        interrupted = exc is not None and not isinstance(exc, Exception)
+        self._stack.push_async_callback(self._leave, interrupted=interrupted)
+        # Not told of the exception: a task group would wrap it in an ExceptionGroup.
+        try:
+            await self._stack.__aexit__(None, None, None)
+        finally:
+            self._closed()
+            self._on_closed(self)
+        trouble = self._trouble()
+        if trouble is not None and exc is None:
+            raise trouble
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __anext__(self) -> M_co:
+        """Return the next item, waiting for it; raise when the subscription cannot go on."""
+
+    @abstractmethod
+    def fail(self, error: AckedError) -> None:
+        """Make the readers raise `error` once they have read what is buffered."""
+
+    @abstractmethod
+    async def _open(self, stack: AsyncExitStack) -> None: ...
+
+    @abstractmethod
+    async def _leave(self, *, interrupted: bool) -> None: ...
+
+    @abstractmethod
+    def _closed(self) -> None: ...
+
+    @abstractmethod
+    def _trouble(self) -> AckedError | None: ...
+
+
+class Batches(AsyncIterator[B], Generic[B]):
+    """Items gathered: up to `size` of them, waiting at most `wait` seconds after the first.
+
+    Nothing is taken before the wait is over, so cancelling it loses nothing.
+    """
+
+    def __init__(
+        self,
+        ready: Callable[[int], Awaitable[None]],
+        take: Callable[[int], B | None],
+        *,
+        size: int,
+        wait: float,
+    ) -> None:
+        self._ready = ready
+        self._take = take
+        self._size = size
+        self._wait = wait
+
+    async def __anext__(self) -> B:
+        """Return the next batch; it has at least one item."""
+        while True:
+            await self._ready(1)
+            if self._wait > 0:
+                with anyio.move_on_after(self._wait):
+                    await self._ready(self._size)
+            taken = self._take(self._size)
+            if taken is not None:  # else another reader was faster
+                return taken

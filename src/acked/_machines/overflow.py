@@ -1,0 +1,97 @@
+"""A bounded buffer with an overflow policy, and the exact account of what it dropped.
+
+Rules:
+
+1. Items leave in the order in which they came.
+2. Whatever is dropped is counted in the gap of the item that comes *next* in that order: what a
+   reader is told with an item is what it missed just before that item.
+3. FAIL behaves like DROP_NEWEST from the first overflow on, for ever: what waits is still read,
+   then the reader is failed with the count.
+4. Under BLOCK nothing is dropped: a full buffer refuses.
+"""
+
+from collections import deque
+from typing import Final, Generic, TypeVar
+
+from acked.types import Gap, GapCause, Overflow
+
+__all__ = ("BoundedBuffer", "merged")
+
+T = TypeVar("T")
+
+_OVERFLOW: Final = frozenset({GapCause.OVERFLOW})
+
+
+class BoundedBuffer(Generic[T]):
+    """At most `capacity` items, each with the gap before it, if there is one."""
+
+    def __init__(self, capacity: int, policy: Overflow) -> None:
+        self.capacity: Final = capacity
+        self.policy: Final = policy
+        self.missed = 0
+        """Items dropped here so far."""
+        self.failed = 0
+        """Of these, the ones dropped by FAIL."""
+        self._items: deque[tuple[T, Gap | None]] = deque()
+        self._before_head: Gap | None = None  # what was dropped from the front
+        self._after_tail: Gap | None = None  # what was dropped, or may be missing, at the end
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def offer(self, item: T) -> bool:
+        """Take `item` or drop by the policy; False if BLOCK has no room: nothing was changed."""
+        if self.failed:
+            self._fail()
+        elif len(self._items) < self.capacity:
+            self._store(item)
+        elif self.policy is Overflow.BLOCK:
+            return False
+        elif self.policy is Overflow.DROP_OLDEST:
+            self._drop_oldest()
+            self._store(item)
+        elif self.policy is Overflow.DROP_NEWEST:
+            self._drop_newest()
+        else:
+            self._fail()
+        return True
+
+    def take(self) -> tuple[T, Gap | None]:
+        """Return the oldest item and the gap before it; raise `IndexError` if there is none."""
+        item, gap = self._items.popleft()
+        gap = merged(self._before_head, gap)
+        self._before_head = None
+        return item, gap
+
+    def mark(self, gap: Gap) -> None:
+        """Note that something may be missing after what is buffered now."""
+        self._after_tail = merged(self._after_tail, gap)
+
+    @property
+    def pending_gap(self) -> Gap | None:
+        """The gap that no buffered item carries: what may be missing at the end."""
+        return self._after_tail if self._items else merged(self._before_head, self._after_tail)
+
+    def _store(self, item: T) -> None:
+        self._items.append((item, self._after_tail))
+        self._after_tail = None
+
+    def _drop_oldest(self) -> None:
+        _, gap = self._items.popleft()
+        self._before_head = merged(merged(self._before_head, gap), Gap(1, _OVERFLOW))
+        self.missed += 1
+
+    def _drop_newest(self) -> None:
+        self.mark(Gap(1, _OVERFLOW))
+        self.missed += 1
+
+    def _fail(self) -> None:
+        self._drop_newest()
+        self.failed += 1
+
+
+def merged(first: Gap | None, second: Gap | None) -> Gap | None:
+    """Return the gap that covers both, or None if there is none."""
+    if first is None or second is None:
+        return first or second
+    return first.merge(second)
