@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -53,7 +53,8 @@ class DebtSubscription(Subscription[Delivery[T]]):
         self._clock = clock
         self._ledger = Ledger(options.in_flight, options.in_flight_bytes)
         self._buffer: deque[Debt] = deque()
-        self._desk: SettlementDesk | None = None
+        self._desk: SettlementDesk  # from opening on
+        self._opened = False
         self._reads = 0
 
     def __repr__(self) -> str:
@@ -71,9 +72,15 @@ class DebtSubscription(Subscription[Delivery[T]]):
             self._reads -= 1
             if self._reads < 0 or not self._buffer:
                 await self._ready(1)
-            delivery = self._next(calling_frame(1))
-            if delivery is not None:
-                return delivery
+            debt = self._buffer.popleft()
+            frame = calling_frame(1)
+            record = debt.leased.record
+            try:
+                body = self._decoders[record.topic](record.body)
+            except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
+                self._undecodable(debt, error, frame)
+                continue
+            return Delivery(body, debt, self._desk, frame.f_code, frame.f_lasti)
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Batch[T]]:
         """Iterate over batches of up to `size` deliveries, settled together by `batch.ack()`.
@@ -106,7 +113,7 @@ class DebtSubscription(Subscription[Delivery[T]]):
 
     def fail(self, error: AckedError) -> None:
         """Make the readers raise `error` once they have read what is buffered."""
-        if self._desk is not None:
+        if self._opened:
             self._desk.pump.fail(error)
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -125,20 +132,20 @@ class DebtSubscription(Subscription[Delivery[T]]):
             feed, self._layer.capabilities, self._ledger, options, self._clock
         )
         self._buffer = desk.pump.buffer
+        self._opened = True
         for service in desk.services:
             tasks.start_soon(service)
 
     async def _ready(self, count: int) -> None:
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
-        desk = self._desk
-        if desk is None:
+        if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
-        pump = desk.pump
         if self._reads < 0:
             self._reads = READS_BETWEEN_CHECKPOINTS
             await anyio.lowlevel.checkpoint()
+        pump = self._desk.pump
         while True:
-            trouble = desk.take_trouble()
+            trouble = self._desk.take_trouble()
             if trouble is not None:
                 raise trouble
             if len(self._buffer) >= count:
@@ -149,39 +156,32 @@ class DebtSubscription(Subscription[Delivery[T]]):
                 raise pump.failure
             await pump.arrival(count)
 
-    def _next(self, frame: FrameType, *, alone: bool = True) -> Delivery[T] | None:
-        """Return the first that is buffered; None if it went to the dead letters instead.
-
-        One that does not decode raises; not `alone`, it stays buffered and ends the batch.
-        """
-        debt = self._buffer.popleft()
-        desk = self._desk
-        assert desk is not None  # noqa: S101 - something was buffered
-        record = debt.leased.record
-        try:
-            body = self._decoders[record.topic](record.body)
-        except Exception as error:  # whatever a codec raises, the body is to blame
-            if desk.bury(debt, f"undecodable: {type(error).__name__}"):
-                return None
-            if not alone:
-                self._buffer.appendleft(debt)
-                raise _EndOfBatch from None
-            raw = Delivery(record.body, debt, desk, frame.f_code, frame.f_lasti)
+    def _undecodable(self, debt: Debt, error: Exception, frame: FrameType) -> None:
+        """Send it to the dead letters, or raise `DecodeError` if there are none."""
+        if not self._desk.bury(debt, f"undecodable: {type(error).__name__}"):
+            record = debt.leased.record
+            raw = Delivery(record.body, debt, self._desk, frame.f_code, frame.f_lasti)
             raise undecodable(raw, error) from error
-        return Delivery(body, debt, desk, frame.f_code, frame.f_lasti)
 
     def _take(self, limit: int, frame: FrameType) -> Batch[T] | None:
+        """Return up to `limit` deliveries; one that does not decode ends the batch before it."""
         taken: list[Delivery[T]] = []
-        with suppress(_EndOfBatch):
-            while self._buffer and len(taken) < limit:
-                delivery = self._next(frame, alone=not taken)
-                if delivery is not None:
-                    taken.append(delivery)
-        assert self._desk is not None  # noqa: S101 - something was buffered
+        while self._buffer and len(taken) < limit:
+            debt = self._buffer[0]
+            record = debt.leased.record
+            try:
+                body = self._decoders[record.topic](record.body)
+            except Exception as error:  # noqa: BLE001 - as above
+                if taken and not self._desk.buries:
+                    break
+                self._buffer.popleft()
+                self._undecodable(debt, error, frame)
+                continue
+            self._buffer.popleft()
+            taken.append(Delivery(body, debt, self._desk, frame.f_code, frame.f_lasti))
         return Batch(taken, self._desk) if taken else None
 
     async def _leave(self, *, interrupted: bool) -> None:
-        assert self._desk is not None  # noqa: S101 - _open came before
         await self._desk.leave(interrupted=interrupted)
 
     def _closed(self) -> None:
@@ -189,11 +189,7 @@ class DebtSubscription(Subscription[Delivery[T]]):
         self.fail(ChannelClosed("this subscription was left"))
 
     def _trouble(self) -> AckedError | None:
-        return self._desk.take_trouble() if self._desk is not None else None
-
-
-class _EndOfBatch(Exception):
-    """The next one does not decode: what was taken before it is a batch."""
+        return self._desk.take_trouble() if self._opened else None
 
 
 def undecodable(delivery: Delivery[bytes], error: Exception) -> DecodeError:

@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, TracebackType
 from typing import Generic, Protocol, Self, TypeVar, overload
 
@@ -13,7 +13,6 @@ from acked._core.place import line_of
 from acked._core.settler import Flush
 from acked._machines.settlement import State
 from acked.errors import AckedError, UnsettledWarning
-from acked.types import Verb
 
 __all__ = ("Batch", "Delivery", "Desk")
 
@@ -25,14 +24,16 @@ _HELD = State.HELD
 class Desk(Protocol):
     """Where deliveries of one subscription are settled."""
 
-    def begin(
-        self, debt: Debt, verb: Verb, *, delay: float = 0.0, reason: str = ""
-    ) -> Flush | None:
-        """Queue a settlement; return what to wait for, if anything."""
+    def ack(self, debt: Debt) -> Flush | None:
+        """Queue an ack; return what to wait for, if anything."""
         ...
 
-    async def confirmed(self, debt: Debt, flush: Flush) -> None:
-        """Wait for the answer to a settlement."""
+    def nack(self, debt: Debt, delay: float) -> Flush | None:
+        """Queue a nack; return what to wait for, if anything."""
+        ...
+
+    def reject(self, debt: Debt, reason: str) -> Flush | None:
+        """Queue a rejection; return what to wait for, if anything."""
         ...
 
     async def extend(self, debt: Debt, seconds: float) -> None:
@@ -123,17 +124,18 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         is not ours any more, `AckUnconfirmed` when the connection broke before the answer.
         Cancelled, it leaves the message acked or to be delivered again, never lost.
         """
-        debt = self._debt
-        flush = self._desk.begin(debt, Verb.ACK)
+        flush = self._desk.ack(self._debt)
         if flush is not None:
-            await self._desk.confirmed(debt, flush)
+            await flush.confirmed(self._debt)
 
     async def nack(self, *, delay: float = 0.0) -> None:
         """Ask for it again, not before `delay` seconds are over; its next attempt counts one more.
 
         Raises as `ack` does, and `CapabilityError` where the layer cannot do this or cannot wait.
         """
-        await self._settle(Verb.NACK, delay=delay)
+        flush = self._desk.nack(self._debt, delay)
+        if flush is not None:
+            await flush.confirmed(self._debt)
 
     async def reject(self, reason: str = "") -> None:
         """Settle it as never to be delivered again to this group.
@@ -141,7 +143,9 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         With `Redelivery(dead_letter=...)` a copy goes to that topic first, with `reason` in its
         headers. Raises as `ack` does, and `CapabilityError` where the layer cannot do this.
         """
-        await self._settle(Verb.REJECT, reason=reason)
+        flush = self._desk.reject(self._debt, reason)
+        if flush is not None:
+            await flush.confirmed(self._debt)
 
     async def extend(self, seconds: float) -> None:
         """Let the lease end `seconds` from now, beyond what the automatic renewal does.
@@ -167,11 +171,6 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
             await self.ack()
         elif isinstance(exc, Exception):
             await self.nack(delay=self._desk.retry_delay(self.attempt))
-
-    async def _settle(self, verb: Verb, *, delay: float = 0.0, reason: str = "") -> None:
-        flush = self._desk.begin(self._debt, verb, delay=delay, reason=reason)
-        if flush is not None:
-            await self._desk.confirmed(self._debt, flush)
 
     def __del__(self) -> None:
         if self._debt.state is _HELD and not sys.is_finalizing():
@@ -215,43 +214,39 @@ class Batch(Sequence[Delivery[T]]):
         Raises an `ExceptionGroup` with one error for each member that was not acked; the others
         are.
         """
-        await self._each(Verb.ACK)
+        await self._each(self._desk.ack)
 
     async def nack(self, *, delay: float = 0.0) -> None:
         """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
-        await self._each(Verb.NACK, delay=delay)
+        await self._each(lambda debt: self._desk.nack(debt, delay))
 
     async def reject(self, reason: str = "") -> None:
         """Reject every member, as `Delivery.reject` does; raises as `ack` does."""
-        await self._each(Verb.REJECT, reason=reason)
+        await self._each(lambda debt: self._desk.reject(debt, reason))
 
-    async def _each(self, verb: Verb, *, delay: float = 0.0, reason: str = "") -> None:
+    async def _each(self, settle: Callable[[Debt], Flush | None]) -> None:
         errors: list[AckedError] = []
         waiting: list[tuple[Debt, Flush]] = []
         for delivery in self._deliveries:
             debt = debt_of(delivery)
             try:
-                flush = self._desk.begin(debt, verb, delay=delay, reason=reason)
+                flush = settle(debt)
             except AckedError as error:
                 errors.append(error)
             else:
                 if flush is not None:
                     waiting.append((debt, flush))
-        await _collect(waiting, self._desk.confirmed, errors)
+        await _collect(waiting, errors)
         if errors:
             raise ExceptionGroup(
                 f"{len(errors)} of {len(self)} deliveries were not settled", errors
             )
 
 
-async def _collect(
-    waiting: list[tuple[Debt, Flush]],
-    confirmed: Callable[[Debt, Flush], Awaitable[None]],
-    errors: list[AckedError],
-) -> None:
+async def _collect(waiting: list[tuple[Debt, Flush]], errors: list[AckedError]) -> None:
     for debt, flush in waiting:
         try:
-            await confirmed(debt, flush)
+            await flush.confirmed(debt)
         except AckedError as error:
             errors.append(error)
 

@@ -27,8 +27,6 @@ __all__ = ("SettlementDesk",)
 
 logger = logging.getLogger("acked.subscription")
 
-_ACK: Final = Verb.ACK
-
 
 class SettlementDesk:
     """Settles, extends, buries, gives back; one for each subscription."""
@@ -65,22 +63,26 @@ class SettlementDesk:
         self._keeping = Service(self._keep)
         self.services: Final = (self._receiving, self._settling, self._keeping)
 
-    def begin(
-        self, debt: Debt, verb: Verb, *, delay: float = 0.0, reason: str = ""
-    ) -> Flush | None:
-        """Queue a settlement; return what to wait for, or None if there is nothing to await.
+    def ack(self, debt: Debt) -> Flush | None:
+        """Queue an ack; return what to wait for, or None if there is nothing to await.
 
-        Raises `CapabilityError`, `AlreadySettled` or `LeaseLost`; then nothing has changed.
+        Raises `AlreadySettled` or `LeaseLost`; then nothing has changed.
         """
-        if verb is _ACK:
-            return self._settler.begin(debt, verb)
-        self._check(verb, delay)
-        letter = self._letter(debt, reason) if verb is Verb.REJECT else None
-        return self._settler.begin(debt, verb, delay, letter)
+        return self._settler.ack(debt)
 
-    async def confirmed(self, debt: Debt, flush: Flush) -> None:
-        """Wait for the answer to the settlement of `debt`; raise if it was not carried out."""
-        await self._settler.confirmed(debt, flush)
+    def nack(self, debt: Debt, delay: float) -> Flush | None:
+        """Queue a nack, as `ack` does; also raises `CapabilityError`."""
+        if not self._capabilities.nack:
+            raise CapabilityError("this layer cannot nack; leave the message to its lease")
+        if delay and not self._capabilities.nack_delay:
+            raise CapabilityError("this layer cannot delay a nack; nack without delay=")
+        return self._settler.settle(debt, Verb.NACK, delay, None)
+
+    def reject(self, debt: Debt, reason: str) -> Flush | None:
+        """Queue a rejection, with its dead letter, as `ack` does; also raises `CapabilityError`."""
+        if not self._capabilities.reject:
+            raise CapabilityError("this layer cannot reject; ack the message instead")
+        return self._settler.settle(debt, Verb.REJECT, 0.0, self._letter(debt, reason))
 
     async def extend(self, debt: Debt, seconds: float) -> None:
         """Let the lease of `debt` end `seconds` from now."""
@@ -99,12 +101,17 @@ class SettlementDesk:
             return 0.0
         return self._options.redelivery.backoff.delay(attempt)
 
+    @property
+    def buries(self) -> bool:
+        """Whether there is a topic for dead letters."""
+        return self._options.redelivery.dead_letter is not None
+
     def bury(self, debt: Debt, reason: str) -> bool:
         """Send `debt` to the dead letters; False, and nothing done, if they have no topic."""
-        if self._options.redelivery.dead_letter is None:
+        if not self.buries:
             return False
         self._burials[debt] = reason
-        self.begin(debt, Verb.REJECT, reason=reason)
+        self.reject(debt, reason)
         logger.warning("message %s goes to the dead letters: %s", debt.leased.record.id, reason)
         return True
 
@@ -127,15 +134,6 @@ class SettlementDesk:
             self._ledger.give_back(self._ledger.open, seen=True)
             for service in self.services:
                 service.end_by(anyio.current_time())
-
-    def _check(self, verb: Verb, delay: float) -> None:
-        can = self._capabilities
-        if verb is Verb.NACK and not can.nack:
-            raise CapabilityError("this layer cannot nack; leave the message to its lease")
-        if delay and not can.nack_delay:
-            raise CapabilityError("this layer cannot delay a nack; nack without delay=")
-        if verb is Verb.REJECT and not can.reject:
-            raise CapabilityError("this layer cannot reject; ack the message instead")
 
     def _letter(self, debt: Debt, reason: str) -> Record | None:
         topic = self._options.redelivery.dead_letter
@@ -164,7 +162,7 @@ class SettlementDesk:
         while self._forgotten:
             debt = self._forgotten.popleft()
             if debt.state is State.HELD and can.nack:
-                self.begin(debt, Verb.NACK, delay=self._options.lease if can.nack_delay else 0.0)
+                self.nack(debt, self._options.lease if can.nack_delay else 0.0)
 
     def _retry_burials(self) -> None:
         """Bury again what could not be: it stays owed until its copy was accepted."""
@@ -173,7 +171,7 @@ class SettlementDesk:
         for debt, reason in self._burials.items():
             if debt.state is State.HELD:
                 logger.warning("message %s: its dead letter failed", debt.leased.record.id)
-                self.begin(debt, Verb.REJECT, reason=reason)
+                self.reject(debt, reason)
 
     def _alarm(self, error: AckedError) -> None:
         self._trouble = self._trouble or error

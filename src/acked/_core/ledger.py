@@ -66,15 +66,22 @@ class Ledger:
         self.fetched += len(debts)
         return debts
 
-    def settled(self, debts: Sequence[Debt], outcomes: Sequence[Outcome]) -> None:
-        """Move each debt on by the answer to its settlement, and close those that are done."""
-        done: list[Debt] = []
+    def settled(self, debts: list[Debt], outcomes: Sequence[Outcome]) -> dict[Debt, Outcome]:
+        """Move each debt on by the answer to its settlement, and close those that are done.
+
+        Returns those whose settlement was not carried out. One with an UNKNOWN answer stays open.
+        """
         for debt, outcome in zip(debts, outcomes, strict=True):
             debt.state = state = after(debt.state, outcome)
-            if state is not State.HELD:
-                self.closed[state] += 1
-                done.append(debt)
+            self.closed[state] += 1
+        troubles = {
+            debt: outcome
+            for debt, outcome in zip(debts, outcomes, strict=True)
+            if outcome >= Outcome.LOST
+        }
+        done = [debt for debt in debts if debt.state is not State.HELD] if troubles else debts
         self._close(done)
+        return troubles
 
     def lose(self, debts: Iterable[Debt]) -> None:
         """Close debts whose lease ended."""

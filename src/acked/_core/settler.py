@@ -8,7 +8,8 @@ Cancelling an `ack()` that waits does not stop its settlement: it leaves the mes
 delivered again if the connection breaks, and never lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from acked._core.ledger import Debt, Ledger
 from acked._core.signal import Signal
@@ -19,6 +20,8 @@ from acked.types import Outcome, Record, Settlement, Verb
 
 __all__ = ("Flush", "Settler")
 
+_ACK: Final = Verb.ACK
+
 
 class Flush:
     """One request's worth of settlements, and who of them was not confirmed."""
@@ -28,28 +31,21 @@ class Flush:
     def __init__(self) -> None:
         self._answered = Signal()
         self._finished = False
-        self._troubles: dict[Debt, Outcome] = {}
+        self._troubles: Mapping[Debt, Outcome] = {}
 
-    def finish(self, debts: Sequence[Debt], outcomes: Sequence[Outcome]) -> None:
-        """Note the answers and wake everybody who waits for one."""
-        pairs = zip(debts, outcomes, strict=True)
-        self._troubles = {d: o for d, o in pairs if o in {Outcome.LOST, Outcome.UNKNOWN}}
+    def finish(self, troubles: Mapping[Debt, Outcome]) -> None:
+        """Note which settlements were not carried out, and wake everybody who waits."""
+        self._troubles = troubles
         self._finished = True
         self._answered.set()
 
-    async def wait(self) -> None:
-        """Wait until the layer has answered."""
+    async def confirmed(self, debt: Debt) -> None:
+        """Wait for the layer's answer; raise if the settlement of `debt` was not carried out."""
         while not self._finished:
             await self._answered.wait()
-
-    def trouble(self, debt: Debt) -> AckedError | None:
-        """Return what to raise for `debt`, or None when its settlement was carried out."""
         outcome = self._troubles.get(debt)
-        return None if outcome is None else trouble(debt, outcome)
-
-    def first_trouble(self) -> AckedError | None:
-        """Return what to raise for the first settlement that was not carried out, if any."""
-        return next((trouble(debt, outcome) for debt, outcome in self._troubles.items()), None)
+        if outcome is not None:
+            raise trouble(debt, outcome)
 
 
 class Settler:
@@ -62,42 +58,39 @@ class Settler:
         self._ledger = ledger
         self._pipelined = pipelined
         self._alarm = alarm
-        self._debts: list[Debt] = []
-        self._settlements: list[Settlement] = []
+        self._acks: list[Debt] = []
+        self._others: dict[Debt, Settlement] = {}
         self._flush = Flush()
-        self._sending: Flush | None = None
+        self._sending = self._flush
         self._work = Signal()
         self._closing = False
 
-    def begin(
-        self, debt: Debt, verb: Verb, delay: float = 0.0, dead_letter: Record | None = None
-    ) -> Flush | None:
-        """Queue a settlement; return the flush to wait for, or None if there is nothing to await.
+    def ack(self, debt: Debt) -> Flush | None:
+        """Queue an ack; return the flush to wait for, or None if there is nothing to await.
 
         Raises `AlreadySettled` or `LeaseLost`, and then nothing has changed.
         """
+        debt.state, step = begin(debt.state, _ACK)
+        if step is Step.SEND:
+            self._acks.append(debt)
+            self._work.set()
+        return None if self._pipelined else self._flush_of(debt, step)
+
+    def settle(
+        self, debt: Debt, verb: Verb, delay: float, dead_letter: Record | None
+    ) -> Flush | None:
+        """Queue a nack or a rejection, as `ack` does."""
         debt.state, step = begin(debt.state, verb)
         if step is Step.SEND:
-            self._debts.append(debt)
-            self._settlements.append(Settlement(debt.leased.token, verb, delay, dead_letter))
+            self._others[debt] = Settlement(debt.leased.token, verb, delay, dead_letter)
             self._work.set()
-            return None if self._pipelined else self._flush
-        if step is Step.NOTHING or self._pipelined:
-            return None
-        return self._flush if debt in self._debts else self._sending
-
-    async def confirmed(self, debt: Debt, flush: Flush) -> None:
-        """Wait for the answer to the settlement of `debt`; raise if it was not carried out."""
-        await flush.wait()
-        trouble = flush.trouble(debt)
-        if trouble is not None:
-            raise trouble
+        return None if self._pipelined else self._flush_of(debt, step)
 
     async def run(self) -> None:
         """Send what is queued until `close()` was called and nothing is left."""
         try:
-            while self._debts or not self._closing:
-                if self._debts:
+            while self._queued() or not self._closing:
+                if self._queued():
                     await self._send()
                 else:
                     await self._work.wait()
@@ -109,10 +102,27 @@ class Settler:
         self._closing = True
         self._work.set()
 
-    async def _send(self) -> None:
-        debts, self._debts = self._debts, []
-        batch, self._settlements = self._settlements, []
+    def _queued(self) -> bool:
+        return bool(self._acks or self._others)
+
+    def _flush_of(self, debt: Debt, step: Step) -> Flush | None:
+        if step is Step.NOTHING:
+            return None
+        waiting = step is Step.SEND or debt in self._others or debt in self._acks
+        return self._flush if waiting else self._sending
+
+    def _take(self) -> tuple[list[Debt], list[Settlement], Flush]:
+        """Return all that is queued, and start a new flush for whatever comes next."""
+        acks, self._acks = self._acks, []
+        others, self._others = self._others, {}
         flush, self._flush = self._flush, Flush()
+        batch = [Settlement(debt.leased.token, _ACK) for debt in acks]
+        batch.extend(others.values())
+        acks.extend(others)
+        return acks, batch, flush
+
+    async def _send(self) -> None:
+        debts, batch, flush = self._take()
         self._sending = flush
         outcomes: Sequence[Outcome] = [Outcome.UNKNOWN] * len(debts)
         try:
@@ -123,17 +133,16 @@ class Settler:
             self._answered(flush, debts, outcomes)
 
     def _answered(self, flush: Flush, debts: list[Debt], outcomes: Sequence[Outcome]) -> None:
-        self._ledger.settled(debts, outcomes)
-        flush.finish(debts, outcomes)
-        trouble = flush.first_trouble() if self._pipelined else None
-        if trouble is not None:
-            self._alarm(trouble)
+        troubles = self._ledger.settled(debts, outcomes)
+        flush.finish(troubles)
+        if troubles and self._pipelined:
+            self._alarm(trouble(*next(iter(troubles.items()))))
 
     def _abandon(self) -> None:
         """Answer UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
-        debts, self._debts, self._settlements = self._debts, [], []
+        debts, _, flush = self._take()
         if debts:
-            self._answered(self._flush, debts, [Outcome.UNKNOWN] * len(debts))
+            self._answered(flush, debts, [Outcome.UNKNOWN] * len(debts))
 
 
 def trouble(debt: Debt, outcome: Outcome) -> AckedError:
