@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from compose.lifecycle import Broker, BrokerError, Route
 from compose.native.guardian import GUARDIAN
@@ -58,7 +59,7 @@ class DockerBroker(Broker):
     @property
     def url(self) -> str:
         """The address for clients, with the password when the server asks for one."""
-        login = "" if self._password is None else f":{self._password}@"
+        login = "" if self._password is None else f":{quote(self._password, safe='')}@"
         return _URLS[self.name].format(port=self.port, login=login)
 
     @property

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from compose.cache import cache_folder
 from compose.docker import DockerBroker
 from compose.fleet import Kind, recipe_for
-from compose.native.kafka import cache_folder
 from compose.native.server import NativeBroker, NativeRecord
 
 Running = NativeBroker | DockerBroker

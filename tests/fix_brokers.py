@@ -101,9 +101,11 @@ def or_skip(name: str, get: Callable[[], T]) -> T:
     try:
         return get()
     except BrokerError as error:
-        if name in required():
-            pytest.fail(f"{_REQUIRE} names {name}, and it cannot be had: {error}", pytrace=False)
-        pytest.skip(str(error))
+        reason = str(error)
+    # Outside the except block: the report shows the reason once, without a chain.
+    if name in required():
+        pytest.fail(f"{_REQUIRE} names {name}, and it cannot be had: {reason}", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
+from compose.cache import cache_folder
 from compose.lifecycle import BrokerError, BrokerUnavailableError
-from compose.native.kafka import POM, cache_folder, jar_folder, kafka_version
+from compose.native.kafka import POM, jar_folder, kafka_version
 from compose.native.mqtt import MosquittoRecipe
 from compose.native.postgres import PostgresRecipe
 from compose.native.recipe import Recipe, program, run
@@ -111,7 +112,7 @@ def _fetch_jars() -> None:
         jars = folder / "jars"
         run(
             [
-                *(program("mvn", "kafka"), "-q", "-B", "-f", str(pom)),
+                *(program("mvn", "kafka"), "-q", "-B", "-Dstyle.color=never", "-f", str(pom)),
                 *("dependency:copy-dependencies", f"-DoutputDirectory={jars}"),
                 "-DincludeScope=runtime",
             ],

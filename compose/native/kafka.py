@@ -1,7 +1,6 @@
 """Apache Kafka from its jars as a private process: one node, broker and controller (KRaft)."""
 
 import base64
-import os
 import re
 import signal
 import uuid
@@ -9,18 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from compose.cache import cache_folder
 from compose.lifecycle import BrokerUnavailableError, Route
 from compose.native.recipe import CONFIGURATION, Site, program, run
 
 POM = CONFIGURATION / "kafka" / "pom.xml"
-
-
-def cache_folder() -> Path:
-    """Return the folder for what is fetched once: `ACKED_CACHE`, else in the user's cache."""
-    if chosen := os.environ.get("ACKED_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "acked"
 
 
 def kafka_version() -> str:
@@ -72,13 +64,12 @@ class KafkaRecipe:
             f"log.dirs={site.folder / 'data'}",
         ]
         _properties(site).write_text(shared + "\n".join(lines) + "\n")
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_ = ["format", "-t", cluster, "-c", str(_properties(site))]
-        # The format tool reads an identifier that starts with a dash as an option.
-        if cluster.startswith("-"):
-            format_[2] = "A" + cluster[1:]
+        # It must not start with a dash, which the tool would read as an option.
+        cluster = base64.urlsafe_b64encode(b"acked" + uuid.uuid4().bytes[5:]).decode().rstrip("=")
+        tool = [*_java("-Xmx128m", is_quick=True), "kafka.tools.StorageTool"]
         run(
-            [*_java("-Xmx128m", is_quick=True), "kafka.tools.StorageTool", *format_], doing="format"
+            [*tool, "format", "-t", cluster, "-c", str(_properties(site))],
+            doing="formatting Kafka's storage",
         )
 
     def command(self, site: Site) -> list[str]:

@@ -1,11 +1,13 @@
 """One server as a private process: the life of a recipe."""
 
+import shutil
 import signal
 import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from compose.cache import cache_folder
 from compose.lifecycle import Broker, BrokerError, Route
 from compose.native.guardian import GUARDIAN, delete
 from compose.native.process import ServerProcess, free_ports, wait_until
@@ -190,5 +192,12 @@ class NativeBroker(Broker):
         what = "did not answer within" if was_alive else "ended by itself after"
         raise BrokerError(
             f"{self.name} {what} {seconds:.1f} s on port {self.port}:"
-            f" {telling_line(site.log())} (the whole log: {site.log_path})"
+            f" {telling_line(site.log())} (the whole log: {_kept_log(site, self.name)})"
         )
+
+
+def _kept_log(site: Site, name: str) -> Path:
+    """Copy the log to where it outlives the broker's folder."""
+    kept = cache_folder() / f"{name}-failed-start.log"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copyfile(site.log_path, kept))

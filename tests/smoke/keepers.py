@@ -33,7 +33,9 @@ async def put_into_redis(url: str, mark: str) -> None:
 
 async def is_in_redis(url: str, mark: str) -> bool:
     async with redis_client(url) as client:
-        return [fields for _, fields in await client.xrange(mark)] == [{b"mark": mark.encode()}]
+        return [fields for _, fields in await client.xrange(mark) or []] == [
+            {b"mark": mark.encode()}
+        ]
 
 
 async def put_into_postgres(url: str, mark: str) -> None:

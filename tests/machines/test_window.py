@@ -1,0 +1,59 @@
+"""The frontier runs over delivered positions, in any order of settlement, with gaps."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from acked._machines.window import Window
+
+positions = st.lists(st.integers(0, 10_000), min_size=1, max_size=30, unique=True).map(sorted)
+
+
+@given(positions, st.randoms(use_true_random=False))
+def test_the_frontier_is_the_end_of_the_settled_prefix(given_positions, random) -> None:
+    window = Window()
+    for position in given_positions:
+        window.deliver(position)
+    order = list(given_positions)
+    random.shuffle(order)
+    settled: set[int] = set()
+    for position in order:
+        before = window.frontier
+        moved = window.settle(position)
+        settled.add(position)
+        prefix = [p for i, p in enumerate(given_positions) if set(given_positions[: i + 1]) <= settled]
+        assert window.frontier == (prefix[-1] if prefix else None)
+        assert moved == (window.frontier != before)
+        assert window.unsettled == set(given_positions) - settled
+        beyond = [p for p in given_positions if p in settled and p not in prefix]
+        assert window.settled_beyond() == tuple(beyond)
+        assert len(window) == len(given_positions) - len(prefix)
+    assert window.frontier == given_positions[-1]
+
+
+@given(positions)
+def test_gaps_in_the_positions_do_not_hold_the_frontier_back(given_positions) -> None:
+    window = Window()
+    for position in given_positions:
+        window.deliver(position)
+        assert window.settle(position)
+        assert window.frontier == position
+
+
+def test_settling_what_was_not_delivered_or_twice_changes_nothing() -> None:
+    window = Window()
+    window.deliver(5)
+    with pytest.raises(ValueError, match="position 4"):
+        window.settle(4)
+    window.settle(5)
+    with pytest.raises(ValueError, match="position 5"):
+        window.settle(5)
+    assert window.frontier == 5
+
+
+def test_positions_must_rise() -> None:
+    window = Window()
+    window.deliver(5)
+    with pytest.raises(ValueError, match="position 5 was delivered after 5"):
+        window.deliver(5)
+    assert len(window) == 1
