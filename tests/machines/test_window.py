@@ -21,7 +21,9 @@ def test_the_frontier_is_the_end_of_the_settled_prefix(given_positions, random) 
         before = window.frontier
         moved = window.settle(position)
         settled.add(position)
-        prefix = [p for i, p in enumerate(given_positions) if set(given_positions[: i + 1]) <= settled]
+        prefix = [
+            p for i, p in enumerate(given_positions) if set(given_positions[: i + 1]) <= settled
+        ]
         assert window.frontier == (prefix[-1] if prefix else None)
         assert moved == (window.frontier != before)
         assert window.unsettled == set(given_positions) - settled

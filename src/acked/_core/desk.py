@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 
 from acked._core.dead_letters import dead_letter
+from acked._core.failure import layer_failure
 from acked._core.keeper import Keeper
 from acked._core.ledger import Debt, Ledger
 from acked._core.options import DebtOptions
@@ -152,10 +153,13 @@ class SettlementDesk:
         return [d for d in debts if d.state is State.HELD]
 
     async def _keep(self) -> None:
-        while True:
-            await self._keeper.turn()
-            self._settle_forgotten()
-            self._retry_burials()
+        try:
+            while True:
+                await self._keeper.turn()
+                self._settle_forgotten()
+                self._retry_burials()
+        except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
+            self.pump.fail(layer_failure(error, "extending leases"))
 
     def _settle_forgotten(self) -> None:
         can = self._capabilities
@@ -182,7 +186,10 @@ class SettlementDesk:
         self._ledger.lose(lost)
 
     async def _give_back(self, *, interrupted: bool) -> None:
-        """Return what is unsettled: an attempt is charged only for what the user saw and left."""
+        """Return what is unsettled: an attempt is charged only for what the user saw and left.
+
+        A layer that cannot do it now is logged: leases end by themselves.
+        """
         buffered = list(self.pump.buffer)
         self.pump.buffer.clear()
         self._ledger.give_back(buffered, seen=False)
@@ -190,7 +197,10 @@ class SettlementDesk:
         self._ledger.give_back(seen, seen=True)
         charge = not interrupted and self._capabilities.nack
         released = buffered if charge else buffered + seen
-        if charge and seen:
-            await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in seen])
-        if released and self._capabilities.release:
-            await self._feed.release([debt.leased.token for debt in released])
+        try:
+            if charge and seen:
+                await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in seen])
+            if released and self._capabilities.release:
+                await self._feed.release([debt.leased.token for debt in released])
+        except Exception as error:  # noqa: BLE001 - leaving goes on
+            logger.warning("%s", layer_failure(error, "giving back what is unsettled"))

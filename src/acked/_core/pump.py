@@ -5,11 +5,12 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from acked._core.failure import layer_failure
 from acked._core.ledger import Debt, Ledger
 from acked._core.options import DebtOptions
 from acked._core.signal import Signal
 from acked.abc import AckFeed, Clock
-from acked.errors import AckedError, ConnectionLost, LayerError
+from acked.errors import AckedError, ConnectionLost
 from acked.types import Leased
 
 __all__ = ("Pump",)
@@ -56,12 +57,8 @@ class Pump:
                 else:
                     self._connected()
                     self._take(batch)
-        except LayerError as error:
-            self.fail(error)
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
-            failure = LayerError(f"the layer failed while receiving: {type(error).__name__}")
-            failure.__cause__ = error
-            self.fail(failure)
+            self.fail(layer_failure(error, "receiving"))
 
     async def arrival(self, wanted: int) -> None:
         """Wait until more has arrived, for a reader that wants `wanted` messages at once."""

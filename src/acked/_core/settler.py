@@ -11,11 +11,12 @@ delivered again if the connection breaks, and never lost.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from acked._core.failure import layer_failure
 from acked._core.ledger import Debt, Ledger
 from acked._core.signal import Signal
 from acked._machines.settlement import Step, begin
 from acked.abc import AckFeed
-from acked.errors import AckedError, AckUnconfirmed, LayerError, LeaseLost
+from acked.errors import AckedError, AckUnconfirmed, LeaseLost
 from acked.types import Outcome, Record, Settlement, Verb
 
 __all__ = ("Flush", "Settler")
@@ -127,8 +128,8 @@ class Settler:
         outcomes: Sequence[Outcome] = [Outcome.UNKNOWN] * len(debts)
         try:
             outcomes = await self._feed.settle(batch)
-        except LayerError as error:
-            self._alarm(error)
+        except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
+            self._alarm(layer_failure(error, "settling"))
         finally:
             self._answered(flush, debts, outcomes)
 

@@ -1,0 +1,129 @@
+"""A layer that does what a test tells it to, and records what the engine asked of it."""
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import anyio
+import msgspec
+
+from acked.abc import AckFeed
+from acked.errors import LayerError
+from acked.types import (
+    Capabilities,
+    Leased,
+    Outcome,
+    Receipt,
+    Record,
+    Settlement,
+    Start,
+    Token,
+    Verb,
+)
+
+EVERYTHING = Capabilities(
+    confirmed_ack=True,
+    nack=True,
+    nack_delay=True,
+    reject=True,
+    dead_letter=True,
+    extend=True,
+    release=True,
+    attempts=True,
+    groups=True,
+    replay=True,
+    headers=True,
+    keys=True,
+    lease="timer",
+)
+
+
+def leased(number: int, body: bytes = b"1", *, topic: str = "t", attempt: int = 1) -> Leased:
+    return Leased(Record(topic, body, f"id-{number}"), number, attempt, f"at-{number}")
+
+
+class ScriptedLayer:
+    """Hands out what is put into `ready`; settles as `outcome` says while `answering` is set."""
+
+    def __init__(self, *ready: Leased, capabilities: Capabilities = EVERYTHING) -> None:
+        self.capabilities = capabilities
+        self.ready: deque[Leased | Exception] = deque(ready)
+        self.arrived = anyio.Event()
+        self.answering = anyio.Event()
+        self.answering.set()
+        self.outcome: Outcome | LayerError = Outcome.CONFIRMED
+        self.extension: Outcome | LayerError = Outcome.CONFIRMED
+        self.published: list[Record] = []
+        self.batches: list[list[Settlement]] = []
+        self.receives: list[int] = []
+        self.extended: list[tuple[list[Token], float]] = []
+        self.released: list[Token] = []
+        self.story: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self.story.append("opened")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.story.append("closed")
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        self.published.extend(records)
+        return [Receipt(record.id, record.topic) for record in records]
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncIterator[AckFeed]:
+        self.story.append("joined")
+        yield ScriptedFeed(self)
+        self.story.append("left")
+
+    def put(self, *more: Leased | Exception) -> None:
+        self.ready.extend(more)
+        self.arrived.set()
+
+    def settled(self, verb: Verb) -> list[Token]:
+        return [s.token for batch in self.batches for s in batch if s.verb is verb]
+
+
+class ScriptedFeed:
+    def __init__(self, layer: ScriptedLayer) -> None:
+        self.layer = layer
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        layer = self.layer
+        layer.receives.append(limit)
+        while not layer.ready:
+            layer.arrived = anyio.Event()
+            await layer.arrived.wait()
+        if isinstance(layer.ready[0], Exception):
+            raise layer.ready.popleft()  # type: ignore[misc]
+        batch: list[Any] = []
+        while layer.ready and len(batch) < limit and isinstance(layer.ready[0], Leased):
+            batch.append(layer.ready.popleft())
+        return batch
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        layer = self.layer
+        layer.batches.append(list(batch))
+        layer.story.append(f"settle {len(batch)}")
+        await layer.answering.wait()
+        if isinstance(layer.outcome, LayerError):
+            raise layer.outcome
+        return [layer.outcome] * len(batch)
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        self.layer.extended.append((list(tokens), seconds))
+        if isinstance(self.layer.extension, LayerError):
+            raise self.layer.extension
+        return [self.layer.extension] * len(tokens)
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        self.layer.released.extend(tokens)
+        self.layer.story.append("release")
+
+
+def without(**flags: object) -> Capabilities:
+    return msgspec.structs.replace(EVERYTHING, **flags)
