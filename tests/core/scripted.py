@@ -8,7 +8,7 @@ from typing import Any, Self
 import anyio
 import msgspec
 
-from acked.abc import AckFeed
+from acked.abc import AckFeed, Sink
 from acked.errors import LayerError
 from acked.types import (
     Capabilities,
@@ -127,3 +127,27 @@ class ScriptedFeed:
 
 def without(**flags: object) -> Capabilities:
     return msgspec.structs.replace(EVERYTHING, **flags)
+
+
+class ScriptedNews:
+    """A fire-and-forget layer whose sinks a test feeds by hand."""
+
+    def __init__(self, *, capabilities: Capabilities | None = None) -> None:
+        self.capabilities = capabilities or Capabilities(lossy=True)
+        self.sinks: list[Sink] = []
+        self.published: list[Record] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        self.published.extend(records)
+
+    @asynccontextmanager
+    async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncIterator[None]:
+        self.sinks.append(sink)
+        yield
+        self.sinks.remove(sink)
