@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from acked._core.signal import Signal
-from acked._machines.settlement import State, after
+from acked._machines.settlement import CONFIRMED, State, after
 from acked.types import Leased, Outcome
 
 __all__ = ("Debt", "Ledger")
@@ -71,6 +71,9 @@ class Ledger:
 
         Returns those whose settlement was not carried out. One with an UNKNOWN answer stays open.
         """
+        if outcomes.count(Outcome.CONFIRMED) == len(debts):
+            self._all_confirmed(debts)
+            return {}
         for debt, outcome in zip(debts, outcomes, strict=True):
             debt.state = state = after(debt.state, outcome)
             self.closed[state] += 1
@@ -79,9 +82,17 @@ class Ledger:
             for debt, outcome in zip(debts, outcomes, strict=True)
             if outcome >= Outcome.LOST
         }
-        done = [debt for debt in debts if debt.state is not State.HELD] if troubles else debts
-        self._close(done)
+        self._close([debt for debt in debts if debt.state is not State.HELD])
         return troubles
+
+    def _all_confirmed(self, debts: list[Debt]) -> None:
+        """Do what `settled` does when nothing went wrong: whole lists at a time."""
+        before = [debt.state for debt in debts]
+        for way, settled in CONFIRMED.items():
+            self.closed[settled] += before.count(way)
+        for debt in debts:
+            debt.state = CONFIRMED[debt.state]
+        self._close(debts)
 
     def lose(self, debts: Iterable[Debt]) -> None:
         """Close debts whose lease ended."""

@@ -41,10 +41,10 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         return self._scheduled(attempt) * (1.0 - self.spread * chance)
 
     def _scheduled(self, attempt: int) -> float:
-        if self.initial == 0 or self.factor == 1:
-            return self.initial
-        # Compared as logarithms: the power itself would overflow a float after some attempts.
-        steps_to_maximum = math.log(self.maximum / self.initial) / math.log(self.factor)
-        if attempt - 1 >= steps_to_maximum:
+        if self.initial == 0:
+            return 0.0
+        try:
+            grown = self.initial * self.factor ** (attempt - 1)
+        except OverflowError:  # above any float, so above the maximum
             return self.maximum
-        return self.initial * self.factor ** (attempt - 1)
+        return min(grown, self.maximum)

@@ -25,7 +25,7 @@ from typing import Final
 from acked.errors import AlreadySettled, LeaseLost
 from acked.types import Outcome, Verb
 
-__all__ = ("State", "Step", "after", "begin")
+__all__ = ("BEGIN", "CONFIRMED", "State", "Step", "after", "begin")
 
 
 class State(enum.IntEnum):
@@ -55,26 +55,31 @@ class Step(enum.IntEnum):
 _ON_ITS_WAY: Final = (State.ACKING, State.NACKING, State.REJECTING)
 _SETTLED: Final = (State.ACKED, State.NACKED, State.REJECTED)
 
-BEGIN: Final[dict[tuple[State, Verb], tuple[State, Step]]] = {
-    (State.HELD, Verb.ACK): (State.ACKING, Step.SEND),
-    (State.HELD, Verb.NACK): (State.NACKING, Step.SEND),
-    (State.HELD, Verb.REJECT): (State.REJECTING, Step.SEND),
-    (State.ACKING, Verb.ACK): (State.ACKING, Step.JOIN),
-    (State.NACKING, Verb.NACK): (State.NACKING, Step.JOIN),
-    (State.REJECTING, Verb.REJECT): (State.REJECTING, Step.JOIN),
-    (State.ACKED, Verb.ACK): (State.ACKED, Step.NOTHING),
-    (State.NACKED, Verb.NACK): (State.NACKED, Step.NOTHING),
-    (State.REJECTED, Verb.REJECT): (State.REJECTED, Step.NOTHING),
+BEGIN: Final[dict[Verb, dict[State, tuple[State, Step]]]] = {
+    Verb.ACK: {
+        State.HELD: (State.ACKING, Step.SEND),
+        State.ACKING: (State.ACKING, Step.JOIN),
+        State.ACKED: (State.ACKED, Step.NOTHING),
+    },
+    Verb.NACK: {
+        State.HELD: (State.NACKING, Step.SEND),
+        State.NACKING: (State.NACKING, Step.JOIN),
+        State.NACKED: (State.NACKED, Step.NOTHING),
+    },
+    Verb.REJECT: {
+        State.HELD: (State.REJECTING, Step.SEND),
+        State.REJECTING: (State.REJECTING, Step.JOIN),
+        State.REJECTED: (State.REJECTED, Step.NOTHING),
+    },
 }
 
-AFTER: Final[dict[tuple[State, Outcome], State]] = {
-    **{
-        (way, outcome): settled
-        for way, settled in zip(_ON_ITS_WAY, _SETTLED, strict=True)
-        for outcome in (Outcome.CONFIRMED, Outcome.SENT)
-    },
-    **{(way, Outcome.LOST): State.LOST for way in _ON_ITS_WAY},
-    **{(way, Outcome.UNKNOWN): State.HELD for way in _ON_ITS_WAY},
+CONFIRMED: Final[dict[State, State]] = dict(zip(_ON_ITS_WAY, _SETTLED, strict=True))
+
+AFTER: Final[dict[Outcome, dict[State, State]]] = {
+    Outcome.CONFIRMED: CONFIRMED,
+    Outcome.SENT: CONFIRMED,
+    Outcome.LOST: dict.fromkeys(_ON_ITS_WAY, State.LOST),
+    Outcome.UNKNOWN: dict.fromkeys(_ON_ITS_WAY, State.HELD),
 }
 
 _NAMES: Final = {
@@ -93,7 +98,7 @@ def begin(state: State, verb: Verb) -> tuple[State, Step]:
     Raises `LeaseLost` in LOST and `AlreadySettled` for a contradicting verb.
     """
     try:
-        return BEGIN[state, verb]
+        return BEGIN[verb][state]
     except KeyError:
         pass
     if state is State.LOST:
@@ -109,4 +114,4 @@ def after(state: State, outcome: Outcome) -> State:
 
     (A lease can be found lost by the renewal while its settlement is on its way: LOST stays.)
     """
-    return AFTER.get((state, outcome), state)
+    return AFTER[outcome].get(state, state)

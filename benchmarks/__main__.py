@@ -1,0 +1,24 @@
+"""`python -m benchmarks NAME [--quick] [--json FILE]`."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import engine
+
+BENCHMARKS = {"engine": engine.run}
+
+
+def main() -> None:
+    """Run one benchmark and print what it came to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="fewer messages, fewer rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    arguments = parser.parse_args()
+    report = BENCHMARKS[arguments.name](quick=arguments.quick)
+    print(report.show())
+    if arguments.json is not None:
+        report.write(arguments.json)
+
+
+main()
