@@ -150,7 +150,11 @@ def run(*, quick: bool) -> Report:
     best: dict[str, float] = {}
     for _ in range(rounds):
         for name, contender in CONTENDERS.items():
-            size = min(count, HELD_AT_MOST) if name in {"async for, raw", "async for, typed"} else count
+            size = (
+                min(count, HELD_AT_MOST)
+                if name in {"async for, raw", "async for, typed"}
+                else count
+            )
             rate = size / asyncio.run(as_coroutine(contender(size)))
             best[name] = max(best.get(name, 0.0), rate)
     report = Report("engine", "deliveries/s", best)
