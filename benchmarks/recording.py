@@ -1,6 +1,6 @@
 """A layer that costs next to nothing: what is measured over it is the engine alone."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
@@ -49,7 +49,7 @@ class RecordingLayer:
     @asynccontextmanager
     async def consume(
         self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
-    ) -> AsyncIterator[AckFeed]:
+    ) -> AsyncGenerator[AckFeed]:
         yield RecordingFeed(self)
 
 

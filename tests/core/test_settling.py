@@ -21,8 +21,8 @@ from acked import (
     VirtualClock,
 )
 from acked.errors import CapabilityError
-from acked.types import Outcome, Verb
-from tests.core.scripted import ScriptedLayer, leased, without
+from acked.types import Leased, Outcome, Record, Verb
+from tests.core.scripted import ScriptedLayer, ScriptedNews, leased, without
 
 pytestmark = pytest.mark.anyio
 
@@ -295,3 +295,71 @@ async def test_a_rejected_delivery_takes_its_dead_letter_along() -> None:
     assert letter.headers["acked-reason"] == "no such customer"
     assert letter.headers["acked-topic"] == "t"
     assert letter.headers["acked-attempt"] == "2"
+
+
+async def test_a_delivery_and_a_message_tell_what_travelled_with_the_body() -> None:
+    record = Record("t", b"1", "id-1", "key", {"source": "web"}, timestamp=5.0)
+    layer, news = ScriptedLayer(Leased(record, 1, 3, "at-1")), ScriptedNews()
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        delivery = await anext(sub)
+        await delivery.ack()
+    async with Channel(news) as channel, channel.subscribe("t") as listening:
+        news.sinks[0].offer(record)
+        message = await anext(listening)
+    for item in (delivery, message):
+        assert (item.topic, item.id, item.key, item.timestamp) == ("t", "id-1", "key", 5.0)
+        assert item.headers == {"source": "web"}
+    assert (delivery.attempt, delivery.position) == (3, "at-1")
+    assert repr(delivery) == "<Delivery id-1 of 't', attempt 3, acked>"
+    assert repr(message) == "<Message id-1 of 't'>"
+
+
+async def test_pipelined_nacks_and_rejections_return_at_once_too() -> None:
+    layer = ScriptedLayer(leased(1), leased(2))
+    async with Channel(layer) as channel:
+        async with channel.subscribe("t", group="g", confirm_acks=False) as sub:
+            await (await anext(sub)).nack(delay=2.0)
+            await (await anext(sub)).reject()
+        assert (sub.statistics().nacked, sub.statistics().rejected) == (1, 1)
+
+
+async def test_a_batch_that_is_not_confirmed_says_so_for_each_member() -> None:
+    layer = ScriptedLayer(leased(1), leased(2))
+    layer.outcome = Outcome.UNKNOWN
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        batch = await anext(sub.batches(2))
+        assert repr(batch) == "<Batch of 2>"
+        with pytest.raises(ExceptionGroup, match="2 of 2") as caught:
+            await batch.ack()
+        assert {type(error) for error in caught.value.exceptions} == {AckUnconfirmed}
+
+
+async def test_a_lease_found_lost_by_an_extension_is_lost() -> None:
+    layer = ScriptedLayer(leased(1))
+    layer.extension = Outcome.LOST
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        delivery = await anext(sub)
+        with pytest.raises(LeaseLost):
+            await delivery.extend(5)
+        assert sub.statistics().lost == 1
+
+
+async def test_leases_that_need_no_renewal_get_none() -> None:
+    clock = VirtualClock()
+    layer = ScriptedLayer(leased(1), capabilities=without(lease="connection"))
+    async with Channel(layer, clock=clock) as channel, channel.subscribe("t", group="g") as sub:
+        delivery = await anext(sub)
+        await wait_all_tasks_blocked()
+        clock.advance(100)
+        await wait_all_tasks_blocked()
+        assert layer.extended == []
+        await delivery.ack()
+
+
+async def test_a_failed_handler_is_nacked_at_once_where_delays_do_not_exist() -> None:
+    layer = ScriptedLayer(leased(1), capabilities=without(nack_delay=False))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        with pytest.raises(ZeroDivisionError):
+            async with await anext(sub):
+                raise ZeroDivisionError
+    assert layer.batches[0][0].delay == 0.0

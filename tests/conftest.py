@@ -1,0 +1,29 @@
+"""What every test has: the brokers' fixtures, asyncio as the loop, and a look at what stays."""
+
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+pytest_plugins = ["tests.fix_brokers", "tests.fix_proxy"]
+
+GUARDIAN = "compose.native.guardian"
+"""The process that ends the brokers when the run ends, and so must outlive the last test."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of async tests; folders whose tests must hold on trio too override it."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_running() -> Iterator[None]:
+    """Fail the run if a process or a thread outlives the last test."""
+    yield
+    children = [one.cmdline() for one in psutil.Process().children(recursive=True)]
+    processes = [words for words in children if GUARDIAN not in words]
+    threads = [one for one in threading.enumerate() if not one.daemon]
+    assert not processes, f"still running after the last test: {processes}"
+    assert threads == [threading.main_thread()], f"still running after the last test: {threads}"

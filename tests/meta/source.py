@@ -1,0 +1,51 @@
+"""The package as text and as trees, for the tests that read it."""
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import acked
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "acked"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    """Return the parsed `file`."""
+    return ast.parse(file.read_text(), str(file))
+
+
+def name_of(file: Path) -> str:
+    """Return a file's path as a reader knows it."""
+    return str(file.relative_to(ROOT))
+
+
+def functions() -> Iterator[tuple[str, Function]]:
+    """Yield every function and method, with the place where it is."""
+    for file in FILES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, Function):
+                yield f"{name_of(file)}:{node.lineno} {node.name}", node
+
+
+def classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Yield every class, with the place where it is."""
+    for file in FILES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.ClassDef):
+                yield f"{name_of(file)}:{node.lineno} {node.name}", node
+
+
+def public_modules() -> list[ModuleType]:
+    """Import and return every module that users may import; commands are used by their words."""
+    found = [info.name for info in pkgutil.walk_packages(acked.__path__, "acked.")]
+    public = [name for name in found if "._" not in name and not name.startswith("acked.cli")]
+    return [acked, *map(importlib.import_module, public)]

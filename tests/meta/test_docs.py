@@ -1,0 +1,36 @@
+"""The documentation covers what there is."""
+
+import re
+
+import acked
+from tests.meta.source import ROOT
+
+CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_everything_public_is_in_the_reference() -> None:
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
+    shown = set(re.findall(r"^::: acked\.(\w+)$", pages, re.MULTILINE))
+    assert set(acked.__all__) - shown == set()
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version is not None
+    assert "## [Unreleased]" in text or f"## [{version[1]}]" in text
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= CHANGES
+
+
+def test_each_make_target_is_explained_as_a_plain_command() -> None:
+    targets = re.findall(r"^#   make (\w+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    explained = (ROOT / "CONTRIBUTING.md").read_text()
+    assert targets == ["demo", "test", "check", "bench", "docs"]
+    assert [name for name in targets if f"`make {name}`" not in explained] == []
+
+
+def test_no_file_names_a_package_registry() -> None:
+    hosts = ("pypi" + ".org", "npmjs" + ".com", "maven" + ".org", "index" + "-url")
+    names = ("constraints.txt", "pyproject.toml", "Makefile", ".ci/run", "compose/kafka/pom.xml")
+    text = "\n".join((ROOT / name).read_text() for name in names)
+    assert [host for host in hosts if host in text] == []

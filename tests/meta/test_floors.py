@@ -1,0 +1,47 @@
+"""The floors hold, and a step up the stairs is noticed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.meta.source import ROOT
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+    )
+
+
+def test_imports_go_downwards_only() -> None:
+    done = lint(ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "step", "contract"),
+    [
+        ("_machines/lease.py", "import anyio", "machines are sans-io"),
+        ("errors.py", "import acked.types", "floors"),
+        ("layers/memory.py", "import acked.layers.memory_queue", "layers do not know one another"),
+        ("layers/memory.py", "import acked.codecs", "a layer never sees the engine"),
+        ("_core/ledger.py", "import acked._core.channel", "no cycles"),
+    ],
+)
+def test_a_step_upwards_is_noticed(tmp_path: Path, file: str, step: str, contract: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    planted = tmp_path / "src" / "acked" / file
+    planted.write_text(planted.read_text() + f"\n{step}\n")
+    done = lint(tmp_path)
+    assert done.returncode == 1
+    assert any(contract in line and "BROKEN" in line for line in done.stdout.splitlines())

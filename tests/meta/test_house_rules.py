@@ -1,0 +1,161 @@
+"""The caps that keep the code readable, and the conventions that keep it one hand's."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import acked
+import acked.errors
+from docs._hooks import HEADINGS, Layer, headings, layers
+from tests.meta.source import (
+    FILES,
+    PACKAGE,
+    ROOT,
+    Function,
+    classes,
+    functions,
+    name_of,
+    public_modules,
+    tree,
+)
+
+VAGUE = {"manager", "helper", "helpers", "utils", "util", "base", "common", "handler", "handlers"}
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    lengths = {name_of(file): len(file.read_text().splitlines()) for file in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+
+
+def test_no_function_has_a_body_of_more_than_40_lines() -> None:
+    assert {place: body_lines(node) for place, node in functions() if body_lines(node) > 40} == {}
+
+
+def body_lines(function: Function) -> int:
+    """Return the lines of a body, not counting its docstring."""
+    documented = ast.get_docstring(function) is not None
+    body = function.body[1:] if documented else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+
+
+def test_no_class_has_more_than_12_public_methods() -> None:
+    assert {place: methods(node) for place, node in classes() if len(methods(node)) > 12} == {}
+
+
+def methods(one: ast.ClassDef) -> set[str]:
+    """Return the public methods of a class; overloads are one, properties are none."""
+    found = (node for node in one.body if isinstance(node, Function))
+    plain = (f for f in found if "property" not in map(ast.unparse, f.decorator_list))
+    return {f.name for f in plain if not f.name.startswith("_")}
+
+
+def test_there_are_at_most_15_exception_classes() -> None:
+    kinds = [one for one in vars(acked.errors).values() if isinstance(one, type)]
+    errors = [one for one in kinds if issubclass(one, acked.AckedError)]
+    assert len(errors) <= 15
+    assert set(errors) <= set(vars(acked).values())
+
+
+def test_no_exception_is_defined_outside_the_tree_of_errors() -> None:
+    names = {name for name in dir(acked.errors) if not name.startswith("_")} | {"Exception"}
+    elsewhere = [
+        place
+        for place, one in classes()
+        if "errors.py" not in place and names & {ast.unparse(parent) for parent in one.bases}
+    ]
+    assert elsewhere == []
+
+
+def test_the_tree_of_errors_is_drawn_whole() -> None:
+    kinds = [one for one in vars(acked.errors).values() if isinstance(one, type)]
+    errors = [one.__name__ for one in kinds if issubclass(one, BaseException)]
+    assert [name for name in errors if name not in (acked.errors.__doc__ or "")] == []
+
+
+def test_no_module_has_a_vague_name() -> None:
+    assert [name_of(file) for file in FILES if file.stem.lstrip("_") in VAGUE] == []
+
+
+@pytest.mark.parametrize("module", public_modules(), ids=lambda module: module.__name__)
+def test_a_public_module_says_exactly_what_it_offers(module: ModuleType) -> None:
+    offered = getattr(module, "__all__", ())
+    assert isinstance(offered, tuple)
+    assert len(set(offered)) == len(offered)
+    assert [name for name in offered if not hasattr(module, name)] == []
+
+
+def test_the_facade_offers_exactly_what_it_imports_in_order() -> None:
+    names = {
+        name
+        for name, thing in vars(acked).items()
+        if not name.startswith("_") and not isinstance(thing, ModuleType)
+    }
+    assert isinstance(acked.__all__, tuple)
+    assert set(acked.__all__) == names
+    assert list(acked.__all__) == sorted(acked.__all__, key=lambda name: (not name.isupper(), name))
+
+
+def test_what_users_see_has_the_path_they_import() -> None:
+    hidden = {name: getattr(vars(acked)[name], "__module__", "acked") for name in acked.__all__}
+    assert {name: path for name, path in hidden.items() if "._" in path} == {}
+    for name, path in hidden.items():
+        assert hasattr(importlib.import_module(path), name)
+
+
+def test_no_module_below_the_command_line_imports_the_package_root() -> None:
+    guilty = [
+        name_of(file)
+        for file in FILES
+        for name in imported(tree(file))
+        if name == "acked" and PACKAGE / "cli" not in file.parents
+    ]
+    assert guilty == []
+
+
+def imported(module: ast.Module) -> Iterator[str]:
+    """Yield the modules that a module imports, wherever in it."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("layer", layers(), ids=lambda layer: layer.schemes[0])
+def test_a_layer_tells_what_it_does_under_the_six_headings(layer: Layer) -> None:
+    assert tuple(headings(layer.paragraphs)) == HEADINGS
+    assert layer.paragraphs[0].count("\n") == 0
+    assert inspect.getdoc(layer.kind)
+
+
+def test_every_layer_module_is_registered() -> None:
+    files = {f"acked.layers.{file.stem}" for file in (PACKAGE / "layers").glob("[!_]*.py")}
+    assert {layer.module for layer in layers()} == files
+
+
+def test_everything_public_has_a_docstring() -> None:
+    named = [*functions(), *classes()]
+    bare = [
+        place
+        for place, node in named
+        if not node.name.startswith("_") and not ast.get_docstring(node) and not excused(node)
+    ]
+    assert bare == []
+    assert [name_of(file) for file in FILES if not ast.get_docstring(tree(file))] == []
+
+
+def excused(node: Function | ast.ClassDef) -> bool:
+    """Say whether another has the docstring: the last of overloads."""
+    return "overload" in map(ast.unparse, node.decorator_list)
+
+
+def test_nothing_is_left_to_do() -> None:
+    marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X")
+    folders = ("src", "tests", "compose", "benchmarks", "docs")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.[pm][yd]")]
+    left = [name_of(f) for f in files if any(mark in f.read_text() for mark in marks)]
+    assert left == []

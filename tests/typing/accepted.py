@@ -1,0 +1,143 @@
+"""What type checkers must accept, and the types they must see. Checked, never run."""
+
+from collections.abc import Sequence
+from typing import assert_type
+
+import msgspec
+
+from acked import (
+    JSON,
+    RAW,
+    Batch,
+    Channel,
+    DebtSubscription,
+    Delivery,
+    Message,
+    NewsSubscription,
+    Overflow,
+    Receipt,
+    Redelivery,
+    Start,
+    Topic,
+    VirtualClock,
+)
+from acked.abc import AckLayer, Clock, FireAndForgetLayer, Layer, LayerFactory
+from acked.errors import DecodeError, Owed
+from acked.layers.memory import MemoryLayer
+from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.sqlite_queue import SQLiteQueueLayer
+from acked.types import Codec
+
+
+class Order(msgspec.Struct):
+    id: int
+    cents: int
+
+
+ORDERS = Topic("orders", Order)
+PRICES = Topic("prices", float)
+FRAMES = Topic("frames", bytes, codec=RAW)
+
+assert_type(ORDERS, Topic[Order])
+
+
+async def debts(channel: Channel[AckLayer]) -> None:
+    assert_type(await channel.publish(ORDERS, Order(1, 999)), Receipt)
+    assert_type(await channel.publish("anything", {"as": ["JSON"]}), Receipt)
+    assert_type(await channel.publish_many(PRICES, [1.0, 2.0]), Sequence[Receipt])
+    subscription = channel.subscribe(ORDERS, group="billing")
+    assert_type(subscription, DebtSubscription[Order])
+    assert_type(channel.subscribe("a", "b", group="all"), DebtSubscription[object])
+    async with subscription as entered:
+        async for delivery in entered:
+            assert_type(delivery, Delivery[Order])
+            assert_type(delivery.body.cents, int)
+            assert_type(delivery.key, str | None)
+            await delivery.ack()
+            await delivery.nack(delay=1.5)
+            await delivery.reject("too late")
+            await delivery.extend(60.0)
+        async for delivery in entered:
+            async with delivery as held:
+                assert_type(held, Delivery[Order])
+        async for batch in entered.batches(100, wait=0.05):
+            assert_type(batch, Batch[Order])
+            assert_type([one.body for one in batch], list[Order])
+            await batch.ack()
+
+
+async def news(channel: Channel[FireAndForgetLayer]) -> None:
+    assert_type(await channel.publish(PRICES, 9.99), None)
+    subscription = channel.subscribe(PRICES, capacity=256, overflow=Overflow.DROP_OLDEST)
+    assert_type(subscription, NewsSubscription[float])
+    async with subscription as entered:
+        async for message in entered:
+            assert_type(message, Message[float])
+            assert_type(message.body, float)
+        async for several in entered.batches(10):
+            assert_type(several, Sequence[Message[float]])
+
+
+def every_option(channel: Channel[AckLayer]) -> None:
+    channel.subscribe(
+        FRAMES,
+        group="g",
+        in_flight=16,
+        in_flight_bytes=1024,
+        lease=5.0,
+        max_lease=None,
+        start=Start.at(0.0),
+        redelivery=Redelivery(max_deliveries=3, dead_letter="frames.dead"),
+        confirm_acks=False,
+        reconnect_timeout=None,
+        close_timeout=1.0,
+    )
+
+
+def the_layer_decides_the_kind() -> None:
+    over_memory = Channel(MemoryLayer())
+    assert_type(over_memory, Channel[MemoryLayer])
+    assert_type(over_memory.subscribe(PRICES), NewsSubscription[float])
+    over_queue = Channel(MemoryQueueLayer())
+    assert_type(over_queue.subscribe(PRICES, group="g"), DebtSubscription[float])
+    assert_type(over_queue.layer, MemoryQueueLayer)
+    over_sqlite = Channel(SQLiteQueueLayer("queue.db"))
+    assert_type(over_sqlite.subscribe(PRICES, group="g"), DebtSubscription[float])
+    over_redis = Channel(RedisStreamsLayer("redis://localhost"))
+    assert_type(over_redis.subscribe(PRICES, group="g"), DebtSubscription[float])
+
+
+def the_url_says_the_kind() -> None:
+    assert_type(Channel.from_url("sqlite-queue:///queue.db"), Channel[AckLayer])
+    assert_type(Channel.from_url("memory:", fire_and_forget=True), Channel[FireAndForgetLayer])
+
+
+def wider(narrow: Channel[MemoryQueueLayer]) -> Channel[AckLayer]:
+    return narrow
+
+
+def every_layer_meets_its_contract() -> None:
+    acks: list[AckLayer] = [
+        MemoryQueueLayer(),
+        SQLiteQueueLayer("queue.db"),
+        RedisStreamsLayer("redis://localhost"),
+    ]
+    forgets: list[FireAndForgetLayer] = [MemoryLayer()]
+    every: list[Layer] = [*acks, *forgets]
+    factories: list[LayerFactory] = [
+        MemoryLayer,
+        MemoryQueueLayer,
+        SQLiteQueueLayer,
+        RedisStreamsLayer,
+    ]
+    clock: Clock = VirtualClock()
+    codec: Codec = JSON
+    del every, factories, clock, codec
+
+
+async def an_error_carries_what_is_owed(error: DecodeError, delivery: Delivery[Order]) -> None:
+    if error.delivery is not None:
+        await error.delivery.reject(str(error))
+    owed: Owed = delivery
+    await owed.ack()
