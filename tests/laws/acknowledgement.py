@@ -252,7 +252,9 @@ class AcknowledgementLaws:
         async with channel_of(harness) as channel:
             await channel.publish_many(topic, range(3))
             # Renewal stops at once: it holds like a handler that has hung.
-            hung = channel.subscribe(topic, group=group, lease=harness.lease, max_lease=1e-9)
+            hung = channel.subscribe(
+                topic, group=group, in_flight=3, lease=harness.lease, max_lease=1e-9
+            )
             async with hung as old:
                 stale = await receive(old, 3)
                 await harness.pass_time(harness.lease * 1.5)
@@ -300,7 +302,10 @@ class AcknowledgementLaws:
         topic, group = fresh("topic"), fresh("group")
         async with channel_of(harness) as channel:
             await channel.publish_many(topic, range(3))
-            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+            # Its window is full, so whatever becomes free goes to the other one.
+            async with channel.subscribe(
+                topic, group=group, in_flight=3, lease=harness.lease
+            ) as sub:
                 (held,) = await receive(sub, 1)
                 async with channel.subscribe(topic, group=group, lease=harness.lease) as other:
                     await harness.pass_time(harness.lease * 5)

@@ -1,8 +1,8 @@
 """The laws on the in-memory queue, by a virtual clock, on asyncio and trio."""
 
 import pytest
-from acked.layers.memory_queue import MemoryQueueLayer
 
+from acked.layers.memory_queue import MemoryQueueLayer
 from tests.laws.acknowledgement import AcknowledgementLaws
 from tests.laws.flow import FlowLaws
 from tests.laws.harness import Harness, VirtualTime

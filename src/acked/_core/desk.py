@@ -196,5 +196,6 @@ class SettlementDesk:
                 await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in seen])
             if released and self._capabilities.release:
                 await self._feed.release([debt.leased.token for debt in released])
-        except Exception as error:  # noqa: BLE001 - leaving goes on
-            logger.warning("%s", layer_failure(error, "giving back what is unsettled"))
+        except Exception as error:
+            failure = layer_failure(error, "giving back what is unsettled")
+            logger.warning("%s", failure, exc_info=error)

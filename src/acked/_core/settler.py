@@ -28,16 +28,18 @@ _ACKED_FROM: Final = BEGIN[_ACK]
 class Flush:
     """One request's worth of settlements, and who of them was not confirmed."""
 
-    __slots__ = ("_answered", "_finished", "_troubles")
+    __slots__ = ("_answered", "_cause", "_finished", "_troubles")
 
     def __init__(self) -> None:
         self._answered = Signal()
         self._finished = False
         self._troubles: Mapping[Debt, Outcome] = {}
+        self._cause: Exception | None = None
 
-    def finish(self, troubles: Mapping[Debt, Outcome]) -> None:
+    def finish(self, troubles: Mapping[Debt, Outcome], cause: Exception | None) -> None:
         """Note which settlements were not carried out, and wake everybody who waits."""
         self._troubles = troubles
+        self._cause = cause
         self._finished = True
         self._answered.set()
 
@@ -47,7 +49,7 @@ class Flush:
             await self._answered.wait()
         outcome = self._troubles.get(debt)
         if outcome is not None:
-            raise trouble(debt, outcome)
+            raise trouble(debt, outcome) from self._cause
 
 
 class Settler:
@@ -129,16 +131,24 @@ class Settler:
         debts, batch, flush = self._take()
         self._sending = flush
         outcomes: Sequence[Outcome] = [Outcome.UNKNOWN] * len(debts)
+        failure: AckedError | None = None
         try:
             outcomes = await self._feed.settle(batch)
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
-            self._alarm(layer_failure(error, "settling"))
+            failure = layer_failure(error, "settling")
+            self._alarm(failure)
         finally:
-            self._answered(flush, debts, outcomes)
+            self._answered(flush, debts, outcomes, failure)
 
-    def _answered(self, flush: Flush, debts: list[Debt], outcomes: Sequence[Outcome]) -> None:
+    def _answered(
+        self,
+        flush: Flush,
+        debts: list[Debt],
+        outcomes: Sequence[Outcome],
+        cause: AckedError | None = None,
+    ) -> None:
         troubles = self._ledger.settled(debts, outcomes)
-        flush.finish(troubles)
+        flush.finish(troubles, cause)
         if troubles and self._pipelined:
             self._alarm(trouble(*next(iter(troubles.items()))))
 
