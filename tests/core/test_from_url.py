@@ -62,6 +62,6 @@ async def test_a_third_party_registers_its_layer_as_an_entry_point(monkeypatch) 
 
 
 def test_a_layer_whose_client_is_missing_says_what_to_install(monkeypatch) -> None:
-    _installed(monkeypatch, redis_streams="acked.no_such_module:Layer")
+    _installed(monkeypatch, redis_streams="acked.no_such_module:Layer [redis]")
     with pytest.raises(ConfigurationError, match=r"pip install 'acked\[redis\]'"):
         Channel.from_url("redis-streams://localhost")

@@ -6,6 +6,7 @@ A change of `public_api.txt` is a change of the public surface: it belongs in th
 import enum
 import inspect
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ SNAPSHOT = Path(__file__).with_suffix(".txt")
 
 def render() -> str:
     """Return the public surface, a line for each thing, module by module."""
-    return "\n\n".join("\n".join(lines(module)) for module in public_modules()) + "\n"
+    return "\n\n".join("\n".join(lines(import_module(name))) for name in public_modules()) + "\n"
 
 
 def lines(module: ModuleType) -> Iterator[str]:
@@ -53,7 +54,7 @@ def kind(thing: object) -> str:
 def signature(thing: object) -> str:
     """Return the parameters of a function, method or class; empty if it has none."""
     called = getattr(thing, "__func__", thing)
-    if isinstance(called, type) and issubclass(called, enum.Enum) or not callable(called):
+    if (isinstance(called, type) and issubclass(called, enum.Enum)) or not callable(called):
         return ""
     try:
         return str(inspect.signature(called))

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from configparser import ConfigParser
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest

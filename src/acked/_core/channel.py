@@ -322,11 +322,13 @@ def layer_from_url(url: str) -> Layer:
         raise ConfigurationError(
             f"no layer is called {scheme!r}; installed: {', '.join(sorted(found.names))}"
         )
+    point = found[scheme]
     try:
-        factory = cast("LayerFactory", found[scheme].load())
+        factory = cast("LayerFactory", point.load())
     except ImportError as error:
+        package = point.dist.name if point.dist is not None else "acked"
         raise ConfigurationError(
             f"{scheme}:// needs a package that is not installed ({error.name}); "
-            f"pip install 'acked[{scheme.partition('-')[0]}]'"
+            f"pip install '{package}[{','.join(point.extras)}]'"
         ) from error
     return factory.from_url(url)
