@@ -127,7 +127,7 @@ class AckLayer(Layer, Protocol):
         `lease` is in seconds. `start` matters only for a group that does not exist yet: entering
         creates it, so that whatever is published afterwards is owed to it. *Leaving* closes the
         feed's own connections; what is unsettled then was given back by the engine before, by
-        `release` or a nack.
+        `release` or a nack. What is leased all the same comes free, its attempt charged.
         """
         ...
 
@@ -192,8 +192,8 @@ class FireAndForgetLayer(Layer, Protocol):
 
         *Called by* the engine, after it has checked topics and sizes. *Concurrently:* yes. One
         task's records keep their order. *Retries:* nobody. *Raises* `PublishFailed`.
-        *Cancellation* leaves each record whole or absent. With nobody listening: a no-op that
-        never blocks.
+        *Cancellation* leaves each record whole or absent for each listener. With nobody listening:
+        a no-op that never blocks.
         """
         ...
 
@@ -203,7 +203,8 @@ class FireAndForgetLayer(Layer, Protocol):
         Entered means that the broker has confirmed: whatever is published afterwards is seen.
         *Called by* the engine, once for each subscription; entered and left by the same task.
         A layer that loses its connection reconnects, subscribes again and calls `sink.gap`; when
-        it must give up, it calls `sink.fail`. After leaving, the sink is not called again.
+        it must give up, it calls `sink.fail`. After leaving, the sink is not called again, and nobody waits in
+        its `send` any more.
         """
         ...
 

@@ -49,9 +49,14 @@ class VirtualClock:
         if moment <= self._now:
             await anyio.lowlevel.checkpoint()
             return
-        wake = anyio.Event()
-        heapq.heappush(self._sleepers, (moment, next(self._order), wake))
-        await wake.wait()
+        sleeper = (moment, next(self._order), anyio.Event())
+        heapq.heappush(self._sleepers, sleeper)
+        try:
+            await sleeper[2].wait()
+        finally:
+            if sleeper in self._sleepers:  # cancelled
+                self._sleepers.remove(sleeper)
+                heapq.heapify(self._sleepers)
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward and wake whoever slept until then, in order of their moments."""

@@ -308,7 +308,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     lossy: bool = False
     """Messages may be missed: fire-and-forget."""
     order: Order = "none"
-    """Within what the order of publishing is kept, as long as nothing is delivered again."""
+    """Within what part of a topic the order of publishing is kept, redelivery apart."""
     lease: LeaseKind = "none"
     """What ends a lease."""
     max_payload: int | None = None

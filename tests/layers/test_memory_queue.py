@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 class TestKeeping:
@@ -104,6 +104,7 @@ class TestKeeping:
         async with bench.feed("t", "t") as feed:
             await bench.publish("a")
             assert await ids(feed) == ["a"]
+            assert await nothing(feed)
 
     async def test_a_full_topic_refuses_and_says_which_records_and_what_to_do(self) -> None:
         bench = Bench(max_backlog=2)

@@ -1,6 +1,7 @@
 """The memory queue against its contract: what wakes a waiting receive, and whose turn it is."""
 
 import itertools
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -17,7 +18,23 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
+
+
+class CountingClock(VirtualClock):
+    """Counts how often somebody looks at it."""
+
+    looks = 0
+
+    def time(self) -> float:
+        self.looks += 1
+        return super().time()
+
+
+def counting_bench() -> tuple[Bench, CountingClock]:
+    bench, clock = Bench(), CountingClock()
+    bench.clock, bench.layer = clock, MemoryQueueLayer(clock=clock)
+    return bench, clock
 
 
 class TestWaiting:
@@ -177,17 +194,8 @@ class TestWaiting:
                 tasks.cancel_scope.cancel()
             assert f"{len(got)} held" in repr(bench.layer)
 
-    async def test_an_idle_consumer_does_not_spin(self, bench: Bench) -> None:
-        looks = 0
-
-        class CountingClock(VirtualClock):
-            def time(self) -> float:
-                nonlocal looks
-                looks += 1
-                return super().time()
-
-        bench.clock = CountingClock()
-        bench.layer = MemoryQueueLayer(clock=bench.clock)
+    async def test_an_idle_consumer_does_not_spin(self) -> None:
+        bench, clock = counting_bench()
         async with bench.feed() as feed, bench.feed() as other, bench.feed() as holder:
             await bench.publish("a", "b")
             held, _ = await holder.receive(2)
@@ -196,12 +204,32 @@ class TestWaiting:
                 start(tasks, other)
                 await wait_all_tasks_blocked()
                 await settle(holder, Verb.ACK, held)
-                looks = 0
+                clock.looks = 0
                 for _ in range(10):
                     await bench.publish("x", topic="another")
-                    bench.clock.advance(1.0)
+                    clock.advance(1.0)
                     await wait_all_tasks_blocked()
-                assert looks == 0
+                assert clock.looks == 0
+                tasks.cancel_scope.cancel()
+
+    async def test_an_earlier_moment_wakes_one_consumer_and_not_the_whole_herd(self) -> None:
+        bench, clock = counting_bench()
+        async with AsyncExitStack() as stack:
+            herd = [await stack.enter_async_context(bench.feed()) for _ in range(5)]
+            holder = await stack.enter_async_context(bench.feed())
+            await bench.publish("a", "b", "c")
+            a, b, c = await holder.receive(3)
+            async with anyio.create_task_group() as tasks:
+                for feed in herd:
+                    start(tasks, feed)
+                await wait_all_tasks_blocked()
+                clock.looks = 0
+                await holder.extend([a.token], 5.0)
+                await wait_all_tasks_blocked()
+                for settled in (b, c):  # no reason for anybody to look
+                    await settle(holder, Verb.ACK, settled)
+                    await wait_all_tasks_blocked()
+                assert clock.looks == 3 + 1  # three by the holder, one by the consumer woken
                 tasks.cancel_scope.cancel()
 
     async def test_it_waits_on_the_systems_clock_as_well(self) -> None:
@@ -213,9 +241,10 @@ class TestWaiting:
 
 
 class TestFairness:
-    async def test_a_busy_topic_does_not_starve_a_quiet_one(self) -> None:
+    @pytest.mark.parametrize("topics", list(itertools.permutations(["busy", "quiet", "idle"])))
+    async def test_a_busy_topic_does_not_starve_a_quiet_one(self, topics: tuple[str, ...]) -> None:
         bench = Bench()
-        async with bench.feed("busy", "quiet", "idle") as feed:
+        async with bench.feed(*topics) as feed:
             await bench.publish(*map(str, range(5000)), topic="busy")
             await bench.publish("here", topic="quiet")
             batch = await ids(feed, 100)

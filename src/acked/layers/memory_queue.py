@@ -208,7 +208,7 @@ class _Feed:
         self._queues: deque[GroupQueue] = deque(queues)
         self._lease = lease
         self._held: Holder = {}
-        self._nap: anyio.CancelScope | None = None
+        self._nap = anyio.CancelScope()
 
     def __repr__(self) -> str:
         return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
@@ -264,9 +264,8 @@ class _Feed:
         self._nudge()
 
     def wake(self) -> None:
-        """End the wait, if there is one."""
-        if self._nap is not None:
-            self._nap.cancel()
+        """End the wait; called only while this feed is among the `waiting` of a queue."""
+        self._nap.cancel()
 
     def _take(self, limit: int) -> list[Leased]:
         """Lease what is ready, in equal shares; whose turn is first goes round.
@@ -299,7 +298,6 @@ class _Feed:
                     await anyio.sleep_forever()
                 await self._clock.sleep_until(self.until)
         finally:
-            self._nap = None
             for queue in self._queues:
                 del queue.waiting[self]
 
