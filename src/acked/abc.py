@@ -203,8 +203,8 @@ class FireAndForgetLayer(Layer, Protocol):
         Entered means that the broker has confirmed: whatever is published afterwards is seen.
         *Called by* the engine, once for each subscription; entered and left by the same task.
         A layer that loses its connection reconnects, subscribes again and calls `sink.gap`; when
-        it must give up, it calls `sink.fail`. After leaving, the sink is not called again, and nobody waits in
-        its `send` any more.
+        it must give up, it calls `sink.fail`. After leaving, the sink is not called again, and
+        nobody waits in its `send` any more.
         """
         ...
 

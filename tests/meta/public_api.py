@@ -1,65 +1,90 @@
 """What users can import, as text: `python -m tests.meta.public_api` writes it anew.
 
-A change of `public_api.txt` is a change of the public surface: it belongs in the changelog.
+Read from the source, so that it is the same under every version of Python. A change of
+`public_api.txt` is a change of the public surface: it belongs in the changelog.
 """
 
-import enum
+import ast
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from tests.meta.source import public_modules
+import acked
+from tests.meta.source import FILES, Function, decorators, public_modules, tree
 
 SNAPSHOT = Path(__file__).with_suffix(".txt")
 
 
 def render() -> str:
-    """Return the public surface, a line for each thing, module by module."""
-    return "\n\n".join("\n".join(lines(import_module(name))) for name in public_modules()) + "\n"
+    """Return the public surface, module by module."""
+    modules = map(import_module, public_modules())
+    return "\n\n".join("\n".join(surface(module)) for module in modules) + "\n"
 
 
-def lines(module: ModuleType) -> Iterator[str]:
-    """Yield a module's name and what it offers."""
+def surface(module: ModuleType) -> Iterator[str]:
+    """Yield a module's name and what it offers; what another public one defines by its path."""
     yield module.__name__
-    for name in getattr(module, "__all__", ()):
+    for name in offered(module):
         thing = getattr(module, name)
         home = getattr(thing, "__module__", module.__name__)
-        if isinstance(thing, type) and home != module.__name__:
-            yield f"  {name} = {home}.{name}"
-        elif isinstance(thing, type):
-            yield from described(thing)
+        if not inspect.isclass(thing):
+            yield f"  {name}"
+        elif home != module.__name__:
+            yield f"  {name} from {home}"
         else:
-            yield f"  {name}: {kind(thing)}"
+            yield from described(thing)
+
+
+def offered(module: ModuleType) -> list[str]:
+    """Return the public names of `module`."""
+    classes = inspect.getmembers(module, inspect.isclass)
+    own = (name for name, one in classes if one.__module__ == module.__name__)
+    return sorted(getattr(module, "__all__", own))
 
 
 def described(one: type) -> Iterator[str]:
-    """Yield a class and its own public members."""
-    yield f"  class {one.__name__}{signature(one)}"
-    for name, member in sorted(vars(one).items()):
-        if not name.startswith("_"):
-            yield f"    {name}{signature(member) or ': ' + kind(member)}"
+    """Yield a class, its constructor and its public members."""
+    node = definition(one)
+    yield f"  class {node.name}({', '.join(map(ast.unparse, [*node.bases, *node.keywords]))})"
+    for member in node.body:
+        if isinstance(member, Function):
+            yield from method(member)
+        elif isinstance(member, ast.Assign | ast.AnnAssign):
+            yield from variable(member)
 
 
-def kind(thing: object) -> str:
-    """Return a word for what `thing` is."""
-    if isinstance(thing, enum.Enum):
-        return repr(thing.value)
-    if inspect.ismemberdescriptor(thing) or isinstance(thing, property):
-        return "attribute"
-    return getattr(thing, "__name__", None) or type(thing).__name__
+def definition(one: type) -> ast.ClassDef:
+    """Return where a class is written: its module, or behind the façade the engine."""
+    home = import_module(one.__module__)
+    engine = [file for file in FILES if file.parent.name in ("_core", "_machines")]
+    files = engine if home is acked else [Path(home.__file__ or "")]
+    found = (node for file in files for node in tree(file).body if isinstance(node, ast.ClassDef))
+    (node,) = (node for node in found if node.name == one.__name__)
+    return node
 
 
-def signature(thing: object) -> str:
-    """Return the parameters of a function, method or class; empty if it has none."""
-    called = getattr(thing, "__func__", thing)
-    if (isinstance(called, type) and issubclass(called, enum.Enum)) or not callable(called):
-        return ""
-    try:
-        return str(inspect.signature(called))
-    except (ValueError, TypeError):
-        return ""
+def method(member: Function) -> Iterator[str]:
+    """Yield a method's decorators and signature, and for the constructor what it sets."""
+    constructor = member.name == "__init__"
+    if member.name.startswith("_") and not constructor:
+        return
+    marks = "".join(f"@{mark} " for mark in sorted(decorators(member)))
+    verb = "async def" if isinstance(member, ast.AsyncFunctionDef) else "def"
+    gives = f" -> {ast.unparse(member.returns)}" if member.returns else ""
+    yield f"    {marks}{verb} {member.name}({ast.unparse(member.args)}){gives}"
+    if constructor:
+        stored = (n for n in ast.walk(member) if isinstance(n, ast.Attribute))
+        names = {n.attr for n in stored if isinstance(n.ctx, ast.Store) and n.attr[0] != "_"}
+        yield from (f"    self.{name}" for name in sorted(names))
+
+
+def variable(member: ast.Assign | ast.AnnAssign) -> Iterator[str]:
+    """Yield a field or a constant."""
+    text = ast.unparse(member)
+    if not text.startswith("_"):
+        yield f"    {text}"
 
 
 if __name__ == "__main__":

@@ -40,6 +40,20 @@ def classes() -> Iterator[tuple[str, ast.ClassDef]]:
                 yield f"{name_of(file)}:{node.lineno} {node.name}", node
 
 
+def public_definitions(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
+    """Yield what has a public name in `body`, and the members of what is a class."""
+    for node in body:
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body)
+
+
+def decorators(node: Function | ast.ClassDef) -> set[str]:
+    """Return the decorators of `node` as they are written."""
+    return set(map(ast.unparse, node.decorator_list))
+
+
 def public_modules() -> list[str]:
     """Return the name of every module that users may import; commands are used by their words."""
     found = [info.name for info in pkgutil.walk_packages([str(PACKAGE)], "acked.")]
