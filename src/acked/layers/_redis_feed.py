@@ -1,0 +1,201 @@
+"""The feed of one consumer: receives by its intake, settles over the pooled connections."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, cast
+
+import anyio
+
+from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis_intake import Intake
+from acked.layers._redis_link import Link, group_is_missing, says
+from acked.layers._redis_records import TokenOf, fields_of, token_parts
+from acked.layers._redis_scripts import ACK, BURY, EXTEND, GIVE_BACK, LEAVE, Script, ScriptCall
+from acked.layers._redis_seat import Seat, joined, logger
+from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
+
+__all__ = ("RedisStreamsFeed",)
+
+LARGEST_CALL: Final = 1000
+"""Leases in one call of a script: the server does nothing else meanwhile."""
+_ACK: Final = -1
+
+
+class RedisStreamsFeed:
+    """One consumer of a group, for as long as `RedisStreamsLayer.consume` is entered."""
+
+    def __init__(self, link: Link, seat: Seat) -> None:
+        self._link = link
+        self._seat = seat
+        self._intake = Intake(link, seat)
+
+    def __repr__(self) -> str:
+        seat = self._seat
+        return (
+            f"<RedisStreamsFeed {seat.consumer.decode()} of group {seat.group.decode()!r}, "
+            f"{len(seat.known)} held>"
+        )
+
+    @property
+    def trimmed(self) -> int:
+        """How many messages owed to the group this consumer found trimmed away, so lost."""
+        return self._seat.trimmed
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Return up to `limit` messages: left over, free again, or new, in this order."""
+        return await self._intake.receive(limit)
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        """Carry out `batch`: one script for the acks of a topic, fenced by owner and attempt."""
+        plan = self._plan(batch)
+        outcomes = [Outcome.CONFIRMED] * len(batch)
+        replies = await self._replies([call for call, _ in plan])
+        for (call, members), reply in zip(plan, replies, strict=True):
+            if call.script is BURY and says(reply, "same slot"):
+                (member,) = members
+                outcomes[member] = await self._bury_elsewhere(batch[member])
+            else:
+                self._judge(call, members, reply, outcomes)
+        self._forget(
+            token_parts(settlement.token)
+            for settlement, outcome in zip(batch, outcomes, strict=True)
+            if outcome is not Outcome.UNKNOWN
+        )
+        return outcomes
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        """Let the leases of `tokens` end in `seconds`: by their idle time, or by a moment."""
+        idle = max(0, round((self._seat.lease - seconds) * 1000))
+        longer = math.ceil(seconds * 1000) if seconds > self._seat.lease else 0
+        plan = self._calls(EXTEND, tokens, b"%d" % idle, b"%d" % longer)
+        outcomes = [Outcome.CONFIRMED] * len(tokens)
+        replies = await self._link.run([call for call, _ in plan])
+        if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
+            raise cast("ConnectionLost", replies[0])
+        for (call, members), reply in zip(plan, replies, strict=True):
+            self._judge(call, members, reply, outcomes)
+        self._forget(
+            token_parts(token)
+            for token, outcome in zip(tokens, outcomes, strict=True)
+            if outcome is Outcome.LOST
+        )
+        return outcomes
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        """Give `tokens` back to the group, with the attempt they were handed out with taken off."""
+        plan = self._calls(GIVE_BACK, tokens, b"0", b"1")
+        replies = await self._replies([call for call, _ in plan])
+        outcomes = [Outcome.CONFIRMED] * len(tokens)
+        for (call, members), reply in zip(plan, replies, strict=True):
+            self._judge(call, members, reply, outcomes)
+        self._forget(
+            token_parts(token)
+            for token, outcome in zip(tokens, outcomes, strict=True)
+            if outcome is not Outcome.UNKNOWN
+        )
+
+    async def leave(self) -> None:
+        """Give back what is left and delete this consumer; leases do it if the server is gone."""
+        seat = self._seat
+        with anyio.move_on_after(self._link.timeout, shield=True):
+            try:
+                await self._intake.leave(self._link)
+                calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in seat.places]
+                await self._link.run(calls)
+            except LayerError as error:
+                logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
+
+    def _plan(self, batch: Sequence[Settlement]) -> list[tuple[ScriptCall, list[int]]]:
+        """Return the calls that carry out `batch`, each with the positions of its members."""
+        alike: dict[tuple[str, int], list[int]] = {}
+        plan: list[tuple[ScriptCall, list[int]]] = []
+        for i, settlement in enumerate(batch):
+            topic, lease = token_parts(settlement.token)
+            if settlement.verb is Verb.NACK:
+                # The server's clock is read in whole milliseconds: one more keeps the promise.
+                delay = math.ceil(settlement.delay * 1000) + 1 if settlement.delay > 0 else 0
+            elif settlement.dead_letter is None:
+                delay = _ACK
+            else:
+                plan.append((self._bury_call(topic, lease, settlement.dead_letter), [i]))
+                continue
+            alike.setdefault((topic, delay), []).append(i)
+        for (topic, delay), members in alike.items():
+            script, arguments = (ACK, ()) if delay == _ACK else (GIVE_BACK, (b"%d" % delay, b"0"))
+            plan += self._chunks(
+                script, topic, members, lambda i: token_parts(batch[i].token), *arguments
+            )
+        return plan
+
+    def _calls(
+        self, script: Script, tokens: Sequence[Token], *arguments: bytes
+    ) -> list[tuple[ScriptCall, list[int]]]:
+        by_topic: dict[str, list[int]] = {}
+        for i, token in enumerate(tokens):
+            by_topic.setdefault(token_parts(token)[0], []).append(i)
+        plan: list[tuple[ScriptCall, list[int]]] = []
+        for topic, members in by_topic.items():
+            plan += self._chunks(
+                script, topic, members, lambda i: token_parts(tokens[i]), *arguments
+            )
+        return plan
+
+    def _chunks(
+        self,
+        script: Script,
+        topic: str,
+        members: list[int],
+        parts: Callable[[int], TokenOf],
+        *arguments: bytes,
+    ) -> Iterable[tuple[ScriptCall, list[int]]]:
+        for start in range(0, len(members), LARGEST_CALL):
+            some = members[start : start + LARGEST_CALL]
+            leases = joined([parts(i)[1] for i in some])
+            yield self._seat.call(script, topic, leases, *arguments), some
+
+    def _bury_call(self, topic: str, lease: bytes, letter: Record) -> ScriptCall:
+        call = self._seat.call(BURY, topic, lease, *fields_of(letter))
+        return call._replace(keys=(*call.keys, letter.topic.encode()))
+
+    async def _bury_elsewhere(self, settlement: Settlement) -> Outcome:
+        """Bury where the dead letters are in another hash slot of a cluster: copy first, then ack.
+
+        The extension says beforehand whether the message is ours, so that a stale rejection
+        publishes nothing.
+        """
+        letter = cast("Record", settlement.dead_letter)
+        try:
+            (outcome,) = await self.extend([settlement.token], self._seat.lease)
+            if outcome is Outcome.CONFIRMED:
+                await self._link.ask(b"XADD", letter.topic.encode(), b"*", *fields_of(letter))
+                (outcome,) = await self.settle([Settlement(settlement.token, Verb.ACK)])
+        except LayerError as error:
+            logger.warning("a dead letter was not published: %s", error)
+            return Outcome.UNKNOWN
+        return outcome
+
+    async def _replies(self, calls: list[ScriptCall]) -> list[object]:
+        """Return what `Link.run` does; where nothing could be sent, that error for each."""
+        try:
+            return await self._link.run(calls)
+        except LayerError as error:
+            return [error] * len(calls)
+
+    def _judge(
+        self, call: ScriptCall, members: list[int], reply: object, outcomes: list[Outcome]
+    ) -> None:
+        """Write what `reply` says of the settlements at the positions `members`."""
+        if not isinstance(reply, LayerError):
+            lost, trimmed = cast("tuple[list[int], int]", reply)
+            for position in lost:
+                outcomes[members[position - 1]] = Outcome.LOST
+            self._seat.note_trimmed(call.keys[0].decode(), trimmed)
+            return
+        gone = group_is_missing(reply)
+        if not gone and not isinstance(reply, ConnectionLost):
+            logger.warning("%d message(s) were not settled: %s", len(members), reply)
+        for member in members:
+            outcomes[member] = Outcome.LOST if gone else Outcome.UNKNOWN
+
+    def _forget(self, tokens: Iterable[TokenOf]) -> None:
+        self._seat.known.difference_update(tokens)

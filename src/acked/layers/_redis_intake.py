@@ -1,0 +1,212 @@
+"""The receiving half of a feed: what was left over, what is free again, what is new.
+
+Three sources, in this order:
+
+1. After a read that was cancelled or failed: entries that we own and have not seen. The server had
+   delivered them, the reply was lost. Nobody has seen them, so no attempt is charged.
+2. What is free again, of any consumer: given back and due, or held beyond its lease. Looked for
+   when a wake-up says so, when something becomes due, and otherwise four times a lease, at least
+   every second.
+3. New entries, waiting for them no longer than until the next look.
+
+If the second has brought something the third has its turn next, so neither starves the other.
+"""
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import anyio
+
+from acked.errors import LayerError
+from acked.layers._redis_link import Link, Reader, group_is_missing
+from acked.layers._redis_records import (
+    Fields,
+    TokenOf,
+    leased_again,
+    leased_first,
+    token_parts,
+)
+from acked.layers._redis_scripts import CLAIM, GIVE_BACK, RECOVER, ScriptCall
+from acked.layers._redis_seat import Seat
+from acked.types import Leased
+
+__all__ = ("Intake",)
+
+LONGEST_WAIT: Final = 1.0
+"""Seconds between two looks for what is free again, and so the longest blocking read."""
+SHORTEST_WAIT: Final = 0.02
+"""Seconds between two looks with a very short lease: looking must stay cheap."""
+
+
+class Intake:
+    """Receives for one feed, over a connection of its own."""
+
+    def __init__(self, link: Link, seat: Seat) -> None:
+        self._reader: Final = Reader(link)
+        self._seat = seat
+        self._topics = list(seat.places)
+        self._streams = {place.stream: topic for topic, place in seat.places.items()}
+        self._wakes = {place.wake: topic for topic, place in seat.places.items()}
+        self._woken: dict[str, list[bytes]] = {topic: [] for topic in self._topics}
+        self._look_at = dict.fromkeys(self._topics, 0.0)
+        self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
+        self._has_claimed = False
+        # Set while we may own entries that we have not seen; cancellation finds it set.
+        self._unsure = False
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Do what `AckFeed.receive` promises."""
+        while True:
+            found = await self._step(limit)
+            if found:
+                # No await between the reply and here, so nothing is lost on the way.
+                self._seat.known.update([cast("TokenOf", leased.token) for leased in found])
+                return found
+
+    async def leave(self, link: Link) -> None:
+        """Close the connection, and let the server forget what it was waiting for."""
+        await self._reader.close()
+        farewell = self._reader.farewell()
+        if farewell:
+            await link.exchange(farewell)
+
+    async def _step(self, limit: int) -> list[Leased]:
+        if not self._reader.is_open:
+            self._unsure = True
+            await self._reader.open()
+        if self._unsure:
+            found = await self._recover(limit)
+            if found:
+                return found
+        topics = self._to_look_at()
+        if topics and not self._has_claimed:
+            found = await self._claim(topics, limit)
+            self._has_claimed = bool(found)
+            if found:
+                return found
+            topics = self._to_look_at()
+        self._has_claimed = False
+        return await self._read(limit, 0.0 if topics else self._time_to_wait())
+
+    def _to_look_at(self) -> list[str]:
+        now = anyio.current_time()
+        return [topic for topic, moment in self._look_at.items() if moment <= now]
+
+    def _time_to_wait(self) -> float:
+        return max(0.001, min(self._look_at.values()) - anyio.current_time())
+
+    def _turn(self) -> None:
+        """Let another topic come first the next time."""
+        self._topics.append(self._topics.pop(0))
+
+    async def _recover(self, limit: int) -> list[Leased]:
+        found: list[Leased] = []
+        for topic in self._topics:
+            room = limit - len(found)
+            if not room:
+                return found
+            known = self._seat.known_leases(topic)
+            reply = await self._run(self._seat.call(RECOVER, topic, b"%d" % room, known))
+            if reply is not None:
+                found += self._taken(topic, reply)
+        self._unsure = len(found) >= limit
+        return found
+
+    async def _claim(self, topics: list[str], limit: int) -> list[Leased]:
+        found: list[Leased] = []
+        self._turn()
+        self._unsure = True
+        for topic in sorted(topics, key=self._topics.index):
+            room = limit - len(found)
+            if not room:
+                break
+            reply = await self._run(self._claim_call(topic, room))
+            self._woken[topic] = []
+            self._look_at[topic] = anyio.current_time() + self._interval
+            if reply is not None:
+                found += self._taken(topic, reply)
+                self._note_next_look(topic, cast("int", reply[2]), more=bool(reply[3]))
+        self._unsure = False
+        return found
+
+    def _claim_call(self, topic: str, room: int) -> ScriptCall:
+        lease = max(1, round(self._seat.lease * 1000))
+        numbers = (lease, round(self._interval * 1000), room)
+        return self._seat.call(CLAIM, topic, *(b"%d" % n for n in numbers), *self._woken[topic])
+
+    def _note_next_look(self, topic: str, due: int, *, more: bool) -> None:
+        now = anyio.current_time()
+        if more:
+            self._look_at[topic] = now
+        elif due >= 0:
+            self._look_at[topic] = min(self._look_at[topic], now + due / 1000)
+
+    def _taken(self, topic: str, reply: Sequence[object]) -> list[Leased]:
+        entries = cast("list[tuple[bytes, int, Fields]]", reply[0])
+        self._seat.note_trimmed(topic, cast("int", reply[1]))
+        return [leased_again(topic, *entry) for entry in entries]
+
+    async def _read(self, limit: int, wait: float) -> list[Leased]:
+        share = limit // len(self._topics)
+        if share:
+            return await self._read_group(self._topics, share, wait)
+        # There is room for fewer messages than there are topics, and Redis counts by stream.
+        for topic in tuple(self._topics):
+            self._turn()
+            found = await self._read_group([topic], limit, 0.0)
+            if found:
+                return found
+        found = await self._read_group(self._topics, 1, wait) if wait else []
+        if len(found) > limit:
+            await self._return(found[limit:])
+        return found[:limit]
+
+    async def _read_group(self, topics: list[str], count: int, wait: float) -> list[Leased]:
+        places = [self._seat.places[topic] for topic in topics]
+        keys = [place.stream for place in places] + [place.wake for place in places]
+        words = [b"XREADGROUP", b"GROUP", self._seat.group, self._seat.consumer]
+        words += [b"COUNT", b"%d" % count]
+        if wait:
+            words += [b"BLOCK", b"%d" % max(1, wait * 1000)]
+        words += [b"STREAMS", *keys, *[b">"] * len(keys)]
+        self._unsure = True
+        (reply,) = await self._reader.exchange([words], wait)
+        if isinstance(reply, LayerError):
+            await self._heal_or_raise(reply)
+            return []
+        self._unsure = False
+        return self._sorted_out(reply)
+
+    def _sorted_out(self, reply: object) -> list[Leased]:
+        """Return what is new, and note for which topics there was a wake-up."""
+        found: list[Leased] = []
+        for key, entries in cast("list[tuple[bytes, list[tuple[bytes, Fields]]]]", reply or []):
+            topic = self._streams.get(key)
+            if topic is not None:
+                found += leased_first(topic, entries)
+            else:
+                topic = self._wakes[key]
+                self._woken[topic] += [entry_id for entry_id, _ in entries]
+                self._look_at[topic] = 0.0
+        return found
+
+    async def _return(self, surplus: list[Leased]) -> None:
+        """Give back at once what we got beyond the limit: it is there for others."""
+        self._unsure = True
+        for leased in surplus:
+            topic, lease = token_parts(leased.token)
+            await self._run(self._seat.call(GIVE_BACK, topic, lease, b"0", b"1"))
+        self._unsure = False
+
+    async def _run(self, call: ScriptCall) -> Sequence[object] | None:
+        """Run a script and return its reply; None if the group was missing and was made again."""
+        (reply,) = await self._reader.run([call])
+        if isinstance(reply, LayerError):
+            await self._heal_or_raise(reply)
+            return None
+        return cast("Sequence[object]", reply)
+
+    async def _heal_or_raise(self, error: LayerError) -> None:
+        if not group_is_missing(error):
+            raise error
+        await self._seat.heal(self._reader.exchange)

@@ -1,0 +1,127 @@
+"""Records as fields of stream entries, and entries as leased records.
+
+An entry is readable with any client: `body`, `id`, `content_type`, `timestamp` (seconds since the
+epoch), `key` if there is one, and one field `h:name` for each header. Redis stores the names of
+the first four once for a whole node of entries that have no others.
+
+An entry from elsewhere arrives too: what is missing is made up from the entry's id, and fields of
+other names become headers of these names.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias, cast
+
+from acked.types import NO_HEADERS, Leased, Record
+
+__all__ = ("Fields", "Lease", "TokenOf", "fields_of", "leased_again", "leased_first", "token_parts")
+
+Lease: TypeAlias = bytes
+"""`id/count`, as the scripts take it."""
+TokenOf: TypeAlias = tuple[str, Lease]
+"""What tokens of this layer are: a topic and a lease."""
+Fields: TypeAlias = Sequence[bytes]
+"""Names and values, in turns."""
+
+_NAMES: Final = [b"body", b"id", b"content_type", b"timestamp"]
+_OURS: Final = frozenset({*_NAMES, b"key"})
+_HEADER: Final = b"h:"
+# Bytes that are no UTF-8 come from elsewhere; this way they leave as they came.
+_FOREIGN: Final = "surrogateescape"
+
+
+def fields_of(record: Record) -> list[bytes]:
+    """Return the fields of the entry that carries `record`."""
+    fields = [
+        *(b"body", record.body, b"id", _bytes(record.id)),
+        *(b"content_type", _bytes(record.content_type)),
+        *(b"timestamp", repr(record.timestamp).encode()),
+    ]
+    if record.key is not None:
+        fields += (b"key", _bytes(record.key))
+    for name, value in record.headers.items():
+        fields += (_HEADER + _bytes(name), _bytes(value))
+    return fields
+
+
+def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
+    """Return what `entries`, as XREADGROUP replied, are on their first delivery."""
+    found: list[Leased] = []
+    add, names, kind_of = found.append, _NAMES, _text
+    # The hot path of a consumer: each line here is paid for by every message.
+    for entry_id, fields in entries:
+        position = entry_id.decode()
+        record = None
+        if len(fields) == 8 and fields[::2] == names:
+            _, body, _, record_id, _, kind, _, timestamp = fields
+            try:
+                record = Record(
+                    topic,
+                    body,
+                    record_id.decode(),
+                    None,
+                    NO_HEADERS,
+                    kind_of(kind),
+                    float(timestamp),
+                )
+            except ValueError:
+                record = None
+        if record is None:
+            record = _record(topic, position, fields)
+        add(Leased(record, (topic, entry_id + b"/1"), 1, position))
+    return found
+
+
+def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Leased:
+    """Return what one entry is on its delivery number `count`, as a script replied."""
+    position = entry_id.decode()
+    token = (topic, b"%b/%d" % (entry_id, count))
+    return Leased(_record(topic, position, fields), token, count, position)
+
+
+def token_parts(token: object) -> TokenOf:
+    """Return the topic and the lease of a token that this layer gave."""
+    return cast("TokenOf", token)
+
+
+def _record(topic: str, position: str, fields: Fields) -> Record:
+    """Return the record of an entry with any fields at all, or none."""
+    pairs = dict(zip(fields[::2], fields[1::2], strict=False))
+    key = pairs.get(b"key")
+    headers = {_name(name): _string(value) for name, value in pairs.items() if name not in _OURS}
+    return Record(
+        topic,
+        pairs.get(b"body", b""),
+        _string(pairs.get(b"id", b"")) or position,
+        None if key is None else _string(key),
+        headers or NO_HEADERS,
+        _string(pairs.get(b"content_type", b"")) or "application/octet-stream",
+        _timestamp(pairs.get(b"timestamp", b""), position),
+    )
+
+
+def _timestamp(text: bytes, position: str) -> float:
+    """Return the time in `text`, or else the one in the entry's id (milliseconds first)."""
+    try:
+        timestamp = float(text)
+    except ValueError:
+        timestamp = math.nan
+    return timestamp if math.isfinite(timestamp) else int(position.partition("-")[0]) / 1000
+
+
+def _name(field: bytes) -> str:
+    return _string(field.removeprefix(_HEADER))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", _FOREIGN)
+
+
+def _string(text: bytes) -> str:
+    return text.decode("utf-8", _FOREIGN)
+
+
+@lru_cache(256)
+def _text(text: bytes) -> str:
+    return text.decode()

@@ -1,0 +1,102 @@
+"""One consumer of a group: its names, what it holds, and the groups it belongs to."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from acked.errors import LayerError
+from acked.layers._redis_link import Command, Exchange, says
+from acked.layers._redis_records import Lease, TokenOf
+from acked.layers._redis_scripts import Place, Script, ScriptCall, place_of
+from acked.types import Start
+
+__all__ = ("Seat", "logger")
+
+logger: Final = logging.getLogger("acked.redis_streams")
+
+
+class Seat:
+    """What the two halves of a feed, receiving and settling, have in common."""
+
+    def __init__(
+        self,
+        topics: Iterable[str],
+        group: str,
+        consumer: str,
+        *,
+        lease: float,
+        on_trimmed: Callable[[int], None],
+    ) -> None:
+        self.places: Final = {topic: place_of(topic, group) for topic in topics}
+        self.group: Final = group.encode()
+        self.consumer: Final = consumer.encode()
+        self.lease: Final = lease
+        self.known: Final[set[TokenOf]] = set()
+        """What was handed to the engine and is not settled, as far as we know."""
+        self.trimmed = 0
+        self._on_trimmed = on_trimmed
+
+    def call(self, script: Script, topic: str, *arguments: bytes) -> ScriptCall:
+        """Return the call of `script` for `topic`."""
+        place = self.places[topic]
+        return ScriptCall(script, place[:4], (self.group, self.consumer, *arguments))
+
+    def known_leases(self, topic: str) -> bytes:
+        """Return the leases of `topic` that we know of, as scripts take them."""
+        return joined(lease for of, lease in self.known if of == topic)
+
+    def note_trimmed(self, topic: str, count: int) -> None:
+        """Count and report what the stream's trimming took from the group."""
+        if count:
+            self.trimmed += count
+            self._on_trimmed(count)
+            logger.warning(
+                "%d message(s) of %r were trimmed away before group %r had settled them: they "
+                "are lost; keep more of the stream (maxlen)",
+                count,
+                topic,
+                self.group.decode(),
+            )
+
+    async def join(self, exchange: Exchange, start: Start) -> None:
+        """Create the groups that do not exist yet; raises `LayerError` where that fails."""
+        await self._create(exchange, _start_id(start))
+
+    async def heal(self, exchange: Exchange) -> None:
+        """Create again what somebody deleted: from the beginning, since any other place skips."""
+        logger.warning(
+            "group %r was deleted, or a stream it reads (%s): created again from the beginning; "
+            "what is still there comes again",
+            self.group.decode(),
+            ", ".join(self.places),
+        )
+        await self._create(exchange, b"0")
+
+    async def _create(self, exchange: Exchange, start: bytes) -> None:
+        commands: list[Command] = []
+        for place in self.places.values():
+            commands += _creations(place, start)
+        for reply in await exchange(commands):
+            if isinstance(reply, LayerError) and not says(reply, "BUSYGROUP"):
+                raise reply
+
+
+def joined(leases: Iterable[Lease]) -> bytes:
+    """Return `leases` as scripts take them."""
+    return b" ".join(leases)
+
+
+def _creations(place: Place, start: bytes) -> Sequence[Command]:
+    create = (b"XGROUP", b"CREATE")
+    return (
+        (*create, place.stream, place.group, start, b"MKSTREAM"),
+        (*create, place.wake, place.group, b"$", b"MKSTREAM"),
+    )
+
+
+def _start_id(start: Start) -> bytes:
+    """Return the id after which a new group begins; ids begin with the server's milliseconds."""
+    if start.kind == "latest":
+        return b"$"
+    first = int(-(-start.time * 1000 // 1)) if start.kind == "time" else 0
+    return b"%d-18446744073709551615" % (first - 1) if first > 0 else b"0"

@@ -1,0 +1,298 @@
+"""Debts on Redis: streams and their consumer groups, shared by any number of processes.
+
+**Semantics** — Ack-capable. A topic is a stream of that name, a group is its consumer group, and
+whatever is not settled is in the group's pending list, kept by the server: no process has to live
+for it. An entry is readable with any client (`body`, `id`, `content_type`, `timestamp`, `key`,
+`h:name` for each header), and entries that another client added arrive too. Beside a stream
+there are up to three small keys for each group, named `acked:{stream}:group:...`: when what was
+given back is due, a stream that wakes consumers, and a note of who looked for ended leases last.
+
+**Ordering** — Each topic in the order in which the server took it, as long as nothing is
+delivered again; consumers of one group share it. A busy topic does not keep a quiet one of the
+same subscription waiting: each has its share of every read.
+
+**Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only
+what this consumer still owns with the same delivery count, so a late ack changes nothing for the
+next holder (`LeaseLost`). The lease is the entry's idle time; let all consumers of a group use the
+same `lease=`, since the shortest one decides when something counts as abandoned. `nack` gives back
+at once and wakes a waiting consumer, of any process; its delay is kept by the server and survives
+the consumer. `reject` copies to the dead letters and acks in one atomic step. `attempt` is the
+group's delivery counter.
+
+**Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may
+lose a second of what it confirmed, asynchronous replication what had not arrived at a failover.
+A stream is trimmed, by `maxlen=` here or by anybody else: what a group had not settled is
+gone, reported as far as it had been delivered before (`trimmed`, and a warning of the logger
+`acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what is
+there, from the beginning.
+
+**Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
+answers bytes, retries nothing and has no timeout of its own. Do not trim, `XACK` or `XCLAIM` by
+hand what a group holds.
+
+**Requires** — Redis 6.2 or newer and `pip install "acked[redis]"` (redis-py 5.3 to 8); asyncio.
+Of a cluster only what a single node serves: redis-py's cluster client is not used.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis.asyncio import Redis
+
+from acked.errors import (
+    CapabilityError,
+    ConfigurationError,
+    LayerError,
+    PublishFailed,
+)
+from acked.layers._kit import consumer_name, url_options, without_credentials
+from acked.layers._redis_feed import RedisStreamsFeed
+from acked.layers._redis_link import Command, Link, is_unanswered
+from acked.layers._redis_records import fields_of
+from acked.layers._redis_seat import Seat
+from acked.types import Capabilities, Receipt, Record, Start
+
+__all__ = ("RedisStreamsLayer",)
+
+CAPABILITIES: Final = Capabilities(
+    confirmed_ack=True,
+    nack=True,
+    nack_delay=True,
+    reject=True,
+    dead_letter=True,
+    extend=True,
+    release=True,
+    attempts=True,
+    persistent=True,
+    groups=True,
+    replay=True,
+    batch_publish=True,
+    publish_confirm=True,
+    out_of_order_ack=True,
+    headers=True,
+    keys=True,
+    order="total",
+    lease="timer",
+    max_payload=512 * 1024 * 1024,
+)
+
+RECORDS_IN_A_REQUEST: Final = 1000
+"""A larger publish is several requests, one after the other: each has a deadline of its own."""
+OLDEST_SERVER: Final = (6, 2)
+
+_SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
+_OWN_OPTIONS: Final = frozenset({"maxlen", "timeout", "connections"})
+_TLS_OPTIONS: Final = frozenset(
+    {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+)
+
+
+class RedisStreamsLayer:
+    """Keeps messages in Redis streams until each group has settled them.
+
+    Args:
+        url: `redis://user:password@host:port/db`, `rediss://` for TLS (with the query options
+            `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`),
+            or `unix://path`.
+        maxlen: trim a stream to about so many entries whenever something is published to it.
+            *This deletes what is not settled yet*; without it nothing is ever deleted.
+        timeout: seconds within which the server must answer, else the connection counts as lost.
+        connections: how many requests go on at the same time at most; each subscription has one
+            connection more, to wait with.
+
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379",
+        *,
+        maxlen: int | None = None,
+        timeout: float = 10.0,
+        connections: int = 16,
+    ) -> None:
+        _check(url, maxlen, timeout, connections)
+        self.capabilities: Final = CAPABILITIES
+        self.trimmed = 0
+        """How many messages owed to a group its consumers found trimmed away, so lost."""
+        self._url = url
+        self._trim: Command = ()
+        if maxlen is not None:
+            self._trim = (b"MAXLEN", b"~", b"%d" % maxlen)
+        self._timeout = timeout
+        self._connections = connections
+        self._link: Link | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._link is None else "open"
+        return f"<RedisStreamsLayer {without_credentials(self._url)}, {state}>"
+
+    @classmethod
+    def from_url(cls, url: str) -> "RedisStreamsLayer":
+        """Return a layer for `redis-streams://user:password@host:port/db?maxlen=100000`.
+
+        `rediss-streams://` speaks TLS. Options: those of the class.
+        """
+        options = url_options(url, _OWN_OPTIONS | _TLS_OPTIONS)
+        parts = urlsplit(url)
+        tls = urlencode({name: options[name] for name in sorted(options.keys() & _TLS_OPTIONS)})
+        plain = parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme), query=tls).geturl()
+        maxlen = options.get("maxlen")
+        return cls(
+            plain,
+            maxlen=None if maxlen is None else _whole_number("maxlen", maxlen),
+            timeout=_number("timeout", options.get("timeout", "10")),
+            connections=_whole_number("connections", options.get("connections", "16")),
+        )
+
+    @property
+    def client(self) -> Redis:
+        """The `redis.asyncio.Redis` of this layer; raises `LayerError` while it is closed."""
+        return self._open_link().client
+
+    async def __aenter__(self) -> Self:
+        """Connect, and make sure that the server is one that can do it."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise CapabilityError(
+                "Redis needs asyncio, since redis-py does; run this on asyncio "
+                "(anyio.run(main, backend='asyncio')), or use a memory or SQLite layer on trio"
+            ) from None
+        link = Link(self._url, timeout=self._timeout, connections=self._connections)
+        try:
+            await link.ask(b"PING")
+            await _check_version(link)
+        except BaseException:
+            await link.close()
+            raise
+        self._link = link
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the pooled connections."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Append `records`, in one request; what was not answered may be there all the same."""
+        commands = [self._addition(record) for record in records]
+        replies, indeterminate = await _send(self._open_link(), commands)
+        receipts: list[Receipt] = []
+        failures: dict[int, Exception] = {}
+        for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
+            if isinstance(reply, bytes):
+                receipts.append(Receipt(record.id, record.topic, reply.decode()))
+            else:
+                failures[i] = _failure(reply)
+        if failures:
+            raise _publish_failed(failures, len(records), indeterminate=indeterminate)
+        return receipts
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[RedisStreamsFeed]:
+        """Join `group`, creating it where it does not exist; leaving gives back what is held."""
+        del in_flight  # nothing is fetched ahead of what `receive` asks for
+        link = self._open_link()
+        seat = Seat(
+            dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
+        )
+        await seat.join(link.exchange, start)
+        feed = RedisStreamsFeed(link, seat)
+        try:
+            yield feed
+        finally:
+            await feed.leave()
+
+    def _open_link(self) -> Link:
+        if self._link is None:
+            raise LayerError(f"{self!r} is not open; use it within `async with`")
+        return self._link
+
+    def _addition(self, record: Record) -> Command:
+        return (b"XADD", record.topic.encode(), *self._trim, b"*", *fields_of(record))
+
+    def _count(self, trimmed: int) -> None:
+        self.trimmed += trimmed
+
+
+def _check(url: str, maxlen: int | None, timeout: float, connections: int) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ConfigurationError(
+            f"{without_credentials(url)} is no URL of Redis; use redis://, rediss:// or unix://"
+        )
+    unknown = sorted({name for name, _ in parse_qsl(parts.query)} - _TLS_OPTIONS - {"db"})
+    if unknown:
+        raise ConfigurationError(
+            f"option {unknown[0]!r} in {without_credentials(url)} cannot be set in the URL"
+        )
+    for name, value in (("maxlen", maxlen), ("timeout", timeout), ("connections", connections)):
+        if value is not None and not value > 0:
+            raise ConfigurationError(f"{name} is {value}; it must be above 0")
+
+
+def _whole_number(name: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,15}", text):
+        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
+
+
+async def _check_version(link: Link) -> None:
+    """Raise `LayerError` for a server that is too old; where INFO is forbidden to us, trust."""
+    (info,) = await link.exchange([(b"INFO", b"server")])
+    found = re.search(rb"redis_version:(\d+)\.(\d+)", info) if isinstance(info, bytes) else None
+    if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
+        raise LayerError(
+            f"Redis at {link.where} is version {found[0].partition(b':')[2].decode()}; its "
+            "consumer groups can do what is needed from 6.2 on: use a newer server"
+        )
+
+
+async def _send(link: Link, commands: Sequence[Command]) -> tuple[list[object], bool]:
+    """Return a reply for each command, and whether any may have worked without an answer.
+
+    After a lost connection nothing more is sent: what comes later must not overtake.
+    """
+    replies: list[object] = []
+    for start in range(0, len(commands), RECORDS_IN_A_REQUEST):
+        try:
+            replies += await link.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
+        except LayerError as error:
+            return [*replies, *[error] * (len(commands) - start)], False
+        if is_unanswered(replies[-1]):
+            return [*replies, *replies[-1:] * (len(commands) - len(replies))], True
+    return replies, False
+
+
+def _failure(reply: object) -> Exception:
+    return reply if isinstance(reply, LayerError) else LayerError("XADD was not answered by an id")
+
+
+def _publish_failed(
+    failures: dict[int, Exception], count: int, *, indeterminate: bool
+) -> PublishFailed:
+    first = next(iter(failures.values()))
+    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
+    if indeterminate:
+        words += "; those that were sent may have been accepted all the same"
+    return PublishFailed(words, failures, indeterminate=indeterminate)
