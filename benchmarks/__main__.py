@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import engine
+from benchmarks import engine, redis_streams
 
-BENCHMARKS = {"engine": engine.run}
+BENCHMARKS = {"engine": engine.run, "redis_streams": redis_streams.run}
 
 
 def main() -> None:
