@@ -43,7 +43,8 @@ async def fill(url: str, topic: str, count: int) -> None:
 async def by_hand(url: str, topic: str, count: int) -> None:
     """Read 500, decode, and send the acks with the next read."""
     decode = JSON.decoder(Order)
-    client = cast("Any", Redis.from_url(url, socket_timeout=None, protocol=2))  # redis-py's types
+    redis = cast("Any", Redis)  # its types are partly unknown
+    client = redis.from_url(url, socket_timeout=None, protocol=2)
     async with client:
         await client.xgroup_create(topic, "hand", id="0")
         done: list[bytes] = []
