@@ -25,6 +25,8 @@ from acked.abc import AckLayer, Clock, FireAndForgetLayer, Layer, LayerFactory
 from acked.errors import DecodeError, Owed
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.postgres_notify import PostgresNotifyLayer
+from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.types import Codec
@@ -123,10 +125,16 @@ def every_layer_meets_its_contract() -> None:
         SQLiteQueueLayer("queue.db"),
         RedisStreamsLayer("redis://localhost"),
     ]
-    forgets: list[FireAndForgetLayer] = [MemoryLayer()]
+    forgets: list[FireAndForgetLayer] = [
+        MemoryLayer(),
+        RedisPubSubLayer("redis://localhost"),
+        PostgresNotifyLayer("postgresql://localhost"),
+    ]
     every: list[Layer] = [*acks, *forgets]
     factories: list[LayerFactory] = [
         MemoryLayer,
+        RedisPubSubLayer,
+        PostgresNotifyLayer,
         MemoryQueueLayer,
         SQLiteQueueLayer,
         RedisStreamsLayer,

@@ -1,0 +1,60 @@
+# Everything here installs what it needs first; see CONTRIBUTING.md for each as a plain command.
+#
+#   make demo    the main job: publish, kill a worker, count; INPUT=path LAYER=name COUNT=n JSON=1
+#   make test    every test, with the brokers it starts itself
+#   make check   format, lint, types, contracts, machines, docs: under a minute
+#   make bench   the benchmarks
+#   make docs    the documentation, into site/
+
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+# The checkers look for the environment they check first on the path.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export NO_MKDOCS_2_WARNING := 1
+
+CHECKS := check-format check-lint check-mypy check-pyright check-complete check-floors \
+  check-tests check-docs
+# Where make can, each check's words stay together.
+TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+.PHONY: demo test check bench docs $(CHECKS)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The installer's words go to stderr: what is printed is the demo's, to the last line with JSON=1.
+demo: $(INSTALLED)
+	@$(if $(filter redis-streams,$(LAYER)),python compose/brokers.py install redis >&2)
+	@python -m acked demo $(if $(INPUT),--input '$(INPUT)') $(if $(LAYER),--layer '$(LAYER)') \
+	  $(if $(COUNT),--count '$(COUNT)') $(if $(JSON),--json)
+
+# A broker that cannot be installed is a skip with its reason, or an error if ACKED_REQUIRE names it.
+test: $(INSTALLED)
+	@python compose/brokers.py install || echo 'going on without'
+	@python -m pytest
+
+check: $(INSTALLED)
+	@$(MAKE) --no-print-directory --jobs=4 --keep-going $(TOGETHER) $(CHECKS)
+
+# One line for a check that holds, all its words for one that does not.
+quietly = $(1) > $(VENV)/$@.log 2>&1 && echo '$@: ok' || { cat $(VENV)/$@.log; exit 1; }
+
+check-format: ; @$(call quietly,ruff format --check)
+check-lint: ; @$(call quietly,ruff check)
+check-mypy: ; @$(call quietly,mypy)
+check-pyright: ; @$(call quietly,pyright)
+check-complete: ; @$(call quietly,pyright --verifytypes acked --ignoreexternal)
+check-floors: ; @$(call quietly,lint-imports)
+check-docs: ; @$(call quietly,mkdocs build --strict)
+check-tests: ; @$(call quietly,python -m pytest tests/machines tests/meta tests/typing)
+
+bench: $(INSTALLED)
+	@python -m benchmarks $(or $(NAME),engine)
+
+docs: $(INSTALLED)
+	@mkdocs build --strict
