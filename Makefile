@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # The installer's words go to stderr: what is printed is the demo's, to the last line with JSON=1.
 demo: $(INSTALLED)
-	@$(if $(filter redis-streams,$(LAYER)),python compose/brokers.py install redis >&2)
+	@$(if $(filter redis-streams,$(LAYER)),ACKED_BROKERS=native python compose/brokers.py install redis >&2)
 	@python -m acked demo $(if $(INPUT),--input '$(INPUT)') $(if $(LAYER),--layer '$(LAYER)') \
 	  $(if $(COUNT),--count '$(COUNT)') $(if $(JSON),--json)
 
