@@ -14,8 +14,9 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export NO_MKDOCS_2_WARNING := 1
 
-CHECKS := check-format check-lint check-mypy check-pyright check-complete check-floors \
-  check-tests check-docs
+# The longest first: it decides when all are done.
+CHECKS := check-tests check-pyright check-complete check-docs check-mypy check-floors check-lint \
+  check-format
 # Where make can, each check's words stay together.
 TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 

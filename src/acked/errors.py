@@ -22,7 +22,26 @@ No message, repr or argument of these holds a payload, a header's value or a pas
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
+
+__all__ = (
+    "AckUnconfirmed",
+    "AckedError",
+    "AlreadySettled",
+    "CapabilityError",
+    "ChannelClosed",
+    "ConfigurationError",
+    "ConnectionLost",
+    "DecodeError",
+    "EncodeError",
+    "LayerError",
+    "LeaseLost",
+    "MessageTooLarge",
+    "Owed",
+    "PublishFailed",
+    "StreamOverflow",
+    "UnsettledWarning",
+)
 
 
 class Owed(Protocol):
@@ -64,7 +83,9 @@ class MessageTooLarge(AckedError, ValueError):
             f"a message of {size} bytes for topic {topic!r} is over this layer's limit of {limit} "
             "bytes; publish a smaller one, or a reference to where the content is stored"
         )
-        self.topic, self.size, self.limit = topic, size, limit
+        self.topic: Final = topic
+        self.size: Final = size
+        self.limit: Final = limit
 
 
 class EncodeError(AckedError, ValueError):
@@ -81,8 +102,8 @@ class DecodeError(AckedError, ValueError):
 
     def __init__(self, words: str, *, raw: bytes = b"", delivery: Owed | None = None) -> None:
         super().__init__(words)
-        self.raw = raw
-        self.delivery = delivery
+        self.raw: Final = raw
+        self.delivery: Final = delivery
 
 
 class AlreadySettled(AckedError):
@@ -115,7 +136,8 @@ class StreamOverflow(AckedError):
             f"{missed} message(s) arrived while {capacity} were waiting to be read; read faster, "
             "give more capacity=, or choose an overflow policy that drops"
         )
-        self.missed, self.capacity = missed, capacity
+        self.missed: Final = missed
+        self.capacity: Final = capacity
 
 
 class LayerError(AckedError):
@@ -138,8 +160,8 @@ class PublishFailed(LayerError):
         self, words: str, failures: Mapping[int, Exception], *, indeterminate: bool
     ) -> None:
         super().__init__(words)
-        self.failures = dict(failures)
-        self.indeterminate = indeterminate
+        self.failures: Final[Mapping[int, Exception]] = dict(failures)
+        self.indeterminate: Final = indeterminate
 
 
 class UnsettledWarning(ResourceWarning):

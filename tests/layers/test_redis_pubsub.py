@@ -224,6 +224,7 @@ async def test_a_cut_is_told_by_a_gap_and_later_messages_arrive(redis_broker, pr
     async with Channel(RedisPubSubLayer(between.url)) as channel:
         async with channel.subscribe(topic) as one, channel.subscribe(topic, fresh()) as two:
             await channel.publish(topic, b"before")
+            await until(lambda: all(sub.statistics().buffered == 1 for sub in (one, two)))
             await to_thread.run_sync(between.cut)
             await until(lambda: all(sub.statistics().unknown_gaps == 1 for sub in (one, two)))
             await channel.publish(topic, b"after")
@@ -358,6 +359,35 @@ async def test_one_forbidden_topic_ends_only_its_subscription(private_redis, top
                 with pytest.raises(PublishFailed) as caught:
                     await channel.publish(secret, b"x")
                 assert not caught.value.indeterminate
+
+
+async def test_subscribing_into_silence_ends_by_the_deadline(redis_broker, proxy, topic) -> None:
+    between = proxy(redis_broker)
+    async with Channel(RedisPubSubLayer(between.url, timeout=0.3)) as channel:
+        async with channel.subscribe(topic):
+            await to_thread.run_sync(between.black_hole)
+            with pytest.raises(ConnectionLost, match=r"no confirmation within 0\.3 s"):
+                async with channel.subscribe(fresh()):
+                    pass
+
+
+@pytest.mark.parametrize("nonsense", [b"?nonsense\r\n", b"+unasked\r\n" * 9 + b":1\r\n", b"*0\r\n"])
+async def test_a_server_that_talks_nonsense_is_a_lost_connection(nonsense) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while words := await reader.read(1000):
+            subscribes = b"SUBSCRIBE" in words
+            writer.write(nonsense if subscribes else b"+OK\r\n" * words.count(b"*"))
+        writer.close()
+
+    (port,) = free_ports(1)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    layer, before = RedisPubSubLayer(f"redis://127.0.0.1:{port}", on_loss="raise"), tasks()
+    async with server:
+        async with Channel(layer) as channel:
+            with pytest.raises(ConnectionLost), fail_after(SOON):
+                async with channel.subscribe("t"):
+                    pass
+        await until(lambda: tasks() == before)
 
 
 # Publishing

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ class Gate:
         """Do the same by `Task.cancel`, which does not wait for the thread."""
         self.entered.clear()
         self.open.clear()
-        task = asyncio.create_task(feed.receive(100))  # type: ignore[arg-type]
+        task = asyncio.create_task(feed.receive(100))
         await anyio.to_thread.run_sync(self.entered.wait, TIMEOUT)
         task.cancel()
         assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], BaseException)
@@ -204,6 +204,20 @@ async def test_waiting_for_a_locked_file_can_be_cancelled(path: Path) -> None:
                 await feed.receive(1)
             assert scope.cancelled_caught
     assert kept(path) == ["a"]
+
+
+async def test_a_cancelled_opening_or_closing_leaves_nothing_open(path: Path) -> None:
+    layer = SQLiteQueueLayer(path, busy_timeout=60.0)
+    with locked(path):
+        with anyio.fail_after(TIMEOUT), anyio.move_on_after(0.02) as scope:
+            await layer.__aenter__()
+        assert scope.cancelled_caught
+        assert layer._access.file._db is None
+    with anyio.CancelScope() as scope:
+        async with layer:
+            assert layer._access.file._db is not None
+            scope.cancel()
+    assert layer._access.file._db is None
 
 
 async def test_a_deleted_file_is_told_once_and_the_group_goes_on_in_the_new_one(path: Path) -> None:

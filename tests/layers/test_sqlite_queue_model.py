@@ -1,6 +1,6 @@
 """The queue file does what the memory queue does, step by step, for any program."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,7 +79,7 @@ class Twins:
             (self.exits, exits),
             (self.held, []),
         ):
-            column[number : number + 1] = [value]  # type: ignore[list-item, index]
+            column[number : number + 1] = [value]  # type: ignore[list-item]
 
     async def publish(self, count: int) -> None:
         now = self.clock.time()
@@ -99,22 +99,25 @@ class Twins:
 
     async def settle(self, number: int, which: list[int], verb: Verb, delay: float) -> None:
         delay = delay if verb is Verb.NACK else 0.0
-        if pairs := self._pairs(number, which):
-            batches = (
-                [Settlement(one.token, verb, delay) for one in side]
-                for side in zip(*pairs, strict=True)
-            )
-            await self._same(number, [lambda feed, b=batch: feed.settle(b) for batch in batches])
+        if pairs := await self._pairs(number, which):
+            memory, file = [
+                await feed.settle([Settlement(one.token, verb, delay) for one in side])
+                for feed, side in zip(self.feeds[number], zip(*pairs, strict=True), strict=True)
+            ]
+            assert file == memory
 
     async def extend(self, number: int, which: int) -> None:
-        for pair in self._pairs(number, [which]):
-            await self._same(
-                number, [lambda feed, t=one.token: feed.extend([t], LEASE) for one in pair]
-            )
+        for pair in await self._pairs(number, [which]):
+            memory, file = [
+                await feed.extend([one.token], LEASE)
+                for feed, one in zip(self.feeds[number], pair, strict=True)
+            ]
+            assert file == memory
 
     async def release(self, number: int, which: int) -> None:
-        for pair in self._pairs(number, [which]):
-            await self._same(number, [lambda feed, t=one.token: feed.release([t]) for one in pair])
+        for pair in await self._pairs(number, [which]):
+            for feed, one in zip(self.feeds[number], pair, strict=True):
+                await feed.release([one.token])
 
     async def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -127,18 +130,13 @@ class Twins:
         await self.join(len(self.feeds), f"group {len(self.feeds)}", start)
         await self.receive(len(self.feeds) - 1, 100)
 
-    def _pairs(self, number: int, which: list[int]) -> list[tuple[Leased, Leased]]:
+    async def _pairs(self, number: int, which: list[int]) -> list[tuple[Leased, Leased]]:
+        """Return some that the consumer holds or held, after fetching some if there are none."""
         held = self.held[number]
-        chosen = dict.fromkeys(len(held) - 1 - one % len(held) for one in which if held)
-        return [held[one] for one in chosen]
-
-    async def _same(
-        self, number: int, calls: Sequence[Callable[[AckFeed], Awaitable[object]]]
-    ) -> None:
-        memory, file = [
-            await call(feed) for call, feed in zip(calls, self.feeds[number], strict=True)
-        ]
-        assert file == memory
+        if not held:
+            await self.publish(1)
+            await self.receive(number, 3)
+        return [held[one] for one in dict.fromkeys(one % len(held) for one in which if held)]
 
 
 async def ready(feed: AckFeed, limit: int) -> Sequence[Leased]:
@@ -156,7 +154,7 @@ async def ready(feed: AckFeed, limit: int) -> Sequence[Leased]:
     return batch
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(program=st.lists(steps, min_size=5, max_size=40))
 async def test_any_program_ends_as_in_the_memory_queue(program: list[Step]) -> None:
     with TemporaryDirectory() as folder:

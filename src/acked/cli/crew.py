@@ -27,12 +27,12 @@ class Worker:
     """One process, its ledger, and what it said when it failed."""
 
     def __init__(self, folder: Path, number: int, url: str, topic: str, lease: float, work: float):
-        self.name = f"worker {number}"
+        self.name: Final = f"worker {number}"
         self._said = folder / f"worker-{number}.err"
         ledger = folder / f"worker-{number}.ledger"
-        self.ledger = LedgerReader(ledger)
+        self.ledger: Final = LedgerReader(ledger)
         with self._said.open("wb") as errors:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = subprocess.Popen(
                 [sys.executable, "-m", "acked.cli.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,

@@ -72,7 +72,7 @@ class Server:
 
     def _start(self, program: str) -> None:
         self._port = _free_port()
-        self.address = f"127.0.0.1:{self._port}"
+        self.address: str = f"127.0.0.1:{self._port}"
         self._folder.mkdir(exist_ok=True)
         settings = self._folder / "redis.conf"
         settings.write_text(SETTINGS.format(port=self._port, folder=self._folder))

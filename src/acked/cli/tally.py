@@ -56,9 +56,9 @@ class Tally:
     """Adds up what is read from the ledgers; orders are numbered from 1 to `count`."""
 
     def __init__(self, count: int, *, workers: int) -> None:
-        self.accepted = 0
-        self.confirmed = 0
-        self.last_moment = 0
+        self.accepted: int = 0
+        self.confirmed: int = 0
+        self.last_moment: int = 0
         self._redelivered = 0
         self._not_begun = count
         self._begun = bytearray(count + 1)

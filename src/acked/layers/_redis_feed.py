@@ -1,24 +1,30 @@
 """The feed of one consumer: receives by its intake, settles over the pooled connections."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, cast
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias, cast
 
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis_intake import Intake
-from acked.layers._redis_link import Link, group_is_missing, says
-from acked.layers._redis_records import TokenOf, fields_of, token_parts
+from acked.layers._redis_link import CLOSE_WITHIN, Link, group_is_missing, says
+from acked.layers._redis_records import TokenOf, as_ours, fields_of
 from acked.layers._redis_scripts import ACK, BURY, EXTEND, GIVE_BACK, LEAVE, Script, ScriptCall
-from acked.layers._redis_seat import Seat, joined, logger
+from acked.layers._redis_seat import Seat, logger
 from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
 
 __all__ = ("RedisStreamsFeed",)
 
 LARGEST_CALL: Final = 1000
 """Leases in one call of a script: the server does nothing else meanwhile."""
-_ACK: Final = -1
+_NACK: Final = Verb.NACK
+_LOST: Final = Outcome.LOST
+_UNKNOWN: Final = Outcome.UNKNOWN
+
+_Plan: TypeAlias = list[tuple[ScriptCall, list[int]]]
+"""Calls, each with the positions of the settlements or tokens it is about."""
 
 
 class RedisStreamsFeed:
@@ -47,57 +53,48 @@ class RedisStreamsFeed:
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
         """Carry out `batch`: one script for the acks of a topic, fenced by owner and attempt."""
-        plan = self._plan(batch)
+        tokens = as_ours([settlement.token for settlement in batch])
+        plan = self._plan(batch, tokens)
         outcomes = [Outcome.CONFIRMED] * len(batch)
-        replies = await self._replies([call for call, _ in plan])
+        replies = await self._replies(plan)
         for (call, members), reply in zip(plan, replies, strict=True):
             if call.script is BURY and says(reply, "same slot"):
                 (member,) = members
                 outcomes[member] = await self._bury_elsewhere(batch[member])
             else:
                 self._judge(call, members, reply, outcomes)
-        self._forget(
-            token_parts(settlement.token)
-            for settlement, outcome in zip(batch, outcomes, strict=True)
-            if outcome is not Outcome.UNKNOWN
-        )
+        self._forget(tokens, outcomes)
         return outcomes
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Let the leases of `tokens` end in `seconds`: by their idle time, or by a moment."""
+        ours = as_ours(list(tokens))
         idle = max(0, round((self._seat.lease - seconds) * 1000))
         longer = math.ceil(seconds * 1000) if seconds > self._seat.lease else 0
-        plan = self._calls(EXTEND, tokens, b"%d" % idle, b"%d" % longer)
+        plan = self._same_for_all(EXTEND, ours, b"%d" % idle, b"%d" % longer)
         outcomes = [Outcome.CONFIRMED] * len(tokens)
         replies = await self._link.run([call for call, _ in plan])
         if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
             raise cast("ConnectionLost", replies[0])
         for (call, members), reply in zip(plan, replies, strict=True):
             self._judge(call, members, reply, outcomes)
-        self._forget(
-            token_parts(token)
-            for token, outcome in zip(tokens, outcomes, strict=True)
-            if outcome is Outcome.LOST
-        )
+        lost = [token for token, outcome in zip(ours, outcomes, strict=True) if outcome is _LOST]
+        self._seat.known.difference_update(lost)
         return outcomes
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back to the group, with the attempt they were handed out with taken off."""
-        plan = self._calls(GIVE_BACK, tokens, b"0", b"1")
-        replies = await self._replies([call for call, _ in plan])
+        ours = as_ours(list(tokens))
+        plan = self._same_for_all(GIVE_BACK, ours, b"0", b"1")
         outcomes = [Outcome.CONFIRMED] * len(tokens)
-        for (call, members), reply in zip(plan, replies, strict=True):
+        for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             self._judge(call, members, reply, outcomes)
-        self._forget(
-            token_parts(token)
-            for token, outcome in zip(tokens, outcomes, strict=True)
-            if outcome is not Outcome.UNKNOWN
-        )
+        self._forget(ours, outcomes)
 
     async def leave(self) -> None:
         """Give back what is left and delete this consumer; leases do it if the server is gone."""
         seat = self._seat
-        with anyio.move_on_after(self._link.timeout, shield=True):
+        with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             try:
                 await self._intake.leave(self._link)
                 calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in seat.places]
@@ -105,53 +102,47 @@ class RedisStreamsFeed:
             except LayerError as error:
                 logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
 
-    def _plan(self, batch: Sequence[Settlement]) -> list[tuple[ScriptCall, list[int]]]:
+    def _plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> _Plan:
         """Return the calls that carry out `batch`, each with the positions of its members."""
-        alike: dict[tuple[str, int], list[int]] = {}
-        plan: list[tuple[ScriptCall, list[int]]] = []
+        acks: defaultdict[str, list[int]] = defaultdict(list)
+        nacks: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        plan: _Plan = []
         for i, settlement in enumerate(batch):
-            topic, lease = token_parts(settlement.token)
-            if settlement.verb is Verb.NACK:
+            topic, lease = tokens[i]
+            if settlement.verb is _NACK:
                 # The server's clock is read in whole milliseconds: one more keeps the promise.
                 delay = math.ceil(settlement.delay * 1000) + 1 if settlement.delay > 0 else 0
+                nacks[topic, delay].append(i)
             elif settlement.dead_letter is None:
-                delay = _ACK
+                acks[topic].append(i)
             else:
                 plan.append((self._bury_call(topic, lease, settlement.dead_letter), [i]))
-                continue
-            alike.setdefault((topic, delay), []).append(i)
-        for (topic, delay), members in alike.items():
-            script, arguments = (ACK, ()) if delay == _ACK else (GIVE_BACK, (b"%d" % delay, b"0"))
-            plan += self._chunks(
-                script, topic, members, lambda i: token_parts(batch[i].token), *arguments
-            )
+        for topic, members in acks.items():
+            plan += self._calls(ACK, topic, members, tokens)
+        for (topic, delay), members in nacks.items():
+            plan += self._calls(GIVE_BACK, topic, members, tokens, b"%d" % delay, b"0")
+        return plan
+
+    def _same_for_all(self, script: Script, tokens: list[TokenOf], *arguments: bytes) -> _Plan:
+        by_topic: defaultdict[str, list[int]] = defaultdict(list)
+        for i, (topic, _) in enumerate(tokens):
+            by_topic[topic].append(i)
+        plan: _Plan = []
+        for topic, members in by_topic.items():
+            plan += self._calls(script, topic, members, tokens, *arguments)
         return plan
 
     def _calls(
-        self, script: Script, tokens: Sequence[Token], *arguments: bytes
-    ) -> list[tuple[ScriptCall, list[int]]]:
-        by_topic: dict[str, list[int]] = {}
-        for i, token in enumerate(tokens):
-            by_topic.setdefault(token_parts(token)[0], []).append(i)
-        plan: list[tuple[ScriptCall, list[int]]] = []
-        for topic, members in by_topic.items():
-            plan += self._chunks(
-                script, topic, members, lambda i: token_parts(tokens[i]), *arguments
-            )
-        return plan
-
-    def _chunks(
         self,
         script: Script,
         topic: str,
         members: list[int],
-        parts: Callable[[int], TokenOf],
+        tokens: list[TokenOf],
         *arguments: bytes,
     ) -> Iterable[tuple[ScriptCall, list[int]]]:
         for start in range(0, len(members), LARGEST_CALL):
             some = members[start : start + LARGEST_CALL]
-            leases = joined([parts(i)[1] for i in some])
-            yield self._seat.call(script, topic, leases, *arguments), some
+            yield self._seat.call(script, topic, *arguments, *[tokens[i][1] for i in some]), some
 
     def _bury_call(self, topic: str, lease: bytes, letter: Record) -> ScriptCall:
         call = self._seat.call(BURY, topic, lease, *fields_of(letter))
@@ -174,12 +165,12 @@ class RedisStreamsFeed:
             return Outcome.UNKNOWN
         return outcome
 
-    async def _replies(self, calls: list[ScriptCall]) -> list[object]:
+    async def _replies(self, plan: _Plan) -> list[object]:
         """Return what `Link.run` does; where nothing could be sent, that error for each."""
         try:
-            return await self._link.run(calls)
+            return await self._link.run([call for call, _ in plan])
         except LayerError as error:
-            return [error] * len(calls)
+            return [error] * len(plan)
 
     def _judge(
         self, call: ScriptCall, members: list[int], reply: object, outcomes: list[Outcome]
@@ -197,5 +188,9 @@ class RedisStreamsFeed:
         for member in members:
             outcomes[member] = Outcome.LOST if gone else Outcome.UNKNOWN
 
-    def _forget(self, tokens: Iterable[TokenOf]) -> None:
+    def _forget(self, tokens: list[TokenOf], outcomes: list[Outcome]) -> None:
+        """Note that of `tokens` only those with an unknown outcome may still be ours."""
+        if _UNKNOWN in outcomes:
+            pairs = zip(tokens, outcomes, strict=True)
+            tokens = [token for token, outcome in pairs if outcome is not _UNKNOWN]
         self._seat.known.difference_update(tokens)

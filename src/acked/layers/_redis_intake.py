@@ -19,13 +19,7 @@ import anyio
 
 from acked.errors import LayerError
 from acked.layers._redis_link import Link, Reader, group_is_missing
-from acked.layers._redis_records import (
-    Fields,
-    TokenOf,
-    leased_again,
-    leased_first,
-    token_parts,
-)
+from acked.layers._redis_records import Fields, as_ours, leased_again, leased_first
 from acked.layers._redis_scripts import CLAIM, GIVE_BACK, RECOVER, ScriptCall
 from acked.layers._redis_seat import Seat
 from acked.types import Leased
@@ -60,7 +54,7 @@ class Intake:
             found = await self._step(limit)
             if found:
                 # No await between the reply and here, so nothing is lost on the way.
-                self._seat.known.update([cast("TokenOf", leased.token) for leased in found])
+                self._seat.known.update(as_ours([leased.token for leased in found]))
                 return found
 
     async def leave(self, link: Link) -> None:
@@ -193,9 +187,8 @@ class Intake:
     async def _return(self, surplus: list[Leased]) -> None:
         """Give back at once what we got beyond the limit: it is there for others."""
         self._unsure = True
-        for leased in surplus:
-            topic, lease = token_parts(leased.token)
-            await self._run(self._seat.call(GIVE_BACK, topic, lease, b"0", b"1"))
+        for topic, lease in as_ours([leased.token for leased in surplus]):
+            await self._run(self._seat.call(GIVE_BACK, topic, b"0", b"1", lease))
         self._unsure = False
 
     async def _run(self, call: ScriptCall) -> Sequence[object] | None:
@@ -209,4 +202,4 @@ class Intake:
     async def _heal_or_raise(self, error: LayerError) -> None:
         if not group_is_missing(error):
             raise error
-        await self._seat.heal(self._reader.exchange)
+        await self._seat.heal(self._reader.run)

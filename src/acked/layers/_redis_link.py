@@ -29,10 +29,12 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis_scripts import ScriptCall
 
 __all__ = (
+    "CLOSE_WITHIN",
     "Command",
     "Exchange",
     "Link",
     "Reader",
+    "Run",
     "group_is_missing",
     "is_unanswered",
     "run_scripts",
@@ -42,6 +44,11 @@ __all__ = (
 Command: TypeAlias = Sequence[bytes]
 Exchange: TypeAlias = Callable[[Sequence[Command]], Awaitable[list[object]]]
 """Sends commands and returns a reply for each; a `LayerError` where it is one."""
+Run: TypeAlias = Callable[[Sequence[ScriptCall]], Awaitable[list[object]]]
+"""The same for scripts."""
+
+CLOSE_WITHIN: Final = 2.0
+"""Seconds for what is said and waited for when closing: a server that hangs is left alone."""
 
 _NOT_NOW: Final = (ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 """Answers during a failover, after which the same may work."""
@@ -116,7 +123,7 @@ class Link:
 
     async def close(self) -> None:
         """Close every connection of the pool; errors of closing are of no interest any more."""
-        with anyio.move_on_after(self.timeout, shield=True):
+        with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             try:
                 await self.client.aclose(close_connection_pool=True)
             except (RedisError, OSError):

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
-from acked.types import NO_HEADERS, Leased, Record
+from acked.types import NO_HEADERS, Leased, Record, Token
 
-__all__ = ("Fields", "Lease", "TokenOf", "fields_of", "leased_again", "leased_first", "token_parts")
+__all__ = ("Fields", "Lease", "TokenOf", "as_ours", "fields_of", "leased_again", "leased_first")
 
 Lease: TypeAlias = bytes
-"""`id/count`, as the scripts take it."""
+"""`id/count`, or `id` for the first delivery, as the scripts take it."""
 TokenOf: TypeAlias = tuple[str, Lease]
 """What tokens of this layer are: a topic and a lease."""
 Fields: TypeAlias = Sequence[bytes]
@@ -69,20 +69,20 @@ def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Le
                 record = None
         if record is None:
             record = _record(topic, position, fields)
-        add(Leased(record, (topic, entry_id + b"/1"), 1, position))
+        add(Leased(record, (topic, entry_id), 1, position))
     return found
 
 
 def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Leased:
     """Return what one entry is on its delivery number `count`, as a script replied."""
     position = entry_id.decode()
-    token = (topic, b"%b/%d" % (entry_id, count))
+    token = (topic, entry_id if count == 1 else b"%b/%d" % (entry_id, count))
     return Leased(_record(topic, position, fields), token, count, position)
 
 
-def token_parts(token: object) -> TokenOf:
-    """Return the topic and the lease of a token that this layer gave."""
-    return cast("TokenOf", token)
+def as_ours(tokens: list[Token]) -> list[TokenOf]:
+    """Return `tokens`, all given by this layer, as what they are."""
+    return cast("list[TokenOf]", tokens)
 
 
 def _record(topic: str, position: str, fields: Fields) -> Record:

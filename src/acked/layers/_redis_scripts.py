@@ -1,24 +1,13 @@
-"""What must happen on the server in one step, as Lua, and the keys beside a stream.
+"""What must happen on the server in one step, as Lua.
 
 A group's state is where Redis keeps it: the pending entries, their owners and their delivery
-counts. Three more keys for each stream and group, in the stream's hash slot, hold what Redis 6.2
-to 7 has no place for:
-
-- `until` (a sorted set): entry id -> the moment, by the server's clock in milliseconds, before
-  which nobody may claim it: the end of a nack's delay, or of a lease extended by hand. It
-  overrides the idle time. An entry leaves it by being claimed or acknowledged.
-- `wake` (a stream with a group of the same name): one entry for each time that something became
-  free or got a due moment. Every consumer reads it together with the stream, so one of those that
-  wait wakes up; and since an entry stays until it is read, no wake-up falls between the decision
-  to wait and the waiting.
-- `scan` (a key that expires): while it is there, somebody has looked for ended leases a moment
-  ago. It limits a rate and locks nothing.
+counts; and in the three keys of a `Place`.
 
 What is given back belongs to the consumer `FREE`, which nobody reads as: so the holder that gave
 it back is fenced like any other former holder, by not being its owner.
 
-A *lease* is `id/count`: the entry and the delivery count it was handed out with. It is still the
-caller's if he owns the entry and the count is the same; scripts take leases joined by spaces.
+A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
+the first delivery. It is still the caller's if he owns the entry and the count is the same.
 Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer.
 """
 
@@ -29,15 +18,14 @@ __all__ = (
     "ACK",
     "BURY",
     "CLAIM",
+    "CREATE",
     "EXTEND",
     "FREE",
     "GIVE_BACK",
     "LEAVE",
     "RECOVER",
-    "Place",
     "Script",
     "ScriptCall",
-    "place_of",
 )
 
 FREE: Final = b"acked-given-back"
@@ -50,16 +38,6 @@ class Script:
     def __init__(self, *parts: str) -> None:
         self.source: Final = "\n".join(parts).encode()
         self.digest: Final = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - EVALSHA
-
-
-class Place(NamedTuple):
-    """A stream as one group sees it: its key and the keys beside it, with the group's name."""
-
-    stream: bytes
-    until: bytes
-    wake: bytes
-    scan: bytes
-    group: bytes
 
 
 class ScriptCall(NamedTuple):
@@ -81,25 +59,6 @@ class ScriptCall(NamedTuple):
         return (b"%d" % len(self.keys), *self.keys, *self.arguments)
 
 
-def place_of(topic: str, group: str) -> Place:
-    """Return the keys of `topic` for `group`, all in one hash slot.
-
-    The group's name is escaped so that no two pairs of names meet in one key.
-    """
-    escaped = group.replace("%", "%25").replace(":", "%3A")
-    tag = _hash_tag(topic)
-    named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
-    until, wake, scan = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
-    return Place(topic.encode(), until.encode(), wake.encode(), scan.encode(), group.encode())
-
-
-def _hash_tag(key: str) -> str:
-    """Return the part of `key` that Redis Cluster hashes (cluster specification, hash tags)."""
-    _, opened, rest = key.partition("{")
-    tag, closed, _ = rest.partition("}")
-    return tag if opened and closed and tag else key
-
-
 _FREE = f"local FREE = '{FREE.decode()}'"
 
 _NOW = """
@@ -117,43 +76,46 @@ end
 """
 
 _FENCED = """
--- Split leases into those that are still the caller's (ids, counts, positions) and those that are
--- not (positions). A page of XPENDING starts at the first id that is not answered yet and is as
--- long as the last one was useful: one call where the leases are neighbours, as they are when a
--- consumer settles what it just read.
-local function fenced(leases)
-  local ids, counts, n = {}, {}, 0
-  for id, count in string.gmatch(leases, '([%d-]+)/(%d+)') do
-    n = n + 1
-    ids[n], counts[n] = id, tonumber(count)
-  end
-  local owned, kept, places, lost = {}, {}, {}, {}
-  local seen, size, asked = {}, n, 1
+local function lease_of(word)
+  local id, count = string.match(word, '^(.+)/(%d+)$')
+  return id or word, tonumber(count or 1)
+end
+
+-- Split the leases from ARGV[first] to ARGV[last] into those that are still the caller's (ids,
+-- counts, positions) and those that are not (positions). A page of XPENDING starts at the first
+-- id that is not answered yet and is as long as the last one was useful: so one call, or few,
+-- where the leases are neighbours.
+local function fenced(first, last)
+  local owned, counts, places, lost = {}, {}, {}, {}
+  local n, seen, asked = last - first + 1, {}, 1
+  local size = n
   for i = 1, n do
-    local id = ids[i]
+    local id, count = lease_of(ARGV[first + i - 1])
     if seen[id] == nil then
       if i > 1 then size = math.max(4, math.min(n - i + 1, 2 * (i - asked))) end
       asked = i
       local page = redis.call('XPENDING', KEYS[1], ARGV[1], id, '+', size, ARGV[2])
       for _, entry in ipairs(page) do seen[entry[1]] = entry[4] end
     end
-    if seen[id] == counts[i] then
+    if seen[id] == count then
       local k = #owned + 1
-      owned[k], kept[k], places[k] = id, counts[i], i
+      owned[k], counts[k], places[k] = id, count, i
       seen[id] = false
     else
       lost[#lost + 1] = i
     end
   end
-  return owned, lost, kept, places
+  return owned, lost, counts, places
 end
 """
 
 _ACKED = """
-local function ack(ids)
-  if #ids == 0 then return end
-  redis.call('XACK', KEYS[1], ARGV[1], unpack(ids))
-  if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('ZREM', KEYS[2], unpack(ids)) end
+local function ack(ids, first)
+  if #ids < first then return end
+  redis.call('XACK', KEYS[1], ARGV[1], unpack(ids, first))
+  if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('ZREM', KEYS[2], unpack(ids, first))
+  end
 end
 """
 
@@ -174,13 +136,41 @@ local function take(id, count)
 end
 """
 
+CREATE: Final = Script(
+    """
+-- ARGV[3] the id after which a new group begins. Moments of a group of that name that was deleted
+-- would make entries of the new one free that are held.
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[3], 'MKSTREAM')
+if not made.err then
+  redis.call('DEL', KEYS[2])
+elseif not string.find(made.err, 'BUSYGROUP') then
+  return made
+end
+made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[1], '$', 'MKSTREAM')
+if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
+return 1
+""",
+)
+
 ACK: Final = Script(
     _FENCED,
     _ACKED,
     """
--- ARGV[3] leases. Returns the positions of those that were lost, and 0: none by trimming.
-local owned, lost = fenced(ARGV[3])
-ack(owned)
+-- ARGV[3...] leases. Returns the positions of those that were lost, and 0: none by trimming.
+-- What a consumer read at once and acknowledges at once is exactly one page of its first
+-- deliveries: comparing the two costs half of what `fenced` does.
+local n, same = #ARGV - 2, 0
+local page = redis.call('XPENDING', KEYS[1], ARGV[1], lease_of(ARGV[3]), '+', n, ARGV[2])
+for i, entry in ipairs(page) do
+  if entry[1] ~= ARGV[i + 2] or entry[4] ~= 1 then break end
+  same = i
+end
+if same == n then
+  ack(ARGV, 3)
+  return {{}, 0}
+end
+local owned, lost = fenced(3, #ARGV)
+ack(owned, 1)
 return {lost, 0}
 """,
 )
@@ -191,16 +181,17 @@ GIVE_BACK: Final = Script(
     _WAKE,
     _FENCED,
     """
--- ARGV[3] leases, ARGV[4] a delay in milliseconds, ARGV[5] how much to take off the delivery
--- count. Returns the positions of those that were lost, and how many of these by trimming.
-local owned, lost, counts, places = fenced(ARGV[3])
-local due, trimmed = now() + ARGV[4], 0
+-- ARGV[3] a delay in milliseconds, ARGV[4] how much to take off the delivery count,
+-- ARGV[5...] leases. Returns the positions of those that were lost, and how many of these were
+-- trimmed away.
+local owned, lost, counts, places = fenced(5, #ARGV)
+local due, trimmed = now() + ARGV[3], 0
 for i, id in ipairs(owned) do
   redis.call('ZADD', KEYS[2], due, id)
   local moved = redis.call('XCLAIM', KEYS[1], ARGV[1], '"""
     + FREE.decode()
     + """', 0, id,
-    'RETRYCOUNT', math.max(0, counts[i] - ARGV[5]), 'JUSTID')
+    'RETRYCOUNT', math.max(0, counts[i] - ARGV[4]), 'JUSTID')
   if #moved == 0 then
     redis.call('ZREM', KEYS[2], id)
     trimmed = trimmed + 1
@@ -218,10 +209,10 @@ BURY: Final = Script(
     """
 -- KEYS[5] the dead letters' stream; ARGV[3] one lease, ARGV[4...] the fields of its copy.
 -- Returns what ACK does. An XADD that fails leaves all as it was.
-local owned, lost = fenced(ARGV[3])
+local owned, lost = fenced(3, 3)
 if #owned == 1 then
   redis.call('XADD', KEYS[5], '*', unpack(ARGV, 4))
-  ack(owned)
+  ack(owned, 1)
 end
 return {lost, 0}
 """,
@@ -231,19 +222,19 @@ EXTEND: Final = Script(
     _NOW,
     _FENCED,
     """
--- ARGV[3] leases, ARGV[4] their new idle time, ARGV[5] milliseconds until they end if that is
--- more than a lease, else 0. Returns what GIVE_BACK does.
-local owned, lost, _, places = fenced(ARGV[3])
+-- ARGV[3] their new idle time, ARGV[4] milliseconds until they end if that is more than a lease,
+-- else 0; ARGV[5...] leases. Returns what GIVE_BACK does.
+local owned, lost, _, places = fenced(5, #ARGV)
 if #owned == 0 then return {lost, 0} end
-if ARGV[5] ~= '0' then
-  local ends = now() + ARGV[5]
+if ARGV[4] ~= '0' then
+  local ends = now() + ARGV[4]
   for _, id in ipairs(owned) do redis.call('ZADD', KEYS[2], ends, id) end
 elseif redis.call('EXISTS', KEYS[2]) == 1 then
   redis.call('ZREM', KEYS[2], unpack(owned))
 end
 local words = {KEYS[1], ARGV[1], ARGV[2], 0}
 for _, id in ipairs(owned) do words[#words + 1] = id end
-for _, word in ipairs({'IDLE', ARGV[4], 'JUSTID'}) do words[#words + 1] = word end
+for _, word in ipairs({'IDLE', ARGV[3], 'JUSTID'}) do words[#words + 1] = word end
 local still, trimmed = {}, 0
 for _, id in ipairs(redis.call('XCLAIM', unpack(words))) do still[id] = true end
 for i, id in ipairs(owned) do
@@ -331,19 +322,30 @@ return {taken, trimmed, next, more}
 """,
 )
 
+_KNOWN = """
+-- Returns a function that says whether an entry of XPENDING is among the leases in `words`.
+local function knows(words)
+  local known = {}
+  for lease in string.gmatch(words, '%S+') do known[lease] = true end
+  return function(entry)
+    return known[entry[4] == 1 and entry[1] or entry[1] .. '/' .. entry[4]]
+  end
+end
+"""
+
 RECOVER: Final = Script(
     _TAKE,
+    _KNOWN,
     """
--- ARGV[3] how many to take at most, ARGV[4] the leases the consumer knows of.
+-- ARGV[3] how many to take at most, ARGV[4] the leases the consumer knows of, with spaces between.
 -- Returns {id, count, fields} for what it owns and does not know, and how many were trimmed.
-local limit, known = tonumber(ARGV[3]), {}
-for lease in string.gmatch(ARGV[4], '%S+') do known[lease] = true end
+local limit, known = tonumber(ARGV[3]), knows(ARGV[4])
 local start, page = '-', nil
 repeat
   page = redis.call('XPENDING', KEYS[1], ARGV[1], start, '+', 100, ARGV[2])
   for _, entry in ipairs(page) do
     start = '(' .. entry[1]
-    if #taken < limit and not known[entry[1] .. '/' .. entry[4]] then take(entry[1], entry[4]) end
+    if #taken < limit and not known(entry) then take(entry[1], entry[4]) end
   end
 until #page < 100 or #taken >= limit
 return {taken, trimmed}
@@ -354,17 +356,17 @@ LEAVE: Final = Script(
     _FREE,
     _NOW,
     _WAKE,
+    _KNOWN,
     """
--- ARGV[3] the leases the consumer knows of. Gives back all it owns; what it never knew of is not
--- charged. Deletes the consumer, which then owns nothing: this is the same atomic step.
-local known, due, page, any = {}, now(), nil, false
-for lease in string.gmatch(ARGV[3], '%S+') do known[lease] = true end
+-- ARGV[3] the leases the consumer knows of, with spaces between. Gives back all it owns; what it
+-- never knew of is not charged. Deletes the consumer, which owns nothing by then: it is one step.
+local known, due, page, any = knows(ARGV[3]), now(), nil, false
 repeat
   page = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100, ARGV[2])
   for _, entry in ipairs(page) do
     any = true
     local id, count = entry[1], entry[4]
-    if not known[id .. '/' .. count] then count = math.max(0, count - 1) end
+    if not known(entry) then count = math.max(0, count - 1) end
     redis.pcall('ZADD', KEYS[2], due, id)
     redis.call('XCLAIM', KEYS[1], ARGV[1], '"""
     + FREE.decode()

@@ -1,13 +1,14 @@
 """One consumer of a group: its names, what it holds, and the groups it belongs to."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from acked.errors import LayerError
-from acked.layers._redis_link import Command, Exchange, says
-from acked.layers._redis_records import Lease, TokenOf
-from acked.layers._redis_scripts import Place, Script, ScriptCall, place_of
+from acked.layers._redis_link import Run
+from acked.layers._redis_places import place_of
+from acked.layers._redis_records import TokenOf
+from acked.layers._redis_scripts import CREATE, Script, ScriptCall
 from acked.types import Start
 
 __all__ = ("Seat", "logger")
@@ -42,8 +43,8 @@ class Seat:
         return ScriptCall(script, place[:4], (self.group, self.consumer, *arguments))
 
     def known_leases(self, topic: str) -> bytes:
-        """Return the leases of `topic` that we know of, as scripts take them."""
-        return joined(lease for of, lease in self.known if of == topic)
+        """Return the leases of `topic` that we know of, with spaces between."""
+        return b" ".join([lease for of, lease in self.known if of == topic])
 
     def note_trimmed(self, topic: str, count: int) -> None:
         """Count and report what the stream's trimming took from the group."""
@@ -58,11 +59,11 @@ class Seat:
                 self.group.decode(),
             )
 
-    async def join(self, exchange: Exchange, start: Start) -> None:
+    async def join(self, run: Run, start: Start) -> None:
         """Create the groups that do not exist yet; raises `LayerError` where that fails."""
-        await self._create(exchange, _start_id(start))
+        await self._create(run, _start_id(start))
 
-    async def heal(self, exchange: Exchange) -> None:
+    async def heal(self, run: Run) -> None:
         """Create again what somebody deleted: from the beginning, since any other place skips."""
         logger.warning(
             "group %r was deleted, or a stream it reads (%s): created again from the beginning; "
@@ -70,28 +71,12 @@ class Seat:
             self.group.decode(),
             ", ".join(self.places),
         )
-        await self._create(exchange, b"0")
+        await self._create(run, b"0")
 
-    async def _create(self, exchange: Exchange, start: bytes) -> None:
-        commands: list[Command] = []
-        for place in self.places.values():
-            commands += _creations(place, start)
-        for reply in await exchange(commands):
-            if isinstance(reply, LayerError) and not says(reply, "BUSYGROUP"):
+    async def _create(self, run: Run, start: bytes) -> None:
+        for reply in await run([self.call(CREATE, topic, start) for topic in self.places]):
+            if isinstance(reply, LayerError):
                 raise reply
-
-
-def joined(leases: Iterable[Lease]) -> bytes:
-    """Return `leases` as scripts take them."""
-    return b" ".join(leases)
-
-
-def _creations(place: Place, start: bytes) -> Sequence[Command]:
-    create = (b"XGROUP", b"CREATE")
-    return (
-        (*create, place.stream, place.group, start, b"MKSTREAM"),
-        (*create, place.wake, place.group, b"$", b"MKSTREAM"),
-    )
 
 
 def _start_id(start: Start) -> bytes:

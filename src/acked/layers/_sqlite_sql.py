@@ -27,6 +27,7 @@ The claim, one BEGIN IMMEDIATE for all of it:
 3. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor.
 
 Each step is a search and a walk over the rows it returns; nothing is scanned, nothing is sorted.
+INDEXED BY is there because, left alone, SQLite walks all of a group's debts by the primary key.
 Whatever was delivered once is older than whatever is past the cursor, so 2 before 3 is the order
 of `seq`. `lease` is a random number for each claim: a token from before a lease ended, or from a
 file that was replaced, matches nothing.
@@ -86,18 +87,22 @@ OWE_SINCE: Final = """
     INSERT INTO debt (grp, seq, due, lease, attempt)
     SELECT ?, seq, 0, 0, 0 FROM message WHERE topic = ? AND timestamp >= ?"""
 
-FREE_DUE: Final = "UPDATE debt SET due = 0 WHERE grp = ? AND due > 0 AND due <= ?"
+FREE_DUE: Final = (
+    "UPDATE debt INDEXED BY debt_due SET due = 0 WHERE grp = ? AND due > 0 AND due <= ?"
+)
 
-NEXT_DUE: Final = "SELECT min(due) FROM debt WHERE grp = ? AND due > 0"
+NEXT_DUE: Final = (
+    "SELECT due FROM debt INDEXED BY debt_due WHERE grp = ? AND due > 0 ORDER BY due LIMIT 1"
+)
 
 RETURNED: Final = """
     SELECT d.seq, d.attempt + 1, m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
-    FROM debt d JOIN message m ON m.seq = d.seq
+    FROM debt d INDEXED BY debt_due JOIN message m ON m.seq = d.seq
     WHERE d.grp = :grp AND d.due = 0
     ORDER BY d.seq LIMIT :room"""
 
 LEASE_RETURNED: Final = """
-    UPDATE debt SET due = :until, lease = :lease, attempt = attempt + 1
+    UPDATE debt INDEXED BY debt_due SET due = :until, lease = :lease, attempt = attempt + 1
     WHERE grp = :grp AND due = 0 AND seq <= :last"""
 
 FRESH: Final = """

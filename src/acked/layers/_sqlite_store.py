@@ -161,8 +161,8 @@ class Claim:
         }
 
     def _next_due(self, queue: Queue) -> float:
-        due: float | None = self._db.execute(sql.NEXT_DUE, (queue.grp,)).fetchone()[0]
-        return math.inf if due is None else due
+        found: tuple[float] | None = self._db.execute(sql.NEXT_DUE, (queue.grp,)).fetchone()
+        return found[0] if found else math.inf
 
 
 def settle(db: sqlite3.Connection, batch: Sequence[Settlement], now: float) -> list[Outcome]:

@@ -117,7 +117,7 @@ class RedisStreamsLayer:
     ) -> None:
         _check(url, maxlen, timeout, connections)
         self.capabilities: Final = CAPABILITIES
-        self.trimmed = 0
+        self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
         self._url = url
         self._trim: Command = ()
@@ -209,7 +209,7 @@ class RedisStreamsLayer:
         seat = Seat(
             dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
         )
-        await seat.join(link.exchange, start)
+        await seat.join(link.run, start)
         feed = RedisStreamsFeed(link, seat)
         try:
             yield feed

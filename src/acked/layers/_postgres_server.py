@@ -1,0 +1,200 @@
+"""The way to one PostgreSQL server: connections, and its errors in our words."""
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from acked.errors import ConfigurationError, ConnectionLost, LayerError
+from acked.layers._kit import without_credentials
+
+__all__ = (
+    "AnyConnection",
+    "Connection",
+    "Pool",
+    "Server",
+    "close",
+    "close_pool",
+    "dead_after",
+    "without_pooler",
+)
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+    Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+    AnyConnection: TypeAlias = Connection | PoolConnectionProxy[asyncpg.Record]
+else:  # asyncpg's own classes are not generic
+    Connection, Pool = asyncpg.Connection, asyncpg.Pool
+    AnyConnection = Connection | PoolConnectionProxy
+
+CLOSING_SECONDS: Final = 1.0
+
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+_WORTH_ANOTHER_TRY: Final = (
+    asyncpg.PostgresConnectionError,  # class 08, and what asyncpg raises for a lost connection
+    asyncpg.CannotConnectNowError,  # starting up or shutting down
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,  # the connection was closed under the operation
+    OSError,
+    TimeoutError,
+)
+
+_SHARED_STATEMENTS: Final = (
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.InvalidSQLStatementNameError,
+)
+
+
+class Server:
+    """Where the server is, and connections to it. `timeout` is in seconds, for each connecting."""
+
+    def __init__(self, dsn: str, timeout: float) -> None:
+        if not dsn.startswith(("postgresql://", "postgres://")):
+            raise ConfigurationError(
+                "the dsn of a PostgresNotifyLayer starts with postgresql://, as in "
+                "postgresql://user:password@host:5432/database"
+            )
+        self._dsn = dsn
+        self._timeout = timeout
+        self.address: Final = without_credentials(dsn)
+
+    async def pool(self, size: int) -> Pool:
+        """Return a pool of up to `size` connections, one of them made already."""
+        with self._usable(), self.translated():
+            # None at rest, or asyncpg would make them anew behind our back.
+            pool: Pool = await asyncpg.create_pool(
+                self._dsn,
+                min_size=0,
+                max_size=size,
+                timeout=self._timeout,
+                command_timeout=self._timeout + 1,  # of a request to cancel; ours comes before
+                init=keep_alive,
+                reset=_as_it_is,
+            )
+            try:
+                async with pool.acquire():
+                    return pool
+            except BaseException:
+                pool.terminate()
+                raise
+
+    async def connection(self) -> Connection:
+        """Return a new connection."""
+        with self._usable(), self.translated():
+            connection: Connection = await asyncpg.connect(self._dsn, timeout=self._timeout)
+        await keep_alive(connection)
+        return connection
+
+    @contextmanager
+    def translated(self) -> Generator[None]:
+        """Raise `ConnectionLost` or `LayerError` for what asyncpg raises within."""
+        try:
+            yield
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise self.in_our_words(error) from error
+
+    def in_our_words(self, error: Exception) -> LayerError:
+        """Return what `error` means for us; its words never have the user or password in them."""
+        if isinstance(error, asyncpg.ClientConfigurationError):
+            return LayerError(f"the dsn for {self.address} cannot be used; check its options")
+        if isinstance(error, _SHARED_STATEMENTS):
+            return without_pooler(self.address)
+        if isinstance(error, _WORTH_ANOTHER_TRY):
+            return ConnectionLost(
+                f"no connection to {self.address} ({_cause(error)}); check that PostgreSQL runs "
+                "there and can be reached"
+            )
+        code = getattr(error, "sqlstate", None) or "no SQLSTATE"
+        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+            return LayerError(
+                f"{self.address} does not let us in (SQLSTATE {code}); check user, password and "
+                "the server's pg_hba.conf"
+            )
+        return LayerError(f"{self.address} refused: {error} (SQLSTATE {code})")
+
+    @contextmanager
+    def _usable(self) -> Generator[None]:
+        try:
+            yield
+        except ValueError as error:
+            # asyncpg parses the dsn late, and quotes it, with the password in it.
+            raise LayerError(
+                f"the dsn for {self.address} cannot be used ({type(error).__name__}); percent-"
+                "encode special characters in user and password, and check port and options"
+            ) from None
+
+
+def without_pooler(address: str) -> LayerError:
+    """Return the error for a pooler that hands out another session for each transaction."""
+    return LayerError(
+        f"{address} is a pooler that shares sessions between transactions (as PgBouncer's "
+        "pool_mode=transaction does), which swallows LISTEN; give the address of PostgreSQL "
+        "itself, or of a pool with pool_mode=session"
+    )
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"{type(error).__name__}"
+
+
+@contextmanager
+def dead_after(seconds: float, connection: AnyConnection) -> Generator[None]:
+    """Terminate `connection` if what is within takes longer, so that it fails.
+
+    Not asyncpg's timeout: that sends the server a request to cancel, and waits for it in vain.
+    """
+    alarm = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        alarm.cancel()
+
+
+async def keep_alive(connection: Connection) -> None:
+    """Let the kernel notice a peer that is gone, also while nothing is asked of it."""
+    # asyncpg has no option for it, nor another way to the socket.
+    transport: Any = getattr(connection, "_transport", None)
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, number in KEEPALIVE.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), number)
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Spare the pool a round trip for each publish: our sessions have no state to reset."""
+
+
+async def close(connection: Connection) -> None:
+    """Close `connection`, politely if the server answers soon."""
+    try:
+        with dead_after(CLOSING_SECONDS, connection):
+            await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close `pool`, politely if the server answers soon."""
+    alarm = asyncio.get_running_loop().call_later(CLOSING_SECONDS, pool.terminate)
+    try:
+        await pool.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        pool.terminate()
+    finally:
+        alarm.cancel()

@@ -1,0 +1,321 @@
+"""Who listens to what, over one connection that is made again when it is lost.
+
+Rules:
+
+1. A topic is subscribed to while at least one listener has it. Its first listener asks for it, its
+   last one gives it up, both without waiting in between; the server carries them out in the order
+   in which they were written, so none of them can undo a later one.
+2. A listener is in when each of its topics was confirmed on the present connection.
+3. After a loss all topics are asked for in one command, which the server carries out in one step:
+   the gap is told with its answer, hence before any message that came after.
+4. Nobody waits for a listener: what it has no room for waits in a backlog of its own.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+import anyio
+
+from acked.abc import Sink
+from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis_pubsub_envelope import unpacked
+from acked.layers._redis_pubsub_wire import Wire
+from acked.types import Gap, GapCause, Record
+
+__all__ = ("BACKLOG_BYTES", "Listener", "Switchboard")
+
+BACKLOG_BYTES: Final = 32 * 1024 * 1024
+"""What a listener without room may owe: as much as the server would keep for it."""
+
+RECORD_BYTES: Final = 512
+"""What a record in a backlog counts besides its body."""
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between tries to connect: doubling from the first, up to a half at random taken off."""
+
+STEADY: Final = 3
+"""After how many pieces from the server a connection was no mere try: its loss is met at once."""
+
+_DROPPED: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
+_RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
+
+
+class Listener:
+    """One subscription: its sink, and the backlog of what it had no room for."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.is_in = False
+        """Whether its subscriber was told that it is in, so that a loss is a gap to it."""
+        self._sink = sink
+        self._backlog: deque[Record | Gap | LayerError] = deque()
+        self._backlog_bytes = 0
+        self._catching_up: asyncio.Task[None] | None = None
+
+    def offer(self, record: Record) -> None:
+        """Hand `record` over, now or when there is room."""
+        if self._catching_up is None:
+            if self._sink.offer(record):
+                return
+            self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
+        if self._backlog_bytes + len(record.body) > BACKLOG_BYTES and self._backlog:
+            self._later(_DROPPED)
+        else:
+            self._backlog_bytes += len(record.body) + RECORD_BYTES
+            self._later(record)
+
+    def gap(self, gap: Gap) -> None:
+        """Tell of `gap`, behind all that waits."""
+        if self._catching_up is None:
+            self._sink.gap(gap)
+        else:
+            self._later(gap)
+
+    def fail(self, error: LayerError) -> None:
+        """Tell that nothing comes any more, behind all that waits."""
+        if self._catching_up is None:
+            self._sink.fail(error)
+        else:
+            self._later(error)
+
+    async def aclose(self) -> None:
+        """Forget what waits; the sink is not called again."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._catching_up])
+
+    def _later(self, one: Record | Gap | LayerError) -> None:
+        last = self._backlog[-1] if self._backlog else None
+        if isinstance(one, Gap) and isinstance(last, Gap):
+            self._backlog[-1] = last.merge(one)
+        else:
+            self._backlog.append(one)
+
+    async def _catch_up(self) -> None:
+        while self._backlog:
+            one = self._backlog[0]
+            if isinstance(one, Record):
+                await self._sink.send(one)
+                self._backlog_bytes -= len(one.body) + RECORD_BYTES
+            elif isinstance(one, Gap):
+                self._sink.gap(one)
+            else:
+                self._sink.fail(one)
+            self._backlog.popleft()
+        self._catching_up = None  # in the same step as the last look: nothing slips in between
+
+
+class _Topic:
+    """One topic: who listens, and whether the server has confirmed it."""
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
+        self.listeners: dict[Listener, None] = {}
+        self.answer = _new_answer()
+
+    def settle(self, error: LayerError | None) -> None:
+        """Let those go on that wait to be in."""
+        if not self.answer.done():
+            self.answer.set_result(error)
+
+    def reopen(self) -> None:
+        """Forget a confirmation: it was another connection's."""
+        if self.answer.done():
+            self.answer = _new_answer()
+
+
+def _new_answer() -> "asyncio.Future[LayerError | None]":
+    return asyncio.get_running_loop().create_future()
+
+
+class Switchboard:
+    """Connects while anybody listens, and passes each message on to those who want it.
+
+    Made and used within one event loop. `dial` makes a connection or raises `LayerError`;
+    `lost` words the loss of one.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[Wire], Awaitable[Wire]],
+        lost: Callable[[object], ConnectionLost],
+        *,
+        heartbeat: float,
+        reconnects: bool,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._dial = dial
+        self._lost = lost
+        self._heartbeat = heartbeat
+        self._reconnects = reconnects
+        self._new_id = new_id
+        self._topics: dict[bytes, _Topic] = {}
+        self._wire: Wire | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def topics(self) -> Iterable[str]:
+        """The topics that somebody listens to."""
+        return [topic.name for topic in self._topics.values()]
+
+    async def join(self, listener: Listener, names: Sequence[str], timeout: float) -> None:
+        """Let `listener` hear `names`; return when the server has confirmed all of them."""
+        topics = [self._joined(listener, name) for name in names]
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._run())
+        answers = [topic.answer for topic in topics]
+        done, waiting = await asyncio.wait(answers, timeout=timeout)
+        refused = next((error for one in done if (error := one.result()) is not None), None)
+        if refused is not None:
+            raise type(refused)(str(refused)) from refused  # several may wait: one each
+        if waiting:
+            raise self._lost(f"no confirmation within {timeout:g} s")
+        listener.is_in = True
+
+    def leave(self, listener: Listener, names: Sequence[str]) -> None:
+        """Let `listener` hear nothing more."""
+        for name in names:
+            channel = name.encode()
+            topic = self._topics.get(channel)
+            if topic is None or listener not in topic.listeners:
+                continue  # given up before
+            del topic.listeners[listener]
+            if not topic.listeners:
+                del self._topics[channel]
+                if self._wire is not None:
+                    self._wire.unsubscribe(channel)
+
+    async def aclose(self) -> None:
+        """End the connection."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+
+    def _joined(self, listener: Listener, name: str) -> _Topic:
+        channel = name.encode()
+        topic = self._topics.get(channel)
+        if topic is None:
+            topic = self._topics[channel] = _Topic(name)
+            if self._wire is not None:
+                self._ask(channel, topic)
+        topic.listeners[listener] = None
+        return topic
+
+    def _ask(self, channel: bytes, topic: _Topic) -> None:
+        """Subscribe to one topic; who is in already is told of a gap."""
+
+        def answered(error: Exception | None) -> None:
+            if error is None:
+                topic.settle(None)
+                _tell_gap([topic])
+            elif self._topics.get(channel) is topic:
+                self._end([channel], LayerError(f"the server refuses {topic.name!r}: {error}"))
+
+        if self._wire is not None:
+            self._wire.subscribe([channel], answered)
+
+    def _ask_all(self) -> None:
+        """Subscribe to all topics in one step of the server's; tell of the gap."""
+        topics = dict(self._topics)
+
+        def answered(error: Exception | None) -> None:
+            if error is not None:  # one of them is forbidden: find out which
+                for channel, topic in topics.items():
+                    if self._topics.get(channel) is topic:
+                        self._ask(channel, topic)
+                return
+            for topic in topics.values():
+                topic.settle(None)
+            _tell_gap(topics.values())
+
+        if self._wire is not None and topics:
+            self._wire.subscribe(list(topics), answered)
+
+    def _deliver(self, channel: bytes, payload: bytes) -> None:
+        topic = self._topics.get(channel)
+        if topic is None:
+            return  # its last listener has left; the server does not know it yet
+        record = unpacked(topic.name, payload, self._new_id)
+        for listener in topic.listeners:
+            listener.offer(record)
+
+    async def _run(self) -> None:
+        """Keep a connection while anybody listens."""
+        failures = 0
+        try:
+            while self._topics:
+                failures += 1
+                try:
+                    wire = await self._dial(Wire(self._deliver))
+                except ConnectionLost as error:
+                    self._refuse_newcomers(error)
+                else:
+                    words = await self._serve(wire)
+                    if not self._reconnects:
+                        raise self._lost(words)
+                    if wire.received >= STEADY:
+                        failures = 0
+                        continue
+                await asyncio.sleep(_pause(failures))
+        except LayerError as error:
+            self._end(list(self._topics), error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; subscribers must know
+            self._end(list(self._topics), LayerError(f"listening ended by {error!r}"))
+
+    async def _serve(self, wire: Wire) -> str:
+        """Use `wire` until it is lost; return in words why it was."""
+        self._wire = wire
+        try:
+            self._ask_all()
+            return await self._watch(wire)
+        finally:
+            self._wire = None
+            for topic in self._topics.values():
+                topic.reopen()
+            await wire.aclose()
+
+    async def _watch(self, wire: Wire) -> str:
+        """Return when `wire` is lost, or was silent for a whole heartbeat after a question."""
+        while True:
+            heard = wire.received
+            wire.ping()
+            await asyncio.wait([wire.lost], timeout=self._heartbeat)
+            if wire.lost.done():
+                return str(wire.lost.result() or "the server closed it")
+            if wire.received == heard:
+                return f"no answer for {self._heartbeat:g} s"
+
+    def _refuse_newcomers(self, error: ConnectionLost) -> None:
+        """Let those fail that wait to be in; those who are in wait on."""
+        for topic in self._topics.values():
+            topic.settle(error)
+            topic.reopen()
+
+    def _end(self, channels: Iterable[bytes], error: LayerError) -> None:
+        """Give up `channels`: newcomers and listeners get `error`."""
+        ended: dict[Listener, None] = {}
+        for channel in channels:
+            topic = self._topics.pop(channel, None)
+            if topic is not None:
+                topic.settle(error)
+                ended |= topic.listeners
+        for listener in ended:
+            if listener.is_in:
+                listener.fail(error)
+
+
+def _pause(failures: int) -> float:
+    longest = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - many clients shall not come in step
+
+
+def _tell_gap(topics: Iterable[_Topic]) -> None:
+    """Tell each listener once that is in: to those who are not, nothing can be missing."""
+    for listener in {one: None for topic in topics for one in topic.listeners}:
+        if listener.is_in:
+            listener.gap(_RECONNECTED)

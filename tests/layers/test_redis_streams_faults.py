@@ -1,0 +1,519 @@
+"""Redis Streams under cancellation, cuts, kills, a full server, and servers that refuse."""
+
+import contextlib
+import random
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import anyio
+import pytest
+import redis
+from anyio import wait_all_tasks_blocked
+
+from acked.errors import ConnectionLost, LayerError, PublishFailed
+from acked.layers._redis_places import place_of
+from acked.layers.redis_streams import RedisStreamsLayer
+from acked.types import Leased, Record, Settlement, Verb
+from compose.lifecycle import Broker
+from compose.native.process import free_ports
+from tests.laws.harness import fresh
+from tests.layers.test_redis_streams import (
+    CONFIRMED,
+    GROUP,
+    LONG,
+    LOST,
+    SOON,
+    UNKNOWN,
+    Oracle,
+    acks,
+    bodies,
+    consuming,
+    nacks,
+    pending,
+    receive,
+    records,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def topic() -> str:
+    return fresh("stream")
+
+
+@pytest.fixture
+def oracle(redis_broker: Broker) -> Iterator[Oracle]:
+    with redis.Redis.from_url(redis_broker.url) as client:
+        yield client
+
+
+def port_of_nobody() -> int:
+    return free_ports(1)[0]
+
+
+async def opening(url: str, timeout: float = 5.0) -> None:
+    with anyio.fail_after(SOON):
+        async with RedisStreamsLayer(url, timeout=timeout):
+            pass
+
+
+async def test_nobody_at_the_address_is_a_lost_connection_with_what_to_do() -> None:
+    port = port_of_nobody()
+    with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port} .*check the address") as caught:
+        await opening(f"redis://user:secret@127.0.0.1:{port}")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("login", ["", ":wrong@", "nobody:wrong@"])
+async def test_a_wrong_password_is_refused_and_not_worth_trying_again(private_redis, login) -> None:
+    broker = private_redis(password="right")
+    with pytest.raises(LayerError, match="check user and password") as caught:
+        await opening(f"redis://{login}127.0.0.1:{broker.port}")
+    assert not isinstance(caught.value, ConnectionLost)
+    assert "wrong" not in str(caught.value).replace("invalid username-password pair", "")
+    await opening(broker.url)
+
+
+async def test_a_server_that_is_too_old_is_refused(old_server) -> None:
+    with pytest.raises(LayerError, match=r"version 5\.0; .*6\.2"):
+        await opening(f"redis://127.0.0.1:{old_server}")
+
+
+async def test_a_server_that_does_not_answer_is_lost_within_the_timeout(
+    proxy, redis_broker
+) -> None:
+    way = proxy(redis_broker)
+    way.black_hole()
+    with pytest.raises(ConnectionLost, match="check the address"):
+        await opening(way.url, timeout=0.2)
+
+
+async def test_receives_cancelled_at_random_moments_lose_nothing(
+    redis_broker, topic, oracle
+) -> None:
+    chance = random.Random(11)
+    got: list[Leased] = []
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
+        with anyio.fail_after(60):
+            for number in range(120):
+                with anyio.move_on_after(chance.choice([0, 0.0005, 0.002, 0.004])):
+                    got += await feed.receive(3)
+                if chance.random() < 0.5:
+                    await layer.publish(records(topic, number))
+            expected = oracle.xlen(topic)
+            got += await receive(feed, expected - len(got))
+        assert sorted(one.position for one in got) == [i.decode() for i, _ in oracle.xrange(topic)]
+        assert {one.attempt for one in got} == {1}
+        assert await feed.settle(acks(got)) == [CONFIRMED] * expected
+    assert pending(oracle, topic) == {}
+
+
+async def test_an_entry_delivered_to_a_read_that_was_just_cancelled_comes_at_once(
+    redis_broker, topic, oracle
+) -> None:
+    got: list[Leased] = []
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
+
+        async def read() -> None:
+            got.extend(await feed.receive(1))
+
+        for number in range(40):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                await anyio.sleep(0.002)
+                # Both at once: the entries on their way, and the read's connection closing.
+                tasks.start_soon(layer.publish, records(topic, number))
+                for _ in range(number % 5):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            await layer.publish(records(topic, f"{number}+"))
+            with anyio.fail_after(SOON):
+                while f"{number}+" not in bodies(got):
+                    got += await feed.receive(10)
+        assert sorted(one.position for one in got) == [i.decode() for i, _ in oracle.xrange(topic)]
+        assert {one.attempt for one in got} == {1}
+        assert await feed.settle(acks(got)) == [CONFIRMED] * len(got)
+
+
+async def test_a_read_whose_reply_was_lost_is_made_up_for_at_once(
+    redis_broker, proxy, topic, oracle
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, 1, 2))
+        first = await receive(feed, 1)
+        way.cut_after_bytes(10, "to_client")
+        with pytest.raises(ConnectionLost):
+            await feed.receive(10)
+        assert len(pending(oracle, topic)) == 2  # the server delivered it; nobody has seen it
+        with anyio.fail_after(SOON):
+            second = await feed.receive(10)
+        assert [(one.attempt, *bodies([one])) for one in second] == [(1, "2")]
+        await reconnected(layer, topic)
+        assert await feed.settle(acks([*first, *second])) == [CONFIRMED] * 2
+
+
+async def test_a_killed_reading_connection_is_reported_and_made_again(
+    redis_broker, topic, oracle
+) -> None:
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
+        for number in range(3):
+            lost: list[ConnectionLost] = []
+
+            async def read(lost=lost) -> None:
+                try:
+                    await feed.receive(1)
+                except ConnectionLost as error:
+                    lost.append(error)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                with anyio.fail_after(SOON):
+                    while not lost:
+                        await anyio.sleep(0.01)
+                        kill_blocked_readers(oracle)
+            await layer.publish(records(topic, number))
+            assert bodies(await receive(feed, 1)) == [str(number)]
+
+
+async def reconnected(layer: RedisStreamsLayer, topic: str) -> None:
+    """Return when the pooled connection is a fresh one; a cut took the one before."""
+    with anyio.fail_after(SOON):
+        while True:
+            with contextlib.suppress(PublishFailed):
+                await layer.publish(records(topic + ".elsewhere", 1))
+                return
+
+
+def kill_blocked_readers(oracle: Oracle) -> None:
+    for client in oracle.client_list():
+        if client["cmd"] == "xreadgroup" and "b" in client["flags"]:
+            oracle.client_kill_filter(_id=client["id"])
+
+
+async def test_what_was_accepted_and_acked_survives_a_kill_of_the_server(
+    private_redis, topic
+) -> None:
+    broker = private_redis()
+    async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, *range(6)))
+        got = await receive(feed, 4)
+        await feed.settle(acks(got[:1]))
+        await feed.settle(nacks(got[1:2], 0.2))
+        broker.kill()
+        with pytest.raises(ConnectionLost):
+            await receive(feed, 1)
+        assert await feed.settle(acks(got[2:3])) == [UNKNOWN]
+        with pytest.raises(ConnectionLost):
+            await feed.extend([got[2].token], LONG)
+        with pytest.raises(PublishFailed):
+            await layer.publish(records(topic, "lost"))
+        broker.start()
+        assert await feed.settle(acks(got[2:])) == [CONFIRMED] * 2
+        rest = await receive(feed, 3)
+        assert sorted(bodies(rest)) == ["1", "4", "5"]
+        assert await feed.settle(acks(rest)) == [CONFIRMED] * 3
+        with redis.Redis.from_url(broker.url) as oracle:
+            assert pending(oracle, topic) == {}
+
+
+async def test_a_settlement_whose_answer_was_cut_off_is_unknown_and_done(
+    redis_broker, proxy, topic, oracle
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, *range(4)))
+        got = await receive(feed, 4)
+        way.cut_after_bytes(1, "to_client")
+        assert await feed.settle(acks(got[:2])) == [UNKNOWN] * 2
+        assert pending(oracle, topic).keys() == {one.position for one in got[2:]}
+        assert await feed.settle(acks(got)) == [LOST, LOST, CONFIRMED, CONFIRMED]
+
+
+async def test_a_settlement_that_was_cut_off_on_the_way_is_unknown_and_owed(
+    redis_broker, proxy, topic, oracle
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, *range(300)))
+        got = await receive(feed, 300)
+        for verb in (Verb.ACK, Verb.NACK, Verb.REJECT):
+            way.cut_after_bytes(200, "to_server")
+            assert await feed.settle([Settlement(o.token, verb) for o in got]) == [UNKNOWN] * 300
+        assert len(pending(oracle, topic)) == 300
+        assert await feed.settle(acks(got)) == [CONFIRMED] * 300
+
+
+async def test_giving_back_over_a_lost_connection_raises_nothing(
+    redis_broker, proxy, topic, oracle
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url, timeout=0.3) as layer:
+        await layer.publish(records(topic, *range(4)))
+        async with consuming(layer, topic, lease=0.3) as feed:
+            got = await receive(feed, 3)
+            way.refuse()
+            way.cut()
+            await feed.release([one.token for one in got])
+        way.accept()
+        assert len(pending(oracle, topic)) == 3
+        async with consuming(layer, topic, lease=0.3) as feed:
+            back: list[str] = []
+            while len(back) < 4:
+                some = await receive(feed, 1)
+                back += bodies(some)
+                assert await feed.settle(acks(some)) == [CONFIRMED]
+            assert sorted(back) == ["0", "1", "2", "3"]
+
+
+async def test_a_publish_whose_answer_was_lost_is_not_repeated(
+    redis_broker, proxy, topic, oracle
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer:
+        for batch in (records(topic, "a"), records(topic + ".b", "b", "c", "d")):
+            await reconnected(layer, topic)
+            way.cut_after_bytes(1, "to_client")
+            with pytest.raises(PublishFailed, match="may have been accepted") as caught:
+                await layer.publish(batch)
+            assert caught.value.indeterminate
+            assert list(caught.value.failures) == list(range(len(batch)))
+            assert oracle.xlen(batch[0].topic) == len(batch)
+
+
+async def test_answers_that_came_before_a_cut_count(redis_broker, proxy, topic, oracle) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer:
+        way.cut_after_bytes(60, "to_client")  # an id of 15 to 22 bytes with its frame of 7
+        with pytest.raises(PublishFailed) as caught:
+            await layer.publish(records(topic, *range(10)))
+        failed = list(caught.value.failures)
+        assert failed == list(range(failed[0], 10))
+        assert failed[0] > 0
+
+
+async def test_a_publish_that_found_no_connection_is_not_indeterminate(
+    redis_broker, proxy, topic
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer:
+        way.refuse()
+        way.cut()
+        with pytest.raises(PublishFailed):  # may be written to a connection that is dead already
+            await layer.publish(records(topic, 0))
+        with pytest.raises(PublishFailed) as caught:
+            await layer.publish(records(topic, *range(1500)))
+        assert not caught.value.indeterminate
+        assert len(caught.value.failures) == 1500
+        way.accept()
+        assert len(await layer.publish(records(topic, 1))) == 1
+
+
+async def test_publishes_cancelled_at_random_moments_leave_the_layer_usable(
+    redis_broker, topic, oracle
+) -> None:
+    chance = random.Random(3)
+    async with RedisStreamsLayer(redis_broker.url, connections=3) as layer:
+        confirmed: list[str] = []
+        for number in range(100):
+            with anyio.move_on_after(chance.uniform(0, 0.003)):
+                confirmed += [r.position for r in await layer.publish(records(topic, number))]
+        confirmed += [r.position for r in await layer.publish(records(topic, "last"))]
+        kept = oracle.xrange(topic)
+        assert set(confirmed) <= {entry_id.decode() for entry_id, _ in kept}
+        assert [sorted(fields) for _, fields in kept] == [
+            [b"body", b"content_type", b"id", b"timestamp"]
+        ] * len(kept)
+
+
+async def test_a_black_hole_is_noticed_and_outlived(redis_broker, proxy, topic) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url, timeout=0.3) as layer:
+        async with consuming(layer, topic) as feed:
+            await layer.publish(records(topic, 1))
+            got = await receive(feed, 1)
+            way.black_hole()
+            with anyio.fail_after(SOON):
+                with pytest.raises(ConnectionLost):
+                    await feed.receive(1)
+                assert await feed.settle(acks(got)) == [UNKNOWN]
+                with pytest.raises(ConnectionLost):
+                    await feed.extend([got[0].token], LONG)
+                with pytest.raises(PublishFailed):
+                    await layer.publish(records(topic, 2))
+            way.heal()
+            again = await feed.settle(acks(got))
+            assert again in ([CONFIRMED], [LOST])  # LOST: the first one arrived after all
+        way.black_hole()
+        with anyio.fail_after(SOON):
+            with contextlib.suppress(LayerError):
+                async with consuming(layer, topic):
+                    pass
+        way.heal()
+
+
+@pytest.mark.parametrize("deed", ["flushall", "delete", "destroy"])
+async def test_a_group_that_was_deleted_is_made_again_from_the_beginning(
+    private_redis, topic, deed, caplog
+) -> None:
+    broker = private_redis()
+    with redis.Redis.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            await layer.publish(records(topic, "held"))
+            held = await receive(feed, 1)
+            got: list[Leased] = []
+
+            async def read() -> None:
+                while "new" not in bodies(got):
+                    got.extend(await feed.receive(10))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                await wait_all_tasks_blocked()
+                match deed:
+                    case "flushall":
+                        oracle.flushall()
+                    case "delete":
+                        oracle.delete(topic)
+                    case _:
+                        oracle.xgroup_destroy(topic, GROUP)
+                assert await feed.settle(acks(held)) == [LOST]
+                with anyio.fail_after(SOON):
+                    await layer.publish(records(topic, "new"))
+                    while "new" not in bodies(got):
+                        await anyio.sleep(0.01)
+            # A group alone was deleted: what is still in the stream comes again.
+            assert bodies(got) == (["held", "new"] if deed == "destroy" else ["new"])
+            assert await feed.settle(acks(got)) == [CONFIRMED] * len(got)
+            assert await feed.settle(nacks(held)) == [LOST]
+    assert "created again" in caplog.text
+
+
+async def test_moments_of_a_deleted_group_free_nothing_in_the_new_one(
+    redis_broker, topic, oracle
+) -> None:
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, 1))
+        got = await receive(feed, 1)
+        await feed.settle(nacks(got, LONG))
+        oracle.xgroup_destroy(topic, GROUP)
+        again = await receive(feed, 1)
+        assert again[0].attempt == 1
+        assert not oracle.exists(place_of(topic, GROUP).until)
+
+
+async def test_a_full_server_still_lets_its_consumers_drain_it(private_redis, topic) -> None:
+    broker = private_redis()
+    with redis.Redis.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            await layer.publish(records(topic, *range(6)))
+            held = await receive(feed, 3)
+            oracle.config_set("maxmemory", 1)
+            with pytest.raises(PublishFailed, match="maxmemory") as caught:
+                await layer.publish(records(topic, 9))
+            assert not caught.value.indeterminate
+            letter = Record(topic + ".dead", b"", "x")
+            reject = Settlement(held[0].token, Verb.REJECT, dead_letter=letter)
+            assert await feed.settle([reject, *nacks(held[1:2], 9.0), *acks(held[2:])]) == [
+                *(UNKNOWN, UNKNOWN),
+                CONFIRMED,
+            ]
+            assert await feed.extend([held[0].token], LONG) == [CONFIRMED]
+            rest = await receive(feed, 3)
+            assert bodies(rest) == ["3", "4", "5"]
+            assert await feed.settle(acks([*rest, *held[:2]])) == [CONFIRMED] * 5
+            assert pending(oracle, topic) == {}
+            oracle.config_set("maxmemory", 0)
+
+
+async def test_a_demoted_server_is_a_lost_connection_until_it_is_promoted(
+    private_redis, topic
+) -> None:
+    broker = private_redis()
+    with redis.Redis.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            await layer.publish(records(topic, 1))
+            oracle.replicaof("127.0.0.1", str(port_of_nobody()))
+            with pytest.raises(ConnectionLost, match="read only"):
+                await feed.receive(1)
+            with pytest.raises(PublishFailed) as caught:
+                await layer.publish(records(topic, 2))
+            assert not caught.value.indeterminate
+            oracle.replicaof("NO", "ONE")
+            got = await receive(feed, 1)
+            assert await feed.settle(acks(got)) == [CONFIRMED]
+
+
+async def test_dead_letters_in_another_slot_of_a_cluster_are_copied_first(
+    cluster_of_one, topic
+) -> None:
+    dead = topic + ".dead"
+    with redis.Redis(port=cluster_of_one) as oracle:
+        async with RedisStreamsLayer(f"redis://127.0.0.1:{cluster_of_one}") as layer:
+            async with consuming(layer, topic) as feed:
+                await layer.publish(records(topic, 1, 2))
+                ours, stolen = await receive(feed, 2)
+                oracle.xclaim(topic, GROUP, "another", 0, [stolen.position])
+                letters = [Record(dead, one.record.body, one.record.id) for one in (ours, stolen)]
+                rejections = [
+                    Settlement(one.token, Verb.REJECT, dead_letter=letter)
+                    for one, letter in zip((ours, stolen), letters, strict=True)
+                ]
+                assert await feed.settle(rejections) == [CONFIRMED, LOST]
+                assert [fields[b"body"] for _, fields in oracle.xrange(dead)] == [b"1"]
+                assert list(pending(oracle, topic)) == [stolen.position]
+
+
+@pytest.fixture
+def cluster_of_one(tmp_path) -> Iterator[int]:
+    """The port of a cluster's only node, which serves every slot."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    port = free_ports(1)[0]
+    options = {"--port": port, "--dir": tmp_path, "--cluster-enabled": "yes", "--save": ""}
+    options["--cluster-port"] = free_ports(1)[0]
+    words = [str(word) for option in options.items() for word in option]
+    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, retry=None) as client:
+            for _ in range(1000):
+                with contextlib.suppress(redis.ConnectionError, redis.ResponseError):
+                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+                    break
+                threading.Event().wait(0.01)
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                threading.Event().wait(0.01)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def old_server() -> Iterator[int]:
+    """The port of something that calls itself Redis 5.0.14."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    info = b"# Server\r\nredis_version:5.0.14\r\n"
+    replies = {b"PING": b"+PONG\r\n", b"INFO": b"$%d\r\n%b\r\n" % (len(info), info)}
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while words := connection.recv(65_536).split():
+                for command in words:
+                    if command in replies:
+                        connection.sendall(replies[command])
+                    elif command == b"SETINFO":
+                        connection.sendall(b"-ERR unknown command\r\n")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield listener.getsockname()[1]
+    listener.close()
+    thread.join(SOON)
