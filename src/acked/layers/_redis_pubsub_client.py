@@ -1,6 +1,6 @@
 """redis-py, set up so that it never repeats, never reconnects by itself and never hangs."""
 
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -97,7 +97,7 @@ class Server:
             with anyio.fail_after(self._timeout):
                 connection = self._make()
                 try:
-                    await connection.connect()
+                    await _connect(connection)
                     await self.ask(connection, [(b"PING",)], [None])  # loading, or signed out?
                 except BaseException:
                     await connection.disconnect(nowait=True)
@@ -105,7 +105,7 @@ class Server:
                 return wire.take_over(connection)
 
     def _make(self) -> AbstractConnection:
-        make = cast("Callable[[], AbstractConnection]", self._pool.make_connection)  # untyped there
+        make: Callable[[], AbstractConnection] = self._pool.make_connection  # untyped in redis-py
         return make()
 
     @asynccontextmanager
@@ -117,7 +117,7 @@ class Server:
             try:
                 if not is_open(connection):
                     await connection.disconnect(nowait=True)
-                    await connection.connect()
+                    await _connect(connection)
                 yield connection
             except BaseException:
                 await connection.disconnect(nowait=True)
@@ -190,3 +190,8 @@ def _pool(url: str) -> ConnectionPool:
         "decode_responses": False,
     }
     return ConnectionPool(**options)
+
+
+async def _connect(connection: AbstractConnection) -> None:
+    connect = cast("Callable[[], Awaitable[None]]", connection.connect)  # untyped in redis-py
+    await connect()
