@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -758,7 +759,57 @@ async def test_a_pooler_that_swallows_listen_is_named_before_anybody_waits(
             assert_one_line_without_secrets(caught.value)
 
 
+async def test_a_session_that_was_swapped_or_does_not_listen_is_named(postgres_broker) -> None:
+    topic = fresh()
+    layer = PostgresNotifyLayer(postgres_broker.url, heartbeat=0.1)
+    async with Channel(layer) as channel, channel.subscribe(topic) as subscription:
+        await layer._listening._live.execute("unlisten *")  # type: ignore[union-attr]
+        with pytest.raises(LayerError, match="pool_mode=session"):
+            await anext(subscription)
+
+
+async def test_a_defect_of_the_listening_task_is_raised_and_nobody_waits_for_ever(
+    postgres_broker, monkeypatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    layer = PostgresNotifyLayer(postgres_broker.url)
+    async with Channel(layer) as channel, channel.subscribe(fresh()) as subscription:
+        monkeypatch.setattr(layer._listening, "_go_live", broken)
+        with pytest.raises(LayerError, match="ZeroDivisionError"):
+            await channel.subscribe(fresh()).__aenter__()
+        with pytest.raises(LayerError, match="report it"):
+            await anext(subscription)
+
+
+async def test_a_burst_beyond_what_waits_is_dropped_by_the_sinks_and_counted(
+    postgres_broker, monkeypatch
+) -> None:
+    monkeypatch.setattr("acked.layers._postgres_listening.MOST_ARRIVALS", 50)
+    topic = fresh()
+    async with (
+        Channel(PostgresNotifyLayer(postgres_broker.url)) as channel,
+        channel.subscribe(topic, capacity=10) as small,
+        channel.subscribe(topic, capacity=500) as large,
+    ):
+        await channel.publish_many(topic, range(500))
+        assert [(await anext(large)).body for _ in range(500)] == list(range(500))
+        statistics = small.statistics()
+        assert statistics.missed + statistics.buffered == 500
+
+
 # Opening and closing, in general.
+
+
+async def test_the_kernel_watches_every_connection(postgres_broker) -> None:
+    layer = PostgresNotifyLayer(postgres_broker.url)
+    async with Channel(layer) as channel, channel.subscribe(fresh()):
+        listening = layer._listening._live  # type: ignore[union-attr]
+        async with layer._pool.acquire() as publishing:  # type: ignore[union-attr]
+            for connection in (listening, publishing):
+                sock = connection._transport.get_extra_info("socket")
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 async def test_a_malformed_dsn_is_refused_without_showing_it() -> None:

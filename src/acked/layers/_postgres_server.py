@@ -20,6 +20,7 @@ __all__ = (
     "close",
     "close_pool",
     "dead_after",
+    "unless_broken",
     "without_pooler",
 )
 
@@ -35,6 +36,13 @@ CLOSING_SECONDS: Final = 1.0
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
+_OF_ASYNCPG: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+
 _WORTH_ANOTHER_TRY: Final = (
     asyncpg.PostgresConnectionError,  # class 08, and what asyncpg raises for a lost connection
     asyncpg.CannotConnectNowError,  # starting up or shutting down
@@ -43,6 +51,7 @@ _WORTH_ANOTHER_TRY: Final = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,  # the connection was closed under the operation
+    asyncpg.InternalClientError,  # or the server is just saying that it closes it
     OSError,
     TimeoutError,
 )
@@ -98,7 +107,7 @@ class Server:
         """Raise `ConnectionLost` or `LayerError` for what asyncpg raises within."""
         try:
             yield
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except _OF_ASYNCPG as error:
             raise self.in_our_words(error) from error
 
     def in_our_words(self, error: Exception) -> LayerError:
@@ -162,6 +171,16 @@ def dead_after(seconds: float, connection: AnyConnection) -> Generator[None]:
         alarm.cancel()
 
 
+@contextmanager
+def unless_broken(connection: AnyConnection) -> Generator[None]:
+    """Terminate `connection` when asyncpg is at odds with it: the pool must not keep it."""
+    try:
+        yield
+    except asyncpg.InternalClientError:
+        connection.terminate()
+        raise
+
+
 async def keep_alive(connection: Connection) -> None:
     """Let the kernel notice a peer that is gone, also while nothing is asked of it."""
     # asyncpg has no option for it, nor another way to the socket.
@@ -185,7 +204,7 @@ async def close(connection: Connection) -> None:
     try:
         with dead_after(CLOSING_SECONDS, connection):
             await connection.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except _OF_ASYNCPG:
         connection.terminate()
 
 
@@ -194,7 +213,7 @@ async def close_pool(pool: Pool) -> None:
     alarm = asyncio.get_running_loop().call_later(CLOSING_SECONDS, pool.terminate)
     try:
         await pool.close()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except _OF_ASYNCPG:
         pool.terminate()
     finally:
         alarm.cancel()

@@ -54,7 +54,14 @@ from acked.errors import (
 from acked.layers._kit import url_options, without_credentials
 from acked.layers._postgres_envelope import LARGEST_BODY, check_names, pack
 from acked.layers._postgres_listening import Listener, Listening
-from acked.layers._postgres_server import AnyConnection, Pool, Server, close_pool, dead_after
+from acked.layers._postgres_server import (
+    AnyConnection,
+    Pool,
+    Server,
+    close_pool,
+    dead_after,
+    unless_broken,
+)
 from acked.types import Capabilities, Record
 
 __all__ = ("PostgresNotifyLayer",)
@@ -211,7 +218,7 @@ class PostgresNotifyLayer:
             with self._server.translated():
                 async with self._pool.acquire() as connection:
                     sent = True
-                    with dead_after(self._timeout, connection):
+                    with dead_after(self._timeout, connection), unless_broken(connection):
                         await connection.execute(query, *arguments)
         except LayerError as error:
             unknown = sent and isinstance(error, ConnectionLost)
@@ -271,7 +278,7 @@ class PostgresNotifyLayer:
             raise ConnectionLost(f"the layer for {self._server.address} was closed")
         with self._server.translated():
             async with self._pool.acquire() as connection:
-                with dead_after(self._timeout, connection):
+                with dead_after(self._timeout, connection), unless_broken(connection):
                     session: int = await connection.fetchval("select pg_backend_pid()")
                     return session
 
