@@ -1,0 +1,67 @@
+"""Where a broker is and how to be let in, taken out of a URL once; nothing quotes a secret."""
+
+import ssl
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from acked.errors import ConfigurationError
+
+__all__ = ("TLS_OPTIONS", "Address", "address_of", "tls_of")
+
+TLS_OPTIONS: Final = frozenset({"ca_certs", "certfile", "keyfile"})
+_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class Address(NamedTuple):
+    """A broker, and whom we say we are."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+
+    @property
+    def where(self) -> str:
+        """The host and port: what errors, logs and reprs say."""
+        return f"{self.host}:{self.port}"
+
+
+def address_of(url: str) -> Address:
+    """Return the address that `url` names; raise `ConfigurationError` for what is no MQTT URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(  # not chained: its words quote what stands where the port should
+            "the MQTT URL has no valid host and port; percent-encode special characters of the "
+            "user and the password: mqtt://user:password@host:port"
+        ) from None
+    if parts.scheme not in _PORTS:
+        raise ConfigurationError(f"{parts.scheme!r} is no scheme of MQTT; use mqtt:// or mqtts://")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ConfigurationError("an MQTT URL ends after the port; options are arguments")
+    return Address(
+        parts.scheme,
+        parts.hostname or "localhost",
+        port or _PORTS[parts.scheme],
+        None if parts.username is None else unquote(parts.username),
+        None if parts.password is None else unquote(parts.password),
+    )
+
+
+def tls_of(
+    address: Address, ca_certs: str | None, certfile: str | None, keyfile: str | None
+) -> ssl.SSLContext | None:
+    """Return how to speak TLS to `address`, or None for a plain connection."""
+    if address.scheme == "mqtt":
+        if ca_certs or certfile or keyfile:
+            raise ConfigurationError("certificates are for TLS; use mqtts://")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca_certs)
+        if certfile:
+            context.load_cert_chain(certfile, keyfile)
+    except OSError as error:
+        raise ConfigurationError(f"the certificates cannot be read: {error}") from error
+    return context

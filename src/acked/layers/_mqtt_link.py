@@ -1,0 +1,343 @@
+"""One MQTT 5 connection: paho-mqtt's protocol, moved by a task of ours on asyncio or trio.
+
+Rules:
+
+1. A link connects once. It never reconnects and never repeats: whoever wants to go on makes a new
+   one, with a new paho client, so that nothing of the old connection can be sent on the new one.
+2. Only the task reads. Whoever has something to send writes what the socket takes at once, the
+   task sends the rest. Callbacks only note; they are called within the task, or within a call of
+   `client.publish` and its like that finds the connection broken.
+3. The task belongs to no task group of a caller, since connections are opened and closed by
+   different tasks: asyncio runs it as a task, trio as a system task. It ends with `close`.
+"""
+
+import asyncio
+import select
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from paho.mqtt.client import (
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+)
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from acked.errors import ConnectionLost, LayerError
+from acked.layers._mqtt_address import Address
+from acked.layers._mqtt_session import Session, client_of, refusal
+
+__all__ = ("Link",)
+
+BURST: Final = 200
+"""Packets read before others have a turn."""
+FLUSH_SECONDS: Final = 2.0
+"""What closing gives the broker to take what was sent."""
+MOST_UNANSWERED: Final = 200
+"""Publications on their way at once, if the broker allows as many."""
+
+_FAILURE: Final = 0x80
+_SESSION_TAKEN_OVER: Final = 0x8E
+
+
+class Link:
+    """One connection, from `open` to `close`; `broken` says why it ended, if it has."""
+
+    def __init__(
+        self,
+        address: Address,
+        session: Session,
+        *,
+        tls: ssl.SSLContext | None,
+        keepalive: int,
+        timeout: float,
+        on_message: Callable[[MQTTMessage], None] | None = None,
+        on_publish: Callable[[int, ReasonCode], None] | None = None,
+        on_broken: Callable[[], None] | None = None,
+    ) -> None:
+        self.broken: LayerError | None = None
+        self.session_present = False
+        self.largest_packet: int | None = None
+        self.publish_window = 1
+        """How many publications may be on their way at once."""
+        self.where: Final = address.where
+        self._session = session
+        self._keepalive = keepalive
+        self._timeout = timeout
+        self._on_message = on_message
+        self._on_publish = on_publish
+        self._on_broken = on_broken
+        self.client: Final = client_of(address, session, tls, timeout)
+        self._dial_arguments = (address.host, address.port)
+        self._guard = threading.Lock()
+        self._is_abandoned = False
+        self._refusal: LayerError | None = None
+        self._changed = anyio.Event()
+        self._to_write = anyio.Event()
+        self._is_connected = False
+        self._answers: dict[int, Sequence[ReasonCode]] = {}
+        self._scope = anyio.CancelScope()
+        self._ended: anyio.Event | None = None
+        self._task: object = None
+
+    async def open(self) -> None:
+        """Connect; raise `ConnectionLost` when nobody answers, `LayerError` when refused."""
+        try:
+            await self._dial()
+            self._listen()
+            self._start()
+            await self._admission()
+        except BaseException:
+            await self.close(gently=False)
+            raise
+
+    async def subscribe(self, filters: Sequence[str]) -> None:
+        """Subscribe to `filters` with QoS 1, without what is retained; raise where refused."""
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        _, mid = self.client.subscribe([(one, options) for one in filters])
+        codes = await self._answer(mid)
+        refused = [
+            f"{one!r} ({code})"
+            for one, code in zip(filters, codes, strict=True)
+            if code.value >= _FAILURE
+        ]
+        if refused:
+            raise LayerError(
+                f"the MQTT broker at {self.where} refused to subscribe to {', '.join(refused)}; "
+                "check what this user may read"
+            )
+
+    async def barrier(self) -> None:
+        """Return when the broker has read all that was sent so far, PUBACKs too.
+
+        It answers packets in their order, so an answer to one that changes nothing says so.
+        """
+        _, mid = self.client.unsubscribe("acked/nothing")
+        await self._answer(mid)
+
+    def send_rest(self) -> None:
+        """Let the task send what the socket did not take at once."""
+        if self.client.want_write():
+            self._to_write.set()
+
+    async def close(self, *, gently: bool = True) -> None:
+        """End the connection, `gently` with a DISCONNECT; nothing of it is left."""
+        with anyio.CancelScope(shield=True):
+            if gently and self._is_connected and self.broken is None:
+                if self._on_message is not None:  # so there may be PUBACKs on their way
+                    with anyio.move_on_after(FLUSH_SECONDS), suppress(LayerError):
+                        await self.barrier()
+                self.client.disconnect()
+            self._scope.cancel()
+            if self._ended is not None:
+                await self._ended.wait()
+            self._hang_up()
+
+    async def _answer(self, mid: int | None) -> Sequence[ReasonCode]:
+        self.send_rest()
+        with anyio.move_on_after(self._timeout):
+            while mid not in self._answers and self.broken is None:
+                await self._changed.wait()
+        if mid in self._answers:
+            return self._answers.pop(mid)
+        raise self.broken or self._silence()
+
+    async def _admission(self) -> None:
+        """Wait for CONNACK; raise what it says, or that it never came."""
+        with anyio.move_on_after(self._timeout):
+            while not (self._is_connected or self.broken or self._refusal):
+                await self._changed.wait()
+        problem = self._refusal or self.broken
+        if problem is not None:
+            raise problem
+        if not self._is_connected:
+            raise self._silence()
+
+    def _silence(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"the MQTT broker at {self.where} did not answer within {self._timeout:g} s"
+        )
+
+    # Dialling blocks, so it has a thread; what a cancelled caller leaves behind closes itself.
+
+    async def _dial(self) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._dial_blocking, abandon_on_cancel=True)
+        except ssl.SSLCertVerificationError as error:
+            raise LayerError(
+                f"the certificate of the MQTT broker at {self.where} was refused: "
+                f"{error.verify_message}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(
+                f"cannot connect to the MQTT broker at {self.where}: {error}"
+            ) from error
+        except BaseException:
+            with self._guard:
+                self._is_abandoned = True
+                self._hang_up()
+            raise
+        if self.client.socket() is None:
+            raise ConnectionLost(f"the MQTT broker at {self.where} closed the connection")
+
+    def _dial_blocking(self) -> None:
+        self.client.connect(
+            *self._dial_arguments,
+            keepalive=self._keepalive,
+            clean_start=self._session.expiry == 0,
+            properties=self._session.properties(),
+        )
+        with self._guard:
+            if self._is_abandoned:
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        client = self.client
+        client.on_socket_close = client.on_disconnect = None
+        sock = client.socket()
+        if sock is not None:
+            with suppress(OSError):
+                sock.close()
+
+    def _listen(self) -> None:
+        client = self.client
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_subscribe = self._answered
+        client.on_unsubscribe = self._answered
+        client.on_socket_close = lambda _client, _data, sock: anyio.notify_closing(sock)
+        on_message, on_publish = self._on_message, self._on_publish
+        if on_message is not None:
+            client.on_message = lambda _client, _data, message: on_message(message)
+        if on_publish is not None:
+            client.on_publish = lambda _client, _data, mid, code, _properties: on_publish(mid, code)
+
+    def _connected(
+        self,
+        _client: Client,
+        _data: object,
+        flags: ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self._refusal = refusal(self._session, self.where, code, properties)
+        if self._refusal is None:
+            allowed: int = getattr(properties, "ReceiveMaximum", 65_535)
+            self.publish_window = min(allowed, MOST_UNANSWERED)
+            self.largest_packet = getattr(properties, "MaximumPacketSize", None)
+            self.session_present = flags.session_present
+            self._is_connected = True
+        self._wake()
+
+    def _disconnected(
+        self,
+        _client: Client,
+        _data: object,
+        flags: DisconnectFlags,
+        code: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and code.value == _SESSION_TAKEN_OVER:
+            self._break(
+                LayerError(
+                    f"the session {self._session.client_id!r} at {self.where} was taken over by "
+                    "another consumer; give each process its own client_id"
+                )
+            )
+        else:
+            self._break(
+                ConnectionLost(f"the connection to the MQTT broker at {self.where} broke: {code}")
+            )
+
+    def _answered(
+        self,
+        _client: Client,
+        _data: object,
+        mid: int,
+        codes: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        self._answers[mid] = codes
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _break(self, reason: LayerError) -> None:
+        if self.broken is None:
+            self.broken = reason
+            self._scope.cancel()
+            if self._on_broken is not None:
+                self._on_broken()
+        self._wake()
+
+    # The task.
+
+    def _start(self) -> None:
+        self._ended = anyio.Event()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            import trio.lowlevel  # noqa: PLC0415 - only where trio runs is it installed
+
+            self._task = trio.lowlevel.spawn_system_task(self._run, self._ended)
+        else:
+            self._task = loop.create_task(self._run(self._ended))
+
+    async def _run(self, ended: anyio.Event) -> None:
+        reason = ConnectionLost(f"the connection to the MQTT broker at {self.where} was closed")
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    tasks.start_soon(self._beat)
+                    await self._read()
+        except Exception as error:  # noqa: BLE001 - what paho raises over a malformed packet, too
+            reason.__cause__ = error
+        finally:
+            self._break(reason)
+            self._hang_up()
+            ended.set()
+
+    async def _read(self) -> None:
+        client = self.client
+        while (sock := client.socket()) is not None:
+            await anyio.wait_readable(sock)
+            waiting = select.poll()
+            waiting.register(sock.fileno(), select.POLLIN)
+            for _ in range(BURST):
+                client.loop_read()
+                if client.socket() is None:
+                    return
+                if not waiting.poll(0) and not _is_buffered(sock):
+                    break
+            self.send_rest()
+
+    async def _write(self) -> None:
+        client = self.client
+        while True:
+            await self._to_write.wait()
+            self._to_write = anyio.Event()
+            while client.want_write() and (sock := client.socket()) is not None:
+                await anyio.wait_writable(sock)
+                client.loop_write()
+
+    async def _beat(self) -> None:
+        while True:
+            await anyio.sleep(self._keepalive / 4)
+            self.client.loop_misc()
+            self.send_rest()
+
+
+def _is_buffered(sock: object) -> bool:
+    """Whether TLS has decrypted more than was read: the socket below does not show it."""
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

@@ -1,0 +1,235 @@
+"""Publishing at QoS 1: each record awaits the broker's PUBACK, and nothing is ever sent later."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+import anyio
+from paho.mqtt.client import MQTT_ERR_SUCCESS
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from acked.errors import ConnectionLost, LayerError
+from acked.layers._mqtt_link import Link
+from acked.layers._mqtt_records import properties_of
+from acked.types import Record
+
+__all__ = ("Answers", "Publisher")
+
+RECORDS_AT_ONCE: Final = 500
+"""Of one publish; MQTT has 65,535 numbers for what is on its way."""
+
+_FAILURE: Final = 0x80
+_NO_MATCHING_SUBSCRIBERS: Final = 0x10
+
+
+class Answers:
+    """What became of the records of one publish, by their positions in it."""
+
+    def __init__(self, count: int) -> None:
+        self.failures: dict[int, Exception] = {}
+        self.unheard: set[int] = set()
+        """Accepted, and kept for nobody: no subscription matches the topic."""
+        self.is_indeterminate = False
+        """Whether a failed one may have been accepted all the same."""
+        self._awaited = count
+        self._complete = anyio.Event()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each record has its answer."""
+        return not self._awaited
+
+    def accept(self, at: int, *, unheard: bool) -> None:
+        """Note that the broker accepted the record at `at`."""
+        if unheard:
+            self.unheard.add(at)
+        self._answer()
+
+    def fail(self, at: int, error: Exception, *, unanswered: bool = False) -> None:
+        """Note that the record at `at` was refused, or is `unanswered`."""
+        self.failures[at] = error
+        self.is_indeterminate |= unanswered
+        self._answer()
+
+    async def wait(self) -> None:
+        """Return when each record has its answer."""
+        await self._complete.wait()
+
+    def _answer(self) -> None:
+        self._awaited -= 1
+        if not self._awaited:
+            self._complete.set()
+
+
+class Publisher:
+    """Publishes on a connection of its own, which is thrown away when an answer stays out.
+
+    So nothing that was reported as failed lies in a queue of paho, to be sent later.
+    """
+
+    def __init__(
+        self,
+        make_link: Callable[[Callable[[int, ReasonCode], None], Callable[[], None]], Link],
+        *,
+        timeout: float,
+    ) -> None:
+        self._make_link = make_link
+        self._timeout = timeout
+        self._connecting = anyio.Lock()
+        self._line: _Line | None = None
+        self._is_closed = False
+
+    async def open(self) -> Link:
+        """Return a connection that works as far as we know, making it where there is none."""
+        return (await self._connected()).link
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self._is_closed = True
+        line, self._line = self._line, None
+        if line is not None:
+            await line.link.close()
+
+    async def publish(self, records: Sequence[Record]) -> Answers:
+        """Publish `records` in their order and return when each is answered, or never will be.
+
+        After a lost connection nothing more is sent: what comes later must not overtake.
+        """
+        answers = Answers(len(records))
+        for start in range(0, len(records), RECORDS_AT_ONCE):
+            places = range(start, min(start + RECORDS_AT_ONCE, len(records)))
+            try:
+                line = await self._connected()
+            except LayerError as error:
+                for at in range(start, len(records)):
+                    answers.fail(at, error)
+                break
+            part = Answers(len(places))
+            line.send([records[at] for at in places], part)
+            await self._answered(line, part)
+            _take_over(answers, part, start)
+            if line.link.broken is not None and places.stop < len(records):
+                for at in range(places.stop, len(records)):
+                    answers.fail(at, line.link.broken)
+                break
+        return answers
+
+    async def _answered(self, line: "_Line", part: Answers) -> None:
+        while not part.is_complete:
+            before = line.answers
+            with anyio.move_on_after(self._timeout):
+                await part.wait()
+            if not part.is_complete and line.answers == before:
+                await self._discard(line)
+
+    async def _discard(self, line: "_Line") -> None:
+        if self._line is line:
+            self._line = None
+        line.give_up(
+            ConnectionLost(
+                f"the MQTT broker at {line.link.where} did not answer within {self._timeout:g} s"
+            )
+        )
+        await line.link.close(gently=False)
+
+    async def _connected(self) -> "_Line":
+        async with self._connecting:
+            if self._is_closed:
+                raise LayerError("the connection for publishing was closed")
+            line = self._line
+            if line is not None and line.link.broken is None:
+                return line
+            self._line = None
+            if line is not None:
+                await line.link.close()
+            line = _Line(self._make_link)
+            await line.link.open()
+            if self._is_closed:  # meanwhile
+                await line.link.close()
+                raise LayerError(f"the connection to {line.link.where} was closed")
+            self._line = line
+            return line
+
+
+class _Line:
+    """A connection, and the answers that are awaited on it."""
+
+    def __init__(
+        self, make_link: Callable[[Callable[[int, ReasonCode], None], Callable[[], None]], Link]
+    ) -> None:
+        self.link: Final = make_link(self._answered, self._broken)
+        self.answers = 0
+        """How many PUBACKs came so far."""
+        self._awaited: dict[int, tuple[Answers, int]] = {}
+        self._unsent: deque[tuple[Record, Answers, int]] = deque()
+
+    def send(self, records: Sequence[Record], answers: Answers) -> None:
+        """Send `records` as the broker's window allows, or note in `answers` why not."""
+        self._unsent.extend((record, answers, at) for at, record in enumerate(records))
+        self._send_more()
+
+    def give_up(self, reason: LayerError) -> None:
+        """Answer that there will be no answer to whatever is awaited still."""
+        awaited, self._awaited = self._awaited, {}
+        for answers, at in awaited.values():
+            answers.fail(at, reason, unanswered=True)
+        while self._unsent:
+            _, answers, at = self._unsent.popleft()
+            answers.fail(at, reason)
+
+    def _send_more(self) -> None:
+        while self._unsent and len(self._awaited) < self.link.publish_window:
+            record, answers, at = self._unsent.popleft()
+            try:
+                self._send(at, record, answers)
+            except LayerError as error:
+                answers.fail(at, error)
+        self.link.send_rest()
+
+    def _send(self, at: int, record: Record, answers: Answers) -> None:
+        link = self.link
+        if link.broken is not None:
+            raise link.broken
+        properties = properties_of(record)
+        largest = link.largest_packet
+        if largest is not None and _size(record, properties) > largest:
+            raise LayerError(
+                f"the MQTT broker at {link.where} takes packets of up to {largest} bytes"
+            )
+        sent = link.client.publish(record.topic, record.body, qos=1, properties=properties)
+        if link.broken is not None:  # found while sending; part of it may have left
+            answers.fail(at, link.broken, unanswered=True)
+        elif sent.rc != MQTT_ERR_SUCCESS:
+            raise LayerError(f"record {record.id[:40]!r} was not sent: {sent.rc.name}")
+        else:
+            self._awaited[sent.mid] = (answers, at)
+
+    def _answered(self, mid: int, code: ReasonCode) -> None:
+        self.answers += 1
+        awaited = self._awaited.pop(mid, None)
+        if awaited is None:
+            return
+        answers, at = awaited
+        if code.value >= _FAILURE:
+            answers.fail(at, LayerError(f"the MQTT broker at {self.link.where} refused: {code}"))
+        else:
+            answers.accept(at, unheard=code.value == _NO_MATCHING_SUBSCRIBERS)
+        self._send_more()
+
+    def _broken(self) -> None:
+        self.give_up(self.link.broken or ConnectionLost("the connection broke"))
+
+
+def _size(record: Record, properties: Properties) -> int:
+    """Return the bytes of a publication; 16 is more than its fixed parts have."""
+    packed = cast("bytes", properties.pack())
+    return len(record.topic.encode()) + len(record.body) + len(packed) + 16
+
+
+def _take_over(answers: Answers, part: Answers, start: int) -> None:
+    """Note in `answers` what `part` of it, beginning at `start`, says."""
+    for at, error in part.failures.items():
+        answers.failures[start + at] = error
+    answers.unheard.update(start + at for at in part.unheard)
+    answers.is_indeterminate |= part.is_indeterminate
