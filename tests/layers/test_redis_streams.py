@@ -273,16 +273,24 @@ async def test_of_any_mixture_exactly_what_is_ours_is_settled(layer, topic, orac
         assert pending(oracle, topic).keys() == {one.position for one in got} - acked
 
 
-async def test_a_nacks_delay_survives_its_consumer(layer, topic) -> None:
+async def test_a_nacks_delay_survives_its_consumer(layer, topic, oracle) -> None:
     await layer.publish(records(topic, 1))
     async with consuming(layer, topic) as feed:
-        nacked = anyio.current_time()
-        await feed.settle(nacks(await receive(feed, 1), 0.5))
+        got = await receive(feed, 1)
+        due = server_time(oracle) + 0.5
+        await feed.settle(nacks(got, 0.5))
+    until = oracle.zscore(place_of(topic, GROUP).until, got[0].position)
+    assert until / 1000 >= due
     async with consuming(layer, topic) as feed:
         await only_a_sentinel_comes(layer, feed, topic)
         (again,) = await receive(feed, 1)
-        assert anyio.current_time() - nacked >= 0.5
+        assert server_time(oracle) >= due
         assert again.attempt == 2
+
+
+def server_time(oracle: Oracle) -> float:
+    seconds, microseconds = oracle.time()
+    return seconds + microseconds / 1e6
 
 
 async def test_a_delay_longer_than_the_lease_is_not_cut_short_by_it(layer, topic, oracle) -> None:
@@ -470,16 +478,33 @@ async def test_no_more_than_the_limit_comes_even_from_many_topics(layer, topic, 
         assert {one.attempt for one in got} == {1}
 
 
+async def test_what_arrives_beyond_the_limit_is_given_back_at_once_and_uncharged(
+    layer, topic, oracle, monkeypatch
+) -> None:
+    topics = [f"{topic}.{number}" for number in range(5)]
+    async with consuming(layer, *topics) as feed:
+        read_group = feed._intake._read_group
+
+        async def late(names, count, wait):
+            if wait and not oracle.exists(topics[0] + ".late"):  # after the looks that do not wait
+                oracle.set(topics[0] + ".late", 1)
+                await layer.publish([records(one, 1)[0] for one in topics])
+            return await read_group(names, count, wait)
+
+        monkeypatch.setattr(feed._intake, "_read_group", late)
+        with anyio.fail_after(SOON):
+            got = list(await feed.receive(2))
+        assert len(got) == 2
+        owners = [owner for one in topics for owner, _ in pending(oracle, one).values()]
+        assert owners.count(FREE) == 3
+        got += await receive(feed, 3)
+        assert {one.record.topic for one in got} == set(topics)
+        assert {one.attempt for one in got} == {1}
+
+
 async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> None:
-    names = [
-        topic,
-        f"{topic}:a",
-        f"{{{topic}}}",
-        f"x{{{topic}}}",
-        f"{topic}}}",
-        f"{{}}{topic}",
-        "ü",
-    ]
+    odd = ("{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
+    names = [form.format(topic) for form in odd]
     places = [place_of(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
     keys = [key for place in places for key in place[1:4]]
     assert len(set(keys)) == len(keys)
@@ -512,6 +537,8 @@ async def test_entries_trimmed_while_they_are_owed_are_counted_and_reported(
 
 
 async def test_a_holder_learns_that_what_it_holds_was_trimmed(layer, topic, oracle) -> None:
+    if oracle.info("server")["redis_version"].startswith("6."):
+        pytest.skip("Redis 6.2 tells it to whoever claims the entry next, not to its holder")
     await layer.publish(records(topic, *range(3)))
     async with consuming(layer, topic) as feed:
         got = await receive(feed, 3)

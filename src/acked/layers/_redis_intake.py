@@ -17,7 +17,7 @@ from typing import Final, cast
 
 import anyio
 
-from acked.errors import LayerError
+from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis_link import Link, Reader, group_is_missing
 from acked.layers._redis_records import Fields, as_ours, leased_again, leased_first
 from acked.layers._redis_scripts import CLAIM, GIVE_BACK, RECOVER, ScriptCall
@@ -30,6 +30,8 @@ LONGEST_WAIT: Final = 1.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
 SHORTEST_WAIT: Final = 0.02
 """Seconds between two looks with a very short lease: looking must stay cheap."""
+NO_BOUND: Final = 1 << 20
+"""Messages in one request, unless a connection was lost a short while ago."""
 
 
 class Intake:
@@ -45,14 +47,22 @@ class Intake:
         self._look_at = dict.fromkeys(self._topics, 0.0)
         self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
         self._has_claimed = False
+        self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
         while True:
-            found = await self._step(limit)
+            limit = min(limit, self._most)
+            try:
+                found = await self._step(limit)
+            except ConnectionLost:
+                # Perhaps it was too much for a slow link: then the same again would fail again.
+                self._most = max(1, limit // 2)
+                raise
             if found:
+                self._most = min(self._most + self._most // 8 + 1, NO_BOUND)
                 # No await between the reply and here, so nothing is lost on the way.
                 self._seat.known.update(as_ours([leased.token for leased in found]))
                 return found
@@ -201,5 +211,6 @@ class Intake:
 
     async def _heal_or_raise(self, error: LayerError) -> None:
         if not group_is_missing(error):
+            await self._reader.close()  # what follows may need another server, or other rights
             raise error
         await self._seat.heal(self._reader.run)

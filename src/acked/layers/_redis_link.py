@@ -47,6 +47,8 @@ Exchange: TypeAlias = Callable[[Sequence[Command]], Awaitable[list[object]]]
 Run: TypeAlias = Callable[[Sequence[ScriptCall]], Awaitable[list[object]]]
 """The same for scripts."""
 
+SLOWEST_LINK: Final = 1024 * 1024
+"""Bytes a second: a request has so much more time the larger it is."""
 CLOSE_WITHIN: Final = 2.0
 """Seconds for what is said and waited for when closing: a server that hangs is left alone."""
 
@@ -90,15 +92,16 @@ class Link:
         A reply that is an error is returned as a `LayerError`, one that did not come as
         `ConnectionLost`. Raises either when nothing was sent at all.
         """
+        packed = [_packed(command) for command in commands]
         replies: list[object] = []
         sent = False
         try:
-            with anyio.fail_after(self.timeout):
+            with anyio.fail_after(self.timeout + sum(map(len, packed)) / SLOWEST_LINK):
                 async with self._slots:
                     connection = await self._pool.get_connection()
                     sent = True
                     try:
-                        await self.talk(connection, commands, replies)
+                        await self.talk(connection, packed, replies)
                     finally:
                         # Race: a cancellation in release() would take the connection out of use.
                         with anyio.CancelScope(shield=True):
@@ -134,11 +137,11 @@ class Link:
         return self._pool.make_connection()
 
     async def talk(
-        self, connection: _Connection, commands: Sequence[Command], replies: list[object]
+        self, connection: _Connection, packed: list[bytes], replies: list[object]
     ) -> None:
-        """Send `commands` and append their replies; a broken connection closes itself."""
-        await connection.send_packed_command([_packed(command) for command in commands])
-        for _ in commands:
+        """Send commands and append their replies; a broken connection closes itself."""
+        await connection.send_packed_command(packed)
+        for _ in packed:
             try:
                 replies.append(await connection.read_response())
             except ResponseError as error:
@@ -208,10 +211,11 @@ class Reader:
         Raises `ConnectionLost`. If anything but the replies ends it, the connection is closed.
         """
         replies: list[object] = []
+        packed = [_packed(command) for command in commands]
         assert self._connection is not None  # noqa: S101 - the feed opens it first
         try:
             with anyio.fail_after(self._link.timeout + wait):
-                await self._link.talk(self._connection, commands, replies)
+                await self._link.talk(self._connection, packed, replies)
         except BaseException as error:
             await self.close()
             if isinstance(error, RedisError | OSError):

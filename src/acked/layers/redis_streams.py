@@ -79,6 +79,7 @@ CAPABILITIES: Final = Capabilities(
     order="total",
     lease="timer",
     max_payload=512 * 1024 * 1024,
+    topic_pattern=r"(?!acked:\{)(?s:.+)",  # not the keys beside a stream
 )
 
 RECORDS_IN_A_REQUEST: Final = 1000
