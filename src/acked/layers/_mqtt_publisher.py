@@ -120,7 +120,7 @@ class Publisher:
             before = line.answers
             with anyio.move_on_after(self._timeout):
                 await part.wait()
-            if not part.is_complete and line.answers == before:
+            if line.answers == before and not part.is_complete:
                 await self._discard(line)
 
     async def _discard(self, line: "_Line") -> None:
@@ -133,10 +133,13 @@ class Publisher:
         )
         await line.link.close(gently=False)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LayerError("the connection for publishing was closed")
+
     async def _connected(self) -> "_Line":
         async with self._connecting:
-            if self._is_closed:
-                raise LayerError("the connection for publishing was closed")
+            self._check_open()
             line = self._line
             if line is not None and line.link.broken is None:
                 return line
@@ -145,9 +148,11 @@ class Publisher:
                 await line.link.close()
             line = _Line(self._make_link)
             await line.link.open()
-            if self._is_closed:  # meanwhile
+            try:
+                self._check_open()  # it may have been closed meanwhile
+            except LayerError:
                 await line.link.close()
-                raise LayerError(f"the connection to {line.link.where} was closed")
+                raise
             self._line = line
             return line
 
@@ -198,8 +203,8 @@ class _Line:
                 f"the MQTT broker at {link.where} takes packets of up to {largest} bytes"
             )
         sent = link.client.publish(record.topic, record.body, qos=1, properties=properties)
-        if link.broken is not None:  # found while sending; part of it may have left
-            answers.fail(at, link.broken, unanswered=True)
+        if self.link.broken is not None:  # found while sending; part of it may have left
+            answers.fail(at, self.link.broken, unanswered=True)
         elif sent.rc != MQTT_ERR_SUCCESS:
             raise LayerError(f"record {record.id[:40]!r} was not sent: {sent.rc.name}")
         else:
@@ -223,7 +228,8 @@ class _Line:
 
 def _size(record: Record, properties: Properties) -> int:
     """Return the bytes of a publication; 16 is more than its fixed parts have."""
-    packed = cast("bytes", properties.pack())
+    pack = cast("Callable[[], bytes]", properties.pack)  # untyped in paho
+    packed = pack()
     return len(record.topic.encode()) + len(record.body) + len(packed) + 16
 
 

@@ -13,7 +13,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -37,6 +37,9 @@ _OURS: Final = "acked:"
 _ESCAPED: Final = "u:"
 _ID, _KEY, _TIMESTAMP = "acked:id", "acked:key", "acked:timestamp"
 _CONTENT_TYPE: Final = "acked:content-type"
+new_properties: Final[Callable[[int], Properties]] = Properties
+"""Make the properties of one kind of packet; paho leaves their constructor untyped."""
+
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 # What brokers refuse in a string: controls, surrogates, and code points that are no characters;
 # of the highest planes, which have some at their ends, nothing goes as it is.
@@ -59,7 +62,7 @@ def properties_of(record: Record) -> Properties:
         content_type = _UNKNOWN_TYPE
     pairs += [_header(name, value) for name, value in record.headers.items()]
     _check_lengths(record, [content_type, *(text for pair in pairs for text in pair)])
-    found: Any = Properties(PacketTypes.PUBLISH)  # its attributes are made at run time
+    found: Any = new_properties(PacketTypes.PUBLISH)  # its attributes are made at run time
     found.ContentType = content_type
     found.UserProperty = pairs
     result: Properties = found

@@ -12,6 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._mqtt_address import Address
+from acked.layers._mqtt_records import new_properties
 
 __all__ = ("Session", "client_of", "refusal")
 
@@ -32,7 +33,7 @@ class Session:
 
     def properties(self) -> Properties:
         """Return the properties of CONNECT."""
-        found = Properties(PacketTypes.CONNECT)
+        found = new_properties(PacketTypes.CONNECT)
         found.SessionExpiryInterval = self.expiry
         found.ReceiveMaximum = self.receive_maximum
         return found
