@@ -127,7 +127,9 @@ class AckLayer(Layer, Protocol):
         `lease` is in seconds. `start` matters only for a group that does not exist yet: entering
         creates it, so that whatever is published afterwards is owed to it. *Leaving* closes the
         feed's own connections; what is unsettled then was given back by the engine before, by
-        `release` or a nack. What is leased all the same comes free, its attempt charged.
+        `release` or a nack. What is leased all the same comes free, its attempt charged; what a
+        cancelled `receive` had leased comes free without. Leaving happens under cancellation, too:
+        shield what must be done, for two seconds at most.
         """
         ...
 
@@ -157,7 +159,8 @@ class AckFeed(Protocol):
         ours any more, and then nothing was changed for its present holder. A broken connection
         is not an error here but the outcome UNKNOWN. A REJECT with a dead letter publishes that
         first, or both in one atomic step; if it cannot be published, the outcome is UNKNOWN and
-        the original stays owed. *Called by* the engine's settler with at least one member and
+        the original stays owed; likewise UNKNOWN, and logged, where the broker refuses for another
+        reason. *Called by* the engine's settler with at least one member and
         never two for one token at once. *Retries:* nobody. *Cancellation* happens only when
         closing has run out of time; outcomes are unknown then.
         """
