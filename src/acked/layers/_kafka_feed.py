@@ -1,0 +1,231 @@
+"""One consumer of a group on Kafka: what is buffered, held and delayed, and how it is settled."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+import msgspec
+
+from acked.errors import LayerError
+from acked.layers._kafka_client import SILENT
+from acked.layers._kafka_membership import Membership
+from acked.layers._kafka_partition import Partition, TokenOf
+from acked.layers._kafka_records import Fetched, leased_first
+from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
+
+__all__ = ("KafkaFeed",)
+
+Publish: TypeAlias = Callable[[Sequence[Record]], Coroutine[Any, Any, Mapping[int, Exception]]]
+"""Publishes and returns what failed, by position."""
+Join: TypeAlias = Callable[["KafkaFeed"], Coroutine[Any, Any, Membership]]
+
+
+class KafkaFeed:
+    """Receives, settles and gives back, as `acked.abc.AckFeed` says."""
+
+    def __init__(self, join: Join, publish: Publish, in_flight: int) -> None:
+        self._join = join
+        self._publish = publish
+        self._in_flight = in_flight
+        self._membership: Membership | None = None
+        self._joining: asyncio.Task[None] | None = None
+        self._buffer: deque[Leased] = deque()
+        self._changed: Final = asyncio.Event()
+        self._held = 0
+        self._wanted = 0
+        self._failure: LayerError | None = None
+        self._is_broken = False
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    def __repr__(self) -> str:
+        return f"<KafkaFeed, {self._held} held, {len(self._buffer)} buffered>"
+
+    async def enter(self) -> None:
+        """Join the group; a join that was begun and cancelled before is taken up again."""
+        joining = self._joining = self._joining or asyncio.create_task(self._rejoin())
+        # A join given up half-way would stay a member that nobody knows until its session ends.
+        await asyncio.shield(joining)
+        self._joining = None
+
+    async def leave(self) -> None:
+        """Give everything back by leaving the group: what is uncommitted comes again."""
+        joining, self._joining = self._joining, None
+        if joining is not None:
+            await asyncio.wait({joining}, timeout=SILENT)
+            joining.cancel()
+            await asyncio.wait({joining})
+            if not joining.cancelled():
+                joining.exception()
+        membership, self._membership = self._membership, None
+        if membership is not None:
+            await membership.leave()
+        self.revoked()
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Wait for records; see `AckFeed.receive`. After a failure the group is joined anew."""
+        self._wanted = limit
+        try:
+            while not self._buffer:
+                if self._failure is not None:
+                    failure, self._failure = self._failure, None
+                    self._is_broken = True
+                    raise failure
+                if self._is_broken:
+                    await self._recover()
+                    continue
+                self._changed.clear()
+                self._free()
+                await self._changed.wait()
+            return self._taken(limit)
+        finally:
+            self._wanted = 0
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        """Carry out `batch`, with one commit for all of it; see `AckFeed.settle`."""
+        unburied = await self._bury(batch)
+        outcomes = [Outcome.LOST] * len(batch)
+        marked: list[tuple[int, Partition, int]] = []
+        for i, settlement in enumerate(batch):
+            partition, offset, _ = token = _ours(settlement.token)
+            if not self._holds(token):
+                continue
+            if i in unburied:
+                outcomes[i] = Outcome.UNKNOWN
+            elif settlement.verb is Verb.NACK:
+                self._delay(token, settlement.delay)
+                outcomes[i] = Outcome.CONFIRMED
+            else:
+                marked.append((i, partition, partition.settle(offset)))
+                self._held -= 1
+        if marked:
+            answer = await self._commit({partition for _, partition, _ in marked})
+            for i, partition, version in marked:
+                outcomes[i] = Outcome.CONFIRMED if partition.durable >= version else answer
+        self._free()
+        return outcomes
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        """Never called: `capabilities.extend` is off, for a membership has no end in time."""
+        del seconds
+        return [Outcome.LOST] * len(tokens)
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        """Hand `tokens` out again as if they never were, unless the group is being left."""
+        back = [token for token in map(_ours, tokens) if self._holds(token)]
+        for token in reversed(back):
+            self._buffer.appendleft(self._given_back(token))
+        self._changed.set()
+
+    def room(self) -> int:
+        """Return how many more records may be read: `in_flight` bounds held and buffered."""
+        return max(self._in_flight - self._held, self._wanted) - len(self._buffer)
+
+    def arrived(self, partition: Partition, records: Sequence[Fetched]) -> None:
+        """Buffer `records`, except those the group has settled before."""
+        add = self._buffer.append
+        for fetched in records:
+            if partition.arrived(fetched.offset):
+                add(leased_first(partition, fetched))
+        self._changed.set()
+
+    def withdraw(self) -> None:
+        """Hand out nothing of what is buffered and delayed: it comes again, here or elsewhere."""
+        self._buffer.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def revoked(self) -> None:
+        """Forget all that came so far: what is held of it cannot be settled any more."""
+        self.withdraw()
+        self._held = 0
+
+    def failed(self, error: LayerError) -> None:
+        """Let the next receive raise `error`."""
+        self._failure = error
+        self._changed.set()
+
+    def _taken(self, limit: int) -> list[Leased]:
+        buffer = self._buffer
+        taken = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        for leased in taken:
+            partition, offset, _ = cast("TokenOf", leased.token)
+            partition.held[offset] = leased
+        self._held += len(taken)
+        self._free()
+        return taken
+
+    def _holds(self, token: TokenOf) -> bool:
+        partition, offset, _ = token
+        leased = partition.held.get(offset)
+        return partition.is_ours and leased is not None and leased.token == token
+
+    def _given_back(self, token: TokenOf) -> Leased:
+        partition, offset, _ = token
+        self._held -= 1
+        return partition.held.pop(offset)
+
+    def _delay(self, token: TokenOf, seconds: float) -> None:
+        partition, offset, attempt = token
+        before = self._given_back(token)
+        again = msgspec.structs.replace(
+            before, token=(partition, offset, attempt + 1), attempt=attempt + 1
+        )
+        if seconds <= 0:
+            self._put_back(again)
+            return
+
+        def due() -> None:
+            self._timers.discard(timer)
+            self._put_back(again)
+
+        timer = asyncio.get_running_loop().call_later(seconds, due)
+        self._timers.add(timer)
+
+    def _put_back(self, leased: Leased) -> None:
+        self._buffer.appendleft(leased)
+        self._changed.set()
+
+    def _free(self) -> None:
+        if self._membership is not None:
+            self._membership.freed.set()
+
+    async def _bury(self, batch: Sequence[Settlement]) -> set[int]:
+        """Publish the dead letters of `batch`; return the positions of those that failed."""
+        letters = {
+            i: settlement.dead_letter
+            for i, settlement in enumerate(batch)
+            if settlement.dead_letter is not None and self._holds(_ours(settlement.token))
+        }
+        if not letters:
+            return set()
+        failures = await self._publish(list(letters.values()))
+        return {position for n, position in enumerate(letters) if n in failures}
+
+    async def _commit(self, touched: Iterable[Partition]) -> Outcome:
+        if self._membership is None:
+            return Outcome.LOST
+        return await self._membership.commit(touched)
+
+    async def _recover(self) -> None:
+        try:
+            await self.enter()
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._joining = None
+            raise
+        self._is_broken = False
+
+    async def _rejoin(self) -> None:
+        membership, self._membership = self._membership, None
+        if membership is not None:
+            await membership.leave()
+        self.revoked()
+        self._failure = None
+        self._membership = await self._join(self)
+
+
+def _ours(token: Token) -> TokenOf:
+    return cast("TokenOf", token)

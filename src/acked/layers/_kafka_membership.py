@@ -1,0 +1,255 @@
+"""One membership of a group: joined, told of its partitions, read from one task, left.
+
+Every membership is a consumer of aiokafka of its own. It is read by one task that is never
+cancelled while the consumer lives: a cancelled `getmany` leaks a counter, and with it the group
+never notices again that this consumer has stopped reading.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from acked.errors import LayerError
+from acked.layers._kafka_client import (
+    Place,
+    Rebalances,
+    connected,
+    coordinator_of,
+    is_not_ours,
+    left,
+    make_consumer,
+    topic_partition,
+    translated,
+    within,
+)
+from acked.layers._kafka_note import read_note
+from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_partition import Partition
+from acked.layers._kafka_records import Fetched
+from acked.layers._kafka_topics import origins
+from acked.types import Outcome, Start
+
+__all__ = ("Membership", "Owner")
+
+MOST: Final = 500
+"""Records taken at once, so that other tasks have their turn."""
+WAIT: Final = 200
+"""Milliseconds for which one read waits for records."""
+FAR: Final = 20_000
+"""Records of a partition read beyond its oldest unsettled one, before it is paused."""
+IDLE: Final = 1.0
+"""Seconds between signs of life while there is no room."""
+NOWHERE: Final = topic_partition(Place("-", 0))
+"""A partition nobody is assigned: reading only from it is a sign of life and takes nothing."""
+HAND_OVER: Final = 2.0
+"""Seconds for the last commit before partitions go to another member."""
+
+
+class Owner(Protocol):
+    """What is told of records and partitions."""
+
+    def room(self) -> int:
+        """Return how many more records there is room for."""
+        ...
+
+    def arrived(self, partition: Partition, records: Sequence[Fetched]) -> None:
+        """Take what was read from `partition`."""
+        ...
+
+    def withdraw(self) -> None:
+        """Hand out nothing of what is buffered: the partitions are about to be revoked."""
+        ...
+
+    def revoked(self) -> None:
+        """Forget all that came so far: the partitions are no longer ours."""
+        ...
+
+    def failed(self, error: LayerError) -> None:
+        """Note that nothing more will come of this membership."""
+        ...
+
+
+class Membership:
+    """Reads and commits as one member of a group, until it is left."""
+
+    def __init__(
+        self, options: KafkaOptions, topics: Sequence[str], group: str, owner: Owner
+    ) -> None:
+        self.freed: Final = asyncio.Event()
+        """Set when there may be room again."""
+        self._options = options
+        self._topics = topics
+        self._owner = owner
+        self._consumer = make_consumer(options, group)
+        self._partitions: dict[Place, Partition] = {}
+        self._origins: Mapping[Place, int] = {}
+        self._generation = -1
+        self._assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._committing = asyncio.Lock()
+        self._commit: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._is_leaving = False
+
+    async def join(self, places: Sequence[Place], start: Start) -> None:
+        """Join, and return when the first partitions are assigned and their positions known."""
+        options, consumer = self._options, self._consumer
+        await connected(consumer, options)
+        try:
+            self._origins = await within(
+                options.timeout, origins(consumer, places, start), options, "looking up offsets"
+            )
+            consumer.subscribe(self._topics, listener=Rebalances(self._revoke, self._assign))
+            self._reading = asyncio.create_task(self._read())
+            bound = options.timeout + options.session_timeout
+            await within(bound, asyncio.shield(self._assigned), options, "joining the group")
+        except BaseException:
+            await asyncio.shield(self.leave())
+            raise
+
+    async def leave(self) -> None:
+        """Commit what was settled, leave the group and close; errors are not raised."""
+        self._is_leaving = True
+        self.freed.set()
+        await self._hand_over()
+        await left(self._consumer)
+        if self._assigned.done() and not self._assigned.cancelled():
+            self._assigned.exception()
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=WAIT / 1000)
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+
+    async def commit(self, touched: Iterable[Partition]) -> Outcome:
+        """Commit what was settled in `touched` in one request, if it is not durable yet."""
+        async with self._committing:
+            stale = [p for p in touched if p.is_ours and p.durable < p.version]
+            if not stale:
+                return Outcome.LOST
+            if coordinator_of(self._consumer).generation != self._generation:
+                # Race: the membership has ended and nobody told us yet. Without one, a commit
+                # would count as an administrator's, and could move the group back.
+                return Outcome.LOST
+            return await self._send(stale)
+
+    async def _send(self, stale: Sequence[Partition]) -> Outcome:
+        versions = [partition.version for partition in stale]
+        positions: dict[object, tuple[int, str]] = {
+            topic_partition(p.place): p.position() for p in stale
+        }
+        self._commit = commit = asyncio.create_task(self._consumer.commit(positions))
+        try:
+            await asyncio.wait({commit}, timeout=self._options.timeout)
+        finally:
+            if not commit.done():
+                commit.cancel()
+            self._commit = None
+        if not commit.done() or commit.cancelled():
+            return Outcome.UNKNOWN
+        error = commit.exception()
+        if error is not None:
+            return Outcome.LOST if is_not_ours(error) else Outcome.UNKNOWN
+        for partition, version in zip(stale, versions, strict=True):
+            partition.durable = max(partition.durable, version)
+        return Outcome.CONFIRMED
+
+    async def _read(self) -> None:
+        consumer, owner = self._consumer, self._owner
+        try:
+            while not self._is_leaving:
+                self._throttle()
+                room = owner.room()
+                if room <= 0:
+                    await self._idle()
+                    continue
+                found = await consumer.getmany(timeout_ms=WAIT, max_records=min(room, MOST))
+                for place, records in found.items():
+                    partition = self._partitions.get(place)
+                    # What was read before the positions were known is read again: see `_assign`.
+                    if partition is not None and not self._is_leaving:
+                        owner.arrived(partition, records)
+        except Exception as error:  # noqa: BLE001 - told by the next receive
+            self._fail(error, "reading")
+
+    def _throttle(self) -> None:
+        """Stop reading partitions whose oldest unsettled record is far behind, until it is not."""
+        for place, partition in self._partitions.items():
+            size = len(partition.window)
+            if size > FAR and not partition.is_paused:
+                self._consumer.pause(topic_partition(place))
+                partition.is_paused = True
+            elif partition.is_paused and size < FAR // 2:
+                self._consumer.resume(topic_partition(place))
+                partition.is_paused = False
+
+    async def _idle(self) -> None:
+        """Wait for room; read nothing, but often enough to stay a member."""
+        self.freed.clear()
+        try:
+            async with asyncio.timeout(IDLE):
+                await self.freed.wait()
+        except TimeoutError:
+            await self._consumer.getmany(NOWHERE, timeout_ms=0)
+
+    def _fail(self, error: Exception, doing: str) -> None:
+        failure = translated(error, self._options, doing)
+        if not self._assigned.done():
+            self._assigned.set_exception(failure)
+        self._owner.failed(failure)
+
+    async def _revoke(self) -> None:
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        """Commit what was settled so far, and forget all partitions: a new epoch begins."""
+        self._owner.withdraw()
+        partitions = list(self._partitions.values())
+        try:
+            async with asyncio.timeout(HAND_OVER):
+                await self.commit(partitions)
+        except TimeoutError:
+            # Race: aiokafka would send a commit again that the broker did not answer, then
+            # under our next generation, where it would count.
+            if self._commit is not None:
+                self._commit.cancel()
+        finally:
+            for partition in partitions:
+                partition.is_ours = False
+            self._partitions = {}
+            self._owner.revoked()
+
+    async def _assign(self, assigned: Iterable[Place]) -> None:
+        places = [Place(*place) for place in assigned]
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                await self._begin(places)
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
+            if not is_not_ours(error):  # then the group is joined again, and this called again
+                self._fail(error, "looking up offsets")
+        else:
+            if not self._assigned.done():
+                self._assigned.set_result(None)
+
+    async def _begin(self, places: Sequence[Place]) -> None:
+        """Go to where the group is in `places`; where it is nowhere yet, commit its beginning."""
+        consumer = self._consumer
+        coordinator = coordinator_of(consumer)
+        self._generation = coordinator.generation
+        wanted = {place: topic_partition(place) for place in places}
+        committed = await coordinator.fetch_committed_offsets(list(wanted.values()))
+        known = {p: (c.offset, c.metadata or "") for p, c in committed.items() if c.offset >= 0}
+        new = [place for place in places if place not in known]
+        if new:
+            first = dict(self._origins)
+            unknown = [wanted[place] for place in new if place not in first]
+            if unknown:
+                first |= await consumer.beginning_offsets(unknown)
+            begun = {place: (first[place], "") for place in new}
+            await consumer.commit({wanted[place]: at for place, at in begun.items()})
+            known |= begun
+        if coordinator.generation != self._generation or self._is_leaving:
+            return  # all of this is revoked already, and assigned anew after that
+        for place in places:
+            offset, metadata = known[place]
+            # aiokafka may have read from here already: that is dropped and read again.
+            consumer.seek(wanted[place], offset)
+            self._partitions[place] = Partition(place, offset, read_note(offset, metadata))

@@ -1,0 +1,319 @@
+"""Debts on Kafka: topics and classic consumer groups, settled record by record, in any order.
+
+**Semantics** — Ack-capable. A topic is Kafka's topic of that name, a group its consumer group.
+Kafka remembers one offset for each group and partition; what is settled beyond it is noted in the
+commit's metadata. Records are readable with any client (the body is the value, headers are UTF-8;
+`acked-id`, `acked-content-type` and `acked-timestamp` come first), and records that other clients
+produced arrive too. A partition is read by one member of a group at a time: what a slow member
+holds is not there for another one, and more members than partitions are idle. Topics must exist,
+or `create_topics=` makes them.
+
+**Ordering** — Each partition in the order in which the broker took it, as long as nothing is
+delivered again; records with one key are in one partition.
+
+**Acknowledgement** — Confirmed by the broker, in any order: an ack is CONFIRMED when a commit
+covers it, by its offset or by its note. A note has room for about 1500 unsettled records before
+the last settled one of a partition; settlements beyond it are confirmed and yet come again after a
+restart, so keep `in_flight` below that. *One commit takes one to seven milliseconds*: a loop that
+awaits one confirmed ack after the other runs at a few hundred a second, whatever the library. Let
+acks share a commit: `batches()`, several tasks, or `confirm_acks=False`. There is no lease that
+ends in time: a consumer keeps what it holds while it is a member, however long that takes; when it
+is gone for `session_timeout`, or partitions are distributed anew, what it had not settled comes
+again, and its late acks are `LeaseLost`. `nack` and its delay are kept in this consumer: others
+need not wait, but after a rebalance it comes at once. `reject` produces the dead letter, then acks:
+a crash between makes a duplicate. `attempt` counts what *this* consumer saw of it, from 1: Kafka
+keeps no count, so it begins again after a restart or a rebalance.
+
+**Loses messages when** — The cluster does: retention deletes records whether they are settled or
+not, and replicas are only as many as the topic has (`min.insync.replicas`; `acks=all` is set
+here); a group whose offset was deleted goes on with the oldest record, and nobody counts what was
+between. Another client commits or resets the group's offsets. Compacted topics keep the last record
+of a key. While no broker answers nothing is lost: a subscription waits, a publish fails as
+indeterminate (and may be accepted later all the same), an ack is `AckUnconfirmed`.
+
+**Native handle** — `producer`, the `aiokafka.AIOKafkaProducer` of the layer, while it is open. Do
+not commit for a group that `acked` reads.
+
+**Requires** — Kafka 2.1 or newer (tried with 4.3), no more than the classic group protocol, and
+`pip install "acked[kafka]"` (aiokafka 0.12 to 0.14); asyncio.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import unquote, urlsplit
+
+from acked.errors import (
+    CapabilityError,
+    ConfigurationError,
+    LayerError,
+    PublishFailed,
+)
+from acked.layers._kafka_client import Producer
+from acked.layers._kafka_feed import KafkaFeed
+from acked.layers._kafka_membership import Membership
+from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_publisher import Published, Publisher
+from acked.layers._kit import url_options, without_credentials
+from acked.types import Capabilities, Receipt, Record, Start
+
+__all__ = ("KafkaLayer",)
+
+MAX_PAYLOAD: Final = 1_000_000
+"""Bytes: a broker takes 1 MiB by default, headers and all."""
+
+CAPABILITIES: Final = Capabilities(
+    confirmed_ack=True,
+    nack=True,
+    nack_delay=True,
+    reject=True,
+    dead_letter=True,
+    release=True,
+    persistent=True,
+    groups=True,
+    replay=True,
+    batch_publish=True,
+    publish_confirm=True,
+    out_of_order_ack=True,
+    headers=True,
+    keys=True,
+    order="partition",
+    lease="connection",
+    max_payload=MAX_PAYLOAD,
+    topic_pattern=r"[a-zA-Z0-9._-]+",
+)
+
+_MECHANISMS: Final = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
+_TLS_OPTIONS: Final = frozenset({"tls", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+_OPTIONS: Final = _TLS_OPTIONS | {
+    *("sasl_mechanism", "read_committed", "timeout", "session_timeout"),
+    *("create_topics", "replicas"),
+}
+_SWITCH: Final = {"1": True, "true": True, "0": False, "false": False}
+
+
+class KafkaLayer:
+    """Keeps messages in Kafka's topics, and knows for each group which of them are settled.
+
+    Args:
+        servers: `host:port`, or several of them with commas between.
+        user: the name for SASL; without it nobody is authenticated.
+        password: the password for SASL.
+        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+        tls: how to speak TLS; without it nothing is encrypted.
+        read_committed: whether records of transactions that are open or were aborted are hidden.
+        timeout: seconds within which a publish, commit or other request must be answered.
+        session_timeout: seconds after which a member that is not heard of has left its group;
+            the broker bounds it (6 to 1800 by default).
+        create_topics: how many partitions a topic gets that does not exist; without it an
+            unknown topic is refused with `LayerError`.
+        replicas: how many copies such a topic has.
+
+    """
+
+    def __init__(
+        self,
+        servers: str = "localhost:9092",
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        sasl_mechanism: str = "PLAIN",
+        tls: ssl.SSLContext | None = None,
+        read_committed: bool = True,
+        timeout: float = 10.0,
+        session_timeout: float = 10.0,
+        create_topics: int | None = None,
+        replicas: int = 1,
+    ) -> None:
+        self.capabilities: Final = CAPABILITIES
+        self._options: Final = KafkaOptions(
+            _servers(servers),
+            timeout,
+            session_timeout,
+            read_committed,
+            user,
+            password,
+            sasl_mechanism,
+            tls,
+        )
+        self._create_topics = create_topics
+        self._replicas = replicas
+        self._publisher: Publisher | None = None
+        _check(self._options, create_topics, replicas)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._publisher is None else "open"
+        return f"<KafkaLayer {self._options.where}, {state}>"
+
+    @classmethod
+    def from_url(cls, url: str) -> "KafkaLayer":
+        """Return a layer for `kafka://user:password@host:port,host:port?tls=true`.
+
+        Options: those of the class, and `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
+        each of which turns TLS on.
+        """
+        options = url_options(url, _OPTIONS)
+        login, _, servers = urlsplit(url).netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        return cls(
+            servers or "localhost:9092",
+            user=unquote(user) or None,
+            password=unquote(password) or None,
+            sasl_mechanism=options.get("sasl_mechanism", "PLAIN"),
+            tls=_tls(options, url),
+            read_committed=_switch("read_committed", options.get("read_committed", "true")),
+            timeout=_number("timeout", options.get("timeout", "10")),
+            session_timeout=_number("session_timeout", options.get("session_timeout", "10")),
+            create_topics=_count("create_topics", options.get("create_topics")),
+            replicas=_count("replicas", options.get("replicas")) or 1,
+        )
+
+    @property
+    def producer(self) -> Producer:
+        """The `AIOKafkaProducer` of this layer; raises `LayerError` while it is closed."""
+        return self._opened().producer
+
+    async def __aenter__(self) -> Self:
+        """Connect the producer."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise CapabilityError(
+                "Kafka needs asyncio, since aiokafka does; run this on asyncio "
+                "(anyio.run(main, backend='asyncio')), or use a memory or SQLite layer on trio"
+            ) from None
+        publisher = Publisher(
+            self._options, partitions=self._create_topics, replicas=self._replicas
+        )
+        await publisher.open()
+        self._publisher = publisher
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the producer's connections."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.close()
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Produce `records`, all at once; what was not answered may be there all the same."""
+        publisher = self._opened()
+        if not records:
+            return ()
+        published = await publisher.publish(records)
+        if published.failures:
+            raise _publish_failed(published, len(records))
+        return [published.receipts[i] for i in range(len(records))]
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[KafkaFeed]:
+        """Join `group`; leaving commits what was settled, and gives back the rest at once."""
+        del lease  # a membership has no end in time
+        publisher = self._opened()
+        names = list(dict.fromkeys(topics))
+        places = await publisher.topics.places(names)
+
+        async def join(owner: KafkaFeed) -> Membership:
+            membership = Membership(self._options, names, group, owner)
+            await membership.join(places, start)
+            return membership
+
+        async def bury(letters: Sequence[Record]) -> Mapping[int, Exception]:
+            return (await publisher.publish(letters)).failures
+
+        feed = KafkaFeed(join, bury, in_flight)
+        try:
+            await feed.enter()
+            yield feed
+        finally:
+            await publisher.shielded(feed.leave())
+
+    def _opened(self) -> Publisher:
+        if self._publisher is None:
+            raise LayerError(f"{self!r} is not open; use it within `async with`")
+        return self._publisher
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    servers = tuple(server for part in text.split(",") if (server := part.strip()))
+    for server in servers:
+        if "/" in server or not re.fullmatch(r".+:\d{1,5}", server):
+            raise ConfigurationError(
+                f"{without_credentials(server)!r} is no server of Kafka; give host:port"
+            )
+    if not servers:
+        raise ConfigurationError("no server of Kafka was named; give host:port")
+    return servers
+
+
+def _check(options: KafkaOptions, create_topics: int | None, replicas: int) -> None:
+    numbers = {
+        "timeout": options.timeout,
+        "session_timeout": options.session_timeout,
+        "create_topics": create_topics,
+        "replicas": replicas,
+    }
+    for name, value in numbers.items():
+        if value is not None and not value > 0:
+            raise ConfigurationError(f"{name} is {value}; it must be above 0")
+    if options.sasl_mechanism not in _MECHANISMS:
+        raise ConfigurationError(
+            f"sasl_mechanism is {options.sasl_mechanism!r}; use one of "
+            + ", ".join(sorted(_MECHANISMS))
+        )
+
+
+def _tls(options: Mapping[str, str], url: str) -> ssl.SSLContext | None:
+    given = options.keys() & (_TLS_OPTIONS - {"tls"})
+    if not _switch("tls", options.get("tls", "true" if given else "false")):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if "ssl_certfile" in options:
+            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the TLS options of {without_credentials(url)} cannot be used: {error}"
+        ) from error
+    return context
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in _SWITCH:
+        raise ConfigurationError(f"option {name!r} must be true or false, not {text!r}")
+    return _SWITCH[text]
+
+
+def _count(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
+
+
+def _publish_failed(published: Published, count: int) -> PublishFailed:
+    failures, indeterminate = published.failures, published.is_indeterminate
+    first = next(iter(failures.values()))
+    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
+    if indeterminate:
+        words += "; those that were sent may be accepted all the same, even later"
+    return PublishFailed(words, failures, indeterminate=indeterminate)
