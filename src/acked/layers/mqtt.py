@@ -129,7 +129,7 @@ class MQTTLayer:
         self._address: Final = address_of(url)
         _check(client_id, session_expiry, keepalive, timeout, shared=shared)
         self.capabilities: Final = CAPABILITIES
-        self.dropped = 0
+        self.dropped: int = 0
         """How many QoS 0 messages arrived while too many waited, and were dropped."""
         self._prefix = client_id or "acked"
         self._session_expiry = session_expiry
