@@ -1,18 +1,30 @@
-"""What several layers need: options from a URL's query, and the id of this consumer."""
+"""What several layers need: options from a URL's query, a consumer's name, the right loop."""
 
+import asyncio
 import os
 import socket
 import uuid
 from urllib.parse import parse_qsl, urlsplit
 
-from acked.errors import ConfigurationError
+from acked.errors import CapabilityError, ConfigurationError
 
-__all__ = ("consumer_name", "url_options", "without_credentials")
+__all__ = ("consumer_name", "require_asyncio", "url_options", "without_credentials")
 
 
 def consumer_name() -> str:
     """Return a name for one consumer of a group: readable, and never used twice."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def require_asyncio(client: str) -> None:
+    """Raise `CapabilityError` unless asyncio runs, which is all that `client` is written for."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise CapabilityError(
+            f"{client} runs on asyncio only; start with anyio.run(main) or asyncio.run(main()), or "
+            "choose a layer that runs on trio: memory, memory-queue, sqlite-queue or mqtt"
+        ) from None
 
 
 def without_credentials(url: str) -> str:

@@ -38,7 +38,6 @@ not commit for a group that `acked` reads.
 `pip install "acked[kafka]"` (aiokafka 0.12 to 0.14); asyncio.
 """
 
-import asyncio
 import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -48,7 +47,6 @@ from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 from acked.errors import (
-    CapabilityError,
     ConfigurationError,
     LayerError,
     PublishFailed,
@@ -58,7 +56,7 @@ from acked.layers._kafka_feed import KafkaFeed
 from acked.layers._kafka_membership import Membership
 from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_publisher import Published, Publisher
-from acked.layers._kit import url_options, without_credentials
+from acked.layers._kit import require_asyncio, url_options, without_credentials
 from acked.types import Capabilities, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
@@ -179,13 +177,7 @@ class KafkaLayer:
 
     async def __aenter__(self) -> Self:
         """Connect the producer."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise CapabilityError(
-                "Kafka needs asyncio, since aiokafka does; run this on asyncio "
-                "(anyio.run(main, backend='asyncio')), or use a memory or SQLite layer on trio"
-            ) from None
+        require_asyncio("aiokafka")
         publisher = Publisher(
             self._options, partitions=self._create_topics, replicas=self._replicas
         )

@@ -33,7 +33,6 @@ sessions: PgBouncer's `pool_mode=transaction` swallows LISTEN, and the first sub
 `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -44,14 +43,13 @@ import anyio
 
 from acked.abc import Sink
 from acked.errors import (
-    CapabilityError,
     ChannelClosed,
     ConfigurationError,
     ConnectionLost,
     LayerError,
     PublishFailed,
 )
-from acked.layers._kit import url_options, without_credentials
+from acked.layers._kit import require_asyncio, url_options, without_credentials
 from acked.layers._postgres_envelope import LARGEST_BODY, check_names, pack
 from acked.layers._postgres_listening import Listener, Listening
 from acked.layers._postgres_server import (
@@ -171,13 +169,7 @@ class PostgresNotifyLayer:
 
     async def __aenter__(self) -> Self:
         """Make the first connection that publishes; the one that listens waits for `listen`."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise CapabilityError(
-                "PostgresNotifyLayer needs asyncio, which its client asyncpg is written for; run "
-                "it with anyio.run(main) or asyncio.run(main()), or choose another layer for trio"
-            ) from None
+        require_asyncio("asyncpg")
         self._pool = await self._server.pool(self._pool_size)
         self._listening = Listening(
             self._server,

@@ -30,7 +30,6 @@ matters to it alone: PUBLISH reaches listeners of all databases.
 7.0). No patterns, no sharded channels (SPUBLISH), no discovery of a cluster or by a sentinel.
 """
 
-import asyncio
 import itertools
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -43,13 +42,12 @@ from redis.asyncio import Redis
 
 from acked.abc import Sink
 from acked.errors import (
-    CapabilityError,
     ConfigurationError,
     LayerError,
     MessageTooLarge,
     PublishFailed,
 )
-from acked.layers._kit import url_options
+from acked.layers._kit import require_asyncio, url_options
 from acked.layers._redis_pubsub_client import DRIVER_OPTIONS, Server, address_of, split_url
 from acked.layers._redis_pubsub_envelope import packed
 from acked.layers._redis_pubsub_listeners import Listener, Switchboard
@@ -136,13 +134,7 @@ class RedisPubSubLayer:
 
     async def __aenter__(self) -> Self:
         """Connect once and ask for an answer; listening connects when somebody listens."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise CapabilityError(
-                "redis-py runs on asyncio only; start with anyio.run(main) or asyncio.run(main()), "
-                "or use a layer that runs on trio"
-            ) from None
+        require_asyncio("redis-py")
         server = Server(self._url, timeout=self._timeout)
         try:
             await server.check()

@@ -34,7 +34,6 @@ hand what a group holds.
 Of a cluster only what a single node serves: redis-py's cluster client is not used.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -45,12 +44,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from redis.asyncio import Redis
 
 from acked.errors import (
-    CapabilityError,
     ConfigurationError,
     LayerError,
     PublishFailed,
 )
-from acked.layers._kit import consumer_name, url_options, without_credentials
+from acked.layers._kit import consumer_name, require_asyncio, url_options, without_credentials
 from acked.layers._redis_feed import RedisStreamsFeed
 from acked.layers._redis_link import Command, Link, is_unanswered
 from acked.layers._redis_records import fields_of
@@ -157,13 +155,7 @@ class RedisStreamsLayer:
 
     async def __aenter__(self) -> Self:
         """Connect, and make sure that the server is one that can do it."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            raise CapabilityError(
-                "Redis needs asyncio, since redis-py does; run this on asyncio "
-                "(anyio.run(main, backend='asyncio')), or use a memory or SQLite layer on trio"
-            ) from None
+        require_asyncio("redis-py")
         link = Link(self._url, timeout=self._timeout, connections=self._connections)
         try:
             await link.ask(b"PING")
