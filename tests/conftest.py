@@ -1,5 +1,6 @@
 """What every test has: the brokers' fixtures, asyncio as the loop, and a look at what stays."""
 
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -7,6 +8,10 @@ import psutil
 import pytest
 
 pytest_plugins = ["tests.fix_brokers", "tests.fix_proxy"]
+
+# Where the run was started in the background, SIGINT is ignored, and children would inherit that:
+# tests that interrupt one need it as a terminal leaves it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GUARDIAN = "compose.native.guardian"
 """The process that ends the brokers when the run ends, and so must outlive the last test."""
