@@ -7,7 +7,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from acked._core.coding import Decoders
 from acked._core.delivery import Batch, Delivery
@@ -24,9 +23,6 @@ from acked.types import SubscriptionStatistics
 __all__ = ("DebtSubscription",)
 
 T = TypeVar("T")
-
-READS_BETWEEN_CHECKPOINTS = 100
-"""A full buffer is read without suspending; so often the other tasks get their turn."""
 
 
 class DebtSubscription(Subscription[Delivery[T]]):
@@ -55,7 +51,6 @@ class DebtSubscription(Subscription[Delivery[T]]):
         self._buffer: deque[Debt] = deque()
         self._desk: SettlementDesk  # from opening on
         self._opened = False
-        self._reads = 0
 
     def __repr__(self) -> str:
         topics = ", ".join(sorted(self._decoders))
@@ -140,9 +135,7 @@ class DebtSubscription(Subscription[Delivery[T]]):
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
         if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
-        if self._reads < 0:
-            self._reads = READS_BETWEEN_CHECKPOINTS
-            await anyio.lowlevel.checkpoint()
+        await self._take_turns()
         pump = self._desk.pump
         while True:
             trouble = self._desk.take_trouble()

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-import anyio.lowlevel
-
 from acked._core.coding import Decoders
 from acked._core.message import Message
 from acked._core.options import NewsOptions
@@ -19,8 +17,6 @@ from acked.types import Gap, NewsStatistics, Record
 __all__ = ("NewsSubscription", "Stream")
 
 T = TypeVar("T")
-
-READS_BETWEEN_CHECKPOINTS = 100
 
 
 class Stream:
@@ -101,7 +97,6 @@ class NewsSubscription(Subscription[Message[T]]):
         self._decoders = decoders
         self._stream = Stream(options)
         self._opened = False
-        self._reads = 0
         self._delivered = 0
         self._carried: Gap | None = None
         self._undecodable: DecodeError | None = None
@@ -151,9 +146,7 @@ class NewsSubscription(Subscription[Message[T]]):
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
         if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
-        if self._reads < 0:
-            self._reads = READS_BETWEEN_CHECKPOINTS
-            await anyio.lowlevel.checkpoint()
+        await self._take_turns()
         if self._undecodable is not None:
             error, self._undecodable = self._undecodable, None
             raise error

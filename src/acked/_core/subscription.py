@@ -4,9 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from acked.errors import AckedError, ChannelClosed
 
@@ -14,6 +15,10 @@ __all__ = ("Batches", "Subscription")
 
 M_co = TypeVar("M_co", covariant=True)
 B = TypeVar("B")
+
+
+READS_BETWEEN_CHECKPOINTS: Final = 100
+"""A full buffer is read without suspending; so often the other tasks get their turn."""
 
 
 class Subscription(ABC, Generic[M_co]):
@@ -33,6 +38,7 @@ class Subscription(ABC, Generic[M_co]):
         self._on_opened = on_opened
         self._on_closed = on_closed
         self._stack: AsyncExitStack | None = None
+        self._reads = 0
         self._scope: anyio.CancelScope | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,6 +83,12 @@ class Subscription(ABC, Generic[M_co]):
 
     def __aiter__(self) -> Self:
         return self
+
+    async def _take_turns(self) -> None:
+        """Let the other tasks run, if enough was read from a full buffer since they did."""
+        if self._reads < 0:
+            self._reads = READS_BETWEEN_CHECKPOINTS
+            await anyio.lowlevel.checkpoint()
 
     @abstractmethod
     async def __anext__(self) -> M_co:
