@@ -28,6 +28,7 @@ from typing import Protocol, Self, runtime_checkable
 from acked.errors import LayerError
 from acked.types import (
     Capabilities,
+    Finding,
     Gap,
     Leased,
     Outcome,
@@ -38,7 +39,18 @@ from acked.types import (
     Token,
 )
 
-__all__ = ("AckFeed", "AckLayer", "Clock", "FireAndForgetLayer", "Layer", "LayerFactory", "Sink")
+__all__ = (
+    "AckFeed",
+    "AckLayer",
+    "Clock",
+    "FireAndForgetLayer",
+    "Inspectable",
+    "LagFeed",
+    "Layer",
+    "LayerFactory",
+    "PatternLayer",
+    "Sink",
+)
 
 
 class Clock(Protocol):
@@ -233,4 +245,49 @@ class Sink(Protocol):
 
     def fail(self, error: LayerError) -> None:
         """Tell that the layer cannot go on; raised in the subscriber after what is buffered."""
+        ...
+
+
+# Abilities beyond the contracts are protocols of their own, so that the four never change.
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A layer that can say what matters for safety on its server: `channel.check()`."""
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask the server and return one finding for each fact, in a stable order.
+
+        *Called by* the engine while the layer is entered. What the server refuses to tell (no
+        permission) is a finding with the value None, not an error. *Raises* `ConnectionLost` when
+        nobody answers. *Cancelling* leaves nothing behind.
+        """
+        ...
+
+
+@runtime_checkable
+class LagFeed(Protocol):
+    """A feed that knows how far behind it is; its layer has `capabilities.lag`."""
+
+    def lag(self) -> int | None:
+        """Return what is published and not yet fetched, as the broker last told; no I/O.
+
+        None where the broker has not told yet.
+        """
+        ...
+
+
+@runtime_checkable
+class PatternLayer(Protocol):
+    """A fire-and-forget layer that subscribes by pattern; it has `capabilities.patterns`."""
+
+    def listen_patterns(
+        self, patterns: Sequence[str], sink: Sink
+    ) -> AbstractAsyncContextManager[None]:
+        """Feed what is published to any topic that matches any of `patterns` into `sink`.
+
+        As `FireAndForgetLayer.listen` in everything else. A pattern is a glob, on UTF-8 bytes: `*`
+        any bytes, `?` one, `[a-z]` and `[^a-z]` one of a set, a backslash before a byte itself. A
+        record that matches several of `patterns` arrives once; its `topic` is the topic's own name.
+        """
         ...

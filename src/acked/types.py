@@ -17,6 +17,7 @@ from acked.errors import ConfigurationError
 __all__ = (
     "Capabilities",
     "Codec",
+    "Finding",
     "Gap",
     "GapCause",
     "LeaseKind",
@@ -28,6 +29,7 @@ __all__ = (
     "Receipt",
     "Record",
     "Settlement",
+    "Severity",
     "Start",
     "SubscriptionStatistics",
     "Token",
@@ -307,6 +309,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription can name topics by pattern."""
     lossy: bool = False
     """Messages may be missed: fire-and-forget."""
+    lag: bool = False
+    """A subscription's statistics say how far its group is behind."""
     order: Order = "none"
     """Within what part of a topic the order of publishing is kept, redelivery apart."""
     lease: LeaseKind = "none"
@@ -338,6 +342,8 @@ class SubscriptionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Fetched and not yet handed to the user."""
     open_bytes: int
     """Bytes of the bodies of all that is held or buffered."""
+    lag: int | None = None
+    """Published and not yet fetched, as the broker last told this consumer; None if it did not."""
 
 
 class NewsStatistics(msgspec.Struct, frozen=True):
@@ -349,3 +355,27 @@ class NewsStatistics(msgspec.Struct, frozen=True):
     unknown_gaps: int
     """Gaps whose size nobody can know."""
     buffered: int
+
+
+class Severity(enum.IntEnum):
+    """How much a finding matters; the higher, the worse."""
+
+    OK = 0
+    """As it should be, or a fact without a verdict."""
+    NOTICE = 1
+    """Worth knowing: a bound that you may meet."""
+    WARNING = 2
+    """Messages can be lost, late or repeated in a situation that the words name."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One fact about the server that matters for safety, as `channel.check()` reads it.
+
+    `name` is stable, for programs (`persistence`, `eviction`, `server_version`); `value` is what
+    the server said, None where it would not say; `words` say what follows, and what to do.
+    """
+
+    name: str
+    value: str | int | float | bool | None
+    severity: Severity
+    words: str

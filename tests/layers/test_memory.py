@@ -296,4 +296,3 @@ def test_it_promises_nothing_of_debts() -> None:
     assert isinstance(layer, FireAndForgetLayer)
     assert layer.capabilities.lossy
     assert not layer.capabilities.confirmed_ack
-    assert not layer.capabilities.patterns

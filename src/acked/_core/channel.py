@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
-from acked._core.coding import Encoders, as_topic, decoders
+from acked._core.coding import Encoders, as_topic, decoders, pattern_decoders
 from acked._core.debts import DebtSubscription
 from acked._core.news import NewsSubscription
 from acked._core.options import DebtOptions, NewsOptions, SubscribeDebts, SubscribeNews
 from acked._core.signal import Signal
 from acked._core.subscription import Subscription
-from acked.abc import AckLayer, Clock, FireAndForgetLayer, Layer, LayerFactory
+from acked.abc import AckLayer, Clock, FireAndForgetLayer, Inspectable, Layer, LayerFactory
 from acked.clocks import SystemClock
 from acked.codecs import JSON
 from acked.errors import CapabilityError, ChannelClosed, ConfigurationError
-from acked.types import Codec, Receipt, Record, Topic
+from acked.types import Codec, Finding, Receipt, Record, Topic
 
 __all__ = ("Channel",)
 
@@ -259,24 +259,47 @@ class Channel(Generic[L_co]):
         """
         if not topics:
             raise ConfigurationError("subscribe to what? name at least one topic")
-        checked = tuple(self._checked(topic) for topic in topics)
-        layer, decoding = self._layer, decoders(checked, self._codec)
-        subscription: DebtSubscription[Any] | NewsSubscription[Any]
+        layer: Layer = self._layer
         if isinstance(layer, AckLayer):
             debts = _options(DebtOptions, "an ack-capable", options)
             debts.check(layer.capabilities)
-            subscription = DebtSubscription(
-                layer, decoding, debts, self._clock, self._opened, self._closed
-            )
-        else:
-            news = _options(NewsOptions, "a fire-and-forget", options)
-            listening = cast("FireAndForgetLayer", layer)
-            subscription = NewsSubscription(listening, decoding, news, self._opened, self._closed)
-        return subscription
+            checked = tuple(self._checked(topic) for topic in topics)
+            decoding = decoders(checked, self._codec)
+            return DebtSubscription(layer, decoding, debts, self._clock, self._opened, self._closed)
+        news = _options(NewsOptions, "a fire-and-forget", options)
+        news.check(layer.capabilities)
+        # A pattern need not be a legal topic name, only a possible one.
+        named = tuple(as_topic(t) if news.patterns else self._checked(t) for t in topics)
+        decoding = (pattern_decoders if news.patterns else decoders)(named, self._codec)
+        names = tuple(topic.name for topic in named)
+        listening = cast("FireAndForgetLayer", layer)
+        return NewsSubscription(listening, names, decoding, news, self._opened, self._closed)
 
-    def _opened(self, subscription: Subscription[Any]) -> None:
+    async def check(self) -> Sequence[Finding]:
+        """Ask the server what matters for safety there, as data with plain words.
+
+        ```python
+        for finding in await channel.check():
+            if finding.severity is Severity.WARNING:
+                logger.warning("%s: %s", finding.name, finding.words)
+        ```
+
+        Raises `CapabilityError` where the layer cannot say, `ConnectionLost` when nobody answers.
+        """
+        self._require_open()
+        layer: Layer = self._layer
+        if not isinstance(layer, Inspectable):
+            raise CapabilityError(
+                f"{type(layer).__name__} has no check(): see its documentation for what to look at"
+            )
+        return await layer.check()
+
+    def _require_open(self) -> None:
         if not self._is_open:
             raise ChannelClosed("open the channel first: async with channel: ...")
+
+    def _opened(self, subscription: Subscription[Any]) -> None:
+        self._require_open()
         self._subscriptions.add(subscription)
 
     def _closed(self, subscription: Subscription[Any]) -> None:
@@ -289,8 +312,7 @@ class Channel(Generic[L_co]):
         return found
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
-        if not self._is_open:
-            raise ChannelClosed("open the channel first: async with channel: ...")
+        self._require_open()
         layer: Layer = self._layer
         if isinstance(layer, AckLayer):
             return await layer.publish(records)

@@ -6,16 +6,20 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
+from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
 from acked.types import NO_HEADERS, Capabilities, Codec, Record, Topic
 
-__all__ = ("Decoders", "Encoders", "as_topic", "decoders")
+__all__ = ("Decoders", "Encoders", "as_topic", "decoders", "pattern_decoders")
 
 T = TypeVar("T")
 
 Decoders = dict[str, Callable[[bytes], Any]]
+
+MAX_TOPICS_REMEMBERED: Final = 4096
+"""Of topics that match a pattern; there may be any number of them in a long run."""
 
 
 def as_topic(topic: Topic[Any] | str) -> Topic[Any]:
@@ -121,6 +125,28 @@ def decoders(topics: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
             raise ConfigurationError(f"topic {topic.name!r} is given twice in one subscription")
         built[topic.name] = (topic.codec or codec).decoder(topic.payload)
     return built
+
+
+def pattern_decoders(patterns: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
+    """Return decoders for the topics that match `patterns`: of several, the first that matches."""
+    return _PatternDecoders(decoders(patterns, codec))
+
+
+class _PatternDecoders(Decoders):
+    """Has the patterns' own decoders, and finds a topic's when its first record arrives."""
+
+    def __init__(self, patterns: Decoders) -> None:
+        super().__init__()
+        self._choices = [(glob(pattern), decode) for pattern, decode in patterns.items()]
+
+    def __missing__(self, topic: str) -> Callable[[bytes], Any]:
+        if len(self) >= MAX_TOPICS_REMEMBERED:
+            self.clear()
+        for matches, decode in self._choices:
+            if matches(topic):
+                self[topic] = decode
+                return decode
+        raise LookupError(f"the layer delivered topic {topic!r}, which no pattern matches")
 
 
 def _check_type(topic: Topic[Any], body: object) -> None:

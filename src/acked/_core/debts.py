@@ -16,7 +16,7 @@ from acked._core.options import DebtOptions
 from acked._core.place import calling_frame
 from acked._core.subscription import Batches, Subscription
 from acked._machines.settlement import State
-from acked.abc import AckLayer, Clock
+from acked.abc import AckFeed, AckLayer, Clock, LagFeed
 from acked.errors import AckedError, ChannelClosed, DecodeError
 from acked.types import SubscriptionStatistics
 
@@ -49,6 +49,7 @@ class DebtSubscription(Subscription[Delivery[T]]):
         self._clock = clock
         self._ledger = Ledger(options.in_flight, options.in_flight_bytes)
         self._buffer: deque[Debt] = deque()
+        self._feed: AckFeed | None = None
         self._desk: SettlementDesk  # from opening on
         self._opened = False
 
@@ -104,7 +105,12 @@ class DebtSubscription(Subscription[Delivery[T]]):
             held=seen_open,
             buffered=buffered,
             open_bytes=ledger.open_bytes,
+            lag=self._lag(),
         )
+
+    def _lag(self) -> int | None:
+        feed: object = self._feed
+        return feed.lag() if isinstance(feed, LagFeed) else None
 
     def fail(self, error: AckedError) -> None:
         """Make the readers raise `error` once they have read what is buffered."""
@@ -113,7 +119,7 @@ class DebtSubscription(Subscription[Delivery[T]]):
 
     async def _open(self, stack: AsyncExitStack) -> None:
         options = self._options
-        feed = await stack.enter_async_context(
+        self._feed = feed = await stack.enter_async_context(
             self._layer.consume(
                 tuple(self._decoders),
                 options.group,

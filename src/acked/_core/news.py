@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from acked._core.coding import Decoders
 from acked._core.message import Message
@@ -10,7 +10,7 @@ from acked._core.options import NewsOptions
 from acked._core.signal import Signal
 from acked._core.subscription import Batches, Subscription
 from acked._machines.overflow import BoundedBuffer, merged
-from acked.abc import FireAndForgetLayer
+from acked.abc import FireAndForgetLayer, PatternLayer
 from acked.errors import AckedError, ChannelClosed, DecodeError, LayerError, StreamOverflow
 from acked.types import Gap, NewsStatistics, Record
 
@@ -87,6 +87,7 @@ class NewsSubscription(Subscription[Message[T]]):
     def __init__(
         self,
         layer: FireAndForgetLayer,
+        names: Sequence[str],
         decoders: Decoders,
         options: NewsOptions,
         on_opened: Callable[[Subscription[Any]], None],
@@ -94,7 +95,9 @@ class NewsSubscription(Subscription[Message[T]]):
     ) -> None:
         super().__init__(options.close_timeout, on_opened, on_closed)
         self._layer = layer
+        self._names = names
         self._decoders = decoders
+        self._patterns = options.patterns
         self._stream = Stream(options)
         self._opened = False
         self._delivered = 0
@@ -102,7 +105,7 @@ class NewsSubscription(Subscription[Message[T]]):
         self._undecodable: DecodeError | None = None
 
     def __repr__(self) -> str:
-        return f"<Subscription to {', '.join(sorted(self._decoders))}: {self.statistics()}>"
+        return f"<Subscription to {', '.join(sorted(self._names))}: {self.statistics()}>"
 
     async def __anext__(self) -> Message[T]:
         """Return the next message.
@@ -139,7 +142,12 @@ class NewsSubscription(Subscription[Message[T]]):
         self._stream.end(error)
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        await stack.enter_async_context(self._layer.listen(tuple(self._decoders), self._stream))
+        if self._patterns:
+            by_pattern = cast("PatternLayer", self._layer)  # the channel looked at its capabilities
+            listening = by_pattern.listen_patterns(self._names, self._stream)
+        else:
+            listening = self._layer.listen(self._names, self._stream)
+        await stack.enter_async_context(listening)
         self._opened = True
 
     async def _ready(self, count: int) -> None:

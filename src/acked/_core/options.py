@@ -112,6 +112,8 @@ class SubscribeNews(TypedDict, total=False):
     """The most messages that wait to be read (1024)."""
     overflow: Overflow
     """What happens to one message more (`Overflow.DROP_OLDEST`)."""
+    patterns: bool
+    """The names are patterns: `*`, `?`, `[a-z]`; a message's `topic` is its own name (False)."""
     close_timeout: float
     """How long leaving may take (10)."""
 
@@ -121,10 +123,18 @@ class NewsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     capacity: int = 1024
     overflow: Overflow = Overflow.DROP_OLDEST
+    patterns: bool = False
     close_timeout: float = 10.0
 
     def __post_init__(self) -> None:
         _at_least("capacity", self.capacity, 1)
+
+    def check(self, capabilities: Capabilities) -> None:
+        """Raise `CapabilityError` for what the layer cannot do."""
+        if self.patterns and not capabilities.patterns:
+            raise CapabilityError(
+                "this layer cannot subscribe by pattern; name each topic: subscribe('a', 'b')"
+            )
 
 
 def _at_least(name: str, given: int, least: int) -> None:

@@ -7,13 +7,31 @@ import uuid
 from urllib.parse import parse_qsl, urlsplit
 
 from acked.errors import CapabilityError, ConfigurationError
+from acked.types import Finding, Severity
 
-__all__ = ("consumer_name", "require_asyncio", "url_options", "without_credentials")
+__all__ = (
+    "consumer_name",
+    "in_this_process",
+    "require_asyncio",
+    "url_options",
+    "without_credentials",
+)
 
 
 def consumer_name() -> str:
     """Return a name for one consumer of a group: readable, and never used twice."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def in_this_process() -> Finding:
+    """Return what `check()` has to say of a layer that keeps messages in the process's memory."""
+    return Finding(
+        "persistence",
+        value=False,
+        severity=Severity.NOTICE,
+        words="messages live in this process's memory and end with it; where they must survive it, "
+        "choose sqlite-queue, redis-streams, kafka or mqtt",
+    )
 
 
 def require_asyncio(client: str) -> None:

@@ -21,7 +21,7 @@ a gap, the others have the message); nobody listens; the process ends.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -30,10 +30,11 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 
+from acked._machines.glob import glob
 from acked.abc import Sink
 from acked.errors import ConfigurationError
-from acked.layers._kit import url_options, without_credentials
-from acked.types import Capabilities, Gap, GapCause, Record
+from acked.layers._kit import in_this_process, url_options, without_credentials
+from acked.types import Capabilities, Finding, Gap, GapCause, Record
 
 __all__ = ("MemoryLayer",)
 
@@ -42,6 +43,7 @@ CAPABILITIES: Final = Capabilities(
     publish_confirm=True,
     headers=True,
     keys=True,
+    patterns=True,
     lossy=True,
     order="total",
 )
@@ -60,6 +62,7 @@ class MemoryLayer:
     def __init__(self) -> None:
         self.capabilities: Final = CAPABILITIES
         self._listeners: dict[str, dict[_Listener, None]] = {}
+        self._patterns: dict[_Listener, list[Callable[[str], bool]]] = {}
         self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
 
     def __repr__(self) -> str:
@@ -116,11 +119,33 @@ class MemoryLayer:
             self._forget(topics, listener)
             listener.leave()
 
+    @asynccontextmanager
+    async def listen_patterns(self, patterns: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+        """Feed what is published to any topic that matches into `sink`; see `PatternLayer`."""
+        listener = _Listener(sink)
+        self._patterns[listener] = [glob(pattern) for pattern in patterns]
+        try:
+            yield
+        finally:
+            del self._patterns[listener]
+            listener.leave()
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what holds for every memory layer: there is no server to ask."""
+        return [in_this_process()]
+
+    def _listening(self, topic: str) -> "Iterable[_Listener]":
+        found: Iterable[_Listener] = self._listeners.get(topic, ())
+        if not self._patterns:
+            return found
+        matching = (one for one, globs in self._patterns.items() if any(g(topic) for g in globs))
+        return [*found, *matching]
+
     def _offer(self, records: Sequence[Record]) -> "dict[_Listener, deque[Record]]":
         """Offer without waiting; return what is late, for each listener that had no room."""
         late: dict[_Listener, deque[Record]] = {}
         for record in records:
-            for listener in self._listeners.get(record.topic, ()):
+            for listener in self._listening(record.topic):
                 # Order: behind a late record of this publish, or of a publisher that waits
                 # already, even a record that finds room is late.
                 if listener.waiting or not listener.sink.offer(record):

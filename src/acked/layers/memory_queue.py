@@ -38,10 +38,11 @@ import anyio.lowlevel
 from acked.abc import AckFeed, Clock
 from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed
-from acked.layers._kit import url_options, without_credentials
+from acked.layers._kit import in_this_process, url_options, without_credentials
 from acked.layers._memory_group import NEVER, Broker, GroupQueue, Holder, Lease
 from acked.types import (
     Capabilities,
+    Finding,
     Leased,
     Outcome,
     Receipt,
@@ -179,6 +180,10 @@ class MemoryQueueLayer:
             yield feed
         finally:
             feed.leave()
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what holds for every memory queue: there is no server to ask."""
+        return [in_this_process()]
 
     def _refusal(self, records: Sequence[Record], failures: dict[int, Exception]) -> PublishFailed:
         full = sorted({records[index].topic for index in failures})

@@ -52,7 +52,7 @@ from acked.layers import _sqlite_store as store
 from acked.layers._kit import url_options, without_credentials
 from acked.layers._sqlite_feed import Access, Feed
 from acked.layers._sqlite_file import Durability, QueueFile, primary_code
-from acked.types import Capabilities, Receipt, Record, Start
+from acked.types import Capabilities, Finding, Receipt, Record, Severity, Start
 
 __all__ = ("SQLiteQueueLayer",)
 
@@ -188,6 +188,24 @@ class SQLiteQueueLayer:
             yield feed
         finally:
             await feed.leave()
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what the file promises, and which SQLite keeps it."""
+        return [
+            Finding(
+                "persistence",
+                value=True,
+                severity=Severity.OK,
+                words="each publish and each ack is on disk when it returns, as far as the disk "
+                "tells the truth; keep the file on a local disk, SQLite locks no network share",
+            ),
+            Finding(
+                "server_version",
+                value=sqlite3.sqlite_version,
+                severity=Severity.OK,
+                words="the SQLite of this Python",
+            ),
+        ]
 
     async def _commit(self, rows: Sequence[store.Row], asked: int) -> range:
         def job() -> range:
