@@ -1,5 +1,6 @@
 """Acknowledgement-first messaging: when `ack()` returned, the broker has said yes."""
 
+from acked._core.as_news import fire_and_forget
 from acked._core.channel import Channel
 from acked._core.debts import DebtSubscription
 from acked._core.delivery import Batch, Delivery
@@ -88,6 +89,7 @@ __all__ = (
     "Topic",
     "UnsettledWarning",
     "VirtualClock",
+    "fire_and_forget",
 )
 
 

@@ -49,6 +49,7 @@ __all__ = (
     "Layer",
     "LayerFactory",
     "PatternLayer",
+    "RemovesGroups",
     "Sink",
 )
 
@@ -289,5 +290,19 @@ class PatternLayer(Protocol):
         As `FireAndForgetLayer.listen` in everything else. A pattern is a glob, on UTF-8 bytes: `*`
         any bytes, `?` one, `[a-z]` and `[^a-z]` one of a set, a backslash before a byte itself. A
         record that matches several of `patterns` arrives once; its `topic` is the topic's own name.
+        """
+        ...
+
+
+@runtime_checkable
+class RemovesGroups(Protocol):
+    """An ack-capable layer that can forget a group; it has `capabilities.remove_group`."""
+
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`: what was owed to it is owed no more, and kept for it no more.
+
+        *Called by* the engine, for a group whose consumers were closed; where the broker still sees
+        one, that is a `LayerError` and nothing is changed. A group or topic that does not exist is
+        a no-op. *Raises* `ConnectionLost` when nobody answers; trying again is safe.
         """
         ...

@@ -293,6 +293,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What was accepted survives a restart of the broker (or of the process that embeds it)."""
     groups: bool = False
     """Several groups each get every message."""
+    remove_group: bool = False
+    """A group can be forgotten, with what is owed to it."""
     replay: bool = False
     """A new group can start in the past."""
     batch_publish: bool = False

@@ -364,5 +364,5 @@ class TestNames:
     def test_what_it_declares_is_what_the_reference_must_have(self) -> None:
         declared = MemoryQueueLayer(clock=SystemClock()).capabilities
         off = {name for name in declared.__struct_fields__ if not getattr(declared, name)}
-        assert off == {"persistent", "patterns", "lossy", "max_payload", "topic_pattern"}
+        assert off == {"persistent", "patterns", "lossy", "lag", "max_payload", "topic_pattern"}
         assert (declared.order, declared.lease) == ("total", "timer")

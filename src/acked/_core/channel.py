@@ -15,7 +15,15 @@ from acked._core.news import NewsSubscription
 from acked._core.options import DebtOptions, NewsOptions, SubscribeDebts, SubscribeNews
 from acked._core.signal import Signal
 from acked._core.subscription import Subscription
-from acked.abc import AckLayer, Clock, FireAndForgetLayer, Inspectable, Layer, LayerFactory
+from acked.abc import (
+    AckLayer,
+    Clock,
+    FireAndForgetLayer,
+    Inspectable,
+    Layer,
+    LayerFactory,
+    RemovesGroups,
+)
 from acked.clocks import SystemClock
 from acked.codecs import JSON
 from acked.errors import CapabilityError, ChannelClosed, ConfigurationError
@@ -293,6 +301,20 @@ class Channel(Generic[L_co]):
                 f"{type(layer).__name__} has no check(): see its documentation for what to look at"
             )
         return await layer.check()
+
+    async def remove_group(
+        self: "Channel[AckLayer]", *topics: Topic[Any] | str, group: str
+    ) -> None:
+        """Forget `group` of `topics`, and all that is owed to it: it will not consume any more.
+
+        Close its consumers first. A group that does not exist is left so. Raises `CapabilityError`
+        where the layer cannot, `LayerError` where the broker still sees a consumer of it.
+        """
+        self._require_open()
+        layer = self._layer
+        if not isinstance(layer, RemovesGroups):
+            raise CapabilityError(f"{type(layer).__name__} cannot remove a group")
+        await layer.remove_group([self._checked(topic).name for topic in topics], group)
 
     def _require_open(self) -> None:
         if not self._is_open:

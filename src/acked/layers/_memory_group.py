@@ -82,6 +82,7 @@ class GroupQueue:
         self.waiting: dict[Waiter, None] = {}
         """Consumers that wait, in the order in which they fell asleep."""
         self.held = 0
+        self.consumers = 0
         self._topic = topic
         self._fresh = deque(owed)
         self._returned: list[tuple[int, int, Kept]] = []  # number, charged
@@ -166,10 +167,7 @@ class GroupQueue:
     def settled(self, lease: Lease) -> None:
         """Owe the record no more; the last group to say so lets the topic forget it."""
         self.held -= 1
-        kept = lease.kept
-        kept.owed -= 1
-        if not kept.owed:
-            del self._topic.kept[kept.number]
+        self._owe_no_more(lease.kept)
 
     def give_back(self, lease: Lease, *, charge: bool) -> None:
         """Make the record ready again; `charge` tells whether this delivery counted."""
@@ -182,6 +180,20 @@ class GroupQueue:
         self.held -= 1
         item = (due, lease.kept.number, lease.charged + 1, lease.kept)
         heapq.heappush(self._delayed, item)
+
+    def forget(self) -> None:
+        """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""
+        for kept in (
+            *self._fresh,
+            *(item[-1] for item in self._returned),
+            *(item[-1] for item in self._delayed),
+        ):
+            self._owe_no_more(kept)
+
+    def _owe_no_more(self, kept: Kept) -> None:
+        kept.owed -= 1
+        if not kept.owed:
+            del self._topic.kept[kept.number]
 
     def _drop_untrue_ends(self) -> None:
         if len(self._ends) > 2 * self.held + SPARE_ENDS:
@@ -217,6 +229,16 @@ class Topic:
         if group not in self.groups:
             self.groups[group] = GroupQueue(self, self._owed_from(start))
         return self.groups[group]
+
+    def has_consumers(self, group: str) -> bool:
+        """Say whether somebody consumes as `group`."""
+        return group in self.groups and self.groups[group].consumers > 0
+
+    def remove(self, group: str) -> None:
+        """Forget `group`, if there is one; it has no consumers."""
+        queue = self.groups.pop(group, None)
+        if queue is not None:
+            queue.forget()
 
     def nudge(self) -> None:
         """Wake whom there is a reason to wake, in every group."""

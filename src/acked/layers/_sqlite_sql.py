@@ -135,3 +135,20 @@ FORGET: Final = """
             OR EXISTS (SELECT 1 FROM debt d WHERE d.grp = g.id AND d.seq = message.seq)
         )
     )"""
+
+HELD: Final = "SELECT 1 FROM debt WHERE grp = ? AND lease <> 0 AND due > ? LIMIT 1"
+
+FORGET_OWED: Final = """
+    DELETE FROM message WHERE topic = :topic
+    AND (seq > :cursor OR seq IN (SELECT seq FROM debt WHERE grp = :grp))
+    AND NOT EXISTS (
+        SELECT 1 FROM grp g WHERE g.topic = :topic AND g.id <> :grp AND (
+            g.cursor < message.seq
+            OR EXISTS (SELECT 1 FROM debt d WHERE d.grp = g.id AND d.seq = message.seq)
+        )
+    )"""
+"""What one group owes and no other does."""
+
+REMOVE_DEBTS: Final = "DELETE FROM debt WHERE grp = ?"
+
+REMOVE_GROUP: Final = "DELETE FROM grp WHERE id = ?"

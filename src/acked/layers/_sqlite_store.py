@@ -14,7 +14,18 @@ import msgspec
 from acked.layers import _sqlite_sql as sql
 from acked.types import NO_HEADERS, Leased, Outcome, Record, Settlement, Start, Token, Verb
 
-__all__ = ("Claim", "Row", "extend", "join", "nack", "publish", "release", "row_of", "settle")
+__all__ = (
+    "Claim",
+    "Row",
+    "extend",
+    "join",
+    "nack",
+    "publish",
+    "release",
+    "remove",
+    "row_of",
+    "settle",
+)
 
 CLAIM_BYTES: Final = 32 * 1024 * 1024
 """A claim stops after so many bytes of bodies: `limit` large ones need not fit into memory."""
@@ -73,6 +84,20 @@ def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> Queue:
     if start.kind == "time":
         db.execute(sql.OWE_SINCE, (grp, topic, start.time))
     return Queue(grp, topic, cursor)
+
+
+def remove(db: sqlite3.Connection, topic: str, group: str, now: float) -> bool:
+    """Forget `group` of `topic` and what only it owes; False, and no change, if a lease is held."""
+    found: tuple[int, int] | None = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
+    if found is None:
+        return True
+    grp, cursor = found
+    if db.execute(sql.HELD, (grp, now)).fetchone():
+        return False
+    db.execute(sql.FORGET_OWED, {"topic": topic, "grp": grp, "cursor": cursor})
+    db.execute(sql.REMOVE_DEBTS, (grp,))
+    db.execute(sql.REMOVE_GROUP, (grp,))
+    return True
 
 
 class Claim:

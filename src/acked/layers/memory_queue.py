@@ -65,6 +65,7 @@ CAPABILITIES: Final = Capabilities(
     release=True,
     attempts=True,
     groups=True,
+    remove_group=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
@@ -181,6 +182,14 @@ class MemoryQueueLayer:
         finally:
             feed.leave()
 
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`; see `acked.abc.RemovesGroups`."""
+        found = [self._broker.topics[name] for name in topics if name in self._broker.topics]
+        if any(topic.has_consumers(group) for topic in found):
+            raise LayerError(f"group {group!r} is in use; close its consumers before removing it")
+        for topic in found:
+            topic.remove(group)
+
     async def check(self) -> Sequence[Finding]:
         """Say what holds for every memory queue: there is no server to ask."""
         return [in_this_process()]
@@ -214,6 +223,8 @@ class _Feed:
         self._lease = lease
         self._held: Holder = {}
         self._nap = anyio.CancelScope()
+        for queue in queues:
+            queue.consumers += 1
 
     def __repr__(self) -> str:
         return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
@@ -266,6 +277,8 @@ class _Feed:
         for lease in self._held.values():
             lease.queue.give_back(lease, charge=True)
         self._held.clear()
+        for queue in self._queues:
+            queue.consumers -= 1
         self._nudge()
 
     def wake(self) -> None:

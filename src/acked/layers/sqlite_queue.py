@@ -67,6 +67,7 @@ CAPABILITIES: Final = Capabilities(
     attempts=True,
     persistent=True,
     groups=True,
+    remove_group=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
@@ -188,6 +189,21 @@ class SQLiteQueueLayer:
             yield feed
         finally:
             await feed.leave()
+
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`, in one transaction; see `acked.abc.RemovesGroups`."""
+
+        def job() -> None:
+            now = self._access.time()
+            with self._access.file.transaction() as db:
+                held = [name for name in topics if not store.remove(db, name, group, now)]
+                if held:  # raised within: rolled back
+                    raise LayerError(
+                        f"group {group!r} holds messages of {held[0]!r}; close its consumers "
+                        "before removing it"
+                    )
+
+        await self._access.run(job)
 
     async def check(self) -> Sequence[Finding]:
         """Say what the file promises, and which SQLite keeps it."""

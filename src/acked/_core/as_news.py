@@ -1,0 +1,236 @@
+"""An ack-capable layer used as a fire-and-forget one: acknowledged on arrival, for every listener.
+
+Each listener is a group of its own that begins with what is published from now on and is removed
+on leaving. So everyone gets everything, overflow policies apply, and what a lost connection
+delays still arrives: a broker that keeps messages leaves no gap there.
+"""
+
+import logging
+import random
+import uuid
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import anyio
+import msgspec
+
+from acked._core.failure import layer_failure
+from acked._machines.backoff import Backoff
+from acked.abc import (
+    AckFeed,
+    AckLayer,
+    FireAndForgetLayer,
+    Inspectable,
+    RemovesGroups,
+    Sink,
+)
+from acked.errors import CapabilityError, ConnectionLost, LayerError
+from acked.types import Finding, Leased, Outcome, Record, Settlement, Start, Verb
+
+__all__ = ("fire_and_forget",)
+
+logger = logging.getLogger("acked.subscription")
+
+IN_FLIGHT: Final = 256
+LEASE: Final = 30.0
+"""Seconds; a message is acknowledged as soon as it has arrived."""
+MOST_UNSURE: Final = 16 * IN_FLIGHT
+RECONNECT: Final = Backoff(initial=0.05, factor=2.0, maximum=5.0)
+LEAVING: Final = 5.0
+"""Seconds that removing a listener's group may take."""
+
+
+def fire_and_forget(
+    layer: AckLayer,
+    *,
+    reconnect: Backoff = RECONNECT,
+    reconnect_timeout: float | None = 300.0,
+) -> FireAndForgetLayer:
+    """Return `layer` as a layer of news: the same broker, nothing to settle.
+
+    ```python
+    async with Channel(fire_and_forget(RedisStreamsLayer("redis://localhost"))) as channel:
+        async with channel.subscribe(PRICES, capacity=256) as prices:
+            async for message in prices: ...
+    ```
+
+    Every subscription gets everything published from its entering on. Take the wrapper away, name a
+    group, and the same topics are debts. After a lost connection it tries again by `reconnect`,
+    for `reconnect_timeout` seconds (None: for ever), then the reader gets `ConnectionLost`.
+
+    Raises `CapabilityError` for a layer whose groups cannot start at the present (`replay` off),
+    or not share a topic (`groups` off).
+    """
+    for flag in ("groups", "replay"):
+        if not getattr(layer.capabilities, flag):
+            raise CapabilityError(
+                f"{type(layer).__name__} cannot be used as news: it does not claim {flag!r}"
+            )
+    return _AsNews(layer, reconnect, reconnect_timeout)
+
+
+class _AsNews:
+    """What `fire_and_forget` returns."""
+
+    def __init__(self, layer: AckLayer, reconnect: Backoff, timeout: float | None) -> None:
+        claims = layer.capabilities
+        self.capabilities: Final = msgspec.structs.replace(
+            claims,
+            confirmed_ack=False,
+            nack=False,
+            nack_delay=False,
+            reject=False,
+            dead_letter=False,
+            extend=False,
+            release=False,
+            attempts=False,
+            persistent=False,
+            groups=False,
+            remove_group=False,
+            replay=False,
+            out_of_order_ack=False,
+            lag=False,
+            lossy=True,
+            lease="none",
+        )
+        self._layer = layer
+        self._reconnect = reconnect
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"fire_and_forget({self._layer!r})"
+
+    async def __aenter__(self) -> Self:
+        await self._layer.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._layer.__aexit__(exc_type, exc, traceback)
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Publish; returns once the broker has accepted, which is more than news promises."""
+        await self._layer.publish(records)
+
+    def listen(self, topics: Sequence[str], sink: Sink) -> "_Listener":
+        """Feed everything published to `topics` into `sink`, as a group of its own."""
+        return _Listener(self._layer, topics, sink, _Patience(self._reconnect, self._timeout))
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what the layer beneath says; see `acked.abc.Inspectable`."""
+        if not isinstance(self._layer, Inspectable):
+            raise CapabilityError(f"{type(self._layer).__name__} has no check()")
+        return await self._layer.check()
+
+
+class _Patience:
+    """How long a listener goes on trying after its connection was lost."""
+
+    def __init__(self, reconnect: Backoff, timeout: float | None) -> None:
+        self._reconnect = reconnect
+        self._timeout = timeout
+        self._tries = 0
+        self._since = 0.0
+
+    def rewarded(self) -> None:
+        """Note that the broker answered."""
+        self._tries = 0
+
+    async def wait(self, lost: ConnectionLost) -> None:
+        """Wait before the next try; raise `lost` when the time is over."""
+        now = anyio.current_time()
+        if not self._tries:
+            logger.warning("connection lost, trying again: %s", lost)
+            self._since = now
+        if self._timeout is not None and now - self._since >= self._timeout:
+            raise lost
+        self._tries += 1
+        await anyio.sleep(self._reconnect.delay(self._tries, random.random()))  # noqa: S311
+
+
+class _Listener:
+    """One listener: a consumer of a group that nobody shares with it."""
+
+    def __init__(
+        self, layer: AckLayer, topics: Sequence[str], sink: Sink, patience: _Patience
+    ) -> None:
+        self._layer = layer
+        self._topics = topics
+        self._sink = sink
+        self._patience = patience
+        self._group = f"acked-news-{uuid.uuid4().hex}"
+        self._stack = AsyncExitStack()
+        self._unsure: dict[str, None] = {}
+        """What the reader has and whose ack nobody answered: it may come again, soon or never."""
+
+    async def __aenter__(self) -> None:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._remove_group)
+            feed = await undo.enter_async_context(
+                self._layer.consume(
+                    self._topics,
+                    self._group,
+                    in_flight=IN_FLIGHT,
+                    lease=LEASE,
+                    start=Start.LATEST,
+                )
+            )
+            tasks = await undo.enter_async_context(anyio.create_task_group())
+            undo.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._run, feed)
+            self._stack = undo.pop_all()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Not told of the exception: a task group would wrap it in an ExceptionGroup.
+        await self._stack.__aexit__(None, None, None)
+
+    async def _run(self, feed: AckFeed) -> None:
+        try:
+            while True:
+                try:
+                    batch = await feed.receive(IN_FLIGHT)
+                except ConnectionLost as lost:
+                    await self._patience.wait(lost)
+                else:
+                    self._patience.rewarded()
+                    await self._arrived(feed, batch)
+        except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
+            self._sink.fail(layer_failure(error, "receiving news"))
+
+    async def _arrived(self, feed: AckFeed, batch: Sequence[Leased]) -> None:
+        """Acknowledge, then hand over: a reader under BLOCK may take longer than any lease."""
+        outcomes = await feed.settle([Settlement(leased.token, Verb.ACK) for leased in batch])
+        for leased, outcome in zip(batch, outcomes, strict=True):
+            name = f"{leased.record.topic} {leased.position or leased.record.id}"
+            again = name in self._unsure
+            if outcome in {Outcome.CONFIRMED, Outcome.SENT}:
+                self._unsure.pop(name, None)
+            else:
+                self._unsure[name] = None
+            if not again:
+                await self._sink.send(leased.record)
+        while len(self._unsure) > MOST_UNSURE:
+            del self._unsure[next(iter(self._unsure))]
+
+    async def _remove_group(self) -> None:
+        layer = self._layer
+        if not isinstance(layer, RemovesGroups):
+            return
+        with anyio.move_on_after(LEAVING, shield=True) as scope:
+            try:
+                await layer.remove_group(self._topics, self._group)
+            except LayerError as error:
+                logger.warning("group %s of a listener stays behind: %s", self._group, error)
+        if scope.cancelled_caught:
+            logger.warning("group %s of a listener stays behind: no answer", self._group)

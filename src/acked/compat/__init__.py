@@ -1,0 +1,1 @@
+"""Drop-in faces of other libraries, over the public API of `acked`."""

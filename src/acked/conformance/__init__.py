@@ -1,0 +1,1 @@
+"""The conformance suite: learn whether a layer keeps its promises."""

@@ -1,0 +1,82 @@
+"""What makes a test method a law: an id, the flags it needs, and a visible verdict without them.
+
+A law is a method whose name is the claim and whose docstring gives the reason. It is *tried* where
+the layer claims what the law needs; otherwise it is skipped with the words `not claimed`, or, where
+the harness lacks a hook, `not tried`. What a layer must then refuse is a law of its own, with
+`unless=`.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+import pytest
+
+from acked.conformance.harness import Harness
+from acked.types import Capabilities
+
+__all__ = ("Law", "law", "law_of")
+
+F = TypeVar("F", bound=Callable[..., Awaitable[None]])
+
+_ATTRIBUTE: Final = "__acked_law__"
+
+
+class Law(msgspec.Struct, frozen=True):
+    """Which law a test method is, and when it is tried."""
+
+    ids: tuple[str, ...]
+    needs: tuple[str, ...]
+    """Capabilities, as `nack` or `lease=timer`: all of them must be claimed."""
+    unless: tuple[str, ...]
+    """Capabilities none of which may be claimed: the negative laws."""
+    hooks: tuple[str, ...]
+    """Hooks of the harness, or `url`."""
+
+    def reason_not_to_try(self, harness: Harness, capabilities: Capabilities) -> str | None:
+        """Return why this law is not tried on this layer with this harness; None if it is."""
+        missing = [claim for claim in self.needs if not _claims(capabilities, claim)]
+        if missing:
+            return f"not claimed: {', '.join(missing)}"
+        present = [claim for claim in self.unless if _claims(capabilities, claim)]
+        if present:
+            return f"does not apply: the layer claims {', '.join(present)}"
+        lacking = [hook for hook in self.hooks if getattr(harness, hook) is None]
+        if lacking:
+            return f"not tried: the harness has no {', '.join(lacking)}"
+        return None
+
+
+def law(
+    *ids: str,
+    needs: tuple[str, ...] = (),
+    unless: tuple[str, ...] = (),
+    hooks: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Make the async test method beneath it a law; its second argument is named `harness`."""
+    described = Law(ids, needs, unless, hooks)
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        async def tried(self: Any, harness: Harness, **fixtures: Any) -> None:
+            reason = described.reason_not_to_try(harness, harness.layer().capabilities)
+            if reason is not None:
+                pytest.skip(reason)
+            await function(self, harness, **fixtures)
+
+        setattr(tried, _ATTRIBUTE, described)
+        return tried  # type: ignore[return-value]
+
+    return decorate
+
+
+def law_of(function: object) -> Law | None:
+    """Return the law that a test method is, if it is one."""
+    return getattr(function, _ATTRIBUTE, None)
+
+
+def _claims(capabilities: Capabilities, claim: str) -> bool:
+    name, _, value = claim.partition("=")
+    found = getattr(capabilities, name)
+    return found == value if value else bool(found)

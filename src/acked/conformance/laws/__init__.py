@@ -1,0 +1,1 @@
+"""The laws, by concern: each a test whose name is the claim."""
