@@ -3,6 +3,7 @@
 #   make demo    the main job: publish, kill a worker, count; INPUT=path LAYER=name COUNT=n JSON=1
 #   make test    every test, with the brokers it starts itself
 #   make check   format, lint, types, contracts, machines, docs: under a minute
+#   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
 #   make bench   the benchmarks
 #   make docs    the documentation, into site/
 
@@ -20,7 +21,9 @@ CHECKS := check-tests check-pyright check-complete check-docs check-mypy check-f
 # Where make can, each check's words stay together.
 TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: demo test check bench docs $(CHECKS)
+CHAT_BROKER = $(filter-out memory,$(firstword $(subst -, ,$(LAYER))))
+
+.PHONY: demo test check chat bench docs $(CHECKS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
@@ -53,6 +56,10 @@ check-complete: ; @$(call quietly,pyright --verifytypes acked --ignoreexternal)
 check-floors: ; @$(call quietly,lint-imports)
 check-docs: ; @$(call quietly,mkdocs build --strict)
 check-tests: ; @$(call quietly,python -m pytest tests/machines tests/meta tests/typing)
+
+chat: $(INSTALLED)
+	@$(if $(CHAT_BROKER),python compose/brokers.py install $(CHAT_BROKER))
+	@python -m docs.examples.chat $(if $(LAYER),--layer '$(LAYER)') $(if $(PORT),--port '$(PORT)')
 
 bench: $(INSTALLED)
 	@python -m benchmarks $(or $(NAME),engine)

@@ -4,7 +4,7 @@
     python compose/brokers.py status
     env $(python compose/brokers.py urls) pytest
     python compose/brokers.py down
-    python compose/brokers.py install            only install what `up` would need
+    python compose/brokers.py install            only install what `up` and the tests would need
 
 In containers where a Docker engine answers, else as private processes; ACKED_BROKERS=docker or
 =native decides. ACKED_CACHE is the folder for Kafka's jars and the record of what runs.
@@ -23,15 +23,14 @@ from compose import state
 from compose.external import variable
 from compose.fleet import chosen_kind, close_all, create, start_all
 from compose.lifecycle import NAMES, BrokerError
-from compose.native.install import install, locked
+from compose.native.install import TOOLS, install, locked
 from compose.native.server import NativeBroker
 
 
 def install_missing(names: list[str]) -> int:
-    """Install what native brokers need; containers bring their own."""
+    """Install what native brokers and the tests need; containers bring their own brokers."""
     if chosen_kind() == "docker":
-        print("nothing to install: a Docker engine answers")
-        return 0
+        names = [name for name in names if name in TOOLS]
     installed = install(names)
     print("installed: " + ", ".join(installed) if installed else "nothing was missing")
     return 0
@@ -120,11 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=list(_COMMANDS))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; else all")
     parsed = parser.parse_args(arguments)
-    unknown = [name for name in parsed.names if name not in NAMES]
+    known = [*NAMES, *TOOLS] if parsed.command == "install" else [*NAMES]
+    unknown = [name for name in parsed.names if name not in known]
     if unknown:
-        parser.error(f"no broker is called {unknown[0]!r}: there are {', '.join(NAMES)}")
+        parser.error(f"no broker is called {unknown[0]!r}: there are {', '.join(known)}")
     try:
-        return _COMMANDS[parsed.command](list(dict.fromkeys(parsed.names)) or list(NAMES))
+        return _COMMANDS[parsed.command](list(dict.fromkeys(parsed.names)) or known)
     except BrokerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

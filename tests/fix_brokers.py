@@ -17,6 +17,7 @@ import pytest
 from compose.external import ExternalBroker
 from compose.fleet import chosen_kind, close_all, create, start_all
 from compose.lifecycle import NAMES, Broker, BrokerError
+from compose.native.install import TOOLS
 
 T = TypeVar("T")
 
@@ -62,10 +63,10 @@ def required() -> set[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a misspelt `ACKED_REQUIRE`: it would make an error a skip."""
-    unknown = required() - set(NAMES)
+    unknown = required() - {*NAMES, *TOOLS}
     if unknown:
         raise pytest.UsageError(
-            f"{_REQUIRE} names {', '.join(sorted(unknown))}: there are {', '.join(NAMES)}"
+            f"{_REQUIRE} names {', '.join(sorted(unknown))}: there are {', '.join([*NAMES, *TOOLS])}"
         )
     config.stash[_SHARED] = SharedBrokers()
 

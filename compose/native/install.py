@@ -22,6 +22,8 @@ _SERVERS: dict[str, tuple[Recipe, str]] = {
     "mqtt": (MosquittoRecipe(), "mosquitto"),
 }
 _JAVA_TOOLS = {"java": "default-jre-headless", "mvn": "maven"}
+TOOLS = {"chromium": ("chromium", "fonts-dejavu-core")}
+"""Programs that tests need besides brokers, and the packages that hold them."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -36,7 +38,7 @@ def locked(name: str) -> Generator[None]:
 
 
 def install(names: Iterable[str]) -> list[str]:
-    """Install what is missing for the brokers `names`; return what was installed.
+    """Install what is missing for the brokers and tools `names`; return what was installed.
 
     Raises:
         BrokerError: it cannot be installed here; the message says how else to get it.
@@ -62,6 +64,9 @@ def _missing_packages(names: list[str]) -> list[str]:
                 recipe.version()
             except BrokerUnavailableError:
                 missing.append(package)
+    for name in names:
+        if name in TOOLS and shutil.which(name) is None:
+            missing += TOOLS[name]
     if "kafka" in names:
         tools = ["java"] if jar_folder().is_dir() else list(_JAVA_TOOLS)
         missing += [_JAVA_TOOLS[tool] for tool in tools if shutil.which(tool) is None]

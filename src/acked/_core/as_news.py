@@ -60,14 +60,12 @@ def fire_and_forget(
     group, and the same topics are debts. After a lost connection it tries again by `reconnect`,
     for `reconnect_timeout` seconds (None: for ever), then the reader gets `ConnectionLost`.
 
-    Raises `CapabilityError` for a layer whose groups cannot start at the present (`replay` off),
-    or not share a topic (`groups` off).
+    Raises `CapabilityError` for a layer on which two groups cannot share a topic.
     """
-    for flag in ("groups", "replay"):
-        if not getattr(layer.capabilities, flag):
-            raise CapabilityError(
-                f"{type(layer).__name__} cannot be used as news: it does not claim {flag!r}"
-            )
+    if not layer.capabilities.groups:
+        raise CapabilityError(
+            f"{type(layer).__name__} cannot be used as news: it has one group for each topic"
+        )
     return _AsNews(layer, reconnect, reconnect_timeout)
 
 
@@ -164,6 +162,8 @@ class _Listener:
         self._topics = topics
         self._sink = sink
         self._patience = patience
+        # Without replay a new group has no past to begin in.
+        self._start = Start.LATEST if layer.capabilities.replay else Start.EARLIEST
         self._group = f"acked-news-{uuid.uuid4().hex}"
         self._stack = AsyncExitStack()
         self._unsure: dict[str, None] = {}
@@ -178,7 +178,7 @@ class _Listener:
                     self._group,
                     in_flight=IN_FLIGHT,
                     lease=LEASE,
-                    start=Start.LATEST,
+                    start=self._start,
                 )
             )
             tasks = await undo.enter_async_context(anyio.create_task_group())
