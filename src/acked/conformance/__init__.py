@@ -1,1 +1,21 @@
-"""The conformance suite: learn whether a layer keeps its promises."""
+"""The conformance suite: learn whether a layer keeps its promises.
+
+```python
+class TestFolders(AckLayerLaws):
+    @pytest.fixture
+    def harness(self, tmp_path):
+        return FolderHarness(tmp_path)
+```
+"""
+
+import pytest
+
+# Before the laws are imported: then their plain asserts say what was compared.
+pytest.register_assert_rewrite("acked.conformance.laws")
+
+from acked.conformance.harness import Harness, VirtualHarness  # noqa: E402
+from acked.conformance.law import Law, law, law_of  # noqa: E402
+from acked.conformance.laws.ack import AckLayerLaws  # noqa: E402
+from acked.conformance.laws.fire_and_forget import FireAndForgetLaws  # noqa: E402
+
+__all__ = ("AckLayerLaws", "FireAndForgetLaws", "Harness", "Law", "VirtualHarness", "law", "law_of")

@@ -1,0 +1,31 @@
+"""`python -m acked.conformance URL [--results FILE]`: try the laws on a layer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ("main",)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("url")
+@click.option("--results", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
+@click.argument("pytest_options", nargs=-1, type=click.UNPROCESSED)
+def main(url: str, results: Path | None, pytest_options: tuple[str, ...]) -> None:
+    """Try the laws that need no hooks on the layer of URL, and print what became of each.
+
+    Any option of pytest may follow. Exits with 0 if every law that was tried holds.
+    """
+    # A process of its own: pytest must come before the laws to show what an assert compared. And
+    # no configuration: the folder that this is started in may be anybody's.
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--acked-layer", url]
+    command += ["-q", "--no-header", "-rf", "--tb=short", "-p", "no:cacheprovider"]
+    keep = ["--acked-results", str(results)] if results is not None else []
+    sys.exit(subprocess.call([*command, *keep, *pytest_options]))
+
+
+if __name__ == "__main__":
+    main()

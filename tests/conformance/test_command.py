@@ -1,0 +1,68 @@
+"""The laws on a layer that is known by its URL: by command, and as an option of pytest."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from acked.conformance.law import Law
+from acked.conformance.verdicts import Results, Verdict, note, read, verdict_of, write
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_prints_the_matrix_and_writes_it(tmp_path: Path) -> None:
+    ran = run("acked.conformance", "memory://", "--results", "laws.json", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "MemoryLayer" in ran.stdout
+    laws = json.loads((tmp_path / "laws.json").read_text())["MemoryLayer"]
+    assert laws["B9"] == "held"
+    assert laws["A2"] == "not claimed"
+    assert laws["H8"] == "not tried"
+
+
+def test_pytest_takes_the_layer_as_an_option(tmp_path: Path) -> None:
+    """And other options of pytest with it, here to choose one law."""
+    ran = run("pytest", "--acked-layer", "memory-queue://", "-k", "byte_for_byte", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 passed" in ran.stdout
+    assert "MemoryQueueLayer" in ran.stdout
+
+
+@pytest.mark.parametrize("url", ["pigeon-post://", "memory://?no=1"])
+def test_a_layer_that_cannot_be_made_is_an_error_with_words(tmp_path: Path, url: str) -> None:
+    ran = run("acked.conformance", url, cwd=tmp_path)
+    assert ran.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--acked-layer: " in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_without_the_options_nothing_of_acked_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import sys\ndef test_it():\n    assert not [m for m in sys.modules if m.split('.')[0] == 'acked']\n"
+    )
+    ran = run("pytest", "-q", cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_of_several_tests_of_a_law_the_worst_verdict_counts(tmp_path: Path) -> None:
+    positive, negative = Law(("C3",), ("nack",), (), ()), Law(("C3",), (), ("nack",), ())
+    assert verdict_of(positive, passed=True, skipped=None) is Verdict.HELD
+    assert verdict_of(negative, passed=True, skipped=None) is Verdict.REFUSED
+    assert verdict_of(negative, passed=False, skipped=None) is Verdict.BROKEN
+    assert verdict_of(positive, passed=False, skipped="not claimed: nack") is Verdict.NOT_CLAIMED
+    assert verdict_of(negative, passed=False, skipped="does not apply") is None
+    results: Results = {}
+    for verdict in (Verdict.NOT_CLAIMED, Verdict.HELD, Verdict.BROKEN, Verdict.HELD):
+        note(results, "Layer", ["C3", "C10"], verdict)
+    write(results, tmp_path / "r.json")
+    assert read(tmp_path / "r.json") == {
+        "Layer": {"C3": Verdict.BROKEN, "C10": Verdict.BROKEN},
+    }
+    assert list(json.loads((tmp_path / "r.json").read_text())["Layer"]) == ["C3", "C10"]
