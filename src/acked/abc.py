@@ -88,6 +88,7 @@ class Layer(Protocol):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None:
         """Close every connection, thread and file.
 

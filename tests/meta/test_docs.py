@@ -23,9 +23,10 @@ def test_the_changelog_speaks_of_this_version() -> None:
 
 
 def test_each_make_target_is_explained_as_a_plain_command() -> None:
-    targets = re.findall(r"^#   make (\w+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^#   make ([\w-]+) ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     explained = (ROOT / "CONTRIBUTING.md").read_text()
-    assert targets == ["demo", "test", "check", "bench", "docs"]
+    assert targets[:2] == ["demo", "test"]
+    assert {"check", "chat", "bench", "docs"} < set(targets)
     assert [name for name in targets if f"`make {name}`" not in explained] == []
 
 

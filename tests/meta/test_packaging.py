@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
-    assert tops == {"acked", f"acked-{version()}.dist-info"}
+    assert tops == {"acked", "_acked_pytest.py", f"acked-{version()}.dist-info"}
     files = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src/acked").rglob("*.py")}
     assert files < set(wheel.namelist())
 

@@ -1,6 +1,7 @@
 """What the user opens over a layer: publishes, subscribes, and keeps the two kinds apart."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
@@ -62,7 +63,10 @@ class Channel(Generic[L_co]):
         clock: Clock | None = None,
         close_timeout: float = 10.0,
     ) -> None:
-        if not isinstance(layer, AckLayer | FireAndForgetLayer):
+        # Looked at once: on Python 3.11 asking whether it is one costs more than a publish.
+        self._debts = layer if isinstance(layer, AckLayer) else None
+        self._news = layer if isinstance(layer, FireAndForgetLayer) else None
+        if self._debts is None and self._news is None:
             raise ConfigurationError(
                 f"{type(layer).__name__} is no layer: it has neither consume() nor listen()"
             )
@@ -237,7 +241,7 @@ class Channel(Generic[L_co]):
         cannot be encoded, none is sent. `PublishFailed.failures` says which were not accepted.
         """
         checked = self._checked(topic)
-        return await self._send([self._encoders.record(checked, b, None, None) for b in bodies])
+        return await self._send(self._encoders.records(checked, bodies))
 
     @overload
     def subscribe(
@@ -267,21 +271,30 @@ class Channel(Generic[L_co]):
         """
         if not topics:
             raise ConfigurationError("subscribe to what? name at least one topic")
-        layer: Layer = self._layer
-        if isinstance(layer, AckLayer):
-            debts = _options(DebtOptions, "an ack-capable", options)
-            debts.check(layer.capabilities)
-            checked = tuple(self._checked(topic) for topic in topics)
-            decoding = decoders(checked, self._codec)
-            return DebtSubscription(layer, decoding, debts, self._clock, self._opened, self._closed)
-        news = _options(NewsOptions, "a fire-and-forget", options)
-        news.check(layer.capabilities)
+        if self._debts is not None:
+            return self._subscribe_debts(self._debts, topics, options)
+        return self._subscribe_news(cast("FireAndForgetLayer", self._news), topics, options)
+
+    def _subscribe_debts(
+        self, layer: AckLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
+    ) -> DebtSubscription[Any]:
+        options = _options(DebtOptions, "an ack-capable", given)
+        options.check(layer.capabilities)
+        checked = tuple(self._checked(topic) for topic in topics)
+        decoding = decoders(checked, self._codec)
+        return DebtSubscription(layer, decoding, options, self._clock, self._opened, self._closed)
+
+    def _subscribe_news(
+        self, layer: FireAndForgetLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
+    ) -> NewsSubscription[Any]:
+        options = _options(NewsOptions, "a fire-and-forget", given)
+        options.check(layer.capabilities)
         # A pattern need not be a legal topic name, only a possible one.
-        named = tuple(as_topic(t) if news.patterns else self._checked(t) for t in topics)
-        decoding = (pattern_decoders if news.patterns else decoders)(named, self._codec)
-        names = tuple(topic.name for topic in named)
-        listening = cast("FireAndForgetLayer", layer)
-        return NewsSubscription(listening, names, decoding, news, self._opened, self._closed)
+        by_pattern = options.patterns
+        checked = tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
+        decoding = (pattern_decoders if by_pattern else decoders)(checked, self._codec)
+        names = tuple(topic.name for topic in checked)
+        return NewsSubscription(layer, names, decoding, options, self._opened, self._closed)
 
     async def check(self) -> Sequence[Finding]:
         """Ask the server what matters for safety there, as data with plain words.
@@ -335,18 +348,22 @@ class Channel(Generic[L_co]):
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()
-        layer: Layer = self._layer
-        if isinstance(layer, AckLayer):
-            return await layer.publish(records)
-        await cast("FireAndForgetLayer", layer).publish(records)
+        if self._debts is not None:
+            return await self._debts.publish(records)
+        await cast("FireAndForgetLayer", self._news).publish(records)
         return None
 
 
 Options = TypeVar("Options", DebtOptions, NewsOptions)
 
 
+@cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(kind)}
+
+
 def _options(kind: type[Options], article: str, options: dict[str, Any]) -> Options:
-    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    known = _fields(kind)
     strange = sorted(options.keys() - known.keys())
     if strange:
         raise CapabilityError(

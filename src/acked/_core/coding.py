@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 from acked._machines.glob import glob
@@ -64,7 +64,33 @@ class Encoders:
         layer has no place for.
         """
         encode, content_type = self._encoder(topic)
-        _check_type(topic, body)
+        return Record(
+            topic.name,
+            self._encoded(topic, encode, body),
+            _ids.next(),
+            self._checked_key(key),
+            self._checked_headers(headers) if headers else NO_HEADERS,
+            content_type,
+            time.time(),
+        )
+
+    def records(self, topic: Topic[T], bodies: Iterable[T]) -> list[Record]:
+        """Return the records of one request: without key and headers, and of one time.
+
+        Raises `EncodeError` or `MessageTooLarge` for the first body that cannot be sent.
+        """
+        encode, content_type = self._encoder(topic)
+        name, now, next_id, encoded = topic.name, time.time(), _ids.next, self._encoded
+        return [
+            Record(
+                name, encoded(topic, encode, body), next_id(), None, NO_HEADERS, content_type, now
+            )
+            for body in bodies
+        ]
+
+    def _encoded(self, topic: Topic[T], encode: Callable[[T], bytes], body: T) -> bytes:
+        if type(body) is not topic.payload:
+            _check_type(topic, body)
         try:
             encoded = encode(body)
         except Exception as error:
@@ -75,15 +101,7 @@ class Encoders:
         limit = self._capabilities.max_payload
         if limit is not None and len(encoded) > limit:
             raise MessageTooLarge(topic.name, len(encoded), limit)
-        return Record(
-            topic.name,
-            encoded,
-            _ids.next(),
-            self._checked_key(key),
-            self._checked_headers(headers) if headers else NO_HEADERS,
-            content_type,
-            time.time(),
-        )
+        return encoded
 
     def check_topic(self, name: str) -> None:
         """Raise `ConfigurationError` for a name that this layer cannot carry."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 
@@ -109,8 +109,9 @@ class DebtSubscription(Subscription[Delivery[T]]):
         )
 
     def _lag(self) -> int | None:
-        feed: object = self._feed
-        return feed.lag() if isinstance(feed, LagFeed) else None
+        if self._feed is None or not self._layer.capabilities.lag:
+            return None
+        return cast("LagFeed", self._feed).lag()
 
     def fail(self, error: AckedError) -> None:
         """Make the readers raise `error` once they have read what is buffered."""

@@ -169,7 +169,8 @@ class NewsSubscription(Subscription[Message[T]]):
 
     def _next(self) -> Message[T]:
         record, gap = self._stream.take()
-        gap, self._carried = merged(self._carried, gap), None
+        if self._carried is not None:
+            gap, self._carried = merged(self._carried, gap), None
         try:
             body = self._decoders[record.topic](record.body)
         except Exception as error:

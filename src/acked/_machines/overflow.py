@@ -41,26 +41,23 @@ class BoundedBuffer(Generic[T]):
 
     def offer(self, item: T) -> bool:
         """Take `item` or drop by the policy; False if BLOCK has no room: nothing was changed."""
-        if self.failed:
-            self._fail()
-        elif len(self._items) < self.capacity:
-            self._store(item)
-        elif self.policy is Overflow.BLOCK:
-            return False
-        elif self.policy is Overflow.DROP_OLDEST:
+        if self.failed or len(self._items) >= self.capacity:
+            if self.policy is Overflow.BLOCK:
+                return False
+            if self.policy is not Overflow.DROP_OLDEST:
+                self._drop_newest()
+                return True
             self._drop_oldest()
-            self._store(item)
-        elif self.policy is Overflow.DROP_NEWEST:
-            self._drop_newest()
-        else:
-            self._fail()
+        self._items.append((item, self._after_tail))
+        self._after_tail = None
         return True
 
     def take(self) -> tuple[T, Gap | None]:
         """Return the oldest item and the gap before it; raise `IndexError` if there is none."""
+        if self._before_head is None:
+            return self._items.popleft()
         item, gap = self._items.popleft()
-        gap = merged(self._before_head, gap)
-        self._before_head = None
+        gap, self._before_head = merged(self._before_head, gap), None
         return item, gap
 
     def mark(self, gap: Gap) -> None:
@@ -72,10 +69,6 @@ class BoundedBuffer(Generic[T]):
         """The gap that no buffered item carries: what may be missing at the end."""
         return self._after_tail if self._items else merged(self._before_head, self._after_tail)
 
-    def _store(self, item: T) -> None:
-        self._items.append((item, self._after_tail))
-        self._after_tail = None
-
     def _drop_oldest(self) -> None:
         _, gap = self._items.popleft()
         self._before_head = merged(merged(self._before_head, gap), Gap(1, _OVERFLOW))
@@ -84,10 +77,8 @@ class BoundedBuffer(Generic[T]):
     def _drop_newest(self) -> None:
         self.mark(Gap(1, _OVERFLOW))
         self.missed += 1
-
-    def _fail(self) -> None:
-        self._drop_newest()
-        self.failed += 1
+        if self.policy is Overflow.FAIL:
+            self.failed += 1
 
 
 def merged(first: Gap | None, second: Gap | None) -> Gap | None:

@@ -24,7 +24,7 @@ def main(url: str, results: Path | None, pytest_options: tuple[str, ...]) -> Non
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--acked-layer", url]
     command += ["-q", "--no-header", "-rf", "--tb=short", "-p", "no:cacheprovider"]
     keep = ["--acked-results", str(results)] if results is not None else []
-    sys.exit(subprocess.call([*command, *keep, *pytest_options]))
+    sys.exit(subprocess.call([*command, *keep, *pytest_options]))  # noqa: S603 - our own words
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from acked.conformance.law import law_of
 
 __all__ = ("Laws",)
 
-SUITE: Final = "acked.conformance.suite"
+SUITE: Final = "acked.conformance._suite"
 
 
 def layer_of(url: str) -> Layer:

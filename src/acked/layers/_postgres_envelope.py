@@ -28,7 +28,15 @@ import msgspec
 from acked.errors import ConfigurationError, MessageTooLarge
 from acked.types import NO_HEADERS, Record
 
-__all__ = ("LARGEST_BODY", "MAX_NAME", "Unpacker", "check_names", "pack")
+__all__ = (
+    "LARGEST_BODY",
+    "MAX_NAME",
+    "MAX_PAYLOAD",
+    "Unpacker",
+    "check_names",
+    "pack",
+    "pack_bare",
+)
 
 MAX_NAME: Final = 63
 """Bytes of a channel's name; PostgreSQL cuts a longer one off, and nothing ever arrives."""
@@ -36,16 +44,17 @@ MAX_NAME: Final = 63
 MAX_PAYLOAD: Final = 7999
 """Bytes of a NOTIFY's payload; the server refuses 8000."""
 
-_TEXT: Final = b"acked:t"
-_BASE64: Final = b"acked:b"
-_BODY_STARTS: Final = b"\n"
+_TEXT: Final = "acked:t"
+_BASE64: Final = "acked:b"
+_MARK: Final = len(_TEXT)
+_NUL: Final = 0
 _DEFAULT_CONTENT: Final = "application/json"
 FOREIGN_CONTENT: Final = "text/plain; charset=utf-8"
 
-LARGEST_BODY: Final = MAX_PAYLOAD - len(_TEXT + b'["",0.0]' + _BODY_STARTS)
+LARGEST_BODY: Final = MAX_PAYLOAD - len(_TEXT + '["",0.0]' + "\n")
 
 
-class _Head(msgspec.Struct, frozen=True, array_like=True):
+class _Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: str
     timestamp: float
     content_type: str = _DEFAULT_CONTENT
@@ -71,21 +80,36 @@ def check_names(topics: frozenset[str]) -> None:
 def pack(record: Record) -> str:
     """Return the payload that carries `record`; `MessageTooLarge` if it does not fit."""
     head, body = _head(record), record.body
-    if b"\0" not in body:
-        payload = b"%b%b\n%b" % (_TEXT, head, body)
+    room = MAX_PAYLOAD - _MARK - len(head) - len("\n")
+    if _NUL not in body:
         try:
-            text = payload.decode()  # the head is text, so this fails for a body that is none
+            text = body.decode()
         except UnicodeDecodeError:
             pass
         else:
-            if len(payload) > MAX_PAYLOAD:
-                raise _too_large(record, MAX_PAYLOAD - len(payload) + len(body))
-            return text
+            if len(body) > room:
+                raise _too_large(record, room)
+            return f"{_TEXT}{head.decode()}\n{text}"
     encoded = binascii.b2a_base64(body, newline=False)
-    payload = b"%b%b\n%b" % (_BASE64, head, encoded)
-    if len(payload) > MAX_PAYLOAD:
-        raise _too_large(record, (MAX_PAYLOAD - len(payload) + len(encoded)) // 4 * 3)
-    return payload.decode()
+    if len(encoded) > room:
+        raise _too_large(record, room // 4 * 3)
+    return f"{_BASE64}{head.decode()}\n{encoded.decode()}"
+
+
+def pack_bare(record: Record) -> str:
+    """Return the body alone, if it is text and nothing travels beside it; else what `pack` does."""
+    body = record.body
+    alone = record.key is None and not record.headers and not body.startswith(b"acked:")
+    if alone and _NUL not in body:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            pass
+        else:
+            if len(body) > MAX_PAYLOAD:
+                raise _too_large(record, MAX_PAYLOAD)
+            return text
+    return pack(record)
 
 
 def _too_large(record: Record, limit: int) -> MessageTooLarge:
@@ -114,14 +138,14 @@ class Unpacker:
 
     def unpack(self, topic: str, payload: str) -> Record:
         """Return the record in `payload`; raises nothing, whatever was sent."""
-        raw = payload.encode(errors="surrogatepass")
-        kind, head_ends = raw[: len(_TEXT)], raw.find(_BODY_STARTS)
-        if head_ends > 0 and kind in {_TEXT, _BASE64}:
+        first, line_feed, text = payload.partition("\n")
+        if line_feed and first.startswith((_TEXT, _BASE64)):
             try:
-                head = _decode(raw[len(_TEXT) : head_ends])
-                body = raw[head_ends + 1 :]
-                if kind == _BASE64:
-                    body = binascii.a2b_base64(body, strict_mode=True)
+                head = _decode(first[_MARK:])
+                if first.startswith(_TEXT):
+                    body = text.encode()
+                else:
+                    body = binascii.a2b_base64(text, strict_mode=True)
             except (msgspec.MsgspecError, ValueError):
                 pass  # somebody else's that looks like ours
             else:
@@ -129,5 +153,5 @@ class Unpacker:
                 return Record(
                     topic, body, head.id, head.key, headers, head.content_type, head.timestamp
                 )
-        made_up = f"{self._prefix}-{next(self._numbers)}"
+        made_up, raw = f"{self._prefix}-{next(self._numbers)}", payload.encode()
         return Record(topic, raw, made_up, content_type=FOREIGN_CONTENT, timestamp=time.time())

@@ -144,7 +144,7 @@ class Listening:
         self._live: Connection | None = None
         self._missed = False
         self._probed = False
-        self._arrivals: deque[tuple[str, str]] = deque()
+        self._arrivals: deque[Record] = deque()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -294,7 +294,7 @@ class Listening:
             return
         if not self._arrivals:
             asyncio.get_running_loop().call_soon(self._dispatch)
-        self._arrivals.append((topic, str(payload)))
+        self._arrivals.append(self._unpacker.unpack(topic, str(payload)))
         if len(self._arrivals) > MOST_ARRIVALS:
             self._dispatch_all()
 
@@ -309,12 +309,9 @@ class Listening:
 
     def _dispatch_some(self, limit: int) -> None:
         for _ in range(min(limit, len(self._arrivals))):
-            topic, payload = self._arrivals.popleft()
-            listeners = self._listeners.get(topic)
-            if listeners:
-                record = self._unpacker.unpack(topic, payload)
-                for listener in listeners:
-                    listener.offer(record)
+            record = self._arrivals.popleft()
+            for listener in self._listeners.get(record.topic, ()):
+                listener.offer(record)
 
 
 async def ended(task: asyncio.Task[None]) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Generator
+import ssl
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -13,6 +14,7 @@ from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers._kit import without_credentials
 
 __all__ = (
+    "OLDEST",
     "AnyConnection",
     "Connection",
     "Pool",
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 else:  # asyncpg's own classes are not generic
     Connection, Pool = asyncpg.Connection, asyncpg.Pool
     AnyConnection = Connection | PoolConnectionProxy
+
+OLDEST: Final = 12
+"""The oldest major version of PostgreSQL that is spoken to."""
 
 CLOSING_SECONDS: Final = 1.0
 
@@ -54,6 +59,28 @@ _WORTH_ANOTHER_TRY: Final = (
     asyncpg.InternalClientError,  # or the server is just saying that it closes it
     OSError,
     TimeoutError,
+)
+
+_REFUSALS: Final[Mapping[type[Exception], str]] = {
+    asyncpg.ClientConfigurationError: "the dsn for {address} cannot be used; check its options",
+    asyncpg.InvalidAuthorizationSpecificationError: (
+        "{address} does not let us in (SQLSTATE {code}); check user, password, sslmode and the "
+        "server's pg_hba.conf"
+    ),
+    asyncpg.ReadOnlySQLTransactionError: (
+        "{address} is a standby, which can neither LISTEN nor NOTIFY; give the address of the "
+        "primary, or those of all servers and target_session_attrs=primary"
+    ),
+    ssl.SSLCertVerificationError: (
+        "the TLS certificate of {address} is not trusted; check the host's name, sslrootcert and "
+        "sslmode"
+    ),
+}
+"""What another try would not change; looked up before the wider classes below."""
+
+_NO_TLS: Final = (
+    "{address} has no TLS, which sslmode asks for; switch it on there (ssl=on), or give "
+    "sslmode=disable where the network is trusted"
 )
 
 _SHARED_STATEMENTS: Final = (
@@ -89,11 +116,12 @@ class Server:
                 reset=_as_it_is,
             )
             try:
-                async with pool.acquire():
-                    return pool
+                async with pool.acquire() as connection:
+                    self._check_version(connection)
             except BaseException:
                 pool.terminate()
                 raise
+            return pool
 
     async def connection(self) -> Connection:
         """Return a new connection."""
@@ -112,22 +140,27 @@ class Server:
 
     def in_our_words(self, error: Exception) -> LayerError:
         """Return what `error` means for us; its words never have the user or password in them."""
-        if isinstance(error, asyncpg.ClientConfigurationError):
-            return LayerError(f"the dsn for {self.address} cannot be used; check its options")
         if isinstance(error, _SHARED_STATEMENTS):
             return without_pooler(self.address)
+        code = getattr(error, "sqlstate", None) or "no SQLSTATE"
+        for kind, words in _REFUSALS.items():
+            if isinstance(error, kind):
+                return LayerError(words.format(address=self.address, code=code))
+        if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
+            return LayerError(_NO_TLS.format(address=self.address))
         if isinstance(error, _WORTH_ANOTHER_TRY):
             return ConnectionLost(
                 f"no connection to {self.address} ({_cause(error)}); check that PostgreSQL runs "
                 "there and can be reached"
             )
-        code = getattr(error, "sqlstate", None) or "no SQLSTATE"
-        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-            return LayerError(
-                f"{self.address} does not let us in (SQLSTATE {code}); check user, password and "
-                "the server's pg_hba.conf"
-            )
         return LayerError(f"{self.address} refused: {error} (SQLSTATE {code})")
+
+    def _check_version(self, connection: AnyConnection) -> None:
+        version = connection.get_server_version()
+        if version.major < OLDEST:
+            raise LayerError(
+                f"{self.address} is PostgreSQL {version.major}; acked needs {OLDEST} or later"
+            )
 
     @contextmanager
     def _usable(self) -> Generator[None]:
@@ -153,6 +186,8 @@ def without_pooler(address: str) -> LayerError:
 def _cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, FileNotFoundError):  # nobody says which
+        return "a file is missing: a certificate that the dsn names, or the server's socket"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return f"{type(error).__name__}"

@@ -30,16 +30,18 @@ own asyncpg connection: delivered when it commits, never if it is rolled back.
 
 **Requires** — PostgreSQL 12 or later, with a UTF8 database, reached directly or through a pool of
 sessions: PgBouncer's `pool_mode=transaction` swallows LISTEN, and the first subscription says so.
-`pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
+The primary, since a standby can do neither. `channel.check()` tells what on the server would make
+messages be missed. `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import anyio
+import msgspec
 
 from acked.abc import Sink
 from acked.errors import (
@@ -50,17 +52,25 @@ from acked.errors import (
     PublishFailed,
 )
 from acked.layers._kit import require_asyncio, url_options, without_credentials
-from acked.layers._postgres_envelope import LARGEST_BODY, check_names, pack
+from acked.layers._postgres_check import FACTS, NUMBERS, findings
+from acked.layers._postgres_envelope import (
+    LARGEST_BODY,
+    MAX_PAYLOAD,
+    check_names,
+    pack,
+    pack_bare,
+)
 from acked.layers._postgres_listening import Listener, Listening
 from acked.layers._postgres_server import (
     AnyConnection,
     Pool,
     Server,
+    close,
     close_pool,
     dead_after,
     unless_broken,
 )
-from acked.types import Capabilities, Record
+from acked.types import Capabilities, Finding, Record
 
 __all__ = ("PostgresNotifyLayer",)
 
@@ -74,7 +84,9 @@ CAPABILITIES: Final = Capabilities(
     max_payload=LARGEST_BODY,
 )
 
-NUMBERS: Final[Mapping[str, type[int] | type[float]]] = {
+BARE_CAPABILITIES: Final = msgspec.structs.replace(CAPABILITIES, max_payload=MAX_PAYLOAD)
+
+NUMERIC: Final[Mapping[str, type[int] | type[float]]] = {
     "heartbeat": float,
     "pool_size": int,
     "timeout": float,
@@ -106,7 +118,9 @@ class PostgresNotifyLayer:
     seconds: a silent loss is noticed within `heartbeat`; connecting, the server's answer to a
     publish, and a subscription that enters while there is no connection wait up to `timeout`;
     after `reconnect_timeout` without a connection readers get `ConnectionLost`. `pool_size` is
-    the most connections that publish. Raises `ConfigurationError` for values that cannot be.
+    the most connections that publish. With `bare` a text without key and headers that is published
+    by itself travels alone, all 7999 bytes of it, so that others need not know of `acked`; who
+    receives it makes up id and time. Raises `ConfigurationError` for values that cannot be.
     """
 
     def __init__(
@@ -118,8 +132,9 @@ class PostgresNotifyLayer:
         pool_size: int = 4,
         timeout: float = 10.0,
         reconnect_timeout: float = 300.0,
+        bare: bool = False,
     ) -> None:
-        self.capabilities: Final = CAPABILITIES
+        self.capabilities: Final = BARE_CAPABILITIES if bare else CAPABILITIES
         if on_loss not in {"reconnect", "raise"}:
             raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect' or 'raise'")
         if pool_size < 1:
@@ -134,6 +149,7 @@ class PostgresNotifyLayer:
         self._heartbeat = heartbeat
         self._patience = reconnect_timeout
         self._on_loss = on_loss
+        self._bare = bare
         self._pool: Pool | None = None
         self._listening: Listening | None = None
 
@@ -150,12 +166,12 @@ class PostgresNotifyLayer:
         Options: `on_loss`, `heartbeat`, `pool_size`, `timeout`, `reconnect_timeout`, and some of
         PostgreSQL's own: `sslmode` and its kind, `application_name`, `target_session_attrs`.
         """
-        options = url_options(url, PASSED_ON | NUMBERS.keys() | {"on_loss"})
+        options = url_options(url, PASSED_ON | NUMERIC.keys() | {"on_loss"})
         parts = urlsplit(url)
         passed_on = [one for one in parse_qsl(parts.query) if one[0] in PASSED_ON]
         dsn = parts._replace(scheme="postgresql", query=urlencode(passed_on)).geturl()
         given: dict[str, Any] = {}
-        for name, kind in NUMBERS.items():
+        for name, kind in NUMERIC.items():
             if name in options:
                 try:
                     given[name] = kind(options[name])
@@ -204,7 +220,9 @@ class PostgresNotifyLayer:
             raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
         if not records:
             return
-        query, arguments = _statement(records)
+        # Not several: of identical texts in one transaction PostgreSQL delivers one.
+        bare = self._bare and len(records) == 1
+        query, arguments = _statement(records, pack_bare if bare else pack)
         sent = False
         try:
             with self._server.translated():
@@ -255,6 +273,28 @@ class PostgresNotifyLayer:
             listening.remove(listener)
             await listener.leave()
 
+    async def check(self) -> Sequence[Finding]:
+        """Return what matters for safety on the server; see `acked.abc.Inspectable`.
+
+        Warns of what makes messages be missed without end: a transaction pooler, a standby,
+        sessions that are ended when idle, a queue of notifications that fills, too few connections.
+        """
+        connection = await self._server.connection()
+        try:
+            with self._server.translated(), dead_after(self._timeout, connection):
+                row = await connection.fetchrow(FACTS)
+                numbers = await connection.fetch(NUMBERS)
+            other = await self._publishing_session()
+        finally:
+            await close(connection)
+        facts = {**(row or {}), **{one["name"]: one["number"] for one in numbers}}
+        return findings(
+            facts,
+            pooled=facts["session"] == other,
+            rest=self._heartbeat / 2,
+            pool_size=self._pool_size,
+        )
+
     async def _entered(self, listener: Listener) -> None:
         with anyio.move_on_after(self._timeout):
             await listener.entered
@@ -275,7 +315,9 @@ class PostgresNotifyLayer:
                     return session
 
 
-def _statement(records: Sequence[Record]) -> tuple[str, tuple[object, ...]]:
+def _statement(
+    records: Sequence[Record], pack: Callable[[Record], str] = pack
+) -> tuple[str, tuple[object, ...]]:
     """Return the one statement that publishes `records` in their order, and its arguments."""
     topics = frozenset(record.topic for record in records)
     check_names(topics)
