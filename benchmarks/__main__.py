@@ -3,9 +3,15 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, redis_streams
+from benchmarks import engine, kafka, mqtt, postgres, redis_streams
 
-BENCHMARKS = {"engine": engine.run, "redis_streams": redis_streams.run}
+BENCHMARKS = {
+    "engine": engine.run,
+    "kafka": kafka.run,
+    "mqtt": mqtt.run,
+    "postgres": postgres.run,
+    "redis_streams": redis_streams.run,
+}
 
 
 def main() -> None:

@@ -16,7 +16,12 @@ _DISCONNECT = b"\xe0\x00"
 
 @dataclass(frozen=True)
 class MosquittoRecipe:
-    """Mosquitto that queues without bound and saves its sessions every second."""
+    """Mosquitto that queues without bound and saves its sessions every second.
+
+    `settings` are more lines for its configuration; the last word on a setting counts.
+    """
+
+    settings: tuple[str, ...] = ()
 
     name: ClassVar[str] = "mqtt"
     port_count: ClassVar[int] = 1
@@ -41,6 +46,7 @@ class MosquittoRecipe:
             f"user {getpass.getuser()}",
             f"listener {site.port} 127.0.0.1",
             f"persistence_location {site.folder}/",
+            *self.settings,
         ]
         (site.folder / "mosquitto.conf").write_text(shared + "\n".join(lines) + "\n")
 

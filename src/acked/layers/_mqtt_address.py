@@ -61,7 +61,24 @@ def tls_of(
     try:
         context = ssl.create_default_context(cafile=ca_certs)
         if certfile:
-            context.load_cert_chain(certfile, keyfile)
+            context.load_cert_chain(certfile, keyfile, _no_password)
     except OSError as error:
         raise ConfigurationError(f"the certificates cannot be read: {error}") from error
+    context.sslsocket_class = _ClosingSocket
     return context
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself where the handshake fails: paho forgets it then."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in its base
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _no_password() -> str:
+    """Refuse, where OpenSSL would ask at the terminal."""
+    raise ConfigurationError("the key of certfile= is encrypted; give a decrypted one in keyfile=")

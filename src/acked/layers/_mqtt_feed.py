@@ -11,6 +11,7 @@ from acked.errors import CapabilityError
 from acked.layers._mqtt_intake import Intake, Place
 from acked.layers._mqtt_link import Link
 from acked.layers._mqtt_publisher import Answers
+from acked.layers._mqtt_seat import Seat
 from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
 
 __all__ = ("LinkFactory", "MQTTFeed")
@@ -40,6 +41,7 @@ class MQTTFeed:
         self._name: Final = name
         self._on_dropped = on_dropped
         self._intake = Intake(limit)
+        self._seat = Seat()
         self._link: Link | None = None
         self._is_known = False
         self._changed = anyio.Event()
@@ -61,7 +63,7 @@ class MQTTFeed:
                         link.where,
                         self._name,
                     )
-            await link.subscribe(self._filters)
+            await self._seat.take(link, self._filters)
             self._is_known = True
         except BaseException:
             self._link = None

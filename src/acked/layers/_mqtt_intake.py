@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias, cast
 from paho.mqtt.client import MQTTMessage
 
 from acked._machines.window import Window
-from acked.layers._mqtt_records import own_id, record_of
+from acked.layers._mqtt_records import record_of
 from acked.types import Leased, Record, Token
 
 __all__ = ("Intake", "Place")
@@ -92,8 +92,7 @@ class Intake:
             return []
         self._last += 1
         place = self._last
-        record = record_of(message)
-        is_known = own_id(message) is not None
+        record, is_known = record_of(message)
         mark = (record.topic, record.id)
         attempt = self._attempts.pop(mark, 1 if message.dup else 0) + 1
         self._held[place] = _Held(record, message.mid, message.qos, attempt, is_known)

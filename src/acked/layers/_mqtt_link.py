@@ -45,6 +45,7 @@ MOST_UNANSWERED: Final = 200
 """Publications on their way at once, if the broker allows as many."""
 
 _FAILURE: Final = 0x80
+_PROTOCOL_ERROR: Final = 0x82
 _SESSION_TAKEN_OVER: Final = 0x8E
 
 
@@ -66,9 +67,12 @@ class Link:
         self.broken: LayerError | None = None
         self.session_present = False
         self.largest_packet: int | None = None
+        self.granted: Properties | None = None
+        """What CONNACK said of the broker, as far as that is not the default."""
         self.publish_window = 1
         """How many publications may be on their way at once."""
         self.where: Final = address.where
+        self._address = address
         self._session = session
         self._keepalive = keepalive
         self._timeout = timeout
@@ -76,7 +80,6 @@ class Link:
         self._on_publish = on_publish
         self._on_broken = on_broken
         self.client: Final = client_of(address, session, tls, timeout)
-        self._dial_arguments = (address.host, address.port)
         self._guard = threading.Lock()
         self._is_abandoned = False
         self._refusal: LayerError | None = None
@@ -99,14 +102,22 @@ class Link:
             await self.close(gently=False)
             raise
 
-    async def subscribe(self, filters: Sequence[str]) -> None:
-        """Subscribe to `filters` with QoS 1, without what is retained; raise where refused."""
-        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        _, mid = self.client.subscribe([(one, options) for one in filters])
+    async def subscribe(
+        self, filters: Sequence[str], *, also: Sequence[str] = (), with_retained: bool = False
+    ) -> None:
+        """Subscribe to `filters` with QoS 1; raise `LayerError` where one is refused.
+
+        And to those of `also` which the broker allows. Without what is retained by default.
+        """
+        handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        if not with_retained:
+            handling = SubscribeOptions.RETAIN_DO_NOT_SEND
+        options = SubscribeOptions(qos=1, retainHandling=handling)
+        _, mid = self.client.subscribe([(one, options) for one in (*filters, *also)])
         codes = await self._answer(mid)
         refused = [
             f"{one!r} ({code})"
-            for one, code in zip(filters, codes, strict=True)
+            for one, code in zip(filters, codes, strict=False)
             if code.value >= _FAILURE
         ]
         if refused:
@@ -115,13 +126,27 @@ class Link:
                 "check what this user may read"
             )
 
+    async def unsubscribe(self, filters: Sequence[str]) -> list[str]:
+        """Unsubscribe from `filters`; return those to which the session was subscribed."""
+        _, mid = self.client.unsubscribe(list(filters))
+        codes = await self._answer(mid)
+        return [one for one, code in zip(filters, codes, strict=False) if code.value == 0]
+
     async def barrier(self) -> None:
         """Return when the broker has read all that was sent so far, PUBACKs too.
 
-        It answers packets in their order, so an answer to one that changes nothing says so.
+        It answers packets in their order, so an answer to one that changes nothing says so. What it
+        sent before has arrived, too.
         """
-        _, mid = self.client.unsubscribe("acked/nothing")
-        await self._answer(mid)
+        await self.unsubscribe(["acked/nothing"])
+
+    def taken_over(self) -> LayerError:
+        """Return the error of a consumer whose session another one has."""
+        return LayerError(
+            f"the session {self._session.client_id!r} at {self.where} was taken over by another "
+            "consumer, of another process perhaps: a session has one. For several consumers in a "
+            "group make each layer with shared=True and a client_id= of its own"
+        )
 
     def send_rest(self) -> None:
         """Let the task send what the socket did not take at once."""
@@ -135,7 +160,7 @@ class Link:
                 if self._on_message is not None:  # so there may be PUBACKs on their way
                     with anyio.move_on_after(FLUSH_SECONDS), suppress(LayerError):
                         await self.barrier()
-                self.client.disconnect()
+                self.client.disconnect(properties=self._session.farewell())
             self._scope.cancel()
             if self._ended is not None:
                 await self._ended.wait()
@@ -174,7 +199,7 @@ class Link:
         except ssl.SSLCertVerificationError as error:
             raise LayerError(
                 f"the certificate of the MQTT broker at {self.where} was refused: "
-                f"{error.verify_message}"
+                f"{error.verify_message}; give the authority that signed it in ca_certs="
             ) from error
         except (OSError, ValueError) as error:
             raise ConnectionLost(
@@ -186,11 +211,12 @@ class Link:
                 self._hang_up()
             raise
         if self.client.socket() is None:
-            raise ConnectionLost(f"the MQTT broker at {self.where} closed the connection")
+            raise self._unwelcome()
 
     def _dial_blocking(self) -> None:
         self.client.connect(
-            *self._dial_arguments,
+            self._address.host,
+            self._address.port,
             keepalive=self._keepalive,
             clean_start=self._session.expiry == 0,
             properties=self._session.properties(),
@@ -233,6 +259,7 @@ class Link:
             allowed: int = getattr(properties, "ReceiveMaximum", 65_535)
             self.publish_window = min(allowed, MOST_UNANSWERED)
             self.largest_packet = getattr(properties, "MaximumPacketSize", None)
+            self.granted = properties
             self.session_present = flags.session_present
             self._is_connected = True
         self._wake()
@@ -245,17 +272,29 @@ class Link:
         code: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if flags.is_disconnect_packet_from_server and code.value == _SESSION_TAKEN_OVER:
-            self._break(
-                LayerError(
-                    f"the session {self._session.client_id!r} at {self.where} was taken over by "
-                    "another consumer; give each process its own client_id"
-                )
+        self._break(self._reason(code, is_told=flags.is_disconnect_packet_from_server))
+
+    def _reason(self, code: ReasonCode, *, is_told: bool) -> LayerError:
+        """Return what `code` means, which the broker told or paho found."""
+        if is_told and code.value == _SESSION_TAKEN_OVER:
+            return self.taken_over()
+        if not is_told and code.value == _PROTOCOL_ERROR:
+            # Not a lost connection: the same packet would come again, for ever.
+            return LayerError(
+                f"the MQTT broker at {self.where} sent a packet that paho-mqtt cannot read; if it "
+                "comes again, take it with another client, or delete the session "
+                f"{self._session.client_id!r}: a user property with U+FEFF is one"
             )
-        else:
-            self._break(
-                ConnectionLost(f"the connection to the MQTT broker at {self.where} broke: {code}")
-            )
+        if not self._is_connected:
+            return self._unwelcome()
+        return ConnectionLost(f"the connection to the MQTT broker at {self.where} broke: {code}")
+
+    def _unwelcome(self) -> ConnectionLost:
+        has_tls = self._address.scheme == "mqtts"
+        hint = "; perhaps it wants a certificate of ours: certfile=" if has_tls else ""
+        return ConnectionLost(
+            f"the MQTT broker at {self.where} closed the connection without an answer{hint}"
+        )
 
     def _answered(
         self,
@@ -294,15 +333,20 @@ class Link:
             self._task = loop.create_task(self._run(self._ended))
 
     async def _run(self, ended: anyio.Event) -> None:
-        reason = ConnectionLost(f"the connection to the MQTT broker at {self.where} was closed")
+        words = f"the connection to the MQTT broker at {self.where} "
+        reason: LayerError = ConnectionLost(words + "was closed")
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._write)
                     tasks.start_soon(self._beat)
                     await self._read()
-        except Exception as error:  # noqa: BLE001 - what paho raises over a malformed packet, too
-            reason.__cause__ = error
+        except* (OSError, anyio.ClosedResourceError) as errors:
+            reason.__cause__ = errors
+        except* Exception as errors:  # noqa: BLE001 - whatever it is, it must not be a hang
+            # Over what arrived, so it would come again over each new connection.
+            reason = LayerError(words + f"failed: {type(errors.exceptions[0]).__name__}")
+            reason.__cause__ = errors
         finally:
             self._break(reason)
             self._hang_up()
@@ -332,8 +376,12 @@ class Link:
                 client.loop_write()
 
     async def _beat(self) -> None:
+        while not self._is_connected:
+            await self._changed.wait()
+        # The broker may have set another interval; zero of it would be never to notice a loss.
+        interval = self.client.keepalive or self._keepalive
         while True:
-            await anyio.sleep(self._keepalive / 4)
+            await anyio.sleep(interval / 4)
             self.client.loop_misc()
             self.send_rest()
 

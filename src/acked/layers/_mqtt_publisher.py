@@ -2,22 +2,21 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 import anyio
 from paho.mqtt.client import MQTT_ERR_SUCCESS
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._mqtt_link import Link
-from acked.layers._mqtt_records import properties_of
+from acked.layers._mqtt_records import PackedProperties, properties_of
 from acked.types import Record
 
 __all__ = ("Answers", "Publisher")
 
 RECORDS_AT_ONCE: Final = 500
-"""Of one publish; MQTT has 65,535 numbers for what is on its way."""
+"""Of one publish, before others have a turn."""
 
 _FAILURE: Final = 0x80
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
@@ -26,19 +25,15 @@ _NO_MATCHING_SUBSCRIBERS: Final = 0x10
 class Answers:
     """What became of the records of one publish, by their positions in it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
         self.failures: dict[int, Exception] = {}
         self.unheard: set[int] = set()
         """Accepted, and kept for nobody: no subscription matches the topic."""
         self.is_indeterminate = False
         """Whether a failed one may have been accepted all the same."""
-        self._awaited = count
-        self._complete = anyio.Event()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether each record has its answer."""
-        return not self._awaited
+        self.awaited = 0
+        """How many were handed on, and have no answer yet."""
+        self._complete: anyio.Event | None = None
 
     def accept(self, at: int, *, unheard: bool) -> None:
         """Note that the broker accepted the record at `at`."""
@@ -53,12 +48,14 @@ class Answers:
         self._answer()
 
     async def wait(self) -> None:
-        """Return when each record has its answer."""
-        await self._complete.wait()
+        """Return when each record that was handed on has its answer; for one caller."""
+        if self.awaited:
+            self._complete = anyio.Event()
+            await self._complete.wait()
 
     def _answer(self) -> None:
-        self._awaited -= 1
-        if not self._awaited:
+        self.awaited -= 1
+        if not self.awaited and self._complete is not None:
             self._complete.set()
 
 
@@ -96,31 +93,27 @@ class Publisher:
 
         After a lost connection nothing more is sent: what comes later must not overtake.
         """
-        answers = Answers(len(records))
+        answers = Answers()
         for start in range(0, len(records), RECORDS_AT_ONCE):
-            places = range(start, min(start + RECORDS_AT_ONCE, len(records)))
+            part = records[start : start + RECORDS_AT_ONCE]
             try:
                 line = await self._connected()
             except LayerError as error:
-                for at in range(start, len(records)):
-                    answers.fail(at, error)
+                _fail_from(start, records, answers, error)
                 break
-            part = Answers(len(places))
-            line.send([records[at] for at in places], part)
-            await self._answered(line, part)
-            _take_over(answers, part, start)
-            if line.link.broken is not None and places.stop < len(records):
-                for at in range(places.stop, len(records)):
-                    answers.fail(at, line.link.broken)
+            line.send(part, answers, start)
+            await self._answered(line, answers)
+            if line.link.broken is not None:
+                _fail_from(start + len(part), records, answers, line.link.broken)
                 break
         return answers
 
-    async def _answered(self, line: "_Line", part: Answers) -> None:
-        while not part.is_complete:
+    async def _answered(self, line: "_Line", answers: Answers) -> None:
+        while answers.awaited:
             before = line.answers
             with anyio.move_on_after(self._timeout):
-                await part.wait()
-            if line.answers == before and not part.is_complete:
+                await answers.wait()
+            if line.answers == before and answers.awaited:
                 await self._discard(line)
 
     async def _discard(self, line: "_Line") -> None:
@@ -138,6 +131,9 @@ class Publisher:
             raise LayerError("the connection for publishing was closed")
 
     async def _connected(self) -> "_Line":
+        self._check_open()
+        if self._line is not None and self._line.link.broken is None:
+            return self._line
         async with self._connecting:
             self._check_open()
             line = self._line
@@ -169,9 +165,13 @@ class _Line:
         self._awaited: dict[int, tuple[Answers, int]] = {}
         self._unsent: deque[tuple[Record, Answers, int]] = deque()
 
-    def send(self, records: Sequence[Record], answers: Answers) -> None:
-        """Send `records` as the broker's window allows, or note in `answers` why not."""
-        self._unsent.extend((record, answers, at) for at, record in enumerate(records))
+    def send(self, records: Sequence[Record], answers: Answers, start: int) -> None:
+        """Send `records` as the broker's window allows, or note in `answers` why not.
+
+        The first of them is noted there as `start`.
+        """
+        answers.awaited += len(records)
+        self._unsent.extend((record, answers, at) for at, record in enumerate(records, start))
         self._send_more()
 
     def give_up(self, reason: LayerError) -> None:
@@ -226,16 +226,12 @@ class _Line:
         self.give_up(self.link.broken or ConnectionLost("the connection broke"))
 
 
-def _size(record: Record, properties: Properties) -> int:
+def _size(record: Record, properties: PackedProperties) -> int:
     """Return the bytes of a publication; 16 is more than its fixed parts have."""
-    pack = cast("Callable[[], bytes]", properties.pack)  # untyped in paho
-    packed = pack()
-    return len(record.topic.encode()) + len(record.body) + len(packed) + 16
+    return len(record.topic.encode()) + len(record.body) + len(properties.pack()) + 16
 
 
-def _take_over(answers: Answers, part: Answers, start: int) -> None:
-    """Note in `answers` what `part` of it, beginning at `start`, says."""
-    for at, error in part.failures.items():
-        answers.failures[start + at] = error
-    answers.unheard.update(start + at for at in part.unheard)
-    answers.is_indeterminate |= part.is_indeterminate
+def _fail_from(start: int, records: Sequence[Record], answers: Answers, error: LayerError) -> None:
+    """Note in `answers` that the records from `start` on are not sent."""
+    for at in range(start, len(records)):
+        answers.failures[at] = error

@@ -24,18 +24,37 @@ _TEMPORARY: Final = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 
 
 class Session:
-    """What a connection is made with, apart from where to: whose it is and what it outlives."""
+    """What a connection is made with, apart from where to: whose it is and what it outlives.
 
-    def __init__(self, client_id: str, *, expiry: int = 0, receive_maximum: int = 65_535) -> None:
+    One with `is_kept=False` ends with its DISCONNECT, whatever its expiry.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        *,
+        expiry: int = 0,
+        receive_maximum: int = 65_535,
+        is_kept: bool = True,
+    ) -> None:
         self.client_id: Final = client_id
         self.expiry: Final = expiry
         self.receive_maximum: Final = receive_maximum
+        self._is_kept: Final = is_kept
 
     def properties(self) -> Properties:
         """Return the properties of CONNECT."""
         found = new_properties(PacketTypes.CONNECT)
         found.SessionExpiryInterval = self.expiry
         found.ReceiveMaximum = self.receive_maximum
+        return found
+
+    def farewell(self) -> Properties | None:
+        """Return the properties of DISCONNECT, if it has any."""
+        if self._is_kept:
+            return None
+        found = new_properties(PacketTypes.DISCONNECT)
+        found.SessionExpiryInterval = 0
         return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import anyio
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
@@ -38,6 +39,7 @@ OLDEST: Final = 12
 """The oldest major version of PostgreSQL that is spoken to."""
 
 CLOSING_SECONDS: Final = 1.0
+CONNECTING_MOMENT: Final = 0.2
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -112,6 +114,7 @@ class Server:
                 max_size=size,
                 timeout=self._timeout,
                 command_timeout=self._timeout + 1,  # of a request to cancel; ours comes before
+                connect=_connect_whole,
                 init=keep_alive,
                 reset=_as_it_is,
             )
@@ -228,6 +231,22 @@ async def keep_alive(connection: Connection) -> None:
         for name, number in KEEPALIVE.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), number)
+
+
+async def _connect_whole(*args: Any, **options: Any) -> Connection:
+    """Connect; cancelled meanwhile, first give it a moment to be done, then close what came of it.
+
+    Interrupted half-way, asyncpg leaves a future behind whose exception nobody ever asks for.
+    """
+    connecting: asyncio.Task[Connection] = asyncio.create_task(asyncpg.connect(*args, **options))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        with anyio.move_on_after(CONNECTING_MOMENT, shield=True):
+            await asyncio.wait([connecting])
+        if not connecting.cancel() and connecting.exception() is None:
+            connecting.result().terminate()
+        raise
 
 
 async def _as_it_is(_: Connection) -> None:

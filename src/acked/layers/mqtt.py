@@ -4,10 +4,10 @@
 (`session_expiry`), a client id made of `client_id`, the group's name and its topics; so name
 always the same topics for a group. It is owed what is published *after its first subscription*:
 MQTT keeps nothing for a group that does not exist yet, and `publish` returns all the same, since
-the broker's "no matching subscribers" is a success. A group has one consumer at a time; a second
-one, of another process, takes the session over, and the first raises `LayerError` if the broker
-tells it so: Mosquitto 2.0.11 does not, and the two take the session from one another in turns. With
-`shared=True` consumers share `$share/group/topic`, each by a session of its own, told apart by
+the broker's "no matching subscribers" is a success. A group has one consumer at a time, the
+newest: a second one, of another process, takes the session over, and the first raises `LayerError`
+once it is told so, or comes back and finds the other's mark in the session. With `shared=True`
+consumers share `$share/group/topic`, each by a session of its own, told apart by
 `client_id`: a member that is away keeps what it was sent, and goes on being sent its share, until
 it returns or its session expires. Records are readable with any client: headers are user
 properties, `acked:id`, `acked:key` and `acked:timestamp` too; messages from elsewhere arrive with
@@ -41,7 +41,10 @@ after a lost connection it is another one. Call nothing of it that reads or loop
 
 **Requires** — An MQTT 5 broker (tried with Mosquitto 2.0) and `pip install "acked[mqtt]"`
 (aiomqtt 2.5, of which the paho-mqtt 2 beneath is used: aiomqtt itself acknowledges on receipt);
-asyncio or trio, on POSIX.
+asyncio or trio, on POSIX. A user who may subscribe to `acked/seat/+`, where the marks are, and read
+`$SYS/broker/#` for `check`; without, other consumers and dropped messages are noticed less often.
+paho-mqtt cannot read a user property with U+FEFF in it: one from elsewhere ends the subscription
+with `LayerError`.
 """
 
 import hashlib
@@ -61,10 +64,11 @@ from acked.errors import CapabilityError, ConfigurationError, LayerError, Publis
 from acked.layers._kit import url_options
 from acked.layers._mqtt_address import TLS_OPTIONS, address_of, tls_of
 from acked.layers._mqtt_feed import MQTTFeed
+from acked.layers._mqtt_inspection import DROPPED, VERSION, findings
 from acked.layers._mqtt_link import Link
 from acked.layers._mqtt_publisher import Answers, Publisher
 from acked.layers._mqtt_session import Session
-from acked.types import Capabilities, Receipt, Record, Start
+from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("MQTTLayer",)
 
@@ -78,6 +82,7 @@ CAPABILITIES: Final = Capabilities(
     publish_confirm=True,
     headers=True,
     keys=True,
+    order_after_nack=True,
     order="total",
     lease="connection",
     # A packet has up to 256 MiB; one MiB of it is left for the properties.
@@ -235,6 +240,33 @@ class MQTTLayer:
             finally:
                 self._taken.discard(client_id)
 
+    async def check(self) -> Sequence[Finding]:
+        """Say what the broker grants to a session and tells of itself; see `acked.abc.Inspectable`.
+
+        Connects once more, by a session that ends with it.
+        """
+        self._open_publisher()
+        told: dict[str, str] = {}
+
+        def note(message: MQTTMessage) -> None:
+            told[message.topic] = message.payload.decode(errors="replace")
+
+        session = Session(self._unique_id("check"), expiry=self._session_expiry, is_kept=False)
+        link = self._link(session, on_message=note)
+        await link.open()
+        try:
+            await link.subscribe([], also=[VERSION, DROPPED], with_retained=True)
+            await link.barrier()
+        finally:
+            await link.close()
+        return findings(
+            link.granted,
+            told,
+            session_expiry=self._session_expiry,
+            keepalive=self._keepalive,
+            is_shared=self._is_shared,
+        )
+
     async def _publish(self, records: Sequence[Record]) -> Answers:
         return await self._open_publisher().publish(records)
 
@@ -261,16 +293,19 @@ class MQTTLayer:
     def _publishing_link(
         self, on_publish: Callable[[int, ReasonCode], None], on_broken: Callable[[], None]
     ) -> Link:
-        session = Session(f"{self._prefix}-publisher-{uuid4().hex[:12]}")
+        session = Session(self._unique_id("publisher"))
         link = self._link(session, on_publish=on_publish, on_broken=on_broken)
         self._client = link.client
         return link
+
+    def _unique_id(self, purpose: str) -> str:
+        return f"{self._prefix}-{purpose}-{uuid4().hex[:12]}"
 
     def _link(
         self,
         session: Session,
         *,
-        on_broken: Callable[[], None],
+        on_broken: Callable[[], None] | None = None,
         on_message: Callable[[MQTTMessage], None] | None = None,
         on_publish: Callable[[int, ReasonCode], None] | None = None,
     ) -> Link:

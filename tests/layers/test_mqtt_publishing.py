@@ -1,0 +1,145 @@
+"""MQTT: each publish awaits its PUBACK, and nothing is sent later."""
+
+import anyio
+import pytest
+
+from acked.errors import ConnectionLost, PublishFailed
+from acked.layers.mqtt import MQTTLayer
+from acked.types import Leased
+from tests.laws.harness import fresh
+from tests.layers.mqtt_kit import CONNACK, Refuser, acks, bodies, feed_at, record, take
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def topic() -> str:
+    return fresh("topic")
+
+
+@pytest.fixture
+def url(mqtt_broker) -> str:
+    return mqtt_broker.url
+
+
+async def test_a_publish_that_was_not_answered_is_indeterminate_and_sent_no_more(
+    mqtt_broker, proxy, url: str, topic: str
+) -> None:
+    between = proxy(mqtt_broker)
+    async with feed_at(url, topic) as (_, feed):
+        async with MQTTLayer(between.url, timeout=0.3) as layer:
+            between.black_hole()
+            batch = [record(topic, f"ghost {n}") for n in range(50)]
+            with pytest.raises(PublishFailed, match="did not answer") as caught:
+                await layer.publish(batch)
+            assert len(caught.value.failures) == 50
+            assert caught.value.indeterminate
+            between.cut()
+            between.heal()
+            await layer.publish([record(topic, "after")])
+        assert bodies(await take(feed, 1)) == ["after"]
+
+
+async def test_after_a_lost_connection_nothing_more_of_a_publish_is_sent(
+    mqtt_broker, proxy, url: str, topic: str
+) -> None:
+    between = proxy(mqtt_broker)
+    count = 1200
+    async with feed_at(url, topic) as (_, feed), MQTTLayer(between.url) as layer:
+        between.cut_after_bytes(80_000, "to_server")
+        with pytest.raises(PublishFailed, match="broke") as caught:
+            await layer.publish([record(topic, n) for n in range(count)])
+        assert caught.value.indeterminate
+        failed = sorted(caught.value.failures)
+        assert 0 < failed[0] < count
+        assert failed == list(range(failed[0], count))
+        await layer.publish([record(topic, "after")])
+        got: list[str] = []
+        while "after" not in got:
+            some = await take(feed, 1)
+            await feed.settle(acks(some))
+            got += bodies(some)
+        # What was accepted, what was on its way, and nothing beyond: in order, and no ghosts.
+        assert got == [*(str(n) for n in range(len(got) - 1)), "after"]
+        assert len(got) - 1 >= failed[0]
+
+
+async def test_a_record_beyond_the_brokers_packet_size_is_refused_unsent(topic: str) -> None:
+    granted = bytes([0x20, 8, 0, 0, 5, 0x27, 0, 0, 0, 200])
+    with Refuser(granted) as broker:
+        async with MQTTLayer(broker.url) as layer:
+            with pytest.raises(PublishFailed, match="up to 200 bytes") as caught:
+                await layer.publish([record(topic, "x" * 200)])
+            assert not caught.value.indeterminate
+
+
+async def test_a_publish_with_no_way_to_the_broker_is_not_indeterminate(
+    mqtt_broker, proxy, topic: str
+) -> None:
+    between = proxy(mqtt_broker)
+    async with MQTTLayer(between.url) as layer:
+        between.refuse()
+        between.cut()
+        with anyio.fail_after(10):
+            while layer.client.is_connected():
+                await anyio.sleep(0.001)
+        with pytest.raises(PublishFailed) as caught:
+            await layer.publish([record(topic)])
+        assert not caught.value.indeterminate
+        assert isinstance(caught.value.failures[0], ConnectionLost)
+
+
+async def test_closing_answers_a_publish_that_waits(topic: str) -> None:
+    with Refuser(CONNACK) as broker:
+        async with anyio.create_task_group() as tasks:
+            caught: list[PublishFailed] = []
+            async with MQTTLayer(broker.url) as layer:
+
+                async def publish() -> None:
+                    with pytest.raises(PublishFailed) as info:
+                        await layer.publish([record(topic)])
+                    caught.append(info.value)
+
+                tasks.start_soon(publish)
+                await anyio.wait_all_tasks_blocked()
+        assert caught[0].indeterminate
+
+
+async def test_a_publish_with_nobody_to_keep_it_for_is_a_success(url: str, topic: str) -> None:
+    async with MQTTLayer(url) as layer:
+        sent = record(topic)
+        (receipt,) = await layer.publish([sent])
+        assert (receipt.id, receipt.position) == (sent.id, "")
+        assert await layer.publish([]) == []
+
+
+async def test_concurrent_publishers_lose_nothing(url: str, topic: str) -> None:
+    async with feed_at(url, topic) as (layer, feed):
+        async with anyio.create_task_group() as tasks:
+            for n in range(100):
+                tasks.start_soon(layer.publish, [record(topic, n), record(topic, 100 + n)])
+        got = []
+        while len(got) < 200:
+            some = await take(feed, 1)
+            await feed.settle(acks(some))
+            got += bodies(some)
+        assert sorted(map(int, got)) == list(range(200))
+
+
+async def test_a_cancelled_publish_leaves_the_layer_usable(url: str, topic: str) -> None:
+    async with feed_at(url, topic) as (layer, feed):
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(layer.publish, [record(topic, n) for n in range(50)])
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        await layer.publish([record(topic, "after")])
+        got: list[Leased] = []
+        while not got or got[-1].record.body != b"after":
+            got += await take(feed, 1)
+        assert len(set(bodies(got))) == len(got)

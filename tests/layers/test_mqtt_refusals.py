@@ -1,0 +1,126 @@
+"""MQTT: what a broker refuses, by one that refuses on purpose."""
+
+import socket
+
+import anyio
+import pytest
+
+from acked.errors import ConnectionLost, LayerError, PublishFailed
+from acked.layers.mqtt import MQTTLayer
+from tests.laws.harness import fresh
+from tests.layers.mqtt_kit import CONNACK, Refuser, joined, record, take
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def topic() -> str:
+    return fresh("topic")
+
+
+@pytest.fixture
+def url(mqtt_broker) -> str:
+    return mqtt_broker.url
+
+
+NOT_AUTHORIZED = 0x87
+
+
+async def test_a_refused_publish_raises(topic: str) -> None:
+    puback = bytes([0x40, 4, 0, 1, NOT_AUTHORIZED, 0])
+    with Refuser(CONNACK, puback) as broker:
+        async with MQTTLayer(broker.url) as layer:
+            with pytest.raises(PublishFailed, match="Not authorized") as caught:
+                await layer.publish([record(topic)])
+            assert not caught.value.indeterminate
+
+
+async def test_a_refused_subscription_raises(topic: str) -> None:
+    suback = bytes([0x90, 5, 0, 1, 0, NOT_AUTHORIZED, 1])
+    with Refuser(CONNACK) as publishing:
+        async with MQTTLayer(publishing.url) as layer:
+            with Refuser(CONNACK, suback) as broker:
+                layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+                with pytest.raises(LayerError, match="Not authorized") as caught:
+                    async with joined(layer, topic):
+                        pass
+                assert topic in str(caught.value)
+
+
+async def test_refused_credentials_are_named_without_the_secret() -> None:
+    with Refuser(bytes([0x20, 3, 0, NOT_AUTHORIZED, 0])) as broker:
+        with pytest.raises(LayerError, match=r"127\.0\.0\.1:\d+ refused.*Not authorized") as caught:
+            await MQTTLayer(broker.url).__aenter__()
+    assert not isinstance(caught.value, ConnectionLost)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("granted", "words"),
+    [
+        (bytes([0x20, 8, 0, 0, 5, 0x11, 0, 0, 0, 0]), "keeps no sessions"),
+        (bytes([0x20, 5, 0, 0, 2, 0x24, 0]), "no QoS 1"),
+    ],
+)
+async def test_a_broker_that_cannot_owe_anything_is_refused(
+    url: str, topic: str, granted: bytes, words: str
+) -> None:
+    async with MQTTLayer(url) as layer:
+        with Refuser(granted) as broker:
+            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            with pytest.raises(LayerError, match=words):
+                async with joined(layer, topic):
+                    pass
+
+
+async def test_a_shorter_expiry_than_asked_for_is_a_warning(
+    topic: str, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    granted = bytes([0x20, 8, 0, 0, 5, 0x11, 0, 0, 0, 60])
+    suback = bytes([0x90, 5, 0, 1, 0, 1, 1])
+    async with MQTTLayer(url) as layer:
+        with Refuser(granted, suback) as broker:
+            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            async with joined(layer, topic) as feed:
+                broker.hang_up()
+                with pytest.raises(ConnectionLost):
+                    await take(feed, 1)
+    assert "for 60 s, not for 604800 s" in caplog.text
+
+
+async def test_what_fails_over_a_message_is_no_lost_connection(url: str, topic: str) -> None:
+    """It would come again over each new connection."""
+    suback, publish = bytes([0x90, 5, 0, 1, 0, 1, 1]), bytes([0x32, 7, 0, 2, 0xFF, 0xFF, 0, 9, 0])
+    async with MQTTLayer(url) as layer:
+        with Refuser(CONNACK, suback + publish) as broker:
+            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            async with joined(layer, topic) as feed:
+                with pytest.raises(LayerError, match="UnicodeDecodeError") as caught:
+                    await take(feed, 1)
+                assert not isinstance(caught.value, ConnectionLost)
+
+
+async def test_a_busy_broker_is_worth_another_try() -> None:
+    with Refuser(bytes([0x20, 3, 0, 0x89, 0])) as broker:
+        with pytest.raises(ConnectionLost):
+            await MQTTLayer(broker.url).__aenter__()
+
+
+async def test_a_server_that_says_nothing_is_a_lost_connection() -> None:
+    with Refuser() as broker:
+        with anyio.fail_after(5), pytest.raises(ConnectionLost, match="did not answer"):
+            await MQTTLayer(broker.url, timeout=0.2).__aenter__()
+
+
+async def test_no_server_is_a_lost_connection_that_names_the_place() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port}") as caught:
+        await MQTTLayer(f"mqtt://user:secret@127.0.0.1:{port}").__aenter__()
+    assert "secret" not in str(caught.value)

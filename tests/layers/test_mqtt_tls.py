@@ -1,0 +1,179 @@
+"""MQTT over TLS by a real listener, with a CA of its own; and credentials."""
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from acked import Channel
+from acked.errors import ConfigurationError, ConnectionLost, LayerError
+from acked.layers.mqtt import MQTTLayer
+from compose.native.process import free_ports
+from tests.laws.harness import fresh
+from tests.layers.mqtt_kit import acks, feed_at, mosquitto, record, take, what_is_owed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def topic() -> str:
+    return fresh("topic")
+
+
+def run(*command: str) -> None:
+    program = shutil.which(command[0])
+    if program is None:
+        pytest.skip(f"{command[0]} is not installed")
+    subprocess.run([program, *command[1:]], check=True, capture_output=True)
+
+
+class Authority:
+    """A certificate authority that nobody knows, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._key = folder / "ca.key"
+        self.certificate = str(folder / "ca.pem")
+        self._request("ca", "-x509", "-days", "2", "-out", self.certificate)
+
+    def sign(self, name: str, *, usage: str) -> tuple[str, str]:
+        """Return the files of a certificate of 127.0.0.1 and of its key."""
+        signed, asked, extra = (
+            str(self._folder / f"{name}.{kind}") for kind in ("pem", "csr", "extra")
+        )
+        Path(extra).write_text(f"subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n")
+        self._request(name, "-out", asked)
+        authority = ["-CA", self.certificate, "-CAkey", str(self._key), "-CAcreateserial"]
+        files = ["-in", asked, "-extfile", extra, "-out", signed]
+        run("openssl", "x509", "-req", "-days", "2", *authority, *files)
+        return signed, str(self._folder / f"{name}.key")
+
+    def _request(self, name: str, *more: str) -> None:
+        key = str(self._folder / f"{name}.key")
+        options = ["-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key]
+        run("openssl", "req", *options, *more)
+
+
+class Listeners(NamedTuple):
+    """A Mosquitto that speaks TLS, also with those only who have a certificate."""
+
+    authority: Authority
+    plain: str
+    tls: str
+    mutual: str
+
+
+@pytest.fixture(scope="module")
+def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
+    folder = tmp_path_factory.mktemp("tls")
+    authority = Authority(folder / "ca")
+    certificate, key = authority.sign("server", usage="serverAuth")
+    passwords = folder / "passwords"
+    run("mosquitto_passwd", "-b", "-c", str(passwords), "shop", "s3cret/@:")
+    ports = free_ports(2)
+    lines = [f"password_file {passwords}"]
+    for port in ports:
+        lines += [f"listener {port} 127.0.0.1", f"certfile {certificate}", f"keyfile {key}"]
+    lines += [f"cafile {authority.certificate}", "require_certificate true"]
+    with mosquitto(*lines) as broker:
+        urls = [f"mqtts://127.0.0.1:{port}" for port in ports]
+        yield Listeners(authority, broker.url, *urls)
+
+
+async def test_messages_of_all_sizes_pass_through_tls(listeners: Listeners, topic: str) -> None:
+    ca = listeners.authority.certificate
+    async with feed_at(listeners.tls, topic, ca_certs=ca) as (layer, feed):
+        sizes = [0, 1, 1_000, 16_384, 16_385, 70_000, 1_000_000]
+        await layer.publish([record(topic, "x" * size) for size in sizes])
+        got = await take(feed, len(sizes))
+        assert [len(one.record.body) for one in got] == sizes
+        await feed.settle(acks(got))
+    assert await what_is_owed(listeners.plain, topic) == []
+
+
+async def test_a_url_carries_credentials_and_certificates(listeners: Listeners, topic: str) -> None:
+    certificate, key = listeners.authority.sign("client", usage="clientAuth")
+    url = listeners.mutual.replace("//", "//shop:s3cret%2F%40%3A@")
+    url += f"?ca_certs={listeners.authority.certificate}&certfile={certificate}&keyfile={key}"
+    async with Channel.from_url(url) as channel:
+        assert "s3cret" not in repr(channel.layer)
+        async with channel.subscribe(topic, group="group") as sub:
+            await channel.publish(topic, "body")
+            delivery = await anext(sub)
+            assert delivery.body == "body"
+            await delivery.ack()
+
+
+async def test_a_ca_that_is_not_known_is_an_error_that_names_it(
+    listeners: Listeners, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other")
+    url = listeners.tls.replace("//", "//shop:s3cret@")
+    for known in (None, other.certificate):
+        with pytest.raises(LayerError, match=r"certificate.*127.0.0.1:.*ca_certs") as caught:
+            await MQTTLayer(url, ca_certs=known).__aenter__()
+        assert not isinstance(caught.value, ConnectionLost)
+        assert "s3cret" not in str(caught.value)
+
+
+async def test_a_certificate_of_another_host_is_refused(listeners: Listeners) -> None:
+    url = listeners.tls.replace("127.0.0.1", "localhost")
+    with pytest.raises(LayerError, match=r"certificate.*localhost"):
+        await MQTTLayer(url, ca_certs=listeners.authority.certificate).__aenter__()
+
+
+async def test_a_missing_certificate_of_ours_is_an_error(listeners: Listeners) -> None:
+    with pytest.raises(LayerError, match="certificate"):
+        await MQTTLayer(listeners.mutual, ca_certs=listeners.authority.certificate).__aenter__()
+
+
+async def test_a_wrong_password_is_refused_for_good_and_not_shown(listeners: Listeners) -> None:
+    url = listeners.plain.replace("//", "//shop:wr0ng@")
+    with pytest.raises(LayerError, match="refused the connection: Not authorized") as caught:
+        await MQTTLayer(url).__aenter__()
+    assert not isinstance(caught.value, ConnectionLost)
+    assert "wr0ng" not in str(caught.value)
+    assert "wr0ng" not in repr(caught.value.__context__)
+
+
+async def test_the_right_password_is_admitted(listeners: Listeners) -> None:
+    url = listeners.plain.replace("//", "//shop:s3cret%2F%40%3A@")
+    async with MQTTLayer(url) as layer:
+        assert layer.client.is_connected()
+
+
+@pytest.mark.parametrize(("port_of", "scheme"), [("plain", "mqtts"), ("tls", "mqtt")])
+async def test_tls_where_there_is_none_or_none_where_there_is_names_the_place(
+    listeners: Listeners, port_of: str, scheme: str
+) -> None:
+    port = getattr(listeners, port_of).rpartition(":")[2]
+    with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port}"):
+        await MQTTLayer(f"{scheme}://127.0.0.1:{port}", timeout=2.0).__aenter__()
+
+
+def test_an_encrypted_key_is_refused_instead_of_asking_at_the_terminal(
+    listeners: Listeners, tmp_path: Path
+) -> None:
+    certificate, key = listeners.authority.sign("encrypted", usage="clientAuth")
+    locked = str(tmp_path / "locked.key")
+    run("openssl", "rsa", "-aes256", "-passout", "pass:long", "-in", key, "-out", locked)
+    with pytest.raises(ConfigurationError, match="encrypted"):
+        MQTTLayer(listeners.tls, certfile=certificate, keyfile=locked)
+
+
+def test_tls_checks_the_broker() -> None:
+    context = MQTTLayer("mqtts://broker")._tls
+    assert context is not None
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert MQTTLayer("mqtt://broker")._tls is None
