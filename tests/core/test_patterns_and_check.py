@@ -89,6 +89,10 @@ async def test_lag_is_what_the_feed_was_told() -> None:
     """Read without I/O, and None where the layer cannot say."""
 
     class WithLag(MemoryQueueLayer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.capabilities = msgspec.structs.replace(self.capabilities, lag=True)  # type: ignore[misc]
+
         def consume(self, topics: Sequence[str], group: str, **options: object):
             context = super().consume(topics, group, **options)  # type: ignore[arg-type]
 

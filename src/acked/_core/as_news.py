@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import anyio
 import msgspec
@@ -224,9 +224,9 @@ class _Listener:
             del self._unsure[next(iter(self._unsure))]
 
     async def _remove_group(self) -> None:
-        layer = self._layer
-        if not isinstance(layer, RemovesGroups):
+        if not self._layer.capabilities.remove_group:
             return
+        layer = cast("RemovesGroups", self._layer)
         with anyio.move_on_after(LEAVING, shield=True) as scope:
             try:
                 await layer.remove_group(self._topics, self._group)

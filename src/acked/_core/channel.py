@@ -324,10 +324,11 @@ class Channel(Generic[L_co]):
         where the layer cannot, `LayerError` where the broker still sees a consumer of it.
         """
         self._require_open()
-        layer = self._layer
-        if not isinstance(layer, RemovesGroups):
-            raise CapabilityError(f"{type(layer).__name__} cannot remove a group")
-        await layer.remove_group([self._checked(topic).name for topic in topics], group)
+        if not self._layer.capabilities.remove_group:
+            raise CapabilityError(f"{self._layer!r} cannot remove a group")
+        await cast("RemovesGroups", self._layer).remove_group(
+            [self._checked(topic).name for topic in topics], group
+        )
 
     def _require_open(self) -> None:
         if not self._is_open:

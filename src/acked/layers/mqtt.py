@@ -57,6 +57,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from msgspec.structs import replace
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -79,6 +80,7 @@ CAPABILITIES: Final = Capabilities(
     dead_letter=True,
     persistent=True,
     groups=True,
+    remove_group=True,
     publish_confirm=True,
     headers=True,
     keys=True,
@@ -133,7 +135,8 @@ class MQTTLayer:
     ) -> None:
         self._address: Final = address_of(url)
         _check(client_id, session_expiry, keepalive, timeout, shared=shared)
-        self.capabilities: Final = CAPABILITIES
+        # Each member of a shared group has a session of its own, which only it knows.
+        self.capabilities: Final = replace(CAPABILITIES, remove_group=not shared)
         self.dropped: int = 0
         """How many QoS 0 messages arrived while too many waited, and were dropped."""
         self._prefix = client_id or "acked"
@@ -239,6 +242,17 @@ class MQTTLayer:
                 await feed.leave()
             finally:
                 self._taken.discard(client_id)
+
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """End the session of `group`, with these topics; see `acked.abc.RemovesGroups`."""
+        self._open_publisher()
+        client_id = self._take_seat(group, list(dict.fromkeys(topics)))
+        try:
+            link = self._link(Session(client_id, expiry=self._session_expiry, is_kept=False))
+            await link.open()
+            await link.close()
+        finally:
+            self._taken.discard(client_id)
 
     async def check(self) -> Sequence[Finding]:
         """Say what the broker grants to a session and tells of itself; see `acked.abc.Inspectable`.
