@@ -1,5 +1,7 @@
 """A wake-up that costs nothing while nobody waits."""
 
+from collections.abc import Awaitable
+
 import anyio
 
 __all__ = ("Signal",)
@@ -23,8 +25,8 @@ class Signal:
             self._event.set()
             self._event = None
 
-    async def wait(self) -> None:
-        """Wait for the next `set()`."""
+    def wait(self) -> Awaitable[None]:
+        """Return what to await, at once, for the next `set()`; a coroutine less than to await it."""
         if self._event is None:
             self._event = anyio.Event()
-        await self._event.wait()
+        return self._event.wait()
