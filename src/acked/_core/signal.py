@@ -26,7 +26,7 @@ class Signal:
             self._event = None
 
     def wait(self) -> Awaitable[None]:
-        """Return what to await, at once, for the next `set()`; a coroutine less than to await it."""
+        """Return what to await, at once, for the next `set()`: no coroutine of its own."""
         if self._event is None:
             self._event = anyio.Event()
         return self._event.wait()

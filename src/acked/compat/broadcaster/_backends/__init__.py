@@ -1,0 +1,1 @@
+"""The same as `backends`: in the released original they are found here."""

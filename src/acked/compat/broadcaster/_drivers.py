@@ -1,0 +1,59 @@
+"""Errors of `acked` that are the driver's errors as well, for `except redis.ConnectionError`."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, TypeAlias, cast
+
+from acked.errors import ConnectionLost, LayerError, PublishFailed
+
+__all__ = ("Driver",)
+
+Kinds: TypeAlias = tuple[type[Exception], ...]
+
+
+class Driver:
+    """The kinds of error that an application knows from its driver.
+
+    `lost` are those of a connection that broke or could not be made, `refused` those of the rest.
+    """
+
+    def __init__(self, *, lost: Kinds = (), refused: Kinds = ()) -> None:
+        self._lost: Final = lost
+        self._refused: Final = refused
+
+    def also(self, error: LayerError) -> LayerError:
+        """Return a copy of `error` that is an instance of the driver's kinds, too."""
+        kind = _both(type(error), self._lost if _is_loss(error) else self._refused)
+        made = kind.__new__(kind, *error.args)
+        made.args = error.args
+        made.__dict__.update(error.__dict__)
+        return made
+
+    @contextmanager
+    def translated(self) -> Generator[None]:
+        """Raise what `also` makes of a `LayerError` within."""
+        try:
+            yield
+        except LayerError as error:
+            raise self.also(error) from error
+
+
+def _is_loss(error: BaseException) -> bool:
+    if isinstance(error, PublishFailed):
+        return any(_is_loss(one) for one in error.failures.values())
+    return isinstance(error, ConnectionLost)
+
+
+def _both(ours: type[LayerError], theirs: Kinds) -> type[LayerError]:
+    parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
+    content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
+    return cast("type[LayerError]", _metaclass(parents)(ours.__name__, parents, content))
+
+
+def _metaclass(parents: Kinds) -> type:
+    """Return the most special class of `parents`: asyncpg's errors have one of their own."""
+    return max((type(parent) for parent in parents), key=lambda kind: len(kind.__mro__))
+
+
+def _words(self: BaseException) -> str:
+    return str(self.args[0]) if self.args else ""

@@ -1,0 +1,49 @@
+"""`kafka://`: topics, read by a consumer for each channel and process."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it has none
+    KafkaConnectionError,
+    KafkaError,
+)
+
+from acked import fire_and_forget
+from acked.abc import FireAndForgetLayer
+from acked.compat.broadcaster._drivers import Driver
+from acked.compat.broadcaster._sharing import Shared
+from acked.compat.broadcaster.backends._source import Source
+from acked.errors import ConfigurationError
+from acked.layers.kafka import KafkaLayer
+
+__all__ = ("KafkaBackend",)
+
+
+class KafkaBackend(Source):
+    """News over Kafka; of several URLs all are servers of one cluster.
+
+    Credentials and options are the first URL's. A topic that does not exist is created, with one
+    partition unless `?create_topics=` says another number.
+    """
+
+    driver: ClassVar[Driver] = Driver(lost=(KafkaConnectionError,), refused=(KafkaError,))
+
+    def __init__(self, urls: str | Sequence[str]) -> None:
+        super().__init__()
+        parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
+        if not parts:
+            raise ConfigurationError(
+                "KafkaBackend(urls=[]) names no server; give kafka://host:port"
+            )
+        login, at, _ = parts[0].netloc.rpartition("@")
+        servers = ",".join(one.netloc.rpartition("@")[2] for one in parts)
+        options = parts[0].query
+        if "create_topics=" not in options:
+            options = f"{options}&create_topics=1".lstrip("&")
+        self._url = f"kafka://{login}{at}{servers}?{options}"
+
+    def layer(self, *, reconnects: bool) -> FireAndForgetLayer:
+        """Return a layer of consumer groups with one member each."""
+        layer = KafkaLayer.from_url(self._url)
+        return Shared(fire_and_forget(layer, reconnect_timeout=None if reconnects else 0.0))

@@ -1,0 +1,5 @@
+"""As `acked.compat.broadcaster._base`."""
+
+from acked.compat.broadcaster._base import Broadcast, Event, Subscriber, Unsubscribed
+
+__all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")

@@ -1,0 +1,1 @@
+"""As `acked.compat.broadcaster.backends`."""

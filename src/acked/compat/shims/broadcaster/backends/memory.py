@@ -1,0 +1,5 @@
+"""As `acked.compat.broadcaster.backends.memory`."""
+
+from acked.compat.broadcaster.backends.memory import MemoryBackend
+
+__all__ = ("MemoryBackend",)

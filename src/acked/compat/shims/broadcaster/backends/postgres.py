@@ -1,0 +1,5 @@
+"""As `acked.compat.broadcaster.backends.postgres`."""
+
+from acked.compat.broadcaster.backends.postgres import PostgresBackend
+
+__all__ = ("PostgresBackend",)

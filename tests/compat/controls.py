@@ -1,0 +1,152 @@
+"""The originals, installed beside us, to see them fail where `acked` holds.
+
+Each control is a virtual environment in `.venv-controls/` at the top of the checkout, made once
+with pip and used again. A scenario is a script that imports the original's name, plays one
+situation and prints one line of JSON; it runs by the control's interpreter and by ours, where
+`acked`'s shim has that name.
+
+    python -m tests.compat.controls                      make all of them
+    python -m tests.compat.controls broadcaster-redis7   or one
+
+A control that cannot be had is a skip with the reason, or an error under CI or ACKED_REQUIRE.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".venv-controls"
+SCENARIOS = Path(__file__).parent / "scenarios"
+SHIMS = ROOT / "src/acked/compat/shims"
+
+CONTROLS: Mapping[str, Sequence[str]] = {
+    "broadcaster-redis7": ("broadcaster[redis,postgres,kafka]==0.3.1", "redis<8"),
+    "broadcaster-newest": ("broadcaster[redis]==0.3.1", "redis>=8"),
+    "starlette-web": (
+        "starlette_web[postgres,redis]==0.1.10",
+        "aiomqtt",
+        "trio",
+    ),
+}
+"""What pip installs for each."""
+
+INSTALLING = 300.0
+"""Seconds that an installation may take."""
+
+
+class ControlUnavailableError(Exception):
+    """A control cannot be installed here; the message has pip's last words."""
+
+
+def interpreter(name: str) -> Path:
+    """Return the Python of control `name`, made when it is not there or not as it should be."""
+    folder = FOLDER / name
+    wanted = "\n".join((sys.version, *CONTROLS[name]))
+    mark = folder / "installed"
+    with _locked(name):
+        if not mark.exists() or mark.read_text() != wanted:
+            _install(folder, CONTROLS[name])
+            mark.write_text(wanted)
+    return folder / "bin" / "python"
+
+
+def or_skip(name: str) -> Path:
+    """Return the Python of control `name`, or skip; an error where nothing may be skipped."""
+    try:
+        return interpreter(name)
+    except ControlUnavailableError as error:
+        reason = f"the control {name} cannot be had: {error}"
+    if os.environ.get("CI") == "true" or os.environ.get("ACKED_REQUIRE"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+class Playing:
+    """A scenario that is being played by one interpreter."""
+
+    def __init__(
+        self,
+        python: Path | str,
+        scenario: str,
+        *arguments: str,
+        patience: float = 10.0,
+        shims: bool = False,
+    ) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
+        if shims:
+            environment["PYTHONPATH"] = str(SHIMS)
+        environment["STAGE_PATIENCE"] = str(patience)
+        self._process = subprocess.Popen(
+            [str(python), str(SCENARIOS / f"{scenario}.py"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=SCENARIOS,
+            env=environment,
+        )
+
+    def result(self, timeout: float = 40.0) -> dict[str, Any]:
+        """Return what it printed; `{"outcome": "hangs"}` if it does not end in `timeout` seconds."""
+        try:
+            out, err = self._process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            return {"outcome": "hangs"}
+        lines = out.splitlines()
+        assert lines, f"the scenario said nothing; exit status {self._process.returncode}:\n{err}"
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
+
+
+def ours(scenario: str, *arguments: str) -> Playing:
+    """Let `scenario` be played by our interpreter, with the shims first on its path."""
+    return Playing(sys.executable, scenario, *arguments, shims=True)
+
+
+def original(name: str, scenario: str, *arguments: str) -> Playing:
+    """Let `scenario` be played by control `name`."""
+    # What hangs there is waited for: as short as a loaded machine allows.
+    return Playing(or_skip(name), scenario, *arguments, patience=2.0)
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Let one process at a time install `name`."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(folder: Path, requirements: Sequence[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)])
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    _run([*pip, "--disable-pip-version-check", *requirements])
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=INSTALLING
+        )
+    except subprocess.TimeoutExpired:
+        raise ControlUnavailableError(f"pip did not end within {INSTALLING:g} s") from None
+    if done.returncode:
+        raise ControlUnavailableError((done.stderr.strip() or "no reason given").splitlines()[-1])
+
+
+if __name__ == "__main__":
+    for one in sys.argv[1:] or CONTROLS:
+        print(one, interpreter(one))

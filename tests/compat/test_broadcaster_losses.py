@@ -1,0 +1,177 @@
+"""A lost connection is made again and told, or raised as the driver's own, or the end: as chosen."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Literal
+
+import anyio
+import asyncpg
+import pytest
+import redis
+from aiokafka.errors import KafkaConnectionError
+
+from acked import ConnectionLost, GapCause, LayerError, PublishFailed
+from acked.compat.broadcaster import Broadcast
+from acked.compat.broadcaster._base import Subscriber, Unsubscribed
+from compose.lifecycle import Broker
+from tests.fix_proxy import Proxies, Proxy
+
+pytestmark = pytest.mark.anyio
+
+SOON = 20.0
+OnLoss = Literal["reconnect", "raise", "end"]
+
+DRIVERS: dict[str, tuple[type[Exception], ...]] = {
+    "redis": (redis.ConnectionError,),
+    "redis-stream": (redis.ConnectionError,),
+    "postgres": (asyncpg.PostgresConnectionError, ConnectionError),
+    "kafka": (KafkaConnectionError,),
+}
+FORGETFUL = ("redis", "postgres")
+"""Schemes whose brokers do not keep what was published while nobody listened."""
+
+
+def name() -> str:
+    return f"c{uuid.uuid4().hex}"
+
+
+class Line:
+    """A way to a real broker that can be cut, under the URL of a scheme."""
+
+    def __init__(self, scheme: str, proxy: Proxy) -> None:
+        self.url = f"{scheme}://{proxy.url.partition('://')[2]}"
+        self.driver = DRIVERS[scheme]
+        self.proxy = proxy
+
+
+@pytest.fixture
+def line(request: pytest.FixtureRequest, proxy: Proxies) -> Line:
+    """A way to the shared broker of the scheme that the test's parameter names."""
+    scheme: str = request.param
+    broker: Broker = request.getfixturevalue(f"{scheme.partition('-')[0]}_broker")
+    return Line(scheme, proxy(broker))
+
+
+async def soon(what: Awaitable[Any]) -> Any:
+    with anyio.fail_after(SOON):
+        return await what
+
+
+async def after_a_cut(
+    line: Line, on_loss: OnLoss, use: Callable[[Broadcast, Subscriber, str], Awaitable[None]]
+) -> None:
+    """Subscribe, read one message, cut the way, and let `use` go on."""
+    channel = name()
+    async with Broadcast(line.url, on_loss=on_loss) as broadcast:
+        async with broadcast.subscribe(channel) as subscriber:
+            await broadcast.publish(channel, "before")
+            assert (await soon(subscriber.get())).message == "before"
+            line.proxy.cut()
+            await use(broadcast, subscriber, channel)
+
+
+@pytest.mark.parametrize("line", DRIVERS, indirect=True)
+async def test_by_default_a_lost_connection_is_made_again(line: Line) -> None:
+    async def use(broadcast: Broadcast, subscriber: Subscriber, channel: str) -> None:
+        async def publish() -> None:
+            while True:
+                with suppress(*line.driver):  # on a connection that was cut as well
+                    await broadcast.publish(channel, "after")
+                await anyio.sleep(0.05)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(publish)
+            event = await soon(subscriber.get())
+            tasks.cancel_scope.cancel()
+        assert event.message == "after"
+        if line.url.partition(":")[0] in FORGETFUL:
+            assert event.gap.causes == {GapCause.RECONNECT}
+            assert event.gap.missed is None
+        else:
+            assert event.gap is None  # the broker kept it: nothing can be missing
+
+    await after_a_cut(line, "reconnect", use)
+
+
+@pytest.mark.parametrize("line", ["redis", "redis-stream", "postgres"], indirect=True)
+async def test_a_lost_connection_can_be_raised_as_the_drivers_own_error(line: Line) -> None:
+    async def use(_: Broadcast, subscriber: Subscriber, channel: str) -> None:
+        with pytest.raises(ConnectionLost) as caught:
+            await soon(subscriber.get())
+        for kind in line.driver:
+            assert isinstance(caught.value, kind)
+        assert type(caught.value).__name__ == "ConnectionLost"
+        assert str(caught.value) == str(caught.value.__cause__) != ""
+        with pytest.raises(line.driver[0]):
+            async for _event in subscriber:
+                pass
+
+    await after_a_cut(line, "raise", use)
+
+
+@pytest.mark.parametrize("line", ["redis", "redis-stream", "postgres"], indirect=True)
+async def test_a_lost_connection_can_be_the_end(line: Line) -> None:
+    async def use(_: Broadcast, subscriber: Subscriber, channel: str) -> None:
+        with anyio.fail_after(SOON):
+            async for _event in subscriber:
+                pass
+        with pytest.raises(Unsubscribed):
+            await soon(subscriber.get())
+
+    await after_a_cut(line, "end", use)
+
+
+@pytest.mark.parametrize("line", ["redis", "redis-stream", "postgres"], indirect=True)
+async def test_after_an_error_the_next_subscriber_hears_again(line: Line) -> None:
+    async def use(broadcast: Broadcast, subscriber: Subscriber, channel: str) -> None:
+        with pytest.raises(ConnectionLost):
+            await soon(subscriber.get())
+        async with broadcast.subscribe(channel) as another:
+            with anyio.fail_after(SOON):
+                while True:
+                    try:
+                        await broadcast.publish(channel, "again")
+                        break
+                    except PublishFailed:  # on a connection that was cut as well
+                        await anyio.sleep(0.05)
+            assert (await soon(another.get())).message == "again"
+
+    await after_a_cut(line, "raise", use)
+
+
+@pytest.mark.parametrize("line", ["redis", "redis-stream", "postgres"], indirect=True)
+async def test_a_subscribe_that_fails_raises_its_cause(line: Line) -> None:
+    async with Broadcast(line.url) as broadcast:
+        line.proxy.refuse()
+        line.proxy.cut()
+        with pytest.raises(LayerError) as caught:
+            with anyio.fail_after(SOON):
+                async with broadcast.subscribe(name()):
+                    pass
+        assert isinstance(caught.value, ConnectionLost)
+        assert isinstance(caught.value, line.driver)
+        assert broadcast._subscribers == {}
+
+
+@pytest.mark.parametrize("line", ["redis", "redis-stream", "postgres"], indirect=True)
+async def test_a_publish_that_fails_raises_the_drivers_own_error(line: Line) -> None:
+    async with Broadcast(line.url) as broadcast:
+        line.proxy.refuse()
+        line.proxy.cut()
+        with pytest.raises(PublishFailed) as caught:
+            await soon(broadcast.publish(name(), "hello"))
+        assert isinstance(caught.value, line.driver)
+        assert set(caught.value.failures) == {0}
+
+
+@pytest.mark.parametrize("line", DRIVERS, indirect=True)
+async def test_a_broker_that_is_not_there_is_the_drivers_own_error(line: Line) -> None:
+    line.proxy.refuse()
+    broadcast = Broadcast(line.url)
+    with pytest.raises(ConnectionLost) as caught:
+        await soon(broadcast.connect())
+    assert isinstance(caught.value, line.driver)
+    line.proxy.accept()
+    await broadcast.connect()
+    await broadcast.disconnect()
