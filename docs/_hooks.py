@@ -5,10 +5,13 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from acked.conformance import AckLayerLaws, FireAndForgetLaws, law_of
+from acked.conformance.verdicts import Verdict, read
 from acked.types import Capabilities
 
 HEADINGS = (
@@ -20,6 +23,9 @@ HEADINGS = (
     "Requires",
 )
 PLACEHOLDER = "<!-- the layers -->"
+LAWS_PLACEHOLDER = "<!-- the laws -->"
+VERDICTS = Path(__file__).parent / "reference" / "conformance.json"
+"""Written by `pytest tests/conformance --acked-results docs/reference/conformance.json`."""
 
 
 class Layer(NamedTuple):
@@ -68,11 +74,47 @@ def headings(paragraphs: list[str]) -> list[str]:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the layers where a page asks for them; called by MkDocs for every page."""
+    if LAWS_PLACEHOLDER in markdown:
+        return markdown.replace(LAWS_PLACEHOLDER, "\n\n".join([verdict_table(), *claims()]))
     if PLACEHOLDER not in markdown:
         return markdown
     known = layers()
     parts = [table(known), *(section(layer) for layer in known)]
     return markdown.replace(PLACEHOLDER, "\n\n".join(parts))
+
+
+def verdict_table() -> str:
+    """Return what each law came to on each of our layers, in the last recorded run."""
+    results = read(VERDICTS)
+    ids = sorted({law for laws in results.values() for law in laws}, key=by_number)
+    heads = [row("law", iter(results)), row("---", ("---" for _ in results))]
+    return "\n".join(
+        [*heads, *(row(one, (_said(laws, one) for laws in results.values())) for one in ids)]
+    )
+
+
+def _said(laws: dict[str, Verdict], law: str) -> str:
+    return laws[law].value if law in laws else ""
+
+
+def claims() -> Iterator[str]:
+    """Yield, for each law, the claims that are tried, in the words of their tests."""
+    found: dict[str, dict[str, None]] = {}
+    for suite in (AckLayerLaws, FireAndForgetLaws):
+        for name, member in inspect.getmembers(suite):
+            law = law_of(member)
+            if law is not None:
+                claim = name.removeprefix("test_").replace("_", " ")
+                for one in law.ids:
+                    found.setdefault(one, {})[f"- {claim}"] = None
+    yield "## The claims"
+    for one in sorted(found, key=by_number):
+        yield f"**{one}**\n\n" + "\n".join(found[one])
+
+
+def by_number(law: str) -> tuple[str, int]:
+    """Return what sorts `A2` before `A10`."""
+    return law[:1], int(law[1:])
 
 
 def section(layer: Layer) -> str:
