@@ -3,13 +3,15 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, kafka, mqtt, postgres, redis_streams
+from benchmarks import engine, fan_out, kafka, mqtt, postgres, redis_pubsub, redis_streams
 
 BENCHMARKS = {
     "engine": engine.run,
+    "fan_out": fan_out.run,
     "kafka": kafka.run,
     "mqtt": mqtt.run,
     "postgres": postgres.run,
+    "redis_pubsub": redis_pubsub.run,
     "redis_streams": redis_streams.run,
 }
 

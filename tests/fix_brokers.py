@@ -18,6 +18,8 @@ from compose.external import ExternalBroker
 from compose.fleet import chosen_kind, close_all, create, start_all
 from compose.lifecycle import NAMES, Broker, BrokerError
 from compose.native.install import TOOLS
+from compose.native.kafka_cluster import KafkaCluster
+from compose.native.redis_cluster import RedisCluster
 
 T = TypeVar("T")
 
@@ -180,6 +182,27 @@ def module_broker() -> Iterator[Callable[[str], Broker]]:
 
     yield get
     close_all(made.values())
+
+
+@pytest.fixture(scope="module")
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A Redis Cluster of three masters for this module alone, whose tests may kill the nodes.
+
+    A test that does so starts them again.
+    """
+    cluster = RedisCluster()
+    or_skip("redis", cluster.start)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster() -> Iterator[KafkaCluster]:
+    """A Kafka cluster of three nodes for this module alone, whose last test may kill one."""
+    cluster = KafkaCluster()
+    or_skip("kafka", cluster.start)
+    yield cluster
+    cluster.close()
 
 
 class PrivateRedis(Protocol):

@@ -1,4 +1,4 @@
-"""Apache Kafka from its jars as a private process: one node, broker and controller (KRaft)."""
+"""Apache Kafka from its jars as a private process: a broker that is a controller too (KRaft)."""
 
 import base64
 import re
@@ -29,10 +29,26 @@ def jar_folder() -> Path:
 
 
 @dataclass(frozen=True)
+class Node:
+    """One node of a cluster: its number from 1, the cluster's id, and every controller's port."""
+
+    number: int
+    cluster: str
+    controllers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class KafkaRecipe:
-    """Kafka with a heap of 512 MiB that starts fast; for benchmarks, one that then runs fast."""
+    """Kafka that starts fast; for benchmarks, one that then runs fast.
+
+    It is alone unless it is a `node`. `heap` is in MiB. `more` are further lines of its
+    configuration; the last word on a setting counts.
+    """
 
     is_for_benchmarks: bool = False
+    heap: int = 512
+    node: Node | None = None
+    more: tuple[str, ...] = ()
     name: ClassVar[str] = "kafka"
     # For clients, for the controller, and the two of the route for a proxy.
     port_count: ClassVar[int] = 4
@@ -55,26 +71,31 @@ class KafkaRecipe:
     def prepare(self, site: Site) -> None:
         """Write the configuration and format the storage."""
         port, controller, target, listen = site.ports
+        node = self.node or Node(1, new_cluster_id(), (controller,))
+        controller = node.controllers[node.number - 1]
         at = "127.0.0.1"
         shared = (CONFIGURATION / "kafka" / "server.properties").read_text()
+        voters = [f"{n}@{at}:{voter}" for n, voter in enumerate(node.controllers, 1)]
         lines = [
-            f"controller.quorum.voters=1@{at}:{controller}",
+            f"node.id={node.number}",
+            f"controller.quorum.voters={','.join(voters)}",
             f"listeners=PLAINTEXT://{at}:{port},PROXIED://{at}:{target},CONTROLLER://{at}:{controller}",
             f"advertised.listeners=PLAINTEXT://{at}:{port},PROXIED://{at}:{listen}",
             f"log.dirs={site.folder / 'data'}",
+            *self.more,
         ]
         _properties(site).write_text(shared + "\n".join(lines) + "\n")
-        # It must not start with a dash, which the tool would read as an option.
-        cluster = base64.urlsafe_b64encode(b"acked" + uuid.uuid4().bytes[5:]).decode().rstrip("=")
         tool = [*_java("-Xmx128m", is_quick=True), "kafka.tools.StorageTool"]
         run(
-            [*tool, "format", "-t", cluster, "-c", str(_properties(site))],
+            [*tool, "format", "-t", node.cluster, "-c", str(_properties(site))],
             doing="formatting Kafka's storage",
         )
 
     def command(self, site: Site) -> list[str]:
         """Run the server in the foreground."""
-        java = _java("-Xmx512m", "-Xms256m", is_quick=not self.is_for_benchmarks)
+        java = _java(
+            f"-Xmx{self.heap}m", f"-Xms{self.heap // 2}m", is_quick=not self.is_for_benchmarks
+        )
         return [*java, "kafka.Kafka", str(_properties(site))]
 
     def is_ready(self, site: Site) -> bool:
@@ -88,6 +109,11 @@ class KafkaRecipe:
     def route(self, site: Site) -> Route:
         """Let a proxy listen where the second listener is advertised."""
         return Route(site.ports[2], site.ports[3])
+
+
+def new_cluster_id() -> str:
+    """Return an id for a new cluster: it must not start with a dash, the tool reads options so."""
+    return base64.urlsafe_b64encode(b"acked" + uuid.uuid4().bytes[5:]).decode().rstrip("=")
 
 
 def _properties(site: Site) -> Path:

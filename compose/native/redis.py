@@ -12,9 +12,13 @@ from compose.native.recipe import CONFIGURATION, Site, ask, program, run
 
 @dataclass(frozen=True)
 class RedisRecipe:
-    """Redis that syncs every write; with `password`, one that asks for it."""
+    """Redis that syncs every write; with `password`, one that asks for it.
+
+    `more` are further lines of its configuration.
+    """
 
     password: str | None = field(default=None, repr=False)
+    more: tuple[str, ...] = ()
     name: ClassVar[str] = "redis"
     port_count: ClassVar[int] = 1
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -37,6 +41,7 @@ class RedisRecipe:
             "bind 127.0.0.1",
             f"port {site.port}",
             f"dir {site.folder}",
+            *self.more,
         ]
         if self.password is not None:
             lines.append(f'requirepass "{self.password}"')

@@ -1,71 +1,20 @@
-"""Kafka beyond the laws: offsets and their notes, gaps, rebalances, faults, foreign records."""
+"""Kafka beyond the laws: offsets and their notes, rebalances, and the feed."""
 
 import random
 import time
-from contextlib import asynccontextmanager
 
-import aiokafka
 import anyio
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from acked import (
-    CapabilityError,
-    ConfigurationError,
-    ConnectionLost,
-    LayerError,
-    PublishFailed,
     Start,
 )
-from acked.layers.kafka import KafkaLayer
-from acked.types import Outcome, Record, Settlement, Verb
-from tests.laws.harness import fresh
+from acked.conformance.harness import fresh
+from acked.types import Outcome, Settlement, Verb
+from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, layer_at, producer_of, record, take
 
 pytestmark = pytest.mark.anyio
-
-SOON = 20.0
-
-
-def layer_at(broker, **options) -> KafkaLayer:
-    settings = {"create_topics": 1, "session_timeout": 6.0} | options
-    return KafkaLayer(broker.url.removeprefix("kafka://"), **settings)
-
-
-def record(topic: str, body: object, **fields) -> Record:
-    return Record(topic, str(body).encode(), fresh("id"), timestamp=1.5, **fields)
-
-
-def feed_of(layer: KafkaLayer, topic: str, group: str, *, in_flight=1000, start=Start.EARLIEST):
-    return layer.consume([topic], group, in_flight=in_flight, lease=60.0, start=start)
-
-
-async def take(feed, count: int) -> list:
-    got: list = []
-    with anyio.fail_after(SOON):
-        while len(got) < count:
-            got += await feed.receive(count - len(got))
-    return got
-
-
-async def ack(feed, leased) -> None:
-    outcomes = await feed.settle([Settlement(one.token, Verb.ACK) for one in leased])
-    assert set(outcomes) == {Outcome.CONFIRMED}
-
-
-def bodies(leased) -> list[int]:
-    return [int(one.record.body) for one in leased]
-
-
-@asynccontextmanager
-async def producer_of(broker, **options):
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=broker.url.removeprefix("kafka://"), **options
-    )
-    await producer.start()
-    try:
-        yield producer
-    finally:
-        await producer.stop()
 
 
 class TestOffsets:
@@ -142,6 +91,19 @@ class TestOffsets:
                     if first:
                         await layer.publish([record(topic, first)])
                     assert bodies(await take(feed, 1)) == [first]
+
+    async def test_a_new_group_begins_at_an_offset_and_a_known_one_where_it_was(
+        self, kafka_broker
+    ) -> None:
+        topic, group = fresh("topic"), fresh("group")
+        async with layer_at(kafka_broker, start_offsets={(topic, 0): 3}) as layer:
+            await layer.publish([record(topic, i) for i in range(5)])
+            async with feed_of(layer, topic, group) as feed:
+                got = await take(feed, 2)
+                assert bodies(got) == [3, 4]
+                await ack(feed, got[:1])
+            async with feed_of(layer, topic, group) as feed:
+                assert bodies(await take(feed, 1)) == [4]
 
     async def test_a_partition_added_later_is_read_from_its_first_record(
         self, kafka_broker
@@ -279,199 +241,3 @@ class TestFeed:
                 await anyio.sleep(1.5)  # past a sign of life
                 await ack(feed, held)
                 assert bodies(await take(feed, 1)) == [1]
-
-
-class TestRecords:
-    async def test_a_record_arrives_as_it_was(self, kafka_broker) -> None:
-        """A1, A3, A4: headers of the names that dead letters use included."""
-        topic = fresh("topic")
-        headers = {"acked-id": "x", "acked-timestamp": "y", "leer": "", "ü": "🎉"}
-        sent = [
-            record(topic, 1, headers=headers, key="schlüssel", content_type="text/plain"),
-            Record(topic, b"\x00\xff", "a"),
-            Record(topic, b"", "b", timestamp=0.1, key=""),
-            Record(topic, bytes(1_000_000), "c"),
-        ]
-        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
-            receipts = await layer.publish(sent)
-            got = await take(feed, 4)
-            assert [one.record for one in got] == sent
-            assert [one.position for one in got] == [receipt.position for receipt in receipts]
-
-    async def test_a_record_of_another_client_arrives(self, kafka_broker) -> None:
-        topic = fresh("topic")
-        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
-            async with producer_of(kafka_broker) as producer:
-                headers = [("a", b"1"), ("a", b"\xff")]
-                await producer.send_and_wait(topic, None, b"k", headers=headers, timestamp_ms=2500)
-            (leased,) = await take(feed, 1)
-            assert leased.record == Record(
-                topic, b"", f"{topic}/0/0", "k", {"a": "\udcff"}, timestamp=2.5
-            )
-
-    async def test_a_record_that_is_too_large_fails_alone(self, kafka_broker) -> None:
-        topic = fresh("topic")
-        async with layer_at(kafka_broker) as layer:
-            big = Record(topic, bytes(2_000_000), "big")
-            with pytest.raises(PublishFailed, match="1 of 3") as caught:
-                await layer.publish([record(topic, 0), big, record(topic, 1)])
-            assert set(caught.value.failures) == {1}
-            assert not caught.value.indeterminate
-            async with feed_of(layer, topic, "g") as feed:
-                assert bodies(await take(feed, 2)) == [0, 1]
-
-    async def test_a_record_the_broker_refuses_does_not_spoil_what_comes_after(
-        self, kafka_broker
-    ) -> None:
-        """A10: aiokafka's idempotent producer would be of no use for that partition any more."""
-        topic = fresh("topic")
-        at = kafka_broker.url.removeprefix("kafka://")
-        admin = AIOKafkaAdminClient(bootstrap_servers=at)
-        await admin.start()
-        await admin.create_topics(
-            [NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "900"})]
-        )
-        await admin.close()
-        async with layer_at(kafka_broker) as layer:
-            for _ in range(2):
-                with pytest.raises(PublishFailed) as caught:
-                    await layer.publish([Record(topic, bytes(2000), "big")])
-                assert not caught.value.indeterminate
-                await layer.publish([record(topic, 0)])
-            async with feed_of(layer, topic, "g") as feed:
-                assert bodies(await take(feed, 2)) == [0, 0]
-
-
-class TestFaults:
-    async def test_an_unknown_topic_is_refused_with_what_to_do(self, kafka_broker) -> None:
-        """A5: for publishers and consumers, within seconds, and the layer is usable after it."""
-        topic, there = fresh("topic"), fresh("there")
-        async with layer_at(kafka_broker) as layer:
-            await layer.publish([record(there, 0)])
-        async with layer_at(kafka_broker, create_topics=None) as layer:
-            with anyio.fail_after(SOON):
-                with pytest.raises(PublishFailed, match="create_topics=") as caught:
-                    await layer.publish([record(topic, 0), record(there, 1)])
-                assert set(caught.value.failures) == {0}
-                assert not caught.value.indeterminate
-                with pytest.raises(LayerError, match=topic):
-                    async with feed_of(layer, topic, "g"):
-                        pass
-            async with feed_of(layer, there, "g") as feed:
-                assert bodies(await take(feed, 2)) == [0, 1]
-
-    async def test_no_server_is_a_lost_connection_without_credentials(self) -> None:
-        layer = KafkaLayer.from_url("kafka://me:secret@127.0.0.1:1?timeout=2")
-        with anyio.fail_after(SOON), pytest.raises(ConnectionLost) as caught:
-            await layer.__aenter__()
-        assert "127.0.0.1:1" in str(caught.value)
-        assert "secret" not in str(caught.value) + repr(layer)
-
-    async def test_nothing_is_lost_when_the_broker_is_killed_in_mid_stream(
-        self, private_broker
-    ) -> None:
-        """H1: consumption resumes by itself; what was confirmed does not come again."""
-        broker = private_broker("kafka")
-        topic, group = fresh("topic"), fresh("group")
-        accepted, acked, unclear, twice = set[int](), set[int](), set[int](), 0
-        async with layer_at(broker, timeout=5.0) as layer:
-            async with anyio.create_task_group() as tasks:
-
-                async def publish() -> None:
-                    for number in range(400):
-                        try:
-                            await layer.publish([record(topic, number)])
-                        except PublishFailed:
-                            continue
-                        accepted.add(number)
-
-                async def consume() -> None:
-                    nonlocal twice
-                    async with feed_of(layer, topic, group, in_flight=20) as feed:
-                        while True:
-                            try:
-                                batch = await feed.receive(5)
-                            except ConnectionLost:
-                                continue
-                            settlements = [Settlement(one.token, Verb.ACK) for one in batch]
-                            answers = await feed.settle(settlements)
-                            for one, answer in zip(batch, answers, strict=True):
-                                if answer is Outcome.CONFIRMED:
-                                    twice += int(one.record.body) in acked
-                                    acked.add(int(one.record.body))
-                                else:
-                                    unclear.add(int(one.record.body))
-
-                tasks.start_soon(publish)
-                tasks.start_soon(consume)
-                with anyio.fail_after(60):
-                    while len(acked) < 100:
-                        await anyio.sleep(0.01)
-                    broker.kill()
-                    await anyio.to_thread.run_sync(broker.start)
-                    while len(accepted) < 390 or not accepted <= acked | unclear:
-                        await anyio.sleep(0.01)
-                tasks.cancel_scope.cancel()
-            assert twice == 0
-            await layer.publish([record(topic, -1)])
-            async with feed_of(layer, topic, group) as feed:
-                with anyio.fail_after(SOON):
-                    while (number := bodies(await feed.receive(1))[0]) != -1:
-                        assert number not in acked
-
-    async def test_a_commit_that_is_not_answered_is_unknown_and_leaving_is_bounded(
-        self, private_broker
-    ) -> None:
-        """G3, C9: with a broker that hangs; and once it goes on the layer is usable again."""
-        broker = private_broker("kafka")
-        topic = fresh("topic")
-        async with layer_at(broker, timeout=2.0) as layer:
-            await layer.publish([record(topic, 0), record(topic, 1)])
-            async with feed_of(layer, topic, "g") as feed:
-                _one, two = await take(feed, 2)
-                broker.pause()
-                assert await feed.settle([Settlement(two.token, Verb.ACK)]) == [Outcome.UNKNOWN]
-                with pytest.raises(PublishFailed) as caught:
-                    await layer.publish([record(topic, 2)])
-                assert caught.value.indeterminate
-                left = time.monotonic()
-            assert time.monotonic() - left < 10
-            broker.resume()
-            await layer.publish([record(topic, 3)])
-            async with feed_of(layer, topic, "g") as feed:
-                assert bodies(await take(feed, 1)) == [0]
-
-
-class TestOptions:
-    @pytest.mark.parametrize(
-        ("url", "words"),
-        [
-            ("kafka://h:1?colour=red", "unknown option 'colour'"),
-            ("kafka://h", "host:port"),
-            ("kafka://h:1?timeout=soon", "'timeout' must be a number"),
-            ("kafka://h:1?timeout=0", "timeout is 0.0"),
-            ("kafka://h:1?create_topics=x", "'create_topics' must be a whole number"),
-            ("kafka://h:1?read_committed=maybe", "'read_committed' must be true or false"),
-            ("kafka://u:p@h:1?sasl_mechanism=NONE", "sasl_mechanism is 'NONE'"),
-            ("kafka://h:1?ssl_ca_certs=/no/such/file", "TLS options"),
-        ],
-    )
-    def test_a_wrong_option_is_named(self, url: str, words: str) -> None:
-        with pytest.raises(ConfigurationError, match=words):
-            KafkaLayer.from_url(url)
-
-    def test_the_address_is_shown_and_the_password_is_not(self) -> None:
-        layer = KafkaLayer.from_url("kafka://me:p%40ss@one:9092,two:9093?tls=true")
-        assert repr(layer) == "<KafkaLayer kafka://one:9092,two:9093, closed>"
-
-    def test_trio_is_refused_with_what_to_do(self) -> None:
-        async def main() -> None:
-            async with KafkaLayer("localhost:1"):
-                pass
-
-        with pytest.raises(CapabilityError, match="asyncio"):
-            anyio.run(main, backend="trio")
-
-    async def test_a_closed_layer_says_so(self) -> None:
-        with pytest.raises(LayerError, match="not open"):
-            await KafkaLayer("localhost:1").publish([record("t", 1)])

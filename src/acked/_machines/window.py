@@ -37,22 +37,27 @@ class Window:
         """Delivered and not settled."""
         return frozenset(self._unsettled)
 
-    def deliver(self, position: int) -> None:
-        """Note that `position` was delivered; it must be above all delivered before."""
-        if self._last is not None and position <= self._last:
-            raise ValueError(f"position {position} was delivered after {self._last}")
-        self._last = position
-        self._open.append(position)
-        self._unsettled.add(position)
+    def deliver(self, *positions: int) -> None:
+        """Note that `positions` were delivered, each above all delivered before it."""
+        last = self._last
+        for position in positions:
+            if last is not None and position <= last:
+                raise ValueError(f"position {position} was delivered after {last}")
+            last = position
+        self._last = last
+        self._open.extend(positions)
+        self._unsettled.update(positions)
 
-    def settle(self, position: int) -> bool:
-        """Note that `position` is settled; True if the frontier moved."""
-        if position not in self._unsettled:
-            raise ValueError(f"position {position} is not delivered and unsettled")
-        self._unsettled.remove(position)
+    def settle(self, *positions: int) -> bool:
+        """Note that `positions` are settled; True if the frontier moved."""
+        settled, unsettled, undecided = set(positions), self._unsettled, self._open
+        if len(settled) != len(positions) or not settled <= unsettled:
+            wrong = next((one for one in positions if one not in unsettled), positions[0])
+            raise ValueError(f"position {wrong} is not delivered and unsettled")
+        unsettled -= settled
         before = self.frontier
-        while self._open and self._open[0] not in self._unsettled:
-            self.frontier = self._open.popleft()
+        while undecided and undecided[0] not in unsettled:
+            self.frontier = undecided.popleft()
         return self.frontier != before
 
     def settled_beyond(self) -> tuple[int, ...]:

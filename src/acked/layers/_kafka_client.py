@@ -1,34 +1,30 @@
 """The seam to aiokafka, which has no types: what we use of it, and its errors translated."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_protocols import Consumer, Coordinator, Place, Producer
 
 __all__ = (
     "SILENT",
-    "Admin",
-    "Consumer",
-    "OffsetAndMetadata",
-    "Place",
-    "Producer",
     "Rebalances",
-    "RecordMetadata",
+    "backlog_of",
     "connected",
     "coordinator_of",
     "is_not_ours",
     "is_out_of_order",
     "left",
-    "make_admin",
+    "lost_position",
     "make_consumer",
     "make_producer",
-    "new_topic",
-    "refusal",
+    "position_of",
     "topic_partition",
     "translated",
     "within",
@@ -37,155 +33,9 @@ __all__ = (
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
-    """A partition of a topic; equal to aiokafka's `TopicPartition`, and hashed alike."""
-
-    topic: str
-    partition: int
-
-
-class OffsetAndMetadata(Protocol):
-    """A committed offset, -1 for none, and its metadata."""
-
-    @property
-    def offset(self) -> int:
-        """Return aiokafka's `offset`."""
-        ...
-
-    @property
-    def metadata(self) -> str | None:
-        """Return aiokafka's `metadata`."""
-        ...
-
-
-class RecordMetadata(Protocol):
-    """Where the broker put a record."""
-
-    @property
-    def partition(self) -> int:
-        """Return aiokafka's `partition`."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Return aiokafka's `offset`."""
-        ...
-
-
-class Producer(Protocol):
-    """What we use of `AIOKafkaProducer`."""
-
-    async def start(self) -> None:
-        """Do what aiokafka's `start` does."""
-        ...
-
-    async def stop(self) -> None:
-        """Do what aiokafka's `stop` does."""
-        ...
-
-    async def partitions_for(self, topic: str) -> Iterable[int]:
-        """Do what aiokafka's `partitions_for` does."""
-        ...
-
-    async def send(
-        self,
-        topic: str,
-        value: bytes,
-        key: bytes | None,
-        *,
-        headers: Sequence[tuple[str, bytes]],
-    ) -> "asyncio.Future[RecordMetadata]":
-        """Do what aiokafka's `send` does."""
-        ...
-
-
-class Coordinator(Protocol):
-    """What we use of aiokafka's `GroupCoordinator`, which is private to it: read only."""
-
-    generation: int
-
-    async def fetch_committed_offsets(
-        self, partitions: Sequence[object]
-    ) -> Mapping[Place, OffsetAndMetadata]:
-        """Do what aiokafka's `fetch_committed_offsets` does."""
-        ...
-
-
 class _Closing(Protocol):
     async def close(self) -> None:
         """Do what aiokafka's `close` does."""
-        ...
-
-
-class Consumer(Protocol):
-    """What we use of `AIOKafkaConsumer`; partitions go in as `topic_partition(place)`."""
-
-    async def start(self) -> None:
-        """Do what aiokafka's `start` does."""
-        ...
-
-    async def stop(self) -> None:
-        """Do what aiokafka's `stop` does."""
-        ...
-
-    def subscribe(self, topics: Sequence[str], *, listener: object) -> None:
-        """Do what aiokafka's `subscribe` does."""
-        ...
-
-    def assignment(self) -> Iterable[Place]:
-        """Do what aiokafka's `assignment` does."""
-        ...
-
-    async def getmany(
-        self, *partitions: object, timeout_ms: int, max_records: int | None = None
-    ) -> Mapping[Place, Sequence[Any]]:
-        """Do what aiokafka's `getmany` does."""
-        ...
-
-    async def commit(self, offsets: Mapping[object, tuple[int, str]]) -> None:
-        """Do what aiokafka's `commit` does."""
-        ...
-
-    async def beginning_offsets(self, partitions: Sequence[object]) -> Mapping[Place, int]:
-        """Do what aiokafka's `beginning_offsets` does."""
-        ...
-
-    async def end_offsets(self, partitions: Sequence[object]) -> Mapping[Place, int]:
-        """Do what aiokafka's `end_offsets` does."""
-        ...
-
-    async def offsets_for_times(
-        self, timestamps: dict[object, int]
-    ) -> Mapping[Place, OffsetAndMetadata | None]:
-        """Do what aiokafka's `offsets_for_times` does."""
-        ...
-
-    def seek(self, partition: object, offset: int) -> None:
-        """Do what aiokafka's `seek` does."""
-        ...
-
-    def pause(self, *partitions: object) -> None:
-        """Do what aiokafka's `pause` does."""
-        ...
-
-    def resume(self, *partitions: object) -> None:
-        """Do what aiokafka's `resume` does."""
-        ...
-
-
-class Admin(Protocol):
-    """What we use of `AIOKafkaAdminClient`."""
-
-    async def start(self) -> None:
-        """Do what aiokafka's `start` does."""
-        ...
-
-    async def close(self) -> None:
-        """Do what aiokafka's `close` does."""
-        ...
-
-    async def create_topics(self, new_topics: Sequence[object], *, timeout_ms: int) -> Any:
-        """Do what aiokafka's `create_topics` does."""
         ...
 
 
@@ -203,12 +53,14 @@ class _Aiokafka(Protocol):
 
 
 _aiokafka: Final = cast("_Aiokafka", import_module("aiokafka"))
-_admin: Final = import_module("aiokafka.admin")
+_connection: Final = cast("Any", import_module("aiokafka.conn"))
 _errors: Final = import_module("aiokafka.errors")
 _KafkaError: Final = cast("type[Exception]", _errors.KafkaError)
 _NOT_OURS: Final = cast(
     "tuple[type[Exception], ...]", (_errors.CommitFailedError, _errors.IllegalStateError)
 )
+_NO_OFFSET: Final = cast("type[Exception]", _errors.NoOffsetForPartitionError)
+_OUT_OF_RANGE: Final = cast("type[Exception]", _errors.OffsetOutOfRangeError)
 _REFUSED: Final = cast(
     "tuple[type[Exception], ...]",
     tuple(
@@ -225,7 +77,17 @@ _REFUSED: Final = cast(
         )
     ),
 )
+_LOGIN: Final = cast(
+    "tuple[type[Exception], ...]",
+    (
+        *(_errors.SaslAuthenticationFailed, _errors.AuthenticationFailedError),
+        *(_errors.UnsupportedSaslMechanismError, _errors.IllegalSaslStateError),
+    ),
+)
 _OUT_OF_ORDER: Final = cast("type[Exception]", _errors.OutOfOrderSequenceNumber)
+FRESH: Final = 5000
+"""Milliseconds after which a consumer asks anew which partitions there are: it is assigned none
+when it joins while the brokers, just come back, name none."""
 SILENT: Final = 5.0
 """Seconds for what is said when closing."""
 
@@ -248,22 +110,14 @@ def make_consumer(options: KafkaOptions, group: str) -> Consumer:
         **options.client(),
         group_id=group,
         enable_auto_commit=False,
-        auto_offset_reset="earliest",
+        # It tells us where the log has lost our position, and does not move on silently.
+        auto_offset_reset="none",
         isolation_level="read_committed" if options.read_committed else "read_uncommitted",
         session_timeout_ms=session,
         rebalance_timeout_ms=session,
         heartbeat_interval_ms=min(500, session // 3),
+        metadata_max_age_ms=FRESH,
     )
-
-
-def make_admin(options: KafkaOptions) -> Admin:
-    """Return a client that creates topics."""
-    return cast("Admin", _admin.AIOKafkaAdminClient(**options.client()))
-
-
-def new_topic(name: str, partitions: int, replicas: int) -> object:
-    """Return what `Admin.create_topics` takes for one topic."""
-    return cast("object", _admin.NewTopic(name, partitions, replicas))
 
 
 def coordinator_of(consumer: Consumer) -> Coordinator:
@@ -281,6 +135,49 @@ def is_not_ours(error: BaseException) -> bool:
     return isinstance(error, _NOT_OURS)
 
 
+def lost_position(error: Exception) -> Mapping[Place, int] | None:
+    """Return the positions that the log does not have, if `error`, of a read, is about that.
+
+    Empty where there was no position yet, for the group has none.
+    """
+    if isinstance(error, _NO_OFFSET):
+        return {}
+    if not isinstance(error, _OUT_OF_RANGE):
+        return None
+    return cast("Mapping[Place, int]", error.args[0])
+
+
+def backlog_of(consumer: Consumer, places: Iterable[Place]) -> int | None:
+    """Return how many offsets of `places` were not read yet, as fetches told; private to aiokafka.
+
+    None before they told of each of `places`.
+    """
+    total = 0
+    for place in places:
+        state = _state_of(consumer, place)
+        if state is None or not state.has_valid_position:
+            return None
+        end = state.highwater if state.lso in {None, -1} else state.lso
+        if end is None:
+            return None
+        total += max(0, end - state.position)
+    return total
+
+
+def position_of(consumer: Consumer, place: Place) -> int | None:
+    """Return the offset at which `place` is read next, None while it is not; private to it, too."""
+    state = _state_of(consumer, place)
+    return state.position if state is not None and state.has_valid_position else None
+
+
+def _state_of(consumer: Consumer, place: Place) -> Any | None:
+    assignment = vars(consumer)["_subscription"].subscription.assignment
+    partition = topic_partition(place)
+    if assignment is None or partition not in assignment.tps:
+        return None
+    return assignment.state_value(partition)
+
+
 def is_out_of_order(error: BaseException | None) -> bool:
     """Return whether the broker refused a batch since one before it is missing."""
     return isinstance(error, _OUT_OF_ORDER)
@@ -293,17 +190,17 @@ def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerErro
     kind = type(error).__name__
     words = f"Kafka at {options.where}: {doing} failed ({kind})"
     if isinstance(error, _REFUSED):
-        return LayerError(f"{words}; the broker refused it: check rights, names and limits")
+        check = "check rights, names and limits"
+        if isinstance(error, _LOGIN):
+            check = "check the user or password, and sasl_mechanism"
+        return LayerError(f"{words}; the broker refused it: {check}")
+    if isinstance(error, ssl.SSLError):
+        # Its words tell of certificates only.
+        return LayerError(f"{words}: {error}; check the TLS options and the server's certificate")
     # aiokafka asserts that there are nodes; a broker that has just come back names none.
     if isinstance(error, (_KafkaError, TimeoutError, OSError, AssertionError)):
         return ConnectionLost(f"{words}; check that the brokers run and are reachable")
     return LayerError(f"{words}; this is not an answer of Kafka, please report it")
-
-
-def refusal(code: int) -> str | None:
-    """Return the name of the broker's error number `code`, or None for success."""
-    kind = cast("type[Exception]", _errors.for_code(code))
-    return None if kind is _errors.NoError else kind.__name__
 
 
 async def within(seconds: float, awaitable: Awaitable[T], options: KafkaOptions, doing: str) -> T:
@@ -319,10 +216,25 @@ async def connected(client: Producer | Consumer, options: KafkaOptions) -> None:
     """Start `client`; where that fails or is cancelled, nothing stays open."""
     try:
         await within(options.timeout, client.start(), options, "connecting")
-    except BaseException:
+    except BaseException as error:
         with anyio.move_on_after(SILENT, shield=True):
             await client.stop()
+        if isinstance(error, ConnectionLost) and (options.user is not None or options.tls):
+            await _say_who_was_refused(options)
         raise
+
+
+async def _say_who_was_refused(options: KafkaOptions) -> None:
+    """Raise what one server has against our login or TLS, of which aiokafka only writes a log."""
+    server, _, port = options.servers[0].rpartition(":")
+    settings = options.client()
+    del settings["bootstrap_servers"]
+    try:
+        async with asyncio.timeout(options.timeout):
+            link = await _connection.create_conn(server, int(port), **settings)
+        link.close()
+    except Exception as error:
+        raise translated(error, options, "connecting") from error
 
 
 async def left(consumer: Consumer) -> None:

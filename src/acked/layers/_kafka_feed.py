@@ -1,7 +1,7 @@
 """One consumer of a group on Kafka: what is buffered, held and delayed, and how it is settled."""
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
@@ -10,7 +10,7 @@ import msgspec
 from acked.errors import LayerError
 from acked.layers._kafka_client import SILENT
 from acked.layers._kafka_membership import Membership
-from acked.layers._kafka_partition import Partition, TokenOf
+from acked.layers._kafka_partition import Partition, Ticket
 from acked.layers._kafka_records import Fetched, leased_first
 from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
 
@@ -19,6 +19,9 @@ __all__ = ("KafkaFeed",)
 Publish: TypeAlias = Callable[[Sequence[Record]], Coroutine[Any, Any, Mapping[int, Exception]]]
 """Publishes and returns what failed, by position."""
 Join: TypeAlias = Callable[["KafkaFeed"], Coroutine[Any, Any, Membership]]
+
+
+NACK: Final = Verb.NACK
 
 
 class KafkaFeed:
@@ -32,14 +35,14 @@ class KafkaFeed:
         self._joining: asyncio.Task[None] | None = None
         self._buffer: deque[Leased] = deque()
         self._changed: Final = asyncio.Event()
-        self._held = 0
+        self._held: Final[dict[Token, Leased]] = {}
         self._wanted = 0
         self._failure: LayerError | None = None
         self._is_broken = False
         self._timers: set[asyncio.TimerHandle] = set()
 
     def __repr__(self) -> str:
-        return f"<KafkaFeed, {self._held} held, {len(self._buffer)} buffered>"
+        return f"<KafkaFeed, {len(self._held)} held, {len(self._buffer)} buffered>"
 
     async def enter(self) -> None:
         """Join the group; a join that was begun and cancelled before is taken up again."""
@@ -85,23 +88,29 @@ class KafkaFeed:
         """Carry out `batch`, with one commit for all of it; see `AckFeed.settle`."""
         unburied = await self._bury(batch)
         outcomes = [Outcome.LOST] * len(batch)
-        marked: list[tuple[int, Partition, int]] = []
-        for i, settlement in enumerate(batch):
-            partition, offset, _ = token = _ours(settlement.token)
-            if not self._holds(token):
+        settled: defaultdict[Partition, list[int]] = defaultdict(list)
+        tickets = _tickets([settlement.token for settlement in batch])
+        held = self._held
+        for i, (settlement, ticket) in enumerate(zip(batch, tickets, strict=True)):
+            if ticket not in held:
                 continue
             if i in unburied:
                 outcomes[i] = Outcome.UNKNOWN
-            elif settlement.verb is Verb.NACK:
-                self._delay(token, settlement.delay)
+                continue
+            leased = held.pop(ticket)
+            if settlement.verb is NACK:
+                self._delay(leased, settlement.delay)
                 outcomes[i] = Outcome.CONFIRMED
             else:
-                marked.append((i, partition, partition.settle(offset)))
-                self._held -= 1
-        if marked:
-            answer = await self._commit({partition for _, partition, _ in marked})
-            for i, partition, version in marked:
-                outcomes[i] = Outcome.CONFIRMED if partition.durable >= version else answer
+                settled[ticket.partition].append(i)
+        for partition, members in settled.items():
+            partition.settle([tickets[i].offset for i in members])
+        versions = [partition.version for partition in settled]
+        failed = await self._commit(settled) if settled else Outcome.LOST
+        for (partition, members), version in zip(settled.items(), versions, strict=True):
+            answer = Outcome.CONFIRMED if partition.durable >= version else failed
+            for i in members:
+                outcomes[i] = answer
         self._free()
         return outcomes
 
@@ -112,25 +121,42 @@ class KafkaFeed:
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Hand `tokens` out again as if they never were, unless the group is being left."""
-        back = [token for token in map(_ours, tokens) if self._holds(token)]
-        for token in reversed(back):
-            self._buffer.appendleft(self._given_back(token))
+        back = [self._held.pop(token) for token in _tickets(tokens) if token in self._held]
+        self._buffer.extendleft(reversed(back))
         self._changed.set()
 
     def room(self) -> int:
         """Return how many more records may be read: `in_flight` bounds held and buffered."""
-        return max(self._in_flight - self._held, self._wanted) - len(self._buffer)
+        return max(self._in_flight - len(self._held), self._wanted) - len(self._buffer)
 
     def arrived(self, partition: Partition, records: Sequence[Fetched]) -> None:
         """Buffer `records`, except those the group has settled before."""
-        add = self._buffer.append
-        for fetched in records:
-            if partition.arrived(fetched.offset):
-                add(leased_first(partition, fetched))
+        offsets = [fetched.offset for fetched in records]
+        owed = partition.arrived(offsets)
+        if len(owed) < len(offsets):
+            wanted = frozenset(owed)
+            records = [fetched for fetched in records if fetched.offset in wanted]
+        self._buffer.extend(leased_first(partition, records))
         self._changed.set()
 
-    def withdraw(self) -> None:
-        """Hand out nothing of what is buffered and delayed: it comes again, here or elsewhere."""
+    def lag(self) -> int | None:
+        """Return how many records of our partitions were not handed to the engine; see `LagFeed`.
+
+        It counts offsets: what compaction removed and the marks of transactions are among them.
+        """
+        behind = None if self._membership is None else self._membership.lag()
+        return None if behind is None else behind + len(self._buffer)
+
+    def withdraw(self, partition: Partition | None = None) -> None:
+        """Hand out nothing of what is buffered and delayed: it comes again, here or elsewhere.
+
+        With `partition`, only nothing of that: its log is not there any more.
+        """
+        if partition is not None:
+            tickets = _tickets([leased.token for leased in self._buffer])
+            pairs = zip(tickets, self._buffer, strict=True)
+            self._buffer = deque(one for ticket, one in pairs if ticket.partition is not partition)
+            return
         self._buffer.clear()
         for timer in self._timers:
             timer.cancel()
@@ -139,7 +165,7 @@ class KafkaFeed:
     def revoked(self) -> None:
         """Forget all that came so far: what is held of it cannot be settled any more."""
         self.withdraw()
-        self._held = 0
+        self._held.clear()
 
     def failed(self, error: LayerError) -> None:
         """Let the next receive raise `error`."""
@@ -149,28 +175,14 @@ class KafkaFeed:
     def _taken(self, limit: int) -> list[Leased]:
         buffer = self._buffer
         taken = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
-        for leased in taken:
-            partition, offset, _ = cast("TokenOf", leased.token)
-            partition.held[offset] = leased
-        self._held += len(taken)
+        self._held.update(zip(_tickets([leased.token for leased in taken]), taken, strict=True))
         self._free()
         return taken
 
-    def _holds(self, token: TokenOf) -> bool:
-        partition, offset, _ = token
-        leased = partition.held.get(offset)
-        return partition.is_ours and leased is not None and leased.token == token
-
-    def _given_back(self, token: TokenOf) -> Leased:
-        partition, offset, _ = token
-        self._held -= 1
-        return partition.held.pop(offset)
-
-    def _delay(self, token: TokenOf, seconds: float) -> None:
-        partition, offset, attempt = token
-        before = self._given_back(token)
+    def _delay(self, before: Leased, seconds: float) -> None:
+        (ticket,) = _tickets([before.token])
         again = msgspec.structs.replace(
-            before, token=(partition, offset, attempt + 1), attempt=attempt + 1
+            before, token=Ticket(ticket.partition, ticket.offset), attempt=before.attempt + 1
         )
         if seconds <= 0:
             self._put_back(again)
@@ -178,7 +190,8 @@ class KafkaFeed:
 
         def due() -> None:
             self._timers.discard(timer)
-            self._put_back(again)
+            if ticket.partition.is_ours:
+                self._put_back(again)
 
         timer = asyncio.get_running_loop().call_later(seconds, due)
         self._timers.add(timer)
@@ -196,7 +209,7 @@ class KafkaFeed:
         letters = {
             i: settlement.dead_letter
             for i, settlement in enumerate(batch)
-            if settlement.dead_letter is not None and self._holds(_ours(settlement.token))
+            if settlement.dead_letter is not None and settlement.token in self._held
         }
         if not letters:
             return set()
@@ -227,5 +240,5 @@ class KafkaFeed:
         self._membership = await self._join(self)
 
 
-def _ours(token: Token) -> TokenOf:
-    return cast("TokenOf", token)
+def _tickets(tokens: Sequence[Token]) -> Sequence[Ticket]:
+    return cast("Sequence[Ticket]", tokens)

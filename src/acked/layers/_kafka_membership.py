@@ -6,18 +6,21 @@ never notices again that this consumer has stopped reading.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from acked.errors import LayerError
+from acked.errors import ConnectionLost, LayerError
 from acked.layers._kafka_client import (
-    Place,
     Rebalances,
+    backlog_of,
     connected,
     coordinator_of,
     is_not_ours,
     left,
+    lost_position,
     make_consumer,
+    position_of,
     topic_partition,
     translated,
     within,
@@ -25,11 +28,15 @@ from acked.layers._kafka_client import (
 from acked.layers._kafka_note import read_note
 from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_partition import Partition
+from acked.layers._kafka_protocols import Place
 from acked.layers._kafka_records import Fetched
 from acked.layers._kafka_topics import origins
 from acked.types import Outcome, Start
 
 __all__ = ("Membership", "Owner")
+
+logger: Final = logging.getLogger("acked.kafka")
+
 
 MOST: Final = 500
 """Records taken at once, so that other tasks have their turn."""
@@ -56,8 +63,8 @@ class Owner(Protocol):
         """Take what was read from `partition`."""
         ...
 
-    def withdraw(self) -> None:
-        """Hand out nothing of what is buffered: the partitions are about to be revoked."""
+    def withdraw(self, partition: Partition | None = None) -> None:
+        """Hand out nothing of what is buffered, of `partition` or of all: it is not ours now."""
         ...
 
     def revoked(self) -> None:
@@ -73,13 +80,20 @@ class Membership:
     """Reads and commits as one member of a group, until it is left."""
 
     def __init__(
-        self, options: KafkaOptions, topics: Sequence[str], group: str, owner: Owner
+        self,
+        options: KafkaOptions,
+        topics: Sequence[str],
+        group: str,
+        owner: Owner,
+        on_trimmed: Callable[[int], None],
     ) -> None:
         self.freed: Final = asyncio.Event()
         """Set when there may be room again."""
         self._options = options
         self._topics = topics
+        self._group = group
         self._owner = owner
+        self._on_trimmed = on_trimmed
         self._consumer = make_consumer(options, group)
         self._partitions: dict[Place, Partition] = {}
         self._origins: Mapping[Place, int] = {}
@@ -95,9 +109,11 @@ class Membership:
         options, consumer = self._options, self._consumer
         await connected(consumer, options)
         try:
-            self._origins = await within(
+            found = await within(
                 options.timeout, origins(consumer, places, start), options, "looking up offsets"
             )
+            told = options.start_offsets
+            self._origins = {place: told.get(place, offset) for place, offset in found.items()}
             consumer.subscribe(self._topics, listener=Rebalances(self._revoke, self._assign))
             self._reading = asyncio.create_task(self._read())
             bound = options.timeout + options.session_timeout
@@ -161,7 +177,16 @@ class Membership:
                 if room <= 0:
                     await self._idle()
                     continue
-                found = await consumer.getmany(timeout_ms=WAIT, max_records=min(room, MOST))
+                try:
+                    found = await consumer.getmany(timeout_ms=WAIT, max_records=min(room, MOST))
+                except Exception as error:
+                    lost = lost_position(error)
+                    if lost is None:
+                        raise
+                    # The leaked counter does no harm: this task goes on reading.
+                    for place, offset in lost.items():
+                        await self._find_again(place, offset)
+                    continue
                 for place, records in found.items():
                     partition = self._partitions.get(place)
                     # What was read before the positions were known is read again: see `_assign`.
@@ -169,6 +194,44 @@ class Membership:
                         owner.arrived(partition, records)
         except Exception as error:  # noqa: BLE001 - told by the next receive
             self._fail(error, "reading")
+
+    async def _find_again(self, place: Place, offset: int) -> None:
+        """Go on with the oldest record of a log that has nothing at `offset`, and say so."""
+        consumer, wanted = self._consumer, topic_partition(place)
+        partition = self._partitions.get(place)
+        if partition is None or position_of(consumer, place) != offset:
+            return  # told of before we knew our position, or since then moved on
+        doing = "looking up offsets"
+        bound = self._options.timeout
+        first = (await within(bound, consumer.beginning_offsets([wanted]), self._options, doing))[
+            place
+        ]
+        if self._partitions.get(place) is not partition:
+            return
+        where = f"partition {place.partition} of topic {place.topic!r}"
+        if first > offset:
+            self._on_trimmed(first - offset)
+            logger.warning(
+                "%s: up to %d record(s) were deleted before group %r had read them, by retention "
+                "or by hand; keep them for longer, or consume faster",
+                *(where, first - offset, self._group),
+            )
+        else:
+            # Its offsets mean other records now: nothing that was noted of them holds.
+            logger.warning(
+                "%s ends before offset %d, where group %r was: it was made anew, or truncated; "
+                "going on with its oldest record",
+                *(where, offset, self._group),
+            )
+            partition.is_ours = False
+            self._owner.withdraw(partition)
+            self._partitions[place] = Partition(place, first, read_note(first, ""))
+            await within(bound, consumer.commit({wanted: (first, "")}), self._options, doing)
+        consumer.seek(wanted, first)
+
+    def lag(self) -> int | None:
+        """Return how many offsets were not read yet, as far as the broker told."""
+        return backlog_of(self._consumer, self._partitions) if self._partitions else 0
 
     def _throttle(self) -> None:
         """Stop reading partitions whose oldest unsettled record is far behind, until it is not."""
@@ -226,7 +289,13 @@ class Membership:
             if not is_not_ours(error):  # then the group is joined again, and this called again
                 self._fail(error, "looking up offsets")
         else:
-            if not self._assigned.done():
+            gone = [t for t in self._topics if not self._consumer.partitions_for_topic(t)]
+            if gone and not places:
+                words = (
+                    f"Kafka at {self._options.where} knows no topic {gone[0]!r}: was it deleted?"
+                )
+                self._fail(ConnectionLost(words), "looking for topics")
+            elif not self._assigned.done():
                 self._assigned.set_result(None)
 
     async def _begin(self, places: Sequence[Place]) -> None:

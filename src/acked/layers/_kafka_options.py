@@ -1,6 +1,7 @@
 """How to reach the servers of Kafka: what every client of aiokafka is made with."""
 
 import ssl
+from collections.abc import Mapping
 from typing import NamedTuple
 
 __all__ = ("KafkaOptions",)
@@ -17,6 +18,7 @@ class KafkaOptions(NamedTuple):
     password: str | None
     sasl_mechanism: str
     tls: ssl.SSLContext | None
+    start_offsets: Mapping[tuple[str, int], int]
 
     def __repr__(self) -> str:
         return f"<KafkaOptions of {self.where}>"  # without the password

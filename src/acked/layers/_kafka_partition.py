@@ -1,17 +1,19 @@
-"""One partition while it is assigned to us: what was delivered, what is held, what to commit.
+"""One partition while it is assigned to us: what was delivered, what is settled, what to commit.
 
-A partition object lives from one assignment to the next, so it is the epoch of every token: after
-a rebalance the same partition is another object, and a token of the old one settles nothing.
+A partition object lives from one assignment to the next, so it is the epoch of every ticket: after
+a rebalance the same partition is another object, and a ticket of the old one settles nothing.
 """
 
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
 
 from acked._machines.window import Window
-from acked.layers._kafka_client import Place
 from acked.layers._kafka_note import Note, written_note
-from acked.types import Leased
+from acked.layers._kafka_protocols import Place
 
-__all__ = ("Partition", "TokenOf")
+__all__ = ("Partition", "Ticket")
 
 
 class Position(NamedTuple):
@@ -34,7 +36,6 @@ class Partition:
         "_later",
         "_note",
         "durable",
-        "held",
         "is_ours",
         "is_paused",
         "place",
@@ -47,8 +48,6 @@ class Partition:
         self.is_ours = True
         """Until the partition is revoked."""
         self.is_paused = False
-        self.held: Final[dict[int, Leased]] = {}
-        """By offset, what was handed out and is not settled, nor given back."""
         self.window: Final = Window()
         self.version = 0
         """How many settlements were noted; each is durable once a commit covered it."""
@@ -61,27 +60,26 @@ class Partition:
 
     def __repr__(self) -> str:
         topic, partition = self.place
-        return f"<Partition {topic}/{partition}, {len(self.held)} held>"
+        return f"<Partition {topic}/{partition}, {len(self.window)} unsettled>"
 
-    def arrived(self, offset: int) -> bool:
-        """Note that `offset` was fetched; return whether it is still owed.
+    def arrived(self, offsets: Sequence[int]) -> Sequence[int]:
+        """Note that `offsets`, at least one, were fetched; return those that are still owed.
 
-        Raises `ValueError` if it is not above all before: the log is not what it was.
+        Raises `ValueError` if one is not above all before: the log is not what it was.
         """
-        self.window.deliver(offset)
-        self._last = offset
-        if self._note.covers(offset):
-            self.window.settle(offset)
-            return False
-        return True
+        self.window.deliver(*offsets)
+        self._last = offsets[-1]
+        note = self._note
+        if offsets[0] > note.highest:
+            return offsets
+        self.window.settle(*[offset for offset in offsets if note.covers(offset)])
+        return [offset for offset in offsets if not note.covers(offset)]
 
-    def settle(self, offset: int) -> int:
-        """Note that `offset` is settled; return the version from which on that is durable."""
-        del self.held[offset]
-        self.window.settle(offset)
-        self._highest = max(self._highest, offset)
+    def settle(self, offsets: Sequence[int]) -> None:
+        """Note that `offsets`, at least one, are settled: `version` is raised by one."""
+        self.window.settle(*offsets)
+        self._highest = max(self._highest, *offsets)
         self.version += 1
-        return self.version
 
     def position(self) -> Position:
         """Return what to commit now: never below an earlier one, nor past what was delivered."""
@@ -95,5 +93,8 @@ class Partition:
         return Position(self._committed, written_note(self._committed, self._highest, unsettled))
 
 
-TokenOf: TypeAlias = tuple[Partition, int, int]
-"""What tokens of this layer are: the assigned partition, the offset, the attempt."""
+class Ticket(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What tokens of this layer are: each one delivery of one record of one assignment."""
+
+    partition: Partition
+    offset: int

@@ -9,19 +9,18 @@ import anyio
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._kafka_client import (
     SILENT,
-    Producer,
-    RecordMetadata,
     connected,
     is_out_of_order,
     make_producer,
     translated,
 )
 from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_protocols import Producer, RecordMetadata
 from acked.layers._kafka_records import headers_of, key_of
 from acked.layers._kafka_topics import Topics
 from acked.types import Receipt, Record
 
-__all__ = ("Published", "Publisher")
+__all__ = ("MAX_REQUEST", "Published", "Publisher")
 
 Sending: TypeAlias = "asyncio.Future[RecordMetadata]"
 MAX_REQUEST: Final = 1_048_000

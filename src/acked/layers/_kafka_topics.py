@@ -5,20 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from acked.errors import LayerError
+from acked.layers._kafka_admin import administering, new_topic, refusal
 from acked.layers._kafka_client import (
-    Consumer,
-    OffsetAndMetadata,
-    Place,
-    Producer,
     coordinator_of,
-    make_admin,
-    new_topic,
-    refusal,
     topic_partition,
     translated,
     within,
 )
 from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_protocols import Consumer, OffsetAndMetadata, Place, Producer
 from acked.types import Start
 
 __all__ = ("Topics", "origins")
@@ -44,6 +39,11 @@ class Topics:
     def is_known(self, topic: str) -> bool:
         """Return whether `topic` was found before."""
         return topic in self._known
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The topics found so far, in order of their names."""
+        return tuple(sorted(self._known))
 
     async def places(self, topics: Iterable[str]) -> list[Place]:
         """Return all partitions of `topics`; raise `LayerError` for one that does not exist."""
@@ -72,9 +72,7 @@ class Topics:
 
     async def _create(self, topic: str, partitions: int) -> None:
         options = self._options
-        admin = make_admin(options)
-        try:
-            await within(options.timeout, admin.start(), options, "connecting")
+        async with administering(options) as admin:
             reply = await within(
                 options.timeout,
                 admin.create_topics(
@@ -84,8 +82,6 @@ class Topics:
                 options,
                 f"creating topic {topic!r}",
             )
-        finally:
-            await asyncio.shield(admin.close())
         for _, code, *_ in reply.topic_errors:
             name = refusal(code)
             if name not in {None, "TopicAlreadyExistsError"}:

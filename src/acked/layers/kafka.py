@@ -26,16 +26,22 @@ keeps no count, so it begins again after a restart or a rebalance.
 
 **Loses messages when** — The cluster does: retention deletes records whether they are settled or
 not, and replicas are only as many as the topic has (`min.insync.replicas`; `acks=all` is set
-here); a group whose offset was deleted goes on with the oldest record, and nobody counts what was
-between. Another client commits or resets the group's offsets. Compacted topics keep the last record
-of a key. While no broker answers nothing is lost: a subscription waits, a publish fails as
-indeterminate (and may be accepted later all the same), an ack is `AckUnconfirmed`.
+here). Records deleted before the group had read them are told: a warning of the logger
+`acked.kafka`, and `layer.trimmed` counts them. A topic that was made anew is read from its oldest
+record, with a warning, where it ends before the group's offset; nobody can tell where it does not.
+A group whose offset was deleted begins anew, and nobody counts what was between. Another client
+commits or resets the group's offsets. Compacted topics keep the last record of a key. While no
+broker answers nothing is lost: a subscription waits, a publish fails as indeterminate (and may be
+accepted later all the same), an ack is `AckUnconfirmed`.
+
+`check()` says which of these the brokers and topics are set up for, and `lag` in the statistics how
+far behind the group is in the partitions of this consumer, in offsets.
 
 **Native handle** — `producer`, the `aiokafka.AIOKafkaProducer` of the layer, while it is open. Do
 not commit for a group that `acked` reads.
 
 **Requires** — Kafka 2.1 or newer (tried with 4.3), no more than the classic group protocol, and
-`pip install "acked[kafka]"` (aiokafka 0.12 to 0.14); asyncio.
+`pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
 """
 
 import re
@@ -51,13 +57,15 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._kafka_client import Producer
+from acked.layers._kafka_admin import read_settings
 from acked.layers._kafka_feed import KafkaFeed
+from acked.layers._kafka_inspection import findings
 from acked.layers._kafka_membership import Membership
 from acked.layers._kafka_options import KafkaOptions
-from acked.layers._kafka_publisher import Published, Publisher
+from acked.layers._kafka_protocols import Producer
+from acked.layers._kafka_publisher import MAX_REQUEST, Published, Publisher
 from acked.layers._kit import require_asyncio, url_options, without_credentials
-from acked.types import Capabilities, Receipt, Record, Start
+from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
 
@@ -79,6 +87,8 @@ CAPABILITIES: Final = Capabilities(
     out_of_order_ack=True,
     headers=True,
     keys=True,
+    lag=True,
+    order_after_nack=True,
     order="partition",
     lease="connection",
     max_payload=MAX_PAYLOAD,
@@ -110,6 +120,8 @@ class KafkaLayer:
         create_topics: how many partitions a topic gets that does not exist; without it an
             unknown topic is refused with `LayerError`.
         replicas: how many copies such a topic has.
+        start_offsets: by topic and partition, the offset at which a group begins there that has
+            settled nothing of the topic yet; `start=` says where it begins in the others.
 
     """
 
@@ -126,6 +138,7 @@ class KafkaLayer:
         session_timeout: float = 10.0,
         create_topics: int | None = None,
         replicas: int = 1,
+        start_offsets: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self.capabilities: Final = CAPABILITIES
         self._options: Final = KafkaOptions(
@@ -137,10 +150,13 @@ class KafkaLayer:
             password,
             sasl_mechanism,
             tls,
+            dict(start_offsets or {}),
         )
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: Publisher | None = None
+        self.trimmed = 0
+        """How many records, at most, were deleted before a group of this layer had read them."""
         _check(self._options, create_topics, replicas)
 
     def __repr__(self) -> str:
@@ -206,6 +222,12 @@ class KafkaLayer:
             raise _publish_failed(published, len(records))
         return [published.receipts[i] for i in range(len(records))]
 
+    async def check(self) -> Sequence[Finding]:
+        """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""
+        topics = self._opened().topics.known
+        settings = await read_settings(self._options, topics)
+        return findings(settings, self.trimmed, MAX_REQUEST)
+
     @asynccontextmanager
     async def consume(
         self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
@@ -217,7 +239,7 @@ class KafkaLayer:
         places = await publisher.topics.places(names)
 
         async def join(owner: KafkaFeed) -> Membership:
-            membership = Membership(self._options, names, group, owner)
+            membership = Membership(self._options, names, group, owner, self._count)
             await membership.join(places, start)
             return membership
 
@@ -230,6 +252,9 @@ class KafkaLayer:
             yield feed
         finally:
             await publisher.shielded(feed.leave())
+
+    def _count(self, trimmed: int) -> None:
+        self.trimmed += trimmed
 
     def _opened(self) -> Publisher:
         if self._publisher is None:

@@ -1,0 +1,66 @@
+"""What the tests of the Kafka layer share: layers, records, feeds, and clients beside them."""
+
+from contextlib import asynccontextmanager
+
+import aiokafka
+import anyio
+from aiokafka.admin import AIOKafkaAdminClient
+
+from acked import Start
+from acked.conformance.harness import fresh
+from acked.layers.kafka import KafkaLayer
+from acked.types import Outcome, Record, Settlement, Verb
+
+SOON = 20.0
+
+
+def layer_at(broker, **options) -> KafkaLayer:
+    settings = {"create_topics": 1, "session_timeout": 6.0} | options
+    return KafkaLayer(broker.url.removeprefix("kafka://"), **settings)
+
+
+def record(topic: str, body: object, **fields) -> Record:
+    return Record(topic, str(body).encode(), fresh("id"), timestamp=1.5, **fields)
+
+
+def feed_of(layer: KafkaLayer, topic: str, group: str, *, in_flight=1000, start=Start.EARLIEST):
+    return layer.consume([topic], group, in_flight=in_flight, lease=60.0, start=start)
+
+
+async def take(feed, count: int) -> list:
+    got: list = []
+    with anyio.fail_after(SOON):
+        while len(got) < count:
+            got += await feed.receive(count - len(got))
+    return got
+
+
+async def ack(feed, leased) -> None:
+    outcomes = await feed.settle([Settlement(one.token, Verb.ACK) for one in leased])
+    assert set(outcomes) == {Outcome.CONFIRMED}
+
+
+def bodies(leased) -> list[int]:
+    return [int(one.record.body) for one in leased]
+
+
+@asynccontextmanager
+async def producer_of(broker, **options):
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=broker.url.removeprefix("kafka://"), **options
+    )
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+@asynccontextmanager
+async def admin_of(broker):
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.url.removeprefix("kafka://"))
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()

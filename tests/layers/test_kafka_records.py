@@ -1,0 +1,96 @@
+"""Records on Kafka: as they were, of other clients, too large."""
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from acked import (
+    PublishFailed,
+)
+from acked.conformance.harness import fresh
+from acked.types import Record
+from tests.layers.kafka_kit import bodies, feed_of, layer_at, producer_of, record, take
+
+pytestmark = pytest.mark.anyio
+
+
+class TestRecords:
+    async def test_a_record_arrives_as_it_was(self, kafka_broker) -> None:
+        """A1, A3, A4: headers of the names that dead letters use included."""
+        topic = fresh("topic")
+        headers = {"acked-id": "x", "acked-timestamp": "y", "leer": "", "ü": "🎉"}
+        sent = [
+            record(topic, 1, headers=headers, key="schlüssel", content_type="text/plain"),
+            Record(topic, b"\x00\xff", "a"),
+            Record(topic, b"", "b", timestamp=0.1, key=""),
+            Record(topic, bytes(1_000_000), "c"),
+        ]
+        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
+            receipts = await layer.publish(sent)
+            got = await take(feed, 4)
+            assert [one.record for one in got] == sent
+            assert [one.position for one in got] == [receipt.position for receipt in receipts]
+
+    async def test_a_record_of_another_client_arrives(self, kafka_broker) -> None:
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
+            async with producer_of(kafka_broker) as producer:
+                headers = [("a", b"1"), ("a", b"\xff")]
+                await producer.send_and_wait(topic, None, b"k", headers=headers, timestamp_ms=2500)
+            (leased,) = await take(feed, 1)
+            assert leased.record == Record(
+                topic, b"", f"{topic}/0/0", "k", {"a": "\udcff"}, timestamp=2.5
+            )
+
+    async def test_a_record_in_our_form_with_odd_bytes_arrives(self, kafka_broker) -> None:
+        """What is no number is Kafka's own timestamp; what is no UTF-8 leaves as it came."""
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
+            async with producer_of(kafka_broker) as producer:
+                ours = [
+                    ("acked-id", b"\xff"),
+                    ("acked-content-type", b"t"),
+                    ("acked-timestamp", b"?"),
+                ]
+                more = [*ours, ("a", b"1")]
+                await producer.send_and_wait(topic, b"x", headers=more, timestamp_ms=2500)
+                named = [("acked-id", b"x"), ("b", b"y")]
+                await producer.send_and_wait(topic, b"z", headers=named, timestamp_ms=2500)
+            first, second = await take(feed, 2)
+            assert first.record == Record(
+                topic, b"x", "\udcff", None, {"a": "1"}, "t", timestamp=2.5
+            )
+            assert second.record == Record(
+                topic, b"z", f"{topic}/0/1", None, {"acked-id": "x", "b": "y"}, timestamp=2.5
+            )
+
+    async def test_a_record_that_is_too_large_fails_alone(self, kafka_broker) -> None:
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer:
+            big = Record(topic, bytes(2_000_000), "big")
+            with pytest.raises(PublishFailed, match="1 of 3") as caught:
+                await layer.publish([record(topic, 0), big, record(topic, 1)])
+            assert set(caught.value.failures) == {1}
+            assert not caught.value.indeterminate
+            async with feed_of(layer, topic, "g") as feed:
+                assert bodies(await take(feed, 2)) == [0, 1]
+
+    async def test_a_record_the_broker_refuses_does_not_spoil_what_comes_after(
+        self, kafka_broker
+    ) -> None:
+        """A10: aiokafka's idempotent producer would be of no use for that partition any more."""
+        topic = fresh("topic")
+        at = kafka_broker.url.removeprefix("kafka://")
+        admin = AIOKafkaAdminClient(bootstrap_servers=at)
+        await admin.start()
+        await admin.create_topics(
+            [NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "900"})]
+        )
+        await admin.close()
+        async with layer_at(kafka_broker) as layer:
+            for _ in range(2):
+                with pytest.raises(PublishFailed) as caught:
+                    await layer.publish([Record(topic, bytes(2000), "big")])
+                assert not caught.value.indeterminate
+                await layer.publish([record(topic, 0)])
+            async with feed_of(layer, topic, "g") as feed:
+                assert bodies(await take(feed, 2)) == [0, 0]
