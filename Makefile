@@ -2,6 +2,8 @@
 #
 #   make demo    the main job: publish, kill a worker, count; INPUT=path LAYER=name COUNT=n JSON=1
 #   make test    every test, with the brokers it starts itself
+#   make test-lowest   the core and the layers, with the lowest versions that are promised
+#   make crash   break everything in mid-stream and count: LAYER=name
 #   make check   format, lint, types, contracts, machines, docs: under a minute
 #   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
 #   make bench   the benchmarks
@@ -10,6 +12,7 @@
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
 
 # The checkers look for the environment they check first on the path.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -23,12 +26,20 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 CHAT_BROKER = $(filter-out memory,$(firstword $(subst -, ,$(LAYER))))
 
-.PHONY: demo test check chat bench docs $(CHECKS)
+.PHONY: demo test test-lowest crash check chat bench docs $(CHECKS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# What users install, and what it takes to run its tests: no tools.
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	@test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints-lowest.txt \
+	  --editable '.[redis,postgres,kafka,mqtt,pydantic,cli,conformance]' trio pytest-timeout
 	@touch $@
 
 # The installer's words go to stderr: what is printed is the demo's, to the last line with JSON=1.
@@ -41,6 +52,14 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@python compose/brokers.py install || echo 'going on without'
 	@python -m pytest
+
+test-lowest: $(LOWEST)/.installed
+	@$(LOWEST)/bin/python compose/brokers.py install || echo 'going on without'
+	@$(LOWEST)/bin/python -m pytest tests/core tests/layers
+
+crash: $(INSTALLED)
+	@python compose/brokers.py install >&2
+	@python -m tests.crash $(or $(LAYER),redis-streams)
 
 check: $(INSTALLED)
 	@$(MAKE) --no-print-directory --jobs=4 --keep-going $(TOGETHER) $(CHECKS)

@@ -293,6 +293,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What was accepted survives a restart of the broker (or of the process that embeds it)."""
     groups: bool = False
     """Several groups each get every message."""
+    competing: bool = False
+    """Consumers of one group share its messages one by one: what one cannot hold, another gets."""
     remove_group: bool = False
     """A group can be forgotten, with what is owed to it."""
     replay: bool = False
@@ -313,6 +315,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Messages may be missed: fire-and-forget."""
     lag: bool = False
     """A subscription's statistics say how far its group is behind."""
+    order_after_nack: bool = False
+    """And a nacked message, its delay over, comes before what was not delivered yet."""
     order: Order = "none"
     """Within what part of a topic the order of publishing is kept, redelivery apart."""
     lease: LeaseKind = "none"

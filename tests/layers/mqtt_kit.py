@@ -11,6 +11,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from acked.abc import AckFeed
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Leased, Record, Settlement, Start, Verb
@@ -18,7 +19,6 @@ from compose.lifecycle import Broker
 from compose.native.mqtt import MosquittoRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
-from tests.laws.harness import fresh
 
 GROUP = "group"
 

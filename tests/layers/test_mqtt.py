@@ -5,10 +5,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from acked.abc import AckLayer
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Outcome, Record, Settlement, Verb
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import (
     acks,
     bodies,

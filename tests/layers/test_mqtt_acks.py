@@ -8,9 +8,9 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from acked.conformance.harness import fresh
 from acked.layers._mqtt_intake import Intake
 from acked.types import Leased, Outcome, Settlement, Verb
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import (
     acks,
     bodies,

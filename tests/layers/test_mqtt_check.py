@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from acked import Channel, Finding, Severity
+from acked.conformance.harness import fresh
 from acked.errors import ChannelClosed, ConnectionLost
 from acked.layers.mqtt import MQTTLayer
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import (
     Refuser,
     broker_has_read,

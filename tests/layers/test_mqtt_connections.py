@@ -6,10 +6,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Outcome, Settlement, Verb
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import (
     acks,
     bodies,

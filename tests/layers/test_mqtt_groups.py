@@ -10,10 +10,10 @@ import anyio
 import anyio.abc
 import pytest
 
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers._mqtt_seat import MARKS
 from acked.layers.mqtt import MQTTLayer
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import (
     CONNACK,
     Refuser,

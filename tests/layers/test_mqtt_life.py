@@ -6,11 +6,11 @@ import anyio
 import pytest
 
 from acked import Channel
+from acked.conformance.harness import fresh
+from acked.conformance.laws.lifecycle import alive
 from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Start
-from tests.laws.harness import fresh
-from tests.laws.lifecycle import alive
 from tests.layers.mqtt_kit import Refuser, acks, feed_at, joined, record, take
 
 pytestmark = pytest.mark.anyio

@@ -3,10 +3,10 @@
 import anyio
 import pytest
 
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Leased
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import CONNACK, Refuser, acks, bodies, feed_at, record, take
 
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,9 @@ import socket
 import anyio
 import pytest
 
+from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import CONNACK, Refuser, joined, record, take
 
 pytestmark = pytest.mark.anyio

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from acked import Channel
+from acked.conformance.harness import fresh
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers.mqtt import MQTTLayer
 from compose.native.process import free_ports
-from tests.laws.harness import fresh
 from tests.layers.mqtt_kit import acks, feed_at, mosquitto, record, take, what_is_owed
 
 pytestmark = pytest.mark.anyio

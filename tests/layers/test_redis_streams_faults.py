@@ -1,29 +1,20 @@
-"""Redis Streams under cancellation, cuts, kills, a full server, and servers that refuse."""
+"""Redis Streams under cancellation, cuts and kills."""
 
 import contextlib
 import random
-import shutil
-import socket
-import subprocess
-import threading
 from collections.abc import Iterator
 
 import anyio
 import pytest
 import redis
-from anyio import wait_all_tasks_blocked
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers import _redis_intake
-from acked.layers._redis_places import place_of
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Verb
 from compose.lifecycle import Broker
-from compose.native.process import free_ports
-from tests.laws.harness import fresh
-from tests.layers.test_redis_streams import (
+from tests.layers.redis_streams_kit import (
     CONFIRMED,
-    GROUP,
     LONG,
     LOST,
     SOON,
@@ -32,7 +23,7 @@ from tests.layers.test_redis_streams import (
     acks,
     bodies,
     consuming,
-    let_leases_end,
+    fresh,
     nacks,
     pending,
     receive,
@@ -51,48 +42,6 @@ def topic() -> str:
 def oracle(redis_broker: Broker) -> Iterator[Oracle]:
     with redis.Redis.from_url(redis_broker.url) as client:
         yield client
-
-
-def port_of_nobody() -> int:
-    return free_ports(1)[0]
-
-
-async def opening(url: str, timeout: float = 5.0) -> None:
-    with anyio.fail_after(SOON):
-        async with RedisStreamsLayer(url, timeout=timeout):
-            pass
-
-
-async def test_nobody_at_the_address_is_a_lost_connection_with_what_to_do() -> None:
-    port = port_of_nobody()
-    with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port} .*check the address") as caught:
-        await opening(f"redis://user:secret@127.0.0.1:{port}")
-    assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("login", ["", ":wrong@", "nobody:wrong@"])
-async def test_a_wrong_password_is_refused_and_not_worth_trying_again(private_redis, login) -> None:
-    broker = private_redis(password="right")
-    with pytest.raises(LayerError, match="check user and password") as caught:
-        await opening(f"redis://{login}127.0.0.1:{broker.port}")
-    assert not isinstance(caught.value, ConnectionLost)
-    assert "wrong" not in str(caught.value).replace("invalid username-password pair", "")
-    await opening(broker.url)
-
-
-async def test_a_server_that_is_too_old_is_refused(old_server) -> None:
-    with pytest.raises(LayerError, match=r"version 5\.0; .*6\.2"):
-        await opening(f"redis://127.0.0.1:{old_server}")
-
-
-async def test_a_server_that_does_not_answer_is_lost_within_the_timeout(
-    proxy, redis_broker
-) -> None:
-    way = proxy(redis_broker)
-    way.black_hole()
-    with pytest.raises(ConnectionLost, match="check the address"):
-        await opening(way.url, timeout=0.2)
 
 
 async def test_receives_cancelled_at_random_moments_lose_nothing(
@@ -431,170 +380,3 @@ async def test_a_black_hole_is_noticed_and_outlived(redis_broker, proxy, topic) 
                 async with consuming(layer, topic):
                     pass
         way.heal()
-
-
-@pytest.mark.parametrize("deed", ["flushall", "delete", "destroy"])
-async def test_a_group_that_was_deleted_is_made_again_from_the_beginning(
-    private_redis, topic, deed, caplog
-) -> None:
-    broker = private_redis()
-    with redis.Redis.from_url(broker.url) as oracle:
-        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
-            await layer.publish(records(topic, "held"))
-            held = await receive(feed, 1)
-            got: list[Leased] = []
-
-            async def read() -> None:
-                while "new" not in bodies(got):
-                    got.extend(await feed.receive(10))
-
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(read)
-                await wait_all_tasks_blocked()
-                match deed:
-                    case "flushall":
-                        oracle.flushall()
-                    case "delete":
-                        oracle.delete(topic)
-                    case _:
-                        oracle.xgroup_destroy(topic, GROUP)
-                if deed != "destroy":  # there it may be ours again already
-                    assert await feed.settle(acks(held)) == [LOST]
-                with anyio.fail_after(SOON):
-                    await layer.publish(records(topic, "new"))
-                    while "new" not in bodies(got):
-                        await anyio.sleep(0.01)
-            # A group alone was deleted: what is still in the stream comes again.
-            assert bodies(got) == (["held", "new"] if deed == "destroy" else ["new"])
-            assert await feed.settle(acks(got)) == [CONFIRMED] * len(got)
-            assert await feed.settle(nacks(held)) == [LOST]
-    assert "created again" in caplog.text
-
-
-async def test_moments_of_a_deleted_group_free_nothing_in_the_new_one(
-    redis_broker, topic, oracle
-) -> None:
-    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
-        await layer.publish(records(topic, 1))
-        got = await receive(feed, 1)
-        await feed.settle(nacks(got, LONG))
-        oracle.xgroup_destroy(topic, GROUP)
-        again = await receive(feed, 1)
-        assert again[0].attempt == 1
-        assert not oracle.exists(place_of(topic, GROUP).until)
-
-
-async def test_a_full_server_still_lets_its_consumers_drain_it(private_redis, topic) -> None:
-    broker = private_redis()
-    with redis.Redis.from_url(broker.url) as oracle:
-        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
-            await layer.publish(records(topic, *range(6)))
-            held = await receive(feed, 3)
-            oracle.config_set("maxmemory", 1)
-            with pytest.raises(PublishFailed, match="maxmemory") as caught:
-                await layer.publish(records(topic, 9))
-            assert not caught.value.indeterminate
-            letter = Record(topic + ".dead", b"", "x")
-            reject = Settlement(held[0].token, Verb.REJECT, dead_letter=letter)
-            assert await feed.settle([reject, *nacks(held[1:2], 9.0), *acks(held[2:])]) == [
-                *(UNKNOWN, UNKNOWN),
-                CONFIRMED,
-            ]
-            assert await feed.extend([held[0].token], LONG) == [CONFIRMED]
-            rest = await receive(feed, 3)
-            assert bodies(rest) == ["3", "4", "5"]
-            let_leases_end(oracle, topic)
-            again = await receive(feed, 1)  # of several: there is no memory to wake others either
-            again += await receive(feed, 4)
-            assert {one.attempt for one in again} == {2}
-            assert await feed.settle(acks(again)) == [CONFIRMED] * 5
-            assert pending(oracle, topic) == {}
-            oracle.config_set("maxmemory", 0)
-
-
-async def test_a_demoted_server_is_a_lost_connection_until_it_is_promoted(
-    private_redis, topic
-) -> None:
-    broker = private_redis()
-    with redis.Redis.from_url(broker.url) as oracle:
-        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
-            await layer.publish(records(topic, 1))
-            oracle.replicaof("127.0.0.1", str(port_of_nobody()))
-            with pytest.raises(ConnectionLost, match="read only"):
-                await feed.receive(1)
-            with pytest.raises(PublishFailed) as caught:
-                await layer.publish(records(topic, 2))
-            assert not caught.value.indeterminate
-            oracle.replicaof("NO", "ONE")
-            got = await receive(feed, 1)
-            assert await feed.settle(acks(got)) == [CONFIRMED]
-
-
-async def test_dead_letters_in_another_slot_of_a_cluster_are_copied_first(
-    cluster_of_one, topic
-) -> None:
-    dead = topic + ".dead"
-    with redis.Redis(port=cluster_of_one) as oracle:
-        async with RedisStreamsLayer(f"redis://127.0.0.1:{cluster_of_one}") as layer:
-            async with consuming(layer, topic) as feed:
-                await layer.publish(records(topic, 1, 2))
-                ours, stolen = await receive(feed, 2)
-                oracle.xclaim(topic, GROUP, "another", 0, [stolen.position])
-                letters = [Record(dead, one.record.body, one.record.id) for one in (ours, stolen)]
-                rejections = [
-                    Settlement(one.token, Verb.REJECT, dead_letter=letter)
-                    for one, letter in zip((ours, stolen), letters, strict=True)
-                ]
-                assert await feed.settle(rejections) == [CONFIRMED, LOST]
-                assert [fields[b"body"] for _, fields in oracle.xrange(dead)] == [b"1"]
-                assert list(pending(oracle, topic)) == [stolen.position]
-
-
-@pytest.fixture
-def cluster_of_one(tmp_path) -> Iterator[int]:
-    """The port of a cluster's only node, which serves every slot."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    port = free_ports(1)[0]
-    options = {"--port": port, "--dir": tmp_path, "--cluster-enabled": "yes", "--save": ""}
-    options["--cluster-port"] = free_ports(1)[0]
-    words = [str(word) for option in options.items() for word in option]
-    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
-    try:
-        with redis.Redis(port=port, retry=None) as client:
-            for _ in range(1000):
-                with contextlib.suppress(redis.ConnectionError, redis.ResponseError):
-                    client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-                    break
-                threading.Event().wait(0.01)
-            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                threading.Event().wait(0.01)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def old_server() -> Iterator[int]:
-    """The port of something that calls itself Redis 5.0.14."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    info = b"# Server\r\nredis_version:5.0.14\r\n"
-    replies = {b"PING": b"+PONG\r\n", b"INFO": b"$%d\r\n%b\r\n" % (len(info), info)}
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            while words := connection.recv(65_536).split():
-                for command in words:
-                    if command in replies:
-                        connection.sendall(replies[command])
-                    elif command == b"SETINFO":
-                        connection.sendall(b"-ERR unknown command\r\n")
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield listener.getsockname()[1]
-    listener.close()
-    thread.join(SOON)

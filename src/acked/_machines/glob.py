@@ -1,6 +1,6 @@
 """Topic patterns: the globs that Redis matches channels by, as the reference for every layer.
 
-Rules, on the UTF-8 bytes of both sides:
+Rules, on the UTF-8 bytes of both sides (a name that is no UTF-8 comes with `surrogateescape`):
 
 1. `*` matches any bytes, none too; `?` exactly one byte.
 2. `[abc]`, `[a-c]` match one byte of the set, `[^a-c]` one outside of it. A range may be given
@@ -23,7 +23,7 @@ _Step: TypeAlias = frozenset[int] | None
 def glob(pattern: str) -> Callable[[str], bool]:
     """Return the function that says whether a topic's name matches `pattern`."""
     steps = _parsed(pattern.encode())
-    return lambda name: _matches(steps, name.encode())
+    return lambda name: _matches(steps, name.encode("utf-8", "surrogateescape"))
 
 
 def _parsed(pattern: bytes) -> list[_Step]:

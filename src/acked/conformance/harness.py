@@ -15,17 +15,23 @@ ones you cannot give: laws that need them are reported as not tried, which is vi
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from acked import Channel, SystemClock
+from acked import Channel, SystemClock, VirtualClock
 from acked.abc import Clock, Layer
 
-__all__ = ("HOOKS", "Harness", "fresh")
+__all__ = ("HOOKS", "Direction", "Harness", "VirtualHarness", "fresh")
 
-HOOKS: Final = ("restart_broker", "kill_broker", "cut", "black_hole", "wipe")
+Direction: TypeAlias = Literal["to_server", "to_client"]
+
+HOOKS: Final = (
+    *("restart_broker", "kill_broker", "cut", "cut_after", "black_hole"),
+    *("end_leases", "refuse", "wipe"),
+)
 """The methods of a harness that may be left out."""
 
 
@@ -35,26 +41,41 @@ class Harness:
     `lease` is a short lease in seconds for the laws that let one end, `clock` the clock that the
     layer and the engine share, `url` where a child process finds the same broker (None: it cannot,
     and laws that kill processes are not tried), `recovery` the most seconds until a group goes on
-    after a holder was killed.
+    after a holder was killed, `notice` the most until the layer notices that no byte passes
+    (None: it waits for ever),
+    `soon` what bounds the wait for something that must happen, `limit` the whole of a law.
     """
 
     lease: float = 1.0
     recovery: float = 10.0
+    notice: float | None = 10.0
+    soon: float = 10.0
+    limit: float = 100.0
+    examples: int = 25
+    """How many programs the laws of the model try: what takes about a minute on this broker."""
     clock: Clock = SystemClock()
     url: str | None = None
 
-    restart_broker: Callable[[], Awaitable[None]] | None = None
+    restart_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Stop the broker, start it again on the same data, return when it answers."""
-    kill_broker: Callable[[], Awaitable[None]] | None = None
+    kill_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """The same with SIGKILL in place of stopping."""
-    cut: Callable[[], Awaitable[None]] | None = None
+    cut: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Close every connection that layers of this harness have, as a failing network does."""
-    black_hole: Callable[[float], Awaitable[None]] | None = None
+    cut_after: Callable[[int, Direction], Coroutine[Any, Any, None]] | None = None
+    """The same, once, when so many more bytes have passed in that direction; a later call for it
+    takes the place of an earlier one."""
+    black_hole: Callable[[float], Coroutine[Any, Any, None]] | None = None
     """Let no byte through on these connections, nor close them, for so many seconds."""
-    wipe: Callable[[str], Awaitable[None]] | None = None
+    end_leases: Callable[[str, str], Coroutine[Any, Any, None]] | None = None
+    """Where a lease is a connection: take from the consumers of the topic and the group, which
+    live and stay, what they hold, as this broker does (a broken connection, a new generation)."""
+    refuse: Callable[[str], Coroutine[Any, Any, None]] | None = None
+    """From now on let the broker accept no dead letter for the topic, as if there was no room."""
+    wipe: Callable[[str], Coroutine[Any, Any, None]] | None = None
     """Remove all that the broker keeps of the topic, its groups too."""
 
-    shares_layer: ClassVar[bool] = False
+    shares_layer: bool = False
     """True where two layer objects know nothing of each other: `layer()` returns the same one."""
 
     def layer(self) -> Layer:
@@ -76,6 +97,47 @@ class Harness:
     def group(self, word: str = "group") -> str:
         """Return a group's name that nobody else uses on this broker."""
         return fresh(word)
+
+
+class VirtualHarness(Harness):
+    """For a layer that takes a clock and is its own broker: leases end in no time.
+
+    ```python
+    VirtualHarness(lambda clock: MemoryQueueLayer(clock=clock))
+    ```
+    """
+
+    lease = 30.0
+    soon = 3.0
+    examples = 200
+    shares_layer = True
+
+    def __init__(self, make: Callable[[Clock], Layer]) -> None:
+        self.virtual = VirtualClock()
+        self.clock = self.virtual
+        self._layer = make(self.virtual)
+
+    def layer(self) -> Layer:
+        """Return the one layer."""
+        return self._layer
+
+    async def pass_time(self, seconds: float) -> None:
+        """Advance the clock in steps smaller than a lease's renewals."""
+        step = self.lease / 8
+        while seconds > 0:
+            await _everybody_had_turns()
+            self.virtual.advance(min(step, seconds))
+            seconds -= step
+        await _everybody_had_turns()
+
+
+TURNS: Final = 50
+"""More than any answer to a passing of time takes on a layer that waits for nothing outside."""
+
+
+async def _everybody_had_turns() -> None:
+    for _ in range(TURNS):
+        await checkpoint()
 
 
 _numbers = itertools.count()

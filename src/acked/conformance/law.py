@@ -8,19 +8,23 @@ the harness lacks a hook, `not tried`. What a layer must then refuse is a law of
 
 import functools
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
+import anyio
 import msgspec
 import pytest
 
 from acked.conformance.harness import Harness
 from acked.types import Capabilities
 
-__all__ = ("Law", "law", "law_of")
+__all__ = ("Law", "law", "law_of", "soon")
 
 F = TypeVar("F", bound=Callable[..., Awaitable[None]])
 
 _ATTRIBUTE: Final = "__acked_law__"
+
+_harness: ContextVar[Harness] = ContextVar("harness of the law that is tried")
 
 
 class Law(msgspec.Struct, frozen=True):
@@ -63,12 +67,22 @@ def law(
             reason = described.reason_not_to_try(harness, harness.layer().capabilities)
             if reason is not None:
                 pytest.skip(reason)
-            await function(self, harness, **fixtures)
+            token = _harness.set(harness)
+            try:
+                with anyio.fail_after(harness.limit):
+                    await function(self, harness, **fixtures)
+            finally:
+                _harness.reset(token)
 
         setattr(tried, _ATTRIBUTE, described)
         return tried  # type: ignore[return-value]
 
     return decorate
+
+
+def soon() -> float:
+    """Return the seconds that bound the wait for something that must happen in this law."""
+    return _harness.get().soon
 
 
 def law_of(function: object) -> Law | None:

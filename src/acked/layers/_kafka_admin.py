@@ -1,15 +1,25 @@
-"""The seam to aiokafka's admin client: making topics, and reading what the brokers are set to."""
+"""The seam to aiokafka's admin client: making topics, removing groups, reading settings."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
 
+from acked.errors import LayerError
 from acked.layers._kafka_client import within
 from acked.layers._kafka_options import KafkaOptions
 
-__all__ = ("Admin", "Settings", "administering", "new_topic", "read_settings", "refusal")
+__all__ = (
+    "Admin",
+    "Settings",
+    "administering",
+    "forget_group",
+    "new_topic",
+    "read_settings",
+    "refusal",
+)
 
 Configuration = Mapping[str, str | None]
 """Settings by name, as text. Empty where the broker would not tell."""
@@ -28,6 +38,10 @@ class Admin(Protocol):
 
     async def create_topics(self, new_topics: Sequence[object], *, timeout_ms: int) -> Any:
         """Do what aiokafka's `create_topics` does."""
+        ...
+
+    async def find_coordinator(self, group_id: str) -> int:
+        """Do what aiokafka's `find_coordinator` does."""
         ...
 
     async def describe_cluster(self) -> Mapping[str, Any]:
@@ -56,7 +70,14 @@ class Settings(NamedTuple):
 
 _admin: Final = cast("Any", import_module("aiokafka.admin"))
 _resource: Final = cast("Any", import_module("aiokafka.admin.config_resource"))
-_for_code: Final = import_module("aiokafka.errors").for_code
+_errors: Final = cast("Any", import_module("aiokafka.errors"))
+_protocol: Final = cast("Any", import_module("aiokafka.protocol.admin"))
+_commit: Final = cast("Any", import_module("aiokafka.protocol.commit"))
+_for_code: Final = _errors.for_code
+AGAIN: Final = 0.1
+"""Seconds between two tries."""
+LEAVING: Final = 5.0
+"""Seconds in which a member that has just left is still seen in its group."""
 
 
 @asynccontextmanager
@@ -78,6 +99,53 @@ def new_topic(name: str, partitions: int, replicas: int) -> object:
 def refusal(code: int) -> str | None:
     """Return the name of the broker's error number `code`, or None for success."""
     return _for_code(code).__name__ if code else None
+
+
+async def forget_group(options: KafkaOptions, topics: Sequence[str], group: str) -> None:
+    """Delete `group`; see `KafkaLayer.remove_group`."""
+    doing = f"removing group {group!r}"
+    async with administering(options) as admin:
+        given_up = time.monotonic() + LEAVING
+        while not await within(options.timeout, _forgotten(admin, topics, group), options, doing):
+            if time.monotonic() > given_up:
+                raise LayerError(
+                    f"group {group!r} is in use; close its consumers before removing it"
+                )
+            await asyncio.sleep(AGAIN)
+
+
+async def _forgotten(admin: Admin, topics: Sequence[str], group: str) -> bool:
+    """Delete `group` and return True, or False while it has members."""
+    send = vars(admin)["_client"].send  # aiokafka has these requests, and no method for them
+    while True:
+        try:
+            coordinator = await admin.find_coordinator(group)
+            committed = await send(coordinator, _commit.OffsetFetchRequest(group, None))
+            _raise_for(committed.error_code)
+            others = sorted({topic for topic, _ in committed.topics}.difference(topics))
+            if others:
+                raise LayerError(
+                    f"group {group!r} has committed in topic {others[0]!r}, too, and Kafka removes "
+                    "a group with all its topics; name them all"
+                )
+            reply = await send(coordinator, _protocol.DeleteGroupsRequest([group]))
+            ((_, code),) = reply.results
+            _raise_for(code)
+        except _errors.GroupIdNotFound:
+            return True
+        except _errors.NonEmptyGroup:
+            return False
+        except _errors.KafkaError as error:
+            if not error.retriable:
+                raise
+            await asyncio.sleep(AGAIN)  # a broker that has just come up, or a coordinator moving
+        else:
+            return True
+
+
+def _raise_for(code: int) -> None:
+    if code:
+        raise _for_code(code)
 
 
 async def read_settings(options: KafkaOptions, topics: Sequence[str]) -> Settings:

@@ -109,7 +109,7 @@ def leased_first(partition: Partition, records: Iterable[Fetched]) -> list[Lease
                 _kind(kind),
                 _number(published),
             )
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, msgspec.DecodeError):
             record = None
         record = record or _odd(fetched)
         leased.append(Leased(record, Ticket(partition, offset), 1, place + str(offset)))
@@ -125,7 +125,7 @@ def _odd(fetched: Fetched) -> Record:
         place = f"{fetched.topic}/{fetched.partition}/{fetched.offset}"
         return Record(fetched.topic, value, place, text, _mapping(headers), timestamp=timestamp)
     (_, identity), (_, kind), (_, published), *others = headers
-    with suppress(ValueError):
+    with suppress(ValueError, msgspec.DecodeError):  # a ValueError from msgspec 0.21 on
         timestamp = _number(published or b"")
     return Record(
         fetched.topic,

@@ -8,11 +8,13 @@ from typing import Final, TypeAlias, cast
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis_cluster import Way
 from acked.layers._redis_intake import Intake
-from acked.layers._redis_link import CLOSE_WITHIN, Link, group_is_missing, says
+from acked.layers._redis_link import CLOSE_WITHIN, group_is_missing, says
 from acked.layers._redis_records import TokenOf, as_ours, fields_of
-from acked.layers._redis_scripts import ACK, BURY, EXTEND, GIVE_BACK, LEAVE, Script, ScriptCall
+from acked.layers._redis_scripts import ACK, BURY, EXTEND, GIVE_BACK, Script, ScriptCall
 from acked.layers._redis_seat import Seat, logger
+from acked.layers._redis_several import Several
 from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
 
 __all__ = ("RedisStreamsFeed",)
@@ -30,10 +32,11 @@ _Plan: TypeAlias = list[tuple[ScriptCall, list[int]]]
 class RedisStreamsFeed:
     """One consumer of a group, for as long as `RedisStreamsLayer.consume` is entered."""
 
-    def __init__(self, link: Link, seat: Seat) -> None:
-        self._link = link
+    def __init__(self, way: Way, seat: Seat) -> None:
+        self._way = way
         self._seat = seat
-        self._intake = Intake(link, seat)
+        parts = [Intake(way, seat, topics) for topics in way.together(seat.places)]
+        self._intake = parts[0] if len(parts) == 1 else Several(parts, seat, self.extend)
 
     def __repr__(self) -> str:
         seat = self._seat
@@ -46,6 +49,11 @@ class RedisStreamsFeed:
     def trimmed(self) -> int:
         """How many messages owed to the group this consumer found trimmed away, so lost."""
         return self._seat.trimmed
+
+    def lag(self) -> int | None:
+        """Return what nobody of the group has read yet, as the server told seconds ago."""
+        lags = [lag for lag in self._seat.lags.values() if lag is not None]
+        return sum(lags) if len(lags) == len(self._seat.lags) else None
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Return up to `limit` messages: left over, free again, or new, in this order."""
@@ -73,7 +81,7 @@ class RedisStreamsFeed:
         longer = math.ceil(seconds * 1000) if seconds > self._seat.lease else 0
         plan = self._same_for_all(EXTEND, ours, b"%d" % idle, b"%d" % longer)
         outcomes = [Outcome.CONFIRMED] * len(tokens)
-        replies = await self._link.run([call for call, _ in plan])
+        replies = await self._way.run([call for call, _ in plan])
         if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
             raise cast("ConnectionLost", replies[0])
         for (call, members), reply in zip(plan, replies, strict=True):
@@ -93,14 +101,8 @@ class RedisStreamsFeed:
 
     async def leave(self) -> None:
         """Give back what is left and delete this consumer; leases do it if the server is gone."""
-        seat = self._seat
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
-            try:
-                await self._intake.leave(self._link)
-                calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in seat.places]
-                await self._link.run(calls)
-            except LayerError as error:
-                logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
+            await self._intake.leave()
 
     def _plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> _Plan:
         """Return the calls that carry out `batch`, each with the positions of its members."""
@@ -158,7 +160,7 @@ class RedisStreamsFeed:
         try:
             (outcome,) = await self.extend([settlement.token], self._seat.lease)
             if outcome is Outcome.CONFIRMED:
-                await self._link.ask(b"XADD", letter.topic.encode(), b"*", *fields_of(letter))
+                await self._way.ask(b"XADD", letter.topic.encode(), b"*", *fields_of(letter))
                 (outcome,) = await self.settle([Settlement(settlement.token, Verb.ACK)])
         except LayerError as error:
             logger.warning("a dead letter was not published: %s", error)
@@ -166,9 +168,9 @@ class RedisStreamsFeed:
         return outcome
 
     async def _replies(self, plan: _Plan) -> list[object]:
-        """Return what `Link.run` does; where nothing could be sent, that error for each."""
+        """Return what `Way.run` does; where nothing could be sent, that error for each."""
         try:
-            return await self._link.run([call for call, _ in plan])
+            return await self._way.run([call for call, _ in plan])
         except LayerError as error:
             return [error] * len(plan)
 

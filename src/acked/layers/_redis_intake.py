@@ -18,16 +18,19 @@ from typing import Final, cast
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis_cluster import Way
 from acked.layers._redis_link import Link, Reader, group_is_missing
-from acked.layers._redis_records import Fields, as_ours, leased_again, leased_first
-from acked.layers._redis_scripts import CLAIM, GIVE_BACK, RECOVER, ScriptCall
-from acked.layers._redis_seat import Seat
+from acked.layers._redis_records import Fields, as_ours, lag_of, leased_again, leased_first
+from acked.layers._redis_scripts import CLAIM, GIVE_BACK, LEAVE, RECOVER, ScriptCall
+from acked.layers._redis_seat import Seat, logger
 from acked.types import Leased
 
 __all__ = ("Intake",)
 
 LONGEST_WAIT: Final = 1.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
+LAG_EVERY: Final = 5.0
+"""Seconds between two questions after the lag."""
 SHORTEST_WAIT: Final = 0.02
 """Seconds between two looks with a very short lease: looking must stay cheap."""
 NO_BOUND: Final = 1 << 20
@@ -35,18 +38,21 @@ NO_BOUND: Final = 1 << 20
 
 
 class Intake:
-    """Receives for one feed, over a connection of its own."""
+    """Receives `topics` for one feed, over a connection of its own to the server they are on."""
 
-    def __init__(self, link: Link, seat: Seat) -> None:
-        self._reader: Final = Reader(link)
+    def __init__(self, way: Way, seat: Seat, topics: Sequence[str]) -> None:
+        places = {topic: seat.places[topic] for topic in topics}
+        self._way = way
+        self._reader: Final = Reader(self._home)
         self._seat = seat
-        self._topics = list(seat.places)
-        self._streams = {place.stream: topic for topic, place in seat.places.items()}
-        self._wakes = {place.wake: topic for topic, place in seat.places.items()}
+        self._topics = list(topics)
+        self._streams = {place.stream: topic for topic, place in places.items()}
+        self._wakes = {place.wake: topic for topic, place in places.items()}
         self._woken: dict[str, list[bytes]] = {topic: [] for topic in self._topics}
         self._look_at = dict.fromkeys(self._topics, 0.0)
         self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
         self._has_claimed = False
+        self._ask_lag_at = 0.0
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
@@ -54,25 +60,35 @@ class Intake:
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
         while True:
-            limit = min(limit, self._most)
-            try:
-                found = await self._step(limit)
-            except ConnectionLost:
-                # Perhaps it was too much for a slow link: then the same again would fail again.
-                self._most = max(1, limit // 2)
-                raise
+            found = await self.look(limit)
             if found:
-                self._most = min(self._most + self._most // 8 + 1, NO_BOUND)
-                # No await between the reply and here, so nothing is lost on the way.
-                self._seat.known.update(as_ours([leased.token for leased in found]))
                 return found
 
-    async def leave(self, link: Link) -> None:
-        """Close the connection, and let the server forget what it was waiting for."""
-        await self._reader.close()
-        farewell = self._reader.farewell()
-        if farewell:
-            await link.exchange(farewell)
+    async def look(self, limit: int) -> Sequence[Leased]:
+        """Do one turn of `receive`, which may bring nothing; it waits for a second at most."""
+        limit = min(limit, self._most)
+        try:
+            found = await self._step(limit)
+        except ConnectionLost:
+            # Perhaps it was too much for a slow link: then the same again would fail again.
+            self._most = max(1, limit // 2)
+            raise
+        if found:
+            self._most = min(self._most + self._most // 8 + 1, NO_BOUND)
+            # No await between the reply and here, so nothing is lost on the way.
+            self._seat.known.update(as_ours([leased.token for leased in found]))
+        return found
+
+    async def leave(self) -> None:
+        """Close the connection, give back what is left, and let the server forget the consumer."""
+        seat = self._seat
+        calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in self._topics]
+        try:
+            await self._reader.leave()
+            home = await self._home()
+            await home.run(calls)
+        except LayerError as error:
+            logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
 
     async def _step(self, limit: int) -> list[Leased]:
         if not self._reader.is_open:
@@ -91,6 +107,10 @@ class Intake:
             topics = self._to_look_at()
         self._has_claimed = False
         return await self._read(limit, 0.0 if topics else self._time_to_wait())
+
+    async def _home(self) -> Link:
+        """Return the server that the topics are on now."""
+        return await self._way.home(self._seat.places[self._topics[0]].stream)
 
     def _to_look_at(self) -> list[str]:
         now = anyio.current_time()
@@ -130,8 +150,20 @@ class Intake:
             if reply is not None:
                 found += self._taken(topic, reply)
                 self._note_next_look(topic, cast("int", reply[2]), more=bool(reply[3]))
+        await self._ask_lag()
         self._unsure = False
         return found
+
+    async def _ask_lag(self) -> None:
+        """Ask, once in a while, how much of each topic nobody of the group has read yet."""
+        now = anyio.current_time()
+        if now < self._ask_lag_at:
+            return
+        self._ask_lag_at = now + LAG_EVERY
+        streams = [self._seat.places[topic].stream for topic in self._topics]
+        replies = await self._reader.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        for topic, reply in zip(self._topics, replies, strict=True):
+            self._seat.lags[topic] = lag_of(self._seat.group, reply)
 
     def _claim_call(self, topic: str, room: int) -> ScriptCall:
         lease = max(1, round(self._seat.lease * 1000))
@@ -213,4 +245,4 @@ class Intake:
         if not group_is_missing(error):
             await self._reader.close()  # what follows may need another server, or other rights
             raise error
-        await self._seat.heal(self._reader.run)
+        await self._seat.heal(self._reader.run, self._topics)

@@ -5,8 +5,9 @@ timeouts of redis-py. Its socket timeout loses a cancellation on Python 3.11 tha
 tick in which a write completes, so every exchange has a deadline of ours instead.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeAlias, cast
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -14,6 +15,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     ClusterDownError,
     MasterDownError,
@@ -35,6 +37,7 @@ __all__ = (
     "Link",
     "Reader",
     "Run",
+    "Talks",
     "group_is_missing",
     "is_unanswered",
     "run_scripts",
@@ -52,8 +55,8 @@ SLOWEST_LINK: Final = 1024 * 1024
 CLOSE_WITHIN: Final = 2.0
 """Seconds for what is said and waited for when closing: a server that hangs is left alone."""
 
-_NOT_NOW: Final = (ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
-"""Answers during a failover, after which the same may work."""
+_NOT_NOW: Final = (AskError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+"""Answers while masters or slots move, after which the same may work."""
 _REFUSED: Final = (AuthenticationError, NoPermissionError)
 
 
@@ -75,12 +78,37 @@ class _Pool(Protocol):
     async def release(self, connection: _Connection) -> None: ...
 
 
-class Link:
-    """One pooled client, and everything that is short: publishing, settling, extending."""
+class Talks(ABC):
+    """What follows from `exchange` alone."""
 
-    def __init__(self, url: str, *, timeout: float, connections: int) -> None:
+    @abstractmethod
+    async def exchange(self, commands: Sequence[Command]) -> list[object]:
+        """Send `commands` and return a reply for each, in the same order."""
+
+    async def run(self, calls: Sequence[ScriptCall]) -> list[object]:
+        """Run scripts as `exchange` does commands."""
+        return await run_scripts(self.exchange, calls)
+
+    async def ask(self, *words: bytes) -> object:
+        """Send one command and return its reply; raises `LayerError` if that is one."""
+        (reply,) = await self.exchange([words])
+        if isinstance(reply, LayerError):
+            raise reply
+        return reply
+
+
+class Link(Talks):
+    """One pooled client, and everything that is short: publishing, settling, extending.
+
+    `is_node` says that it is one node of a cluster, so that "moved" is news and no mistake.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float, connections: int, is_node: bool = False
+    ) -> None:
         self.where: Final = _address(url)
         self.timeout: Final = timeout
+        self._is_node = is_node
         pool = _pool(url, timeout)
         self.client: Final[Redis] = Redis.from_pool(pool)
         self._pool = cast("_Pool", pool)
@@ -113,18 +141,24 @@ class Link:
             replies += [lost] * (len(commands) - len(replies))
         return replies
 
-    async def run(self, calls: Sequence[ScriptCall]) -> list[object]:
-        """Run scripts as `exchange` does commands."""
-        return await run_scripts(self.exchange, calls)
+    async def home(self, key: bytes) -> Self:
+        """Return the server that has `key`: this one has all."""
+        del key
+        return self
 
-    async def ask(self, *words: bytes) -> object:
-        """Send one command and return its reply; raises `LayerError` if that is one."""
-        (reply,) = await self.exchange([words])
-        if isinstance(reply, LayerError):
-            raise reply
-        return reply
+    def together(self, topics: Iterable[str]) -> Sequence[Sequence[str]]:
+        """Return `topics` by what one read can wait for: all at once."""
+        return [list(topics)]
 
-    async def close(self) -> None:
+    async def servers(self) -> Sequence[Self]:
+        """Return the only one."""
+        return [self]
+
+    async def slots(self) -> object:
+        """Return the reply to CLUSTER SLOTS."""
+        return await self.ask(b"CLUSTER", b"SLOTS")
+
+    async def aclose(self) -> None:
         """Close every connection of the pool; errors of closing are of no interest any more."""
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             try:
@@ -158,6 +192,11 @@ class Link:
                 f"Redis at {self.where} refuses us ({words}); check user and password in the "
                 "URL, and in the server's ACL what that user may do"
             )
+        elif isinstance(error, AskError) and not self._is_node:
+            meaning = LayerError(
+                f"Redis at {self.where} is one node of a cluster ({words}); add cluster=1 to the "
+                "options of the URL"
+            )
         elif isinstance(error, _NOT_NOW) or not isinstance(error, ResponseError):
             meaning = ConnectionLost(
                 f"no connection to Redis at {self.where} ({words}); check the address, and that "
@@ -172,8 +211,10 @@ class Link:
 class Reader:
     """The connection that one feed reads with, since a blocking read occupies it."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, home: Callable[[], Awaitable[Link]]) -> None:
+        """Make a reader of the server that `home` returns when it is opened."""
+        self._home = home
+        self._link: Link | None = None
         self._connection: _Connection | None = None
         self._name: list[bytes] = []
 
@@ -184,15 +225,18 @@ class Reader:
 
     async def open(self) -> None:
         """Connect; after that nothing is delivered to the connection that was open before."""
-        connection = self._connection = self._link.connection()
+        link = await self._home()
+        if link is not self._link:
+            self._link, self._name = link, []  # the old name is another server's
+        connection = self._connection = link.connection()
         try:
-            with anyio.fail_after(self._link.timeout):
+            with anyio.fail_after(link.timeout):
                 await connection.connect()
             name = await self.exchange([*self.farewell(), (b"CLIENT", b"INFO")])
         except BaseException as error:
             await self.close()
             if isinstance(error, RedisError | OSError):
-                raise self._link.translated(error) from error
+                raise link.translated(error) from error
             raise
         self._name = _client_name(name[-1])
 
@@ -212,7 +256,8 @@ class Reader:
         """
         replies: list[object] = []
         packed = [_packed(command) for command in commands]
-        assert self._connection is not None  # noqa: S101 - the feed opens it first
+        assert self._link is not None  # noqa: S101 - the feed opens it first
+        assert self._connection is not None  # noqa: S101
         try:
             with anyio.fail_after(self._link.timeout + wait):
                 await self._link.talk(self._connection, packed, replies)
@@ -226,6 +271,13 @@ class Reader:
     async def run(self, calls: Sequence[ScriptCall]) -> list[object]:
         """Run scripts as `exchange` does commands."""
         return await run_scripts(self.exchange, calls)
+
+    async def leave(self) -> None:
+        """Close the connection, and let the server forget what it was waiting for."""
+        await self.close()
+        farewell = self.farewell()
+        if farewell and self._link is not None:
+            await self._link.exchange(farewell)
 
     async def close(self) -> None:
         """Close the connection at once, without waiting for anybody. A no-op the second time."""

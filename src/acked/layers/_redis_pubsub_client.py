@@ -104,6 +104,18 @@ class Server:
                     raise
                 return wire.take_over(connection)
 
+    async def slots(self) -> object:
+        """Return the reply to CLUSTER SLOTS; raise `LayerError` or `ConnectionLost`."""
+        return await self.reply(b"CLUSTER", b"SLOTS")
+
+    async def reply(self, *words: bytes) -> object:
+        """Send one command and return its reply; raise `LayerError` where that is an error."""
+        with self.translated():
+            with anyio.fail_after(self._timeout):
+                async with self.connection() as connection:
+                    await connection.send_packed_command(connection.pack_commands([words]))
+                    return cast("object", await connection.read_response())
+
     def _make(self) -> AbstractConnection:
         make: Callable[[], AbstractConnection] = self._pool.make_connection  # untyped in redis-py
         return make()

@@ -2,27 +2,30 @@
 
 Rules:
 
-1. A topic is subscribed to while at least one listener has it. Its first listener asks for it, its
-   last one gives it up, both without waiting in between; the server carries them out in the order
-   in which they were written, so none of them can undo a later one.
+1. A topic or pattern is subscribed to while at least one listener has it. Its first listener asks
+   for it, its last one gives it up, both without waiting in between; the server carries them out in
+   the order in which they were written, so none of them can undo a later one.
 2. A listener is in when each of its topics was confirmed on the present connection.
-3. After a loss all topics are asked for in one command, which the server carries out in one step:
-   the gap is told with its answer, hence before any message that came after.
-4. Nobody waits for a listener: what it has no room for waits in a backlog of its own.
+3. After a loss all topics are asked for in one command, and all patterns, which the server carries
+   out in one step: the gap is told with its answer, hence before any message that came after.
+4. The server sends a message once for each pattern that matches. A listener takes it by the first
+   of its own that does, which the reference matcher says.
+5. Nobody waits for a listener: what it has no room for waits in a backlog of its own.
 """
 
 import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 
+from acked._machines.glob import glob
 from acked.abc import Sink
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis_pubsub_envelope import unpacked
-from acked.layers._redis_pubsub_wire import Wire
+from acked.layers._redis_pubsub_wire import PATTERN, Kind, Wire
 from acked.types import Gap, GapCause, Record
 
 __all__ = ("BACKLOG_BYTES", "Listener", "Switchboard")
@@ -50,10 +53,17 @@ class Listener:
     def __init__(self, sink: Sink) -> None:
         self.is_in = False
         """Whether its subscriber was told that it is in, so that a loss is a gap to it."""
+        self._refused: LayerError | None = None
         self._sink = sink
         self._backlog: deque[Record | Gap | LayerError] = deque()
         self._backlog_bytes = 0
         self._catching_up: asyncio.Task[None] | None = None
+
+    def enter(self) -> None:
+        """Note that all its topics were confirmed; raise what has ended one of them since."""
+        if self._refused is not None:
+            raise self._refused
+        self.is_in = True
 
     def offer(self, record: Record) -> None:
         """Hand `record` over, now or when there is room."""
@@ -76,7 +86,9 @@ class Listener:
 
     def fail(self, error: LayerError) -> None:
         """Tell that nothing comes any more, behind all that waits."""
-        if self._catching_up is None:
+        if not self.is_in:
+            self._refused = error
+        elif self._catching_up is None:
             self._sink.fail(error)
         else:
             self._later(error)
@@ -110,11 +122,13 @@ class Listener:
 
 
 class _Topic:
-    """One topic: who listens, and whether the server has confirmed it."""
+    """One topic or pattern: who listens, and whether the server has confirmed it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.kind: Final = kind
         self.name: Final = name
-        self.listeners: dict[Listener, None] = {}
+        self.listeners: dict[Listener, Sequence[Callable[[str], bool]]] = {}
+        """Each with its patterns before this one: what they match, it gets by them."""
         self.answer = _new_answer()
 
     def settle(self, error: LayerError | None) -> None:
@@ -126,6 +140,14 @@ class _Topic:
         """Forget a confirmation: it was another connection's."""
         if self.answer.done():
             self.answer = _new_answer()
+
+
+_Key: TypeAlias = tuple[bytes, bytes]
+"""What a message of a topic or pattern begins with: the first two words of the server."""
+
+
+def _key(kind: Kind, name: str) -> _Key:
+    return kind + b"message", name.encode()
 
 
 def _new_answer() -> "asyncio.Future[LayerError | None]":
@@ -153,7 +175,7 @@ class Switchboard:
         self._heartbeat = heartbeat
         self._reconnects = reconnects
         self._new_id = new_id
-        self._topics: dict[bytes, _Topic] = {}
+        self._topics: dict[_Key, _Topic] = {}
         self._wire: Wire | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -162,9 +184,11 @@ class Switchboard:
         """The topics that somebody listens to."""
         return [topic.name for topic in self._topics.values()]
 
-    async def join(self, listener: Listener, names: Sequence[str], timeout: float) -> None:
+    async def join(
+        self, listener: Listener, kind: Kind, names: Iterable[str], timeout: float
+    ) -> None:
         """Let `listener` hear `names`; return when the server has confirmed all of them."""
-        topics = [self._joined(listener, name) for name in names]
+        topics = self._joined(listener, kind, dict.fromkeys(names))
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._run())
         answers = [topic.answer for topic in topics]
@@ -174,20 +198,18 @@ class Switchboard:
             raise type(refused)(str(refused)) from refused  # several may wait: one each
         if waiting:
             raise self._lost(f"no confirmation within {timeout:g} s")
-        listener.is_in = True
 
-    def leave(self, listener: Listener, names: Sequence[str]) -> None:
+    def leave(self, listener: Listener, kind: Kind, names: Iterable[str]) -> None:
         """Let `listener` hear nothing more."""
-        for name in names:
-            channel = name.encode()
-            topic = self._topics.get(channel)
+        for key in dict.fromkeys(_key(kind, name) for name in names):
+            topic = self._topics.get(key)
             if topic is None or listener not in topic.listeners:
                 continue  # given up before
             del topic.listeners[listener]
             if not topic.listeners:
-                del self._topics[channel]
+                del self._topics[key]
                 if self._wire is not None:
-                    self._wire.unsubscribe(channel)
+                    self._wire.unsubscribe(kind, topic.name.encode())
 
     async def aclose(self) -> None:
         """End the connection."""
@@ -196,53 +218,63 @@ class Switchboard:
             running.cancel()
             await asyncio.wait([running])
 
-    def _joined(self, listener: Listener, name: str) -> _Topic:
-        channel = name.encode()
-        topic = self._topics.get(channel)
-        if topic is None:
-            topic = self._topics[channel] = _Topic(name)
-            if self._wire is not None:
-                self._ask(channel, topic)
-        topic.listeners[listener] = None
-        return topic
+    def _joined(self, listener: Listener, kind: Kind, names: Iterable[str]) -> list[_Topic]:
+        found: list[_Topic] = []
+        before: list[Callable[[str], bool]] = []
+        for name in names:
+            key = _key(kind, name)
+            topic = self._topics.get(key)
+            if topic is None:
+                topic = self._topics[key] = _Topic(kind, name)
+                self._ask(key, topic)
+            topic.listeners[listener] = tuple(before)
+            found.append(topic)
+            if kind == PATTERN:
+                before.append(glob(name))
+        return found
 
-    def _ask(self, channel: bytes, topic: _Topic) -> None:
+    def _ask(self, key: "_Key", topic: _Topic) -> None:
         """Subscribe to one topic; who is in already is told of a gap."""
 
         def answered(error: Exception | None) -> None:
             if error is None:
                 topic.settle(None)
                 _tell_gap([topic])
-            elif self._topics.get(channel) is topic:
-                self._end([channel], LayerError(f"the server refuses {topic.name!r}: {error}"))
+            elif self._topics.get(key) is topic:
+                self._end([key], LayerError(f"the server refuses {topic.name!r}: {error}"))
 
         if self._wire is not None:
-            self._wire.subscribe([channel], answered)
+            self._wire.subscribe(topic.kind, [topic.name.encode()], answered)
 
-    def _ask_all(self) -> None:
-        """Subscribe to all topics in one step of the server's; tell of the gap."""
-        topics = dict(self._topics)
+    def _ask_all(self, kind: Kind) -> None:
+        """Subscribe to all topics of a kind in one step of the server's; tell of the gap."""
+        topics = {key: topic for key, topic in self._topics.items() if topic.kind == kind}
 
         def answered(error: Exception | None) -> None:
             if error is not None:  # one of them is forbidden: find out which
-                for channel, topic in topics.items():
-                    if self._topics.get(channel) is topic:
-                        self._ask(channel, topic)
+                for key, topic in topics.items():
+                    if self._topics.get(key) is topic:
+                        self._ask(key, topic)
                 return
             for topic in topics.values():
                 topic.settle(None)
             _tell_gap(topics.values())
 
         if self._wire is not None and topics:
-            self._wire.subscribe(list(topics), answered)
+            names = [topic.name.encode() for topic in topics.values()]
+            self._wire.subscribe(kind, names, answered)
 
-    def _deliver(self, channel: bytes, payload: bytes) -> None:
-        topic = self._topics.get(channel)
+    def _deliver(self, words: Sequence[bytes]) -> None:
+        """Pass on what the server said: the kind of message, a pattern's own name, and these."""
+        *_, channel, payload = words
+        topic = self._topics.get((words[0], words[1]))
         if topic is None:
             return  # its last listener has left; the server does not know it yet
-        record = unpacked(topic.name, payload, self._new_id)
-        for listener in topic.listeners:
-            listener.offer(record)
+        name = channel.decode("utf-8", "surrogateescape")
+        record = unpacked(name, payload, self._new_id)
+        for listener, before in topic.listeners.items():
+            if not (before and any(matches(name) for matches in before)):
+                listener.offer(record)
 
     async def _run(self) -> None:
         """Keep a connection while anybody listens."""
@@ -271,7 +303,8 @@ class Switchboard:
         """Use `wire` until it is lost; return in words why it was."""
         self._wire = wire
         try:
-            self._ask_all()
+            for kind in {topic.kind: None for topic in self._topics.values()}:
+                self._ask_all(kind)
             return await self._watch(wire)
         finally:
             self._wire = None
@@ -296,17 +329,16 @@ class Switchboard:
             topic.settle(error)
             topic.reopen()
 
-    def _end(self, channels: Iterable[bytes], error: LayerError) -> None:
-        """Give up `channels`: newcomers and listeners get `error`."""
+    def _end(self, keys: Iterable["_Key"], error: LayerError) -> None:
+        """Give up topics: newcomers and listeners get `error`."""
         ended: dict[Listener, None] = {}
-        for channel in channels:
-            topic = self._topics.pop(channel, None)
+        for key in keys:
+            topic = self._topics.pop(key, None)
             if topic is not None:
                 topic.settle(error)
-                ended |= topic.listeners
+                ended |= dict.fromkeys(topic.listeners)
         for listener in ended:
-            if listener.is_in:
-                listener.fail(error)
+            listener.fail(error)
 
 
 def _pause(failures: int) -> float:

@@ -14,18 +14,28 @@ Rules (RESP2, which every server speaks):
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ("Answered", "Wire", "is_open")
+__all__ = ("NAMED", "PATTERN", "SHARDED", "Answered", "Kind", "Wire", "is_open")
+
+Kind: TypeAlias = bytes
+"""What stands before the words of a kind of subscription: `PSUBSCRIBE`, `pmessage`."""
+
+NAMED: Final[Kind] = b""
+PATTERN: Final[Kind] = b"p"
+SHARDED: Final[Kind] = b"s"
 
 SLICE: Final = 32
 """Replies in one turn of the loop: fewer than a small subscription holds, more than one, since a
 turn costs more than a message."""
 
 _NOTHING: Final = object()
+_NOT_HERE: Final = ("MOVED", "CLUSTERDOWN", "TRYAGAIN")
+"""What a node says that cannot serve us now: another one may, or the same a little later."""
+_MESSAGES: Final = frozenset(kind + b"message" for kind in (NAMED, PATTERN, SHARDED))
 
 Answered = Callable[[Exception | None], None]
 """Called once with what came of a command: None, or what the server said against it."""
@@ -45,7 +55,8 @@ class _Command:
 class Wire(asyncio.Protocol):
     """One connection of its own, from the sign-in to its end."""
 
-    def __init__(self, deliver: Callable[[bytes, bytes], None]) -> None:
+    def __init__(self, deliver: Callable[[Sequence[bytes]], None]) -> None:
+        """Make a wire that hands each message to `deliver`, in the words of the server."""
         self.received = 0
         """How many pieces arrived so far: a sign of life."""
         self.lost: Final = asyncio.get_running_loop().create_future()
@@ -64,13 +75,15 @@ class Wire(asyncio.Protocol):
         self._transport.set_protocol(self)
         return self
 
-    def subscribe(self, channels: Sequence[bytes], answered: Answered) -> None:
-        """Subscribe to all of `channels` in one step of the server's."""
-        self._send(b"subscribe", len(channels), answered, b"SUBSCRIBE", *channels)
+    def subscribe(self, kind: Kind, names: Sequence[bytes], answered: Answered) -> None:
+        """Subscribe to all of `names` in one step of the server's."""
+        word = kind + b"subscribe"
+        self._send(word, len(names), answered, word, *names)
 
-    def unsubscribe(self, channel: bytes) -> None:
-        """Unsubscribe from `channel`."""
-        self._send(b"unsubscribe", 1, _whatever, b"UNSUBSCRIBE", channel)
+    def unsubscribe(self, kind: Kind, name: bytes) -> None:
+        """Unsubscribe from `name`."""
+        word = kind + b"unsubscribe"
+        self._send(word, 1, _whatever, word, name)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -136,24 +149,27 @@ class Wire(asyncio.Protocol):
             reply = gets()
             if reply is _NOTHING:
                 return False
-            if reply.__class__ is list and reply[0] == b"message":
-                deliver(reply[1], reply[2])
+            if reply.__class__ is list and reply[0] in _MESSAGES:
+                deliver(reply)
             else:
                 self._answer(reply)
         return True
 
     def _answer(self, reply: Any) -> None:
         """Take the answer to the oldest command, or a part of it."""
-        refused = isinstance(reply, Exception)
+        refusal: Exception | None = reply if isinstance(reply, Exception) else None
+        if str(refusal).startswith(_NOT_HERE):
+            raise hiredis.ProtocolError(str(refusal))
         # PING is answered by a word alone as long as nothing is subscribed to.
-        kind = reply[0] if reply.__class__ is list else b"pong"
+        words: Any = reply
+        kind = words[0] if words.__class__ is list else b"pong"
         command = self._unanswered[0] if self._unanswered else None
-        if command is None or (kind != command.kind and not refused):
+        if command is None or (kind != command.kind and refusal is None):
             raise hiredis.ProtocolError("an answer to nothing that was asked")
         command.replies -= 1
-        if refused or command.replies == 0:
+        if refusal is not None or command.replies == 0:
             self._unanswered.popleft()
-            command.answered(reply if refused else None)
+            command.answered(refusal)
 
     def _broken(self, error: Exception) -> None:
         if not self.lost.done():

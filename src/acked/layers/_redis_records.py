@@ -15,7 +15,16 @@ from typing import Final, TypeAlias, cast
 
 from acked.types import NO_HEADERS, Leased, Record, Token
 
-__all__ = ("Fields", "Lease", "TokenOf", "as_ours", "fields_of", "leased_again", "leased_first")
+__all__ = (
+    "Fields",
+    "Lease",
+    "TokenOf",
+    "as_ours",
+    "fields_of",
+    "lag_of",
+    "leased_again",
+    "leased_first",
+)
 
 Lease: TypeAlias = bytes
 """`id/count`, or `id` for the first delivery, as the scripts take it."""
@@ -78,6 +87,20 @@ def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Lea
     position = entry_id.decode()
     token = (topic, entry_id if count == 1 else b"%b/%d" % (entry_id, count))
     return Leased(_record(topic, position, fields), token, count, position)
+
+
+def lag_of(group: bytes, reply: object) -> int | None:
+    """Return how much `group` has not read, as XINFO GROUPS replied; None if it does not say.
+
+    Redis 6.2 never does, later ones do not after entries were deleted from the middle.
+    """
+    if not isinstance(reply, list):
+        return None
+    for words in cast("list[list[object]]", reply):
+        told = dict(zip(words[::2], words[1::2], strict=False))
+        if told.get(b"name") == group:
+            return cast("int | None", told.get(b"lag"))
+    return None
 
 
 def as_ours(tokens: list[Token]) -> list[TokenOf]:

@@ -8,7 +8,7 @@ from acked.errors import LayerError
 from acked.layers._redis_link import Run
 from acked.layers._redis_places import place_of
 from acked.layers._redis_records import TokenOf
-from acked.layers._redis_scripts import CREATE, Script, ScriptCall
+from acked.layers._redis_scripts import CREATE, FREE, REMOVE, Script, ScriptCall
 from acked.types import Start
 
 __all__ = ("Seat", "logger")
@@ -34,6 +34,8 @@ class Seat:
         self.lease: Final = lease
         self.known: Final[set[TokenOf]] = set()
         """What was handed to the engine and is not settled, as far as we know."""
+        self.lags: Final[dict[str, int | None]] = dict.fromkeys(self.places)
+        """Of each topic how much the group has not read, as the server told last."""
         self.trimmed = 0
         self._on_trimmed = on_trimmed
 
@@ -61,20 +63,34 @@ class Seat:
 
     async def join(self, run: Run, start: Start) -> None:
         """Create the groups that do not exist yet; raises `LayerError` where that fails."""
-        await self._create(run, _start_id(start))
+        await self._create(run, self.places, _start_id(start))
 
-    async def heal(self, run: Run) -> None:
+    async def remove(self, run: Run) -> None:
+        """Remove the groups; raises `LayerError` where a consumer holds something of them."""
+        calls = [
+            ScriptCall(REMOVE, place[:4], (self.group, FREE)) for place in self.places.values()
+        ]
+        for topic, reply in zip(self.places, await run(calls), strict=True):
+            if isinstance(reply, LayerError):
+                raise reply
+            if reply == 0:
+                raise LayerError(
+                    f"group {self.group.decode()!r} holds messages of {topic!r}; close its "
+                    "consumers before removing it (what a dead one held is free when claimed)"
+                )
+
+    async def heal(self, run: Run, topics: Iterable[str]) -> None:
         """Create again what somebody deleted: from the beginning, since any other place skips."""
         logger.warning(
             "group %r was deleted, or a stream it reads (%s): created again from the beginning; "
             "what is still there comes again",
             self.group.decode(),
-            ", ".join(self.places),
+            ", ".join(topics),
         )
-        await self._create(run, b"0")
+        await self._create(run, topics, b"0")
 
-    async def _create(self, run: Run, start: bytes) -> None:
-        for reply in await run([self.call(CREATE, topic, start) for topic in self.places]):
+    async def _create(self, run: Run, topics: Iterable[str], start: bytes) -> None:
+        for reply in await run([self.call(CREATE, topic, start) for topic in topics]):
             if isinstance(reply, LayerError):
                 raise reply
 

@@ -145,7 +145,7 @@ class Feed:
                 await self._wait(found, news)
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        """Settle `batch` in one transaction; UNKNOWN if another process keeps the file locked."""
+        """Settle `batch` in one transaction; UNKNOWN for what the file does not take."""
 
         def job() -> list[Outcome]:
             with self._access.file.transaction() as db:
@@ -156,6 +156,11 @@ class Feed:
         except ConnectionLost as error:
             logger.warning("settlements are unknown: %s", error)
             return [Outcome.UNKNOWN] * len(batch)
+        except LayerError as error:
+            if len(batch) > 1:  # one that is refused does not spoil the others
+                return [outcome for one in batch for outcome in await self.settle([one])]
+            logger.warning("a settlement was refused: %s", error)
+            return [Outcome.UNKNOWN]
         self._held.difference_update(settlement.token for settlement in batch)
         self._announce(batch)
         return outcomes

@@ -57,7 +57,7 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._kafka_admin import read_settings
+from acked.layers._kafka_admin import forget_group, read_settings
 from acked.layers._kafka_feed import KafkaFeed
 from acked.layers._kafka_inspection import findings
 from acked.layers._kafka_membership import Membership
@@ -81,6 +81,7 @@ CAPABILITIES: Final = Capabilities(
     release=True,
     persistent=True,
     groups=True,
+    remove_group=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
@@ -221,6 +222,15 @@ class KafkaLayer:
         if published.failures:
             raise _publish_failed(published, len(records))
         return [published.receipts[i] for i in range(len(records))]
+
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`; see `acked.abc.RemovesGroups`.
+
+        Kafka deletes a group with everything it has committed. So one that has committed in other
+        topics, too, is left as it is, with `LayerError`: name all its topics.
+        """
+        self._opened()
+        await forget_group(self._options, topics, group)
 
     async def check(self) -> Sequence[Finding]:
         """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""

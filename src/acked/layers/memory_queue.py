@@ -65,6 +65,7 @@ CAPABILITIES: Final = Capabilities(
     release=True,
     attempts=True,
     groups=True,
+    competing=True,
     remove_group=True,
     replay=True,
     batch_publish=True,
@@ -72,6 +73,7 @@ CAPABILITIES: Final = Capabilities(
     out_of_order_ack=True,
     headers=True,
     keys=True,
+    order_after_nack=True,
     order="total",
     lease="timer",
 )

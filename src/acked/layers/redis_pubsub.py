@@ -1,7 +1,9 @@
 r"""News over Redis PUBLISH and SUBSCRIBE: whoever listens at the moment gets it.
 
 **Semantics** — Fire-and-forget. All subscriptions of a layer share one connection that listens;
-entering one returns after the server has confirmed its topics. A lost connection is made again
+entering one returns after the server has confirmed its topics or patterns. What matches several
+patterns of a subscription arrives once; a channel's name that is no UTF-8 arrives with surrogate
+escapes. A lost connection is made again
 (`on_loss="reconnect"`) and every subscription is told by a gap, or each of them gets
 `ConnectionLost` (`on_loss="raise"`). A connection that is silent for `heartbeat` seconds after a
 question counts as lost. A body without key and headers travels as it is, so that any Redis client
@@ -11,7 +13,7 @@ travels in an envelope with all of it: `\x00acked\x001`, four bytes with the len
 object (big-endian), that object, the body.
 
 **Ordering** — Every subscription gets the records in the order in which the server took them,
-topics mixed.
+topics mixed; with `sharded=1` this holds within a topic, and among those of one hash slot.
 
 **Acknowledgement** — None: a message has no `ack()`. Use `redis_streams` for debts.
 
@@ -20,14 +22,18 @@ is slower than its overflow policy allows (a counted gap). Nobody can hold back 
 Redis: a subscription with `Overflow.BLOCK` lets 32 MiB more wait in the layer, then it misses
 messages too (a counted gap), and no other subscription waits for it. The server itself cuts off
 whoever leaves 32 MiB unread (`client-output-buffer-limit pubsub`), hence also everybody who is
-sent a message larger than that: a lost connection.
+sent a message larger than that: a lost connection. In a cluster, a node that the others do not
+reach passes on what is published to itself alone, and nobody is told.
 
 **Native handle** — `layer.client`, a `redis.asyncio.Redis` with connections of its own, from
 entering the layer to leaving it. It does not retry, and times out nothing. The URL's database
-matters to it alone: PUBLISH reaches listeners of all databases.
+matters to it alone: PUBLISH reaches listeners of all databases. On a cluster it is the client of
+the node that the URL names.
 
-**Requires** — `acked[redis]`; asyncio (redis-py does not run on trio); one Redis server (tried with
-7.0). No patterns, no sharded channels (SPUBLISH), no discovery of a cluster or by a sentinel.
+**Requires** — `acked[redis]`; asyncio (redis-py does not run on trio); Redis (tried with 7.0), one
+server or, with `cluster=1`, a cluster: any node that answers serves. `sharded=1` (Redis 7, a
+cluster) spreads topics over its nodes by SPUBLISH, listens on one connection for each hash slot,
+and has no patterns. Replicas and sentinels are not used.
 """
 
 import itertools
@@ -35,28 +41,24 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Literal, Self, cast
+from typing import Final, Literal, NamedTuple, Self, cast
 
-import anyio
+from msgspec import structs
 from redis.asyncio import Redis
 
 from acked.abc import Sink
-from acked.errors import (
-    ConfigurationError,
-    LayerError,
-    MessageTooLarge,
-    PublishFailed,
-)
+from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers._kit import require_asyncio, url_options
+from acked.layers._redis_check import findings_for_news
+from acked.layers._redis_nodes import Nodes, OneNode
+from acked.layers._redis_options import yes_or_no
 from acked.layers._redis_pubsub_client import DRIVER_OPTIONS, Server, address_of, split_url
-from acked.layers._redis_pubsub_envelope import packed
-from acked.layers._redis_pubsub_listeners import Listener, Switchboard
-from acked.types import Capabilities, Record
+from acked.layers._redis_pubsub_hub import Hub
+from acked.layers._redis_pubsub_post import MAX_PAYLOAD, Post, Servers
+from acked.layers._redis_pubsub_wire import NAMED, PATTERN, SHARDED
+from acked.types import Capabilities, Finding, Record
 
 __all__ = ("RedisPubSubLayer",)
-
-MAX_PAYLOAD: Final = 512 * 1024 * 1024
-"""Redis' limit of one string (`proto-max-bulk-len`)."""
 
 CAPABILITIES: Final = Capabilities(
     batch_publish=True,
@@ -64,11 +66,12 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     lossy=True,
+    patterns=True,
     order="total",
     max_payload=MAX_PAYLOAD,
 )
 
-OPTIONS: Final = frozenset({"heartbeat", "on_loss", "timeout"})
+OPTIONS: Final = frozenset({"cluster", "heartbeat", "on_loss", "sharded", "timeout"})
 SCHEMES: Final = {"redis-pubsub": "redis", "rediss-pubsub": "rediss"}
 
 
@@ -77,7 +80,10 @@ class RedisPubSubLayer:
 
     `on_loss` says what a lost connection is to those who listen: a gap ("reconnect") or the end
     ("raise"). `heartbeat` bounds for how long a dead connection can pass for a quiet one: twice
-    that. `timeout` bounds connecting, confirming a subscription, and publishing.
+    that. `timeout` bounds connecting, confirming a subscription, and publishing. With `cluster` the
+    server is a node of a Redis Cluster, and another one serves when it does not answer. `sharded`,
+    which implies that, uses sharded channels: a message goes to the node of its topic's hash slot
+    alone. They are other channels than those of the same names without it.
     """
 
     def __init__(
@@ -87,6 +93,8 @@ class RedisPubSubLayer:
         on_loss: Literal["reconnect", "raise"] = "reconnect",
         heartbeat: float = 10.0,
         timeout: float = 30.0,
+        cluster: bool = False,
+        sharded: bool = False,
     ) -> None:
         self._url, strange = split_url(url)
         if strange:
@@ -98,15 +106,16 @@ class RedisPubSubLayer:
             raise ConfigurationError(f"on_loss={on_loss!r}: choose 'reconnect' or 'raise'")
         if heartbeat <= 0 or timeout <= 0:
             raise ConfigurationError("heartbeat= and timeout= need to be above 0 seconds")
-        self.capabilities: Final = CAPABILITIES
+        self.capabilities: Final = structs.replace(CAPABILITIES, patterns=not sharded)
         self._reconnects = on_loss == "reconnect"
         self._heartbeat = heartbeat
         self._timeout = timeout
-        self._server: Server | None = None
-        self._switchboard: Switchboard | None = None
+        self._is_cluster = cluster or sharded
+        self._is_sharded = sharded
+        self._inside: _Inside | None = None
 
     def __repr__(self) -> str:
-        topics = sorted(self._switchboard.topics) if self._switchboard else []
+        topics = sorted(self._inside.hub.topics) if self._inside else []
         listens = ", ".join(map(repr, topics)) or "nothing"
         return f"<RedisPubSubLayer at {address_of(self._url)}, listens to: {listens}>"
 
@@ -114,7 +123,8 @@ class RedisPubSubLayer:
     def from_url(cls, url: str) -> "RedisPubSubLayer":
         """Return a layer for `redis-pubsub://user:password@host:port/db`, `rediss-` over TLS.
 
-        Options: `on_loss`, `heartbeat`, `timeout`, and redis-py's `client_name` and `ssl_...`.
+        Options: `on_loss`, `heartbeat`, `timeout`, `cluster` and `sharded` (0 or 1), and redis-py's
+        `client_name` and `ssl_...`.
         """
         scheme, colon, rest = url.partition(":")
         plain, options = split_url(f"{SCHEMES.get(scheme, scheme)}{colon}{rest}")
@@ -125,31 +135,35 @@ class RedisPubSubLayer:
             on_loss=on_loss,
             heartbeat=_seconds("heartbeat", options.get("heartbeat", "10")),
             timeout=_seconds("timeout", options.get("timeout", "30")),
+            cluster=yes_or_no("cluster", options.get("cluster", "0")),
+            sharded=yes_or_no("sharded", options.get("sharded", "0")),
         )
 
     @property
     def client(self) -> "Redis":
         """The client for whatever else Redis can do. Raises `LayerError` while not entered."""
-        return self._entered().client
+        return self._entered().servers.first.client
 
     async def __aenter__(self) -> Self:
         """Connect once and ask for an answer; listening connects when somebody listens."""
         require_asyncio("redis-py")
-        server = Server(self._url, timeout=self._timeout)
+        servers = self._new_servers()
         try:
-            await server.check()
+            await servers.first.check()
+            await servers.look()
         except BaseException:
-            await server.aclose()
+            await servers.aclose()
             raise
         name, numbers = uuid.uuid4().hex, itertools.count()
-        self._server = server
-        self._switchboard = Switchboard(
-            server.dial,
-            server.lost,
+        post = Post(servers, timeout=self._timeout, is_sharded=self._is_sharded)
+        hub = Hub(
+            servers,
+            timeout=self._timeout,
             heartbeat=self._heartbeat,
             reconnects=self._reconnects,
             new_id=lambda: f"{name}-{next(numbers)}",
         )
+        self._inside = _Inside(servers, post, hub)
         return self
 
     async def __aexit__(
@@ -159,12 +173,10 @@ class RedisPubSubLayer:
         traceback: TracebackType | None,
     ) -> None:
         """Close every connection, at once."""
-        server, self._server = self._server, None
-        switchboard, self._switchboard = self._switchboard, None
-        if switchboard is not None:
-            await switchboard.aclose()
-        if server is not None:
-            await server.aclose()
+        inside, self._inside = self._inside, None
+        if inside is not None:
+            await inside.hub.aclose()
+            await inside.servers.aclose()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Send `records` in one request; return when the server has answered for each.
@@ -172,22 +184,14 @@ class RedisPubSubLayer:
         Raises `PublishFailed`: `indeterminate` if the answer is missing, for then Redis may have
         passed the message on.
         """
-        if not records:
-            return
-        server = self._entered()
-        payloads = [packed(record) for record in records]
-        large = {
-            number: MessageTooLarge(record.topic, len(payload), MAX_PAYLOAD)
-            for number, (record, payload) in enumerate(zip(records, payloads, strict=True))
-            if len(payload) > MAX_PAYLOAD
-        }
-        if large:
-            raise PublishFailed("too large with their headers", large, indeterminate=False)
-        commands = [
-            (b"PUBLISH", record.topic.encode(), payload)
-            for record, payload in zip(records, payloads, strict=True)
-        ]
-        await self._send(server, commands)
+        if records:
+            await self._entered().post.publish(records)
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask for its limits and its version; see `acked.abc.Inspectable`."""
+        servers = await self._entered().servers.masters()
+        asks = [server.reply for server in servers]
+        return await findings_for_news(asks, is_cluster=self._is_cluster)
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
@@ -195,43 +199,40 @@ class RedisPubSubLayer:
 
         Raises `ConnectionLost` if the server cannot be reached now, `LayerError` if it refuses.
         """
-        self._entered()
-        switchboard = cast("Switchboard", self._switchboard)
-        listener = Listener(sink)
-        try:
-            await switchboard.join(listener, topics, self._timeout)
+        kind = SHARDED if self._is_sharded else NAMED
+        async with self._entered().hub.listening(kind, topics, sink):
             yield
-        finally:
-            switchboard.leave(listener, topics)
-            await listener.aclose()
 
-    async def _send(self, server: Server, commands: Sequence[tuple[bytes, ...]]) -> None:
-        unknown = server.lost("it broke before the answer")
-        answers: list[Exception | None] = [unknown] * len(commands)
-        sent = False
-        try:
-            with server.translated():
-                with anyio.fail_after(self._timeout):
-                    async with server.connection() as connection:
-                        sent = True
-                        await server.ask(connection, commands, answers)
-        except LayerError as error:
-            failures = _failures([error if one is unknown else one for one in answers])
-            raise PublishFailed(str(error), failures, indeterminate=sent) from error
-        failures = _failures(answers)
-        if failures:
-            first = next(iter(failures.values()))
-            words = f"Redis at {server.address} refused {len(failures)} of {len(commands)}: {first}"
-            raise PublishFailed(words, failures, indeterminate=False)
+    @asynccontextmanager
+    async def listen_patterns(self, patterns: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+        """Feed what is published to any topic that matches into `sink`; see `PatternLayer`.
 
-    def _entered(self) -> Server:
-        if self._server is None:
+        Raises `CapabilityError` with `sharded=True`: Redis has no patterns of sharded channels.
+        """
+        if self._is_sharded:
+            raise CapabilityError(
+                "sharded channels have no patterns; subscribe by name, or leave sharded out"
+            )
+        async with self._entered().hub.listening(PATTERN, patterns, sink):
+            yield
+
+    def _new_servers(self) -> Servers:
+        if self._is_cluster:
+            return Nodes(self._url, lambda url: Server(url, timeout=self._timeout))
+        return OneNode(Server(self._url, timeout=self._timeout))
+
+    def _entered(self) -> "_Inside":
+        if self._inside is None:
             raise LayerError("this layer is not connected; enter it first: async with layer")
-        return self._server
+        return self._inside
 
 
-def _failures(answers: Sequence[Exception | None]) -> dict[int, Exception]:
-    return {number: error for number, error in enumerate(answers) if error is not None}
+class _Inside(NamedTuple):
+    """What a layer has while it is entered."""
+
+    servers: Servers
+    post: Post
+    hub: Hub
 
 
 def _seconds(name: str, words: str) -> float:

@@ -27,11 +27,16 @@ gone, reported as far as it had been delivered before (`trimmed`, and a warning 
 there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
-answers bytes, retries nothing and has no timeout of its own. Do not trim, `XACK` or `XCLAIM` by
-hand what a group holds.
+answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
+node that the URL names. Do not trim, `XACK` or `XCLAIM` by hand what a group holds.
 
-**Requires** — Redis 6.2 or newer and `pip install "acked[redis]"` (redis-py 5.3 to 8); asyncio.
-Of a cluster only what a single node serves: redis-py's cluster client is not used.
+**Requires** — Redis 6.2 or newer and `pip install "acked[redis]"` (redis-py 6 to 8); asyncio.
+With `cluster=1` a cluster, whose nodes are found from the one in the URL. Then a subscription to
+topics in several hash slots reads each slot on a connection of its own, and may hold leased, for a
+while, as much again as it was asked for; dead letters in another slot are copied first, and the
+original is acked after. While a slot moves, what is published to it fails and may be tried again;
+a master that does not answer delays the topics of the others a little. Replicas and sentinels are
+not used.
 """
 
 import re
@@ -49,11 +54,14 @@ from acked.errors import (
     PublishFailed,
 )
 from acked.layers._kit import consumer_name, require_asyncio, url_options, without_credentials
+from acked.layers._redis_check import findings_for_streams
+from acked.layers._redis_cluster import Cluster, Way
 from acked.layers._redis_feed import RedisStreamsFeed
 from acked.layers._redis_link import Command, Link, is_unanswered
+from acked.layers._redis_options import yes_or_no
 from acked.layers._redis_records import fields_of
 from acked.layers._redis_seat import Seat
-from acked.types import Capabilities, Receipt, Record, Start
+from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("RedisStreamsLayer",)
 
@@ -68,12 +76,15 @@ CAPABILITIES: Final = Capabilities(
     attempts=True,
     persistent=True,
     groups=True,
+    competing=True,
+    remove_group=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
     keys=True,
+    lag=True,
     order="total",
     lease="timer",
     max_payload=512 * 1024 * 1024,
@@ -85,7 +96,7 @@ RECORDS_IN_A_REQUEST: Final = 1000
 OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
-_OWN_OPTIONS: Final = frozenset({"maxlen", "timeout", "connections"})
+_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "timeout", "connections"})
 _TLS_OPTIONS: Final = frozenset(
     {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
@@ -102,7 +113,8 @@ class RedisStreamsLayer:
             *This deletes what is not settled yet*; without it nothing is ever deleted.
         timeout: seconds within which the server must answer, else the connection counts as lost.
         connections: how many requests go on at the same time at most; each subscription has one
-            connection more, to wait with.
+            connection more, to wait with; on a cluster one for each hash slot of its topics.
+        cluster: the server is a node of a Redis Cluster, whose nodes are found from it.
 
     """
 
@@ -113,6 +125,7 @@ class RedisStreamsLayer:
         maxlen: int | None = None,
         timeout: float = 10.0,
         connections: int = 16,
+        cluster: bool = False,
     ) -> None:
         _check(url, maxlen, timeout, connections)
         self.capabilities: Final = CAPABILITIES
@@ -124,10 +137,11 @@ class RedisStreamsLayer:
             self._trim = (b"MAXLEN", b"~", b"%d" % maxlen)
         self._timeout = timeout
         self._connections = connections
-        self._link: Link | None = None
+        self._is_cluster = cluster
+        self._way: Way | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._link is None else "open"
+        state = "closed" if self._way is None else "open"
         return f"<RedisStreamsLayer {without_credentials(self._url)}, {state}>"
 
     @classmethod
@@ -146,24 +160,26 @@ class RedisStreamsLayer:
             maxlen=None if maxlen is None else _whole_number("maxlen", maxlen),
             timeout=_number("timeout", options.get("timeout", "10")),
             connections=_whole_number("connections", options.get("connections", "16")),
+            cluster=yes_or_no("cluster", options.get("cluster", "0")),
         )
 
     @property
     def client(self) -> Redis:
         """The `redis.asyncio.Redis` of this layer; raises `LayerError` while it is closed."""
-        return self._open_link().client
+        return self._open_way().client
 
     async def __aenter__(self) -> Self:
         """Connect, and make sure that the server is one that can do it."""
         require_asyncio("redis-py")
-        link = Link(self._url, timeout=self._timeout, connections=self._connections)
+        kind = Cluster if self._is_cluster else Link
+        way = kind(self._url, timeout=self._timeout, connections=self._connections)
         try:
-            await link.ask(b"PING")
-            await _check_version(link)
+            await way.ask(b"PING")
+            await _check_version(way)
         except BaseException:
-            await link.close()
+            await way.aclose()
             raise
-        self._link = link
+        self._way = way
         return self
 
     async def __aexit__(
@@ -173,14 +189,14 @@ class RedisStreamsLayer:
         traceback: TracebackType | None,
     ) -> None:
         """Close the pooled connections."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        way, self._way = self._way, None
+        if way is not None:
+            await way.aclose()
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Append `records`, in one request; what was not answered may be there all the same."""
         commands = [self._addition(record) for record in records]
-        replies, indeterminate = await _send(self._open_link(), commands)
+        replies, indeterminate = await _send(self._open_way(), commands)
         receipts: list[Receipt] = []
         failures: dict[int, Exception] = {}
         for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
@@ -192,27 +208,41 @@ class RedisStreamsLayer:
             raise _publish_failed(failures, len(records), indeterminate=indeterminate)
         return receipts
 
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`, one after the other; see `acked.abc.RemovesGroups`."""
+        way = self._open_way()
+        seat = Seat(
+            dict.fromkeys(topics), group, consumer_name(), lease=0.0, on_trimmed=self._count
+        )
+        await seat.remove(way.run)
+
+    async def check(self) -> Sequence[Finding]:
+        """Ask how the server keeps what it confirmed; see `acked.abc.Inspectable`."""
+        servers = await self._open_way().servers()
+        asks = [server.ask for server in servers]
+        return await findings_for_streams(asks, is_cluster=self._is_cluster)
+
     @asynccontextmanager
     async def consume(
         self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
     ) -> AsyncGenerator[RedisStreamsFeed]:
         """Join `group`, creating it where it does not exist; leaving gives back what is held."""
         del in_flight  # nothing is fetched ahead of what `receive` asks for
-        link = self._open_link()
+        way = self._open_way()
         seat = Seat(
             dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
         )
-        await seat.join(link.run, start)
-        feed = RedisStreamsFeed(link, seat)
+        await seat.join(way.run, start)
+        feed = RedisStreamsFeed(way, seat)
         try:
             yield feed
         finally:
             await feed.leave()
 
-    def _open_link(self) -> Link:
-        if self._link is None:
+    def _open_way(self) -> Way:
+        if self._way is None:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
-        return self._link
+        return self._way
 
     def _addition(self, record: Record) -> Command:
         return (b"XADD", record.topic.encode(), *self._trim, b"*", *fields_of(record))
@@ -250,18 +280,18 @@ def _number(name: str, text: str) -> float:
         raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
 
 
-async def _check_version(link: Link) -> None:
+async def _check_version(way: Way) -> None:
     """Raise `LayerError` for a server that is too old; where INFO is forbidden to us, trust."""
-    (info,) = await link.exchange([(b"INFO", b"server")])
+    (info,) = await way.exchange([(b"INFO", b"server")])
     found = re.search(rb"redis_version:(\d+)\.(\d+)", info) if isinstance(info, bytes) else None
     if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
         raise LayerError(
-            f"Redis at {link.where} is version {found[0].partition(b':')[2].decode()}; its "
+            f"Redis at {way.where} is version {found[0].partition(b':')[2].decode()}; its "
             "consumer groups can do what is needed from 6.2 on: use a newer server"
         )
 
 
-async def _send(link: Link, commands: Sequence[Command]) -> tuple[list[object], bool]:
+async def _send(way: Way, commands: Sequence[Command]) -> tuple[list[object], bool]:
     """Return a reply for each command, and whether any may have worked without an answer.
 
     After a lost connection nothing more is sent: what comes later must not overtake.
@@ -269,11 +299,12 @@ async def _send(link: Link, commands: Sequence[Command]) -> tuple[list[object], 
     replies: list[object] = []
     for start in range(0, len(commands), RECORDS_IN_A_REQUEST):
         try:
-            replies += await link.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
+            replies += await way.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
         except LayerError as error:
             return [*replies, *[error] * (len(commands) - start)], False
-        if is_unanswered(replies[-1]):
-            return [*replies, *replies[-1:] * (len(commands) - len(replies))], True
+        lost = next((reply for reply in replies[start:] if is_unanswered(reply)), None)
+        if lost is not None:
+            return [*replies, *[lost] * (len(commands) - len(replies))], True
     return replies, False
 
 

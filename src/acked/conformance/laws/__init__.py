@@ -1,1 +1,1 @@
-"""The laws, by concern: each a test whose name is the claim."""
+"""The laws, one module for each concern; their ids are in the guarantees of the documentation."""

@@ -114,7 +114,7 @@ class NewsLaws:
             await channel.publish(topic, "sentinel")
             assert bodies_of(await hear(news, 1)) == ["sentinel"]
 
-    @law("A7", needs=("lossy",))
+    @law("A7", "B9", needs=("lossy",))
     async def test_concurrent_publishers_are_all_heard(self, harness: Harness) -> None:
         """A7, B9: each message once; what one publisher said one after the other stays in order."""
         topic = harness.topic()
@@ -131,7 +131,7 @@ class NewsLaws:
             for name in range(SEVERAL):
                 assert [n for who, n in heard if who == name] == list(range(FEW))
 
-    @law("A10", needs=("lossy",))
+    @law("A9", "A10", needs=("lossy",))
     async def test_a_cancelled_publish_leaves_the_layer_usable(self, harness: Harness) -> None:
         """A9, A10: each is whole or absent, and the next one is heard."""
         topic = harness.topic()
@@ -182,7 +182,7 @@ class NewsLaws:
             if theirs is not ours:
                 await theirs.aclose()
 
-    @law("B1", "B9", needs=("lossy",))
+    @law("B1", "B3", "B9", needs=("lossy",))
     async def test_every_subscription_hears_everything_once_and_in_order(
         self, harness: Harness
     ) -> None:
@@ -249,7 +249,7 @@ class NewsLaws:
 
     @law("F3", "B9", needs=("lossy",))
     async def test_drop_oldest_keeps_the_newest_and_tells_the_rest(self, harness: Harness) -> None:
-        """F3: as a reference deque; the count stands where the loss was, before the first."""
+        """F3, B9: as a reference deque; the count stands where the loss was, before the first."""
         topic = harness.topic()
         async with (
             harness.channel() as channel,
@@ -267,7 +267,7 @@ class NewsLaws:
 
     @law("F3", "B9", needs=("lossy",))
     async def test_drop_newest_keeps_the_oldest_and_tells_the_rest(self, harness: Harness) -> None:
-        """F3: the count comes with the first message after the loss."""
+        """F3, B9: the count comes with the first message after the loss."""
         topic = harness.topic()
         async with (
             harness.channel() as channel,
@@ -301,7 +301,7 @@ class NewsLaws:
 
     @law("F3", "B9", needs=("lossy",))
     async def test_block_drops_nothing_that_the_layer_can_hold_back(self, harness: Harness) -> None:
-        """F3: whoever feeds the subscription waits; a slow reader hears it all."""
+        """F3, B9: whoever feeds the subscription waits; a slow reader hears it all."""
         topic = harness.topic()
         async with (
             harness.channel() as channel,

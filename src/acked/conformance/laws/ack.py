@@ -1,0 +1,69 @@
+"""All the laws for ack-capable layers, as one class to inherit."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import pytest
+
+from acked.conformance.laws.acknowledgement import AcknowledgementLaws
+from acked.conformance.laws.dead_letters import DeadLetterLaws
+from acked.conformance.laws.delivery import DeliveryLaws
+from acked.conformance.laws.faults import FaultLaws
+from acked.conformance.laws.flow import FlowLaws
+from acked.conformance.laws.leases import LeaseLaws
+from acked.conformance.laws.lifecycle import LifecycleLaws
+from acked.conformance.laws.observability import ObservabilityLaws
+from acked.conformance.laws.ordering import OrderingLaws
+from acked.conformance.laws.publishing import PublishingLaws
+
+__all__ = ("OPEN", "AckLayerLaws")
+
+OPEN: Final[Mapping[str, str]] = {
+    "B3": "of fire-and-forget layers; a group is owed what comes after it exists (B7)",
+    "B6": "no ack-capable layer subscribes by pattern",
+    "B9": "of fire-and-forget layers",
+    "C14": "gaps are made in each broker's own way: in the tests of the layer",
+    "D5": "replaying dead letters is yet to come",
+    "E2": "handlers side by side come with the workers",
+    "E3": "handlers side by side come with the workers",
+    "E5": "handlers side by side come with the workers",
+    "E6": "handlers side by side come with the workers",
+    "G2": "handlers at a shutdown come with the workers; what a consumer gives back is C2",
+    "H7": "trimming is each broker's own: in the tests of the layer",
+    "H8": "of fire-and-forget layers",
+    "I2": "events are yet to come",
+    "I3": "trace context is yet to come",
+}
+"""The laws that are not tried here, and why."""
+
+
+class AckLayerLaws(
+    PublishingLaws,
+    DeliveryLaws,
+    AcknowledgementLaws,
+    LeaseLaws,
+    DeadLetterLaws,
+    OrderingLaws,
+    FlowLaws,
+    LifecycleLaws,
+    FaultLaws,
+    ObservabilityLaws,
+):
+    """What every ack-capable layer promises, as far as its `capabilities` claim it.
+
+    ```python
+    class TestFolders(AckLayerLaws):
+        @pytest.fixture
+        def harness(self, tmp_path):
+            return FolderHarness(tmp_path)
+    ```
+
+    The laws run on asyncio; override the fixture `anyio_backend` for more.
+    """
+
+    pytestmark: ClassVar = [pytest.mark.anyio]
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        """Return the event loop that the laws are tried on."""
+        return "asyncio"

@@ -1,0 +1,224 @@
+"""Laws B: delivery. Who gets what, and from where on."""
+
+import time
+from collections import Counter
+from typing import Final
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from acked import CapabilityError, Delivery, Start, Subscription
+from acked.conformance.harness import Harness
+from acked.conformance.law import law
+from acked.conformance.laws.steps import (
+    LONG,
+    ack_all,
+    bodies,
+    introduce,
+    nothing_is_owed,
+    opened,
+    place,
+    receive,
+    received_until,
+    soon,
+)
+
+__all__ = ("DeliveryLaws",)
+
+APART: Final = 0.05
+"""Seconds between two publishes that a start in between must tell apart."""
+
+
+class DeliveryLaws:
+    """Each group gets each message of its topics, from where it was told, and nothing else."""
+
+    @law("B1", "B2")
+    async def test_a_consumer_gets_its_topics_and_nothing_else(self, harness: Harness) -> None:
+        """B1, B2: topics whose names are prefixes of one another, two of them in one group."""
+        stem, group = harness.topic(), harness.group()
+        names = [stem, f"{stem}x", f"{stem}.x", f"{stem}-x", f"{stem[:-1]}"]
+        mine = names[:2]
+        async with opened(harness) as channel:
+            await introduce(channel, *mine, group=group)
+            for name in names:
+                await channel.publish_many(name, [[name, n] for n in range(5)])
+            async with channel.subscribe(*mine, group=group, lease=LONG) as sub:
+                deliveries = await receive(sub, 10)
+                assert sorted((d.topic, d.body) for d in deliveries) == sorted(
+                    (name, [name, n]) for name in mine for n in range(5)
+                )
+                await ack_all(deliveries)
+                for name in reversed(names):
+                    await channel.publish(name, "sentinel")
+                first, second = await receive(sub, 2)
+                assert {first.topic, second.topic} == set(mine)
+                assert first.body == second.body == "sentinel"
+                await ack_all([first, second])
+
+    @law("B2", "B5", needs=("groups",))
+    async def test_what_one_group_settles_is_owed_to_another(self, harness: Harness) -> None:
+        """B2, B5: a group's acks, nacks and rejections are its own; so are its attempts."""
+        async with place(harness) as (channel, topic, group):
+            can = channel.layer.capabilities
+            longer = f"{group}x"
+            await introduce(channel, topic, group=longer)
+            await channel.publish_many(topic, range(4))
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                first, second, *others = await receive(sub, 4)
+                await (first.reject() if can.reject else first.ack())
+                if can.nack:
+                    await second.nack()
+                    (second,) = await receive(sub, 1)
+                await ack_all([second, *others])
+            async with channel.subscribe(topic, group=longer, lease=LONG) as sub:
+                theirs = await receive(sub, 4)
+                assert [(d.body, d.attempt) for d in theirs] == [(n, 1) for n in range(4)]
+                await ack_all(theirs)
+            await nothing_is_owed(channel, topic, group)
+            async with channel.subscribe(topic, group=longer, lease=LONG) as sub:
+                assert [d.body for d in await received_until(sub, "sentinel")] == ["sentinel"]
+
+    @law("B4", needs=("competing",))
+    async def test_a_message_has_one_holder_at_a_time(self, harness: Harness) -> None:
+        """B4: four consumers of a group over two channels; each message goes to one of them."""
+        count = 60
+        got: Counter[object] = Counter()
+        async with place(harness) as (channel, topic, group), opened(harness) as second:
+            everything = anyio.Event()
+
+            async def consume(number: int) -> None:
+                over = channel if number % 2 else second
+                async with over.subscribe(topic, group=group, in_flight=5, lease=LONG) as sub:
+                    async for delivery in sub:
+                        got[delivery.body] += 1
+                        await anyio.lowlevel.checkpoint()
+                        await delivery.ack()
+                        if len(got) == count:
+                            everything.set()
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(4):
+                    tasks.start_soon(consume, number)
+                with anyio.fail_after(2 * soon()):
+                    for first in range(0, count, 10):
+                        await wait_all_tasks_blocked()  # so that all of them ask at once
+                        await channel.publish_many(topic, range(first, first + 10))
+                    await everything.wait()
+                tasks.cancel_scope.cancel()
+            assert got == Counter(range(count))
+
+    @law("B7")
+    async def test_a_group_is_owed_what_is_published_while_nobody_consumes(
+        self, harness: Harness
+    ) -> None:
+        """B7: from its first subscription on, whoever is there."""
+        topic, group = harness.topic(), harness.group()
+        async with opened(harness) as channel:
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                await channel.publish(topic, 0)
+                await ack_all(await receive(sub, 1))
+            await channel.publish_many(topic, [1, 2])
+        async with opened(harness) as channel:
+            await channel.publish(topic, 3)
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                deliveries = await receive(sub, 3)
+                assert [delivery.body for delivery in deliveries] == [1, 2, 3]
+                assert {delivery.attempt for delivery in deliveries} == {1}
+                await ack_all(deliveries)
+
+    @law("B7")
+    async def test_a_consumer_that_waits_gets_what_is_published(self, harness: Harness) -> None:
+        """B7: it was asleep when the publish came, with nothing else to wake it."""
+        async with (
+            place(harness) as (channel, topic, group),
+            channel.subscribe(topic, group=group, lease=LONG) as sub,
+        ):
+            for number in range(3):
+                with anyio.fail_after(soon()):
+                    await wait_all_tasks_blocked()
+                await channel.publish(topic, number)
+                deliveries = await receive(sub, 1)
+                assert bodies(deliveries) == [number]
+                await ack_all(deliveries)
+
+    @law("B7", needs=("replay",))
+    async def test_a_new_group_starts_where_it_was_told(self, harness: Harness) -> None:
+        """B7: with the oldest, with what comes next, or with a time; a known one where it was."""
+        topic = harness.topic()
+        early, late, timed = harness.group(), harness.group(), harness.group()
+        async with opened(harness) as channel:
+            # A group that owes them, so that they are kept where only debts are.
+            async with channel.subscribe(topic, group=early, lease=LONG) as sub:
+                await channel.publish(topic, "old")
+                await anyio.sleep(APART)
+                moment = time.time()
+                await anyio.sleep(APART)
+                await channel.publish(topic, "newer")
+                async with channel.subscribe(
+                    topic, group=late, start=Start.LATEST, lease=LONG
+                ) as latest:
+                    await channel.publish(topic, "last")
+                    assert await arrived(latest, "last") == ["last"]
+                async with channel.subscribe(
+                    topic, group=timed, start=Start.at(moment), lease=LONG
+                ) as since:
+                    assert await arrived(since, "last") == ["newer", "last"]
+                assert await arrived(sub, "last") == ["old", "newer", "last"]
+            await channel.publish(topic, "after")
+            async with channel.subscribe(
+                topic, group=late, start=Start.EARLIEST, lease=LONG
+            ) as latest:
+                assert await arrived(latest, "after") == ["after"]
+
+    @law("B7", unless=("replay",))
+    async def test_a_start_that_is_not_offered_is_refused(self, harness: Harness) -> None:
+        """B7: refused, not taken for another one."""
+        async with opened(harness) as channel:
+            for start in (Start.LATEST, Start.at(0.0)):
+                with pytest.raises(CapabilityError):
+                    channel.subscribe(harness.topic(), group=harness.group(), start=start)
+
+    @law("B8", needs=("groups",))
+    async def test_a_stuck_consumer_blocks_nobody(self, harness: Harness) -> None:
+        """B8: no other group of its topic, no other topic, over the same channel."""
+        elsewhere, other_group = harness.topic(), harness.group()
+        third_group = harness.group()
+        async with place(harness) as (channel, topic, group):
+            await introduce(channel, topic, group=other_group)
+            await introduce(channel, elsewhere, group=third_group)
+            async with channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as stuck:
+                await channel.publish_many(topic, range(40))
+                held = await receive(stuck, 1)
+                await channel.publish_many(elsewhere, range(40))
+                for name, consumer in ((topic, other_group), (elsewhere, third_group)):
+                    async with channel.subscribe(name, group=consumer, lease=LONG) as sub:
+                        others: list[Delivery[object]] = []
+                        for _ in range(40):
+                            others += (more := await receive(sub, 1))
+                            await ack_all(more)
+                        assert bodies(others) == list(range(40))
+                await ack_all(held)
+
+    @law("B8", needs=("competing",))
+    async def test_a_busy_topic_does_not_starve_a_quiet_one(self, harness: Harness) -> None:
+        """B8: of two topics in one subscription, the quiet one's message is not the last."""
+        busy, quiet, group = harness.topic("busy"), harness.topic("quiet"), harness.group()
+        count = 300
+        async with opened(harness) as channel:
+            await channel.publish_many(busy, range(count))
+            await channel.publish(quiet, "quiet")
+            before = 0
+            async with channel.subscribe(busy, quiet, group=group, in_flight=10, lease=LONG) as sub:
+                with anyio.fail_after(soon()):
+                    async for delivery in sub:
+                        await delivery.ack()
+                        if delivery.topic == quiet:
+                            break
+                        before += 1
+            assert before < count / 2
+
+
+async def arrived(subscription: Subscription[Delivery[object]], last: object) -> list[object]:
+    """Return the bodies up to `last`, in order of arrival; all are acked."""
+    return [delivery.body for delivery in await received_until(subscription, last)]

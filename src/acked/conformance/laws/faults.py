@@ -1,0 +1,329 @@
+"""Laws H: faults. What restarts, cuts, silence and loss on the server do, by the hooks."""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import anyio
+import pytest
+
+from acked import (
+    AckUnconfirmed,
+    Channel,
+    ConnectionLost,
+    Delivery,
+    LayerError,
+    LeaseLost,
+    PublishFailed,
+    Subscription,
+)
+from acked.abc import AckLayer
+from acked.conformance.harness import Direction, Harness
+from acked.conformance.law import law
+from acked.conformance.laws.steps import (
+    LONG,
+    ack_all,
+    bodies,
+    introduce,
+    joined,
+    nothing_is_owed,
+    opened,
+    place,
+    receive,
+    received_until,
+    soon,
+)
+
+__all__ = ("FaultLaws",)
+
+STEPS: Final[Sequence[tuple[int, Direction]]] = (
+    *((count, "to_server") for count in (1, 15, 60, 150, 400)),
+    *((count, "to_client") for count in (1, 6, 30, 120)),
+)
+"""After how many bytes, and in which direction, a connection is cut: before a request has left,
+in the midst of it, when it has arrived and nobody answered, in the midst of the answer."""
+
+SILENCE: Final = 4.0
+"""Seconds without a byte, longer than many a client's timeout."""
+NEVER: Final = 1 << 40
+"""Bytes: a cut after so many does not come, and takes the place of one that did not come yet."""
+PATIENCE: Final = 30.0
+"""Seconds within which a consumer goes on after what broke is whole again."""
+
+
+class Account:
+    """What is known of messages that are acked while connections break."""
+
+    def __init__(self, channel: Channel[AckLayer]) -> None:
+        self.acked: set[str] = set()
+        """Ids: a body may have been published twice."""
+        self.done: set[object] = set()
+        """Bodies of what was acked, or may have been: nobody can tell."""
+        self._is_confirmed = channel.layer.capabilities.confirmed_ack
+
+    async def settle(self, delivery: Delivery[object]) -> None:
+        """Ack `delivery`, again while the answer is missing; it must not have been acked before."""
+        if self._is_confirmed:
+            assert delivery.id not in self.acked, "an acked message came again"
+        was_unconfirmed = False
+        with anyio.fail_after(PATIENCE):
+            while True:
+                try:
+                    await delivery.ack()
+                except AckUnconfirmed:
+                    was_unconfirmed = True
+                    await anyio.sleep(0.05)
+                except LeaseLost:
+                    if was_unconfirmed:
+                        self.done.add(delivery.body)
+                    return
+                else:
+                    self.acked.add(delivery.id)
+                    self.done.add(delivery.body)
+                    return
+
+    async def settle_until(
+        self, subscription: Subscription[Delivery[object]], wanted: set[object]
+    ) -> None:
+        """Read and ack until all of `wanted` are done."""
+        with anyio.fail_after(PATIENCE):
+            while not wanted <= self.done:
+                await self.settle(await anext(subscription))
+
+
+class FaultLaws:
+    """After whatever fault: nothing accepted is lost, nothing confirmed comes again."""
+
+    @law("H1", "C1", "A11", needs=("persistent",), hooks=("restart_broker",))
+    async def test_consuming_goes_on_after_the_broker_restarted(self, harness: Harness) -> None:
+        """H1, C1, A11: by itself; what was accepted is there, what was acked is not."""
+        assert harness.restart_broker is not None
+        await goes_on_after(harness, harness.restart_broker)
+
+    @law("H1", "C1", "A11", needs=("persistent",), hooks=("kill_broker",))
+    async def test_consuming_goes_on_after_the_broker_was_killed(self, harness: Harness) -> None:
+        """H1, C1, A11: SIGKILL, right after it confirmed."""
+        assert harness.kill_broker is not None
+        await goes_on_after(harness, harness.kill_broker)
+
+    @law("H2", hooks=("cut",))
+    async def test_a_waiting_consumer_goes_on_after_a_cut(self, harness: Harness) -> None:
+        """H2: it connects again by itself, and gets what is published then."""
+        assert harness.cut is not None
+        async with place(harness) as (channel, topic, group):
+            account = Account(channel)
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                for number in range(3):
+                    await harness.cut()
+                    await published(channel, topic, number)
+                    await account.settle_until(sub, {number})
+
+    @law("H2", "A8", "A9", needs=("publish_confirm",), hooks=("cut_after",))
+    async def test_a_publish_that_was_cut_at_any_step_is_whole_or_absent(
+        self, harness: Harness
+    ) -> None:
+        """H2, A8, A9: once each; accepted members arrive, of the others we are told."""
+        assert harness.cut_after is not None
+        accepted: set[object] = set()
+        tried: set[object] = set()
+        async with place(harness) as (channel, topic, group):
+            for step, (count, direction) in enumerate(STEPS):
+                members = [f"{step}-{n}-{'x' * 50}" for n in range(3)]
+                tried |= set(members)
+                await harness.cut_after(count, direction)
+                accepted |= await accepted_of(channel, topic, members)
+                await harness.cut_after(NEVER, direction)
+            await published(channel, topic, "last")
+            async with joined(channel, topic, group) as sub:
+                arrived = Counter(d.body for d in await received_until(sub, "last"))
+            assert accepted <= set(arrived) <= tried | {"last"}
+            assert max(arrived[body] for body in tried) <= 1, "published twice by a hidden retry"
+
+    @law("H2", "C1", "C9", hooks=("cut_after",))
+    async def test_a_settlement_that_was_cut_at_any_step_holds_or_comes_again(
+        self, harness: Harness
+    ) -> None:
+        """H2, C1, C9: an ack that returned holds; what was not acked comes again."""
+        assert harness.cut_after is not None
+        async with place(harness) as (channel, topic, group):
+            account = Account(channel)
+            for step, (count, direction) in enumerate(STEPS):
+                await published(channel, topic, f"{step}-acked")
+                await published(channel, topic, f"{step}-held")
+                async with joined(channel, topic, group, lease=harness.lease) as sub:
+                    first, _held = await receive(sub, 2)
+                    await harness.cut_after(count, direction)
+                    await account.settle(first)
+                await harness.cut_after(NEVER, direction)
+                async with joined(channel, topic, group, lease=harness.lease) as sub:
+                    await account.settle_until(sub, {f"{step}-held"})
+            await published(channel, topic, "last")
+            async with joined(channel, topic, group, lease=harness.lease) as sub:
+                await account.settle_until(sub, {"last"})
+
+    @law("H2", "G5", hooks=("cut_after",))
+    async def test_a_read_that_was_cut_at_any_step_loses_nothing(self, harness: Harness) -> None:
+        """H2, G5: what was on its way to us comes again; what was acked does not."""
+        assert harness.cut_after is not None
+        async with place(harness) as (channel, topic, group), opened(harness) as publisher:
+            account = Account(channel)
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                for step, (count, direction) in enumerate(STEPS):
+                    await harness.cut_after(count, direction)
+                    wanted: set[object] = {f"{step}-{n}" for n in range(3)}
+                    for body in sorted(wanted, key=str):
+                        await published(publisher, topic, body)
+                    await account.settle_until(sub, wanted)
+                    await harness.cut_after(NEVER, direction)
+
+    @law("H3", "G6", hooks=("black_hole", "notice"))
+    async def test_a_network_that_lost_its_way_is_noticed(self, harness: Harness) -> None:
+        """H3, G6: a reader that does not want to wait for a better one is told within a bound."""
+        assert harness.black_hole is not None
+        assert harness.notice is not None
+        async with place(harness) as (channel, topic, group):
+            await channel.publish(topic, "body")
+            async with channel.subscribe(
+                topic, group=group, lease=LONG, reconnect_timeout=0.0, close_timeout=1.0
+            ) as sub:
+                await ack_all(await receive(sub, 1))
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(harness.black_hole, 2 * harness.notice)
+                    with anyio.fail_after(harness.notice), pytest.raises(ConnectionLost):
+                        await anext(sub)
+                    tasks.cancel_scope.cancel()
+
+    @law("H3", "C9", hooks=("black_hole",))
+    async def test_a_consumer_goes_on_when_the_network_found_its_way(
+        self, harness: Harness
+    ) -> None:
+        """H3, C9: an ack in the silence ends; later it holds, or the message comes again."""
+        assert harness.black_hole is not None
+        async with place(harness) as (channel, topic, group):
+            account = Account(channel)
+            await channel.publish_many(topic, range(3))
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                first, *_held = await receive(sub, 2)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(harness.black_hole, SILENCE)
+                    await account.settle(first)
+                for delivery in _held:
+                    await account.settle(delivery)
+                await account.settle_until(sub, {0, 1, 2})
+
+    @law("G3", hooks=("black_hole",))
+    async def test_leaving_ends_by_its_deadline_although_the_broker_is_silent(
+        self, harness: Harness
+    ) -> None:
+        """G3: with something held."""
+        assert harness.black_hole is not None
+        topic, group = harness.topic(), harness.group()
+        began = left = closed = 0.0
+        async with anyio.create_task_group() as tasks:
+            async with opened(harness) as channel:
+                await introduce(channel, topic, group=group)
+                await channel.publish_many(topic, range(4))
+                async with channel.subscribe(
+                    topic, group=group, lease=LONG, close_timeout=1.0
+                ) as sub:
+                    _held = await receive(sub, 2)
+                    tasks.start_soon(harness.black_hole, LONG)
+                    await anyio.sleep(0.1)
+                    began = anyio.current_time()
+                left = anyio.current_time()
+            closed = anyio.current_time()
+            tasks.cancel_scope.cancel()
+        assert left - began < 5.0  # the subscription's second, two of the feed's
+        assert closed - left < soon()
+
+    @law("H5", hooks=("wipe",))
+    async def test_a_consumer_whose_state_was_wiped_is_not_silently_deaf(
+        self, harness: Harness
+    ) -> None:
+        """H5: it heals, and gets what is published afterwards, or it raises."""
+        assert harness.wipe is not None
+        async with place(harness) as (channel, topic, group):
+            account = Account(channel)
+            await channel.publish(topic, "before")
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                await ack_all(await receive(sub, 1))
+                await harness.wipe(topic)
+                async with anyio.create_task_group() as tasks:
+
+                    async def publish() -> None:
+                        while True:
+                            await published(channel, topic, "after")
+                            await anyio.sleep(0.2)
+
+                    tasks.start_soon(publish)
+                    with suppress(LayerError):  # loud
+                        await account.settle_until(sub, {"after"})
+                    tasks.cancel_scope.cancel()
+
+    @law("H6", "C1", needs=("order=partition", "confirmed_ack"))
+    async def test_a_rebalance_loses_nothing_and_repeats_only_the_unsettled(
+        self, harness: Harness
+    ) -> None:
+        """H6, C1: a member joins while another one holds: what was acked stays acked."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(10))
+            async with channel.subscribe(topic, group=group, lease=LONG) as old:
+                deliveries = await receive(old, 10)
+                await ack_all(deliveries[::2])
+                async with channel.subscribe(topic, group=group, lease=LONG):
+                    pass
+                again = await receive(old, 5)
+                assert bodies(again) == [1, 3, 5, 7, 9]
+                await ack_all(again)
+            await nothing_is_owed(channel, topic, group)
+
+
+async def goes_on_after(harness: Harness, fault: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Read, ack and hold around `fault`; see the rest come, then and over a new channel."""
+    async with place(harness) as (channel, topic, group):
+        account = Account(channel)
+        async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+            await channel.publish_many(topic, range(5))
+            before = await receive(sub, 5)
+            for delivery in before[:3]:
+                await account.settle(delivery)
+            assert account.done == {0, 1, 2}
+            await fault()
+            await published(channel, topic, 5)
+            for delivery in before[3:]:
+                await account.settle(delivery)
+            await account.settle_until(sub, {3, 4, 5})
+    async with opened(harness) as channel:
+        await published(channel, topic, "last")
+        async with joined(channel, topic, group, lease=harness.lease) as sub:
+            await account.settle_until(sub, {"last"})
+
+
+async def accepted_of(
+    channel: Channel[AckLayer], topic: str, members: Sequence[object]
+) -> set[object]:
+    """Publish `members` at once and return those that were accepted, as we are told."""
+    try:
+        with anyio.fail_after(PATIENCE):
+            await channel.publish_many(topic, members)
+    except PublishFailed as failed:
+        failures = set(failed.failures)
+    except ConnectionLost:
+        return set()
+    else:
+        return set(members)
+    assert failures <= set(range(len(members)))
+    return {member for number, member in enumerate(members) if number not in failures}
+
+
+async def published(channel: Channel[AckLayer], topic: str, body: object) -> None:
+    """Publish `body`, again while the connection is broken: so it may be there twice."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            try:
+                await channel.publish(topic, body)
+            except (PublishFailed, ConnectionLost):
+                await anyio.sleep(0.05)
+            else:
+                return

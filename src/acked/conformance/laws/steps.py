@@ -1,0 +1,152 @@
+"""The steps that laws are made of, each bounded: a broken layer fails and never hangs."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, NamedTuple, cast
+
+import anyio
+
+from acked import Channel, ConnectionLost, Delivery, Start, Subscription
+from acked.abc import AckFeed, AckLayer
+from acked.conformance.harness import Harness
+from acked.conformance.law import soon
+from acked.types import Leased
+
+__all__ = (
+    "LONG",
+    "Place",
+    "ack_all",
+    "bodies",
+    "introduce",
+    "joined",
+    "lease",
+    "nothing_is_owed",
+    "opened",
+    "ordered",
+    "place",
+    "receive",
+    "receive_bytes",
+    "received_until",
+    "soon",
+)
+
+LONG: Final = 60.0
+"""A lease that does not end while a law is tried."""
+
+
+class Place(NamedTuple):
+    """An open channel, and a topic with a group that nobody else uses."""
+
+    channel: Channel[AckLayer]
+    topic: str
+    group: str
+
+
+def opened(harness: Harness) -> Channel[AckLayer]:
+    """Return a channel over a layer of the harness, to be entered."""
+    return cast("Channel[AckLayer]", harness.channel())
+
+
+@asynccontextmanager
+async def place(harness: Harness) -> AsyncGenerator[Place]:
+    """Open a channel; whatever is published to its topic is owed to the group from now on."""
+    topic, group = harness.topic(), harness.group()
+    async with opened(harness) as channel:
+        if not channel.layer.capabilities.replay:
+            await introduce(channel, topic, group=group)
+        yield Place(channel, topic, group)
+
+
+async def introduce(channel: Channel[AckLayer], *topics: str, group: str) -> None:
+    """Let `group` exist, so that it is owed what is published from now on."""
+    async with channel.subscribe(*topics, group=group):
+        pass
+
+
+async def receive(
+    subscription: Subscription[Delivery[object]], count: int
+) -> list[Delivery[object]]:
+    """Return the next `count` deliveries; `TimeoutError` where they do not come soon."""
+    with anyio.fail_after(soon()):
+        return [await anext(subscription) for _ in range(count)]
+
+
+async def received_until(
+    subscription: Subscription[Delivery[object]], last: object
+) -> list[Delivery[object]]:
+    """Return the deliveries up to the one whose body is `last`, acked, in order of arrival."""
+    got: list[Delivery[object]] = []
+    with anyio.fail_after(soon()):
+        async for delivery in subscription:
+            await delivery.ack()
+            got.append(delivery)
+            if delivery.body == last:
+                break
+    return got
+
+
+async def lease(feed: AckFeed, count: int) -> list[Leased]:
+    """Return `count` messages leased by a consumer that neither renews nor settles them."""
+    held: list[Leased] = []
+    with anyio.fail_after(soon()):
+        while len(held) < count:
+            held.extend(await feed.receive(count - len(held)))
+    return held
+
+
+async def ack_all(deliveries: Sequence[Delivery[object]]) -> None:
+    """Ack each of `deliveries`."""
+    for delivery in deliveries:
+        await delivery.ack()
+
+
+def bodies(deliveries: Sequence[Delivery[object]]) -> list[object]:
+    """Return what was delivered, sorted."""
+    return ordered(delivery.body for delivery in deliveries)
+
+
+def ordered(several: Iterable[object]) -> list[object]:
+    """Return `several` sorted, by type first: bodies may be of several."""
+    return sorted(several, key=lambda one: (type(one).__name__, one))
+
+
+async def nothing_is_owed(
+    channel: Channel[AckLayer], topic: str, group: str, *, lease: float = LONG
+) -> None:
+    """Publish a sentinel and see it come first: whatever is owed would have come before it."""
+    await channel.publish(topic, "sentinel")
+    async with channel.subscribe(topic, group=group, lease=lease, start=Start.EARLIEST) as sub:
+        (first,) = await receive(sub, 1)
+        try:
+            assert first.body == "sentinel", "a settled message came again"
+        finally:
+            await first.ack()
+        assert sub.statistics().buffered == 0, "a settled message came again"
+
+
+async def receive_bytes(subscription: Subscription[Delivery[bytes]], count: int) -> list[bytes]:
+    """Return the bodies of the next `count` deliveries, acked, in order of arrival."""
+    with anyio.fail_after(soon()):
+        deliveries = [await anext(subscription) for _ in range(count)]
+    for delivery in deliveries:
+        await delivery.ack()
+    return [delivery.body for delivery in deliveries]
+
+
+@asynccontextmanager
+async def joined(
+    channel: Channel[AckLayer], topic: str, group: str, *, lease: float = LONG
+) -> AsyncGenerator[Subscription[Delivery[object]]]:
+    """Subscribe, again while the connection is broken."""
+    give_up = anyio.current_time() + 3 * soon()
+    async with AsyncExitStack() as stack:
+        while True:
+            subscription = channel.subscribe(topic, group=group, lease=lease)
+            try:
+                await stack.enter_async_context(subscription)
+                break
+            except ConnectionLost:
+                if anyio.current_time() > give_up:
+                    raise
+                await anyio.sleep(0.05)
+        yield subscription

@@ -1,0 +1,175 @@
+"""What a Redis server says of itself that matters for safety, with what follows from it.
+
+INFO and CONFIG GET are asked. What the user may not ask is a finding with the value None. Of
+several nodes the one that is worst in a point speaks for all.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, cast
+
+from acked.errors import ConnectionLost, LayerError
+from acked.types import Finding, Severity
+
+__all__ = ("findings_for_news", "findings_for_streams")
+
+
+class Ask(Protocol):
+    """Sends one command; raises `LayerError` where it is refused."""
+
+    def __call__(self, *words: bytes) -> Awaitable[object]:
+        """Return the reply."""
+        ...
+
+
+Value = str | int | None
+OK, NOTICE, WARNING = Severity.OK, Severity.NOTICE, Severity.WARNING
+
+UNTOLD: Final = "the server does not tell this user; allow it INFO and CONFIG GET, or ask its owner"
+FSYNC: Final = {
+    "always": (OK, "what was confirmed survives a crash of the server"),
+    "everysec": (
+        NOTICE,
+        "a crash of the server may lose a second of what it confirmed; appendfsync always keeps it",
+    ),
+    "no": (
+        WARNING,
+        "a crash of the machine may lose what it confirmed for 30 s; set appendfsync to always",
+    ),
+    "snapshots": (
+        WARNING,
+        "a crash of the server loses all since the last snapshot; set appendonly yes",
+    ),
+    "none": (WARNING, "whenever the server ends, everything is lost; set appendonly yes"),
+}
+
+
+class _Told:
+    """What one server has told."""
+
+    def __init__(self, info: dict[str, str], config: dict[str, str | None]) -> None:
+        self.info = info
+        self.config = config
+
+    def number(self, name: str) -> int | None:
+        """Return a number from INFO or CONFIG."""
+        text = self.info.get(name, self.config.get(name))
+        return None if text is None else int(text)
+
+    def version(self) -> Finding:
+        return _finding("server_version", self.info.get("redis_version"), OK, "what is running")
+
+    def persistence(self) -> Finding:
+        value: str | None = None
+        if self.info.get("aof_enabled") == "1":
+            value = self.config["appendfsync"]
+        elif "aof_enabled" in self.info and self.config["save"] is not None:
+            value = "snapshots" if self.config["save"] else "none"
+        severity, words = FSYNC.get(value or "", (NOTICE, UNTOLD))
+        return _finding("persistence", value, severity, words)
+
+    def eviction(self) -> Finding:
+        value = self.info.get("maxmemory_policy")
+        if self.number("maxmemory") and value != "noeviction":
+            words = (
+                "when memory is full the server deletes keys, and a stream is one: with allkeys-* "
+                "any, with volatile-* one that expires; set maxmemory-policy noeviction"
+            )
+            return _finding("eviction", value, WARNING, words)
+        return _finding("eviction", value, OK, "the server deletes no stream to make room")
+
+    def maxmemory(self) -> Finding:
+        value = self.number("maxmemory")
+        if value:
+            words = "when so many bytes are in use, nothing can be published: set maxlen=, or watch"
+            return _finding("maxmemory", value, NOTICE, words)
+        return _finding("maxmemory", value, OK, "only the machine's memory bounds what is kept")
+
+    def replicas(self) -> Finding:
+        value = self.number("connected_slaves")
+        if self.info.get("role") == "slave":
+            words = "this server is a replica, which cannot be written to: name the master"
+            return _finding("replicas", value, WARNING, words)
+        return _finding("replicas", value, OK, "how many servers have a copy, a little later")
+
+    def min_replicas(self) -> Finding:
+        value = self.number("min-replicas-to-write")
+        if value == 0 and self.number("connected_slaves"):
+            words = (
+                "replicas get what was confirmed a little later: a failover loses what had not "
+                "arrived; min-replicas-to-write bounds for how long that may go on"
+            )
+            return _finding("min_replicas_to_write", value, NOTICE, words)
+        words = "without so many replicas nothing can be published"
+        return _finding("min_replicas_to_write", value, OK, words)
+
+    def output_buffer(self) -> Finding:
+        """Find the limit for subscribers in `normal 0 0 0 slave ... pubsub 33554432 8388608 60`."""
+        limits = self.config["client-output-buffer-limit"]
+        value = None if limits is None else limits.partition("pubsub ")[2]
+        words = (
+            "whoever leaves so much unread (bytes at once, or bytes for seconds) is disconnected, "
+            "which is a gap: read faster, or choose another overflow policy"
+        )
+        severity = OK if value is not None and value.startswith("0 0 ") else NOTICE
+        return _finding("output_buffer_limit", value, severity, words)
+
+    def cluster(self, *, expected: bool, count: int) -> Finding:
+        enabled = self.number("cluster_enabled")
+        if enabled and not expected:
+            words = "this node of a cluster refuses what others serve: add cluster=1 to the URL"
+            return _finding("cluster", 1, WARNING, words)
+        return _finding("cluster", count if expected else enabled, OK, "nodes that serve slots")
+
+
+async def findings_for_streams(servers: Sequence[Ask], *, is_cluster: bool) -> list[Finding]:
+    """Return what matters for what is kept: persistence, eviction, memory, replicas."""
+    told = [await _told(ask, "appendfsync", "save", "min-replicas-to-write") for ask in servers]
+    facts: list[Callable[[_Told], Finding]] = [
+        *(_Told.version, _Told.persistence, _Told.eviction, _Told.maxmemory),
+        *(_Told.replicas, _Told.min_replicas),
+        lambda one: one.cluster(expected=is_cluster, count=len(told)),
+    ]
+    return [_worst([fact(one) for one in told]) for fact in facts]
+
+
+async def findings_for_news(servers: Sequence[Ask], *, is_cluster: bool) -> list[Finding]:
+    """Return what matters for what is passed on: how much a slow subscriber may leave unread."""
+    told = [await _told(ask, "client-output-buffer-limit") for ask in servers]
+    if is_cluster:
+        cluster = told[0].cluster(expected=True, count=len(told))
+    else:  # any node of a cluster passes on what another was told
+        cluster = told[0].cluster(expected=True, count=told[0].number("cluster_enabled") or 0)
+    facts = (_Told.version, _Told.output_buffer)
+    return [*(_worst([fact(one) for one in told]) for fact in facts), cluster]
+
+
+async def _told(ask: Ask, *settings: str) -> _Told:
+    text = await _or_none(ask(b"INFO"))
+    lines = text.decode().splitlines() if isinstance(text, bytes) else []
+    info = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    config: dict[str, str | None] = {}
+    for name in settings:
+        pair = await _or_none(ask(b"CONFIG", b"GET", name.encode()))
+        values = cast("list[bytes]", pair or [])[1:]
+        config[name] = values[0].decode() if values else None
+    return _Told(info, config)
+
+
+async def _or_none(reply: Awaitable[object]) -> object:
+    """Return a reply, or None for a refusal."""
+    try:
+        return await reply
+    except ConnectionLost:
+        raise
+    except LayerError:
+        return None
+
+
+def _finding(name: str, value: Value, severity: Severity, words: str) -> Finding:
+    if value is None:
+        return Finding(name, None, NOTICE, UNTOLD)
+    return Finding(name, value, severity, words)
+
+
+def _worst(findings: Sequence[Finding]) -> Finding:
+    return max(findings, key=lambda finding: finding.severity)

@@ -1,0 +1,147 @@
+"""Which node of a Redis Cluster serves which slot, and a client for each node.
+
+Rules:
+
+1. The map is asked for (CLUSTER SLOTS) when there is none, and again after `look`. Any node that
+   answers knows it; those that are known are tried in turn, the one that the URL names last.
+2. Nothing is followed silently: who is told MOVED, or loses a connection, looks and tries again.
+3. Replicas are not used. A slot that is being moved (ASK) counts as one that does not answer yet.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
+
+import anyio
+from redis.crc import key_slot
+
+from acked.errors import ConfigurationError, ConnectionLost, LayerError
+
+__all__ = ("Node", "Nodes", "OneNode", "slot_of")
+
+
+class Node(Protocol):
+    """What a client of one server must be able to do."""
+
+    async def slots(self) -> object:
+        """Return the reply to CLUSTER SLOTS; raise `LayerError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection; raise nothing."""
+        ...
+
+
+N = TypeVar("N", bound=Node)
+
+
+class Nodes(Generic[N]):
+    """The nodes of the cluster that `url` names one of; `make` makes the client for a URL."""
+
+    def __init__(self, url: str, make: Callable[[str], N]) -> None:
+        if urlsplit(url).scheme == "unix":
+            raise ConfigurationError("a cluster is not reached by a socket's path: name a host")
+        self.first: Final = make(url)
+        self._url = url
+        self._make = make
+        self._made: dict[str, N] = {}
+        self._ranges: list[tuple[int, int, str]] = []
+        self._answers = self.first
+        self._turn = anyio.Lock()
+
+    async def any(self) -> N:
+        """Return a node that answered a short while ago."""
+        if not self._ranges:
+            await self.look()
+        return self._answers
+
+    async def serving(self, slot: int) -> N:
+        """Return the node that serves `slot`, as the map says."""
+        if not self._ranges:
+            await self.look()
+        for first, last, address in self._ranges:
+            if first <= slot <= last:
+                return self._node(address)
+        raise ConnectionLost(f"no node of the Redis Cluster serves slot {slot} at the moment")
+
+    async def masters(self) -> Sequence[N]:
+        """Return every node that serves slots."""
+        if not self._ranges:
+            await self.look()
+        return [self._node(address) for address in dict.fromkeys(one[2] for one in self._ranges)]
+
+    async def look(self) -> None:
+        """Ask for the map; raises `LayerError` if no node has one to give."""
+        old = self._ranges
+        async with self._turn:
+            if self._ranges is not old:
+                return  # somebody else has looked meanwhile
+            failure: LayerError | None = None
+            known = [self._node(address) for *_, address in old]
+            for node in dict.fromkeys((self._answers, *known, self.first)):
+                try:
+                    self._ranges = _ranges(await node.slots(), self._url)
+                except ConnectionLost as error:
+                    failure = error
+                else:
+                    self._answers = node
+                    return
+            if failure is not None:
+                raise failure
+
+    async def aclose(self) -> None:
+        """Close every node's connections."""
+        for node in (*self._made.values(), self.first):
+            await node.aclose()
+
+    def _node(self, address: str) -> N:
+        node = self._made.get(address)
+        if node is None:
+            parts = urlsplit(self._url)
+            login, at, _ = parts.netloc.rpartition("@")
+            url = parts._replace(netloc=f"{login}{at}{address}", path="").geturl()
+            node = self._made[address] = self._make(url)
+        return node
+
+
+class OneNode(Generic[N]):
+    """What `Nodes` is, for a server that is no cluster: it has all."""
+
+    def __init__(self, node: N) -> None:
+        self.first: Final = node
+
+    async def any(self) -> N:
+        """Return the only one."""
+        return self.first
+
+    async def serving(self, slot: int) -> N:
+        """Return the only one."""
+        del slot
+        return self.first
+
+    async def masters(self) -> Sequence[N]:
+        """Return the only one."""
+        return [self.first]
+
+    async def look(self) -> None:
+        """Do nothing: there are no others."""
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        await self.first.aclose()
+
+
+def slot_of(key: bytes) -> int:
+    """Return the slot of `key`: of the part in braces, where there is one."""
+    return key_slot(key)
+
+
+def _ranges(reply: object, url: str) -> list[tuple[int, int, str]]:
+    """Return first slot, last slot and master of each range."""
+    found: list[tuple[int, int, str]] = []
+    for first, last, master, *_ in cast("list[tuple[int, int, list[object]]]", reply):
+        host = cast("bytes | None", master[0])
+        name = host.decode() if host else urlsplit(url).hostname or "localhost"
+        literal = f"[{name}]" if ":" in name else name
+        found.append((first, last, f"{literal}:{master[1]}"))
+    return found

@@ -1,0 +1,100 @@
+"""The listening side of a layer: one switchboard, or one for each slot of sharded channels.
+
+A sharded channel is heard at the node that serves its slot, and only there. Slots move one by one,
+so each has a connection of its own: when it is lost, or the node says that the slot has moved, the
+map is looked at anew. Without shards all topics share one connection, to any node that answers.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import anyio
+
+from acked.abc import Sink
+from acked.layers._redis_nodes import slot_of
+from acked.layers._redis_pubsub_listeners import Listener, Switchboard
+from acked.layers._redis_pubsub_post import Servers
+from acked.layers._redis_pubsub_wire import SHARDED, Kind, Wire
+
+__all__ = ("Hub",)
+
+_ALL = -1
+"""The place of the only switchboard, where there are no shards."""
+
+
+class Hub:
+    """Who listens, on which connection. Made and used within one event loop."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        timeout: float,
+        heartbeat: float,
+        reconnects: bool,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._servers = servers
+        self._timeout = timeout
+        self._heartbeat = heartbeat
+        self._reconnects = reconnects
+        self._new_id = new_id
+        self._boards: dict[int, Switchboard] = {}
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that somebody listens to."""
+        return [topic for board in self._boards.values() for topic in board.topics]
+
+    @asynccontextmanager
+    async def listening(self, kind: Kind, names: Iterable[str], sink: Sink) -> AsyncGenerator[None]:
+        """Feed what comes for `names` into `sink` for as long as this is entered."""
+        listener = Listener(sink)
+        by_place: defaultdict[int, list[str]] = defaultdict(list)
+        for name in names:
+            by_place[slot_of(name.encode()) if kind == SHARDED else _ALL].append(name)
+        try:
+            for place, some in by_place.items():
+                await self._board(place).join(listener, kind, some, self._timeout)
+            listener.enter()
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                for place, some in by_place.items():
+                    await self._leave(place, listener, kind, some)
+                await listener.aclose()
+
+    async def aclose(self) -> None:
+        """End every connection."""
+        while self._boards:
+            _, board = self._boards.popitem()
+            await board.aclose()
+
+    def _board(self, place: int) -> Switchboard:
+        board = self._boards.get(place)
+        if board is None:
+            board = self._boards[place] = Switchboard(
+                lambda wire: self._dial(place, wire),
+                self._servers.first.lost,
+                heartbeat=self._heartbeat,
+                reconnects=self._reconnects,
+                new_id=self._new_id,
+            )
+        return board
+
+    async def _leave(
+        self, place: int, listener: Listener, kind: Kind, names: Iterable[str]
+    ) -> None:
+        board = self._boards.get(place)
+        if board is not None:
+            board.leave(listener, kind, names)
+            if place != _ALL and not board.topics:
+                del self._boards[place]
+                await board.aclose()
+
+    async def _dial(self, place: int, wire: Wire) -> Wire:
+        await self._servers.look()
+        servers = self._servers
+        server = await (servers.any() if place == _ALL else servers.serving(place))
+        return await server.dial(wire)

@@ -1,0 +1,48 @@
+"""The laws are complete, and each says which it is; what is left open is left open by name."""
+
+from collections import Counter
+from typing import Final
+
+import pytest
+
+from acked.conformance import AckLayerLaws, FireAndForgetLaws, Law, law_of
+from acked.conformance.laws.ack import OPEN
+
+COUNTS: Final = {"A": 12, "B": 9, "C": 18, "D": 7, "E": 6, "F": 8, "G": 9, "H": 8, "I": 4}
+"""How many laws there are of each letter."""
+IDS: Final = frozenset(f"{letter}{n + 1}" for letter, count in COUNTS.items() for n in range(count))
+
+
+def laws_of(suite: type) -> dict[str, tuple[Law, str]]:
+    """Return the laws of `suite` by the names of their tests, with their docstrings."""
+    found = {name: getattr(suite, name) for name in dir(suite) if name.startswith("test_")}
+    described = {name: (law_of(test), test.__doc__ or "") for name, test in found.items()}
+    return {name: (law, words) for name, (law, words) in described.items() if law is not None}
+
+
+@pytest.mark.parametrize("suite", [AckLayerLaws, FireAndForgetLaws])
+def test_every_test_of_a_suite_is_a_law(suite: type) -> None:
+    tests = {name for name in dir(suite) if name.startswith("test_")}
+    assert tests == set(laws_of(suite))
+
+
+@pytest.mark.parametrize("suite", [AckLayerLaws, FireAndForgetLaws])
+def test_every_law_is_known_and_its_docstring_begins_with_its_ids(suite: type) -> None:
+    for name, (law, words) in laws_of(suite).items():
+        assert set(law.ids) <= IDS, name
+        assert words.startswith(f"{', '.join(law.ids)}: "), name
+
+
+@pytest.mark.parametrize("suite", [AckLayerLaws, FireAndForgetLaws])
+def test_no_law_hides_another_one_of_its_name(suite: type) -> None:
+    defined = Counter(
+        name for part in suite.__mro__ for name in vars(part) if name.startswith("test_")
+    )
+    assert [name for name, count in defined.items() if count > 1] == []
+
+
+def test_what_no_law_tries_on_ack_layers_is_left_open_with_a_reason() -> None:
+    tried = {one for law, _ in laws_of(AckLayerLaws).values() for one in law.ids}
+    assert tried | set(OPEN) == IDS
+    assert tried & set(OPEN) == set()
+    assert all(OPEN.values())

@@ -1,0 +1,259 @@
+"""The checker is checked: bugs planted in the engine and in the memory queue, each found by programs."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from acked._core.desk import SettlementDesk
+from acked._core.ledger import Ledger
+from acked._core.pump import Pump
+from acked._core.settler import Settler
+from acked.conformance.harness import VirtualHarness
+from acked.conformance.laws.modelled import try_programs
+from acked.conformance.programs import ProgramFailure
+from acked.layers import memory_queue
+from acked.layers._memory_group import Broker, GroupQueue, Topic
+from acked.layers.memory_queue import MemoryQueueLayer
+from acked.types import Outcome, Settlement, Verb
+
+pytestmark = pytest.mark.anyio
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+Feed = memory_queue._Feed
+
+
+def lost_wake_up_in_the_subscription(patch: pytest.MonkeyPatch) -> None:
+    def take(self: Pump, batch) -> None:
+        empty = not self.buffer
+        self.buffer.extend(self._accept(self._ledger.admit(batch)))
+        if not empty:
+            self.arrived.set()
+
+    patch.setattr(Pump, "_take", take)
+
+
+def lost_wake_up_when_there_is_room_again(patch: pytest.MonkeyPatch) -> None:
+    async def arrival(self: Pump, wanted: int) -> None:
+        self._wanted = wanted
+        await self.arrived.wait()
+
+    def close(self: Ledger, debts) -> None:
+        self.open.difference_update(debts)
+        self.open_bytes -= sum(len(debt.leased.record.body) for debt in debts)
+
+    patch.setattr(Pump, "arrival", arrival)
+    patch.setattr(Ledger, "_close", close)
+
+
+def lost_wake_up_in_the_layer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Topic, "nudge", lambda self: None)
+
+
+def attempt_charged_for_a_release(patch: pytest.MonkeyPatch) -> None:
+    original = GroupQueue.give_back
+    patch.setattr(
+        GroupQueue, "give_back", lambda self, lease, *, charge: original(self, lease, charge=True)
+    )
+
+
+def attempt_not_charged_for_a_nack(patch: pytest.MonkeyPatch) -> None:
+    original = GroupQueue.give_back
+    patch.setattr(
+        GroupQueue, "give_back", lambda self, lease, *, charge: original(self, lease, charge=False)
+    )
+
+
+def nothing_is_released_on_leaving(patch: pytest.MonkeyPatch) -> None:
+    async def release(self, tokens) -> None: ...
+
+    patch.setattr(Feed, "release", release)
+
+
+def ack_forgotten(patch: pytest.MonkeyPatch) -> None:
+    original = Feed._settle
+
+    def settle(self, lease, settlement: Settlement, now: float) -> Outcome:
+        if settlement.verb is Verb.ACK and lease.charged == 1:
+            return Outcome.CONFIRMED
+        return original(self, lease, settlement, now)
+
+    patch.setattr(Feed, "_settle", settle)
+
+
+def redelivery_after_an_ack(patch: pytest.MonkeyPatch) -> None:
+    def settled(self: GroupQueue, lease) -> None:
+        self.give_back(lease, charge=True)
+
+    patch.setattr(GroupQueue, "settled", settled)
+
+
+def an_ack_settles_the_neighbours_too(patch: pytest.MonkeyPatch) -> None:
+    original = Feed._settle
+
+    def settle(self, lease, settlement: Settlement, now: float) -> Outcome:
+        if settlement.verb is Verb.ACK:  # all up to this one, as with a frontier that is too far
+            for token in [one for one in self._held if one < lease.token]:
+                other = self._held.pop(token)
+                other.queue.settled(other)
+        return original(self, lease, settlement, now)
+
+    patch.setattr(Feed, "_settle", settle)
+
+
+def two_holders_at_once(patch: pytest.MonkeyPatch) -> None:
+    original = GroupQueue.lease
+
+    def lease(self: GroupQueue, limit, until, holder) -> Sequence[object]:
+        leased = original(self, limit, until, holder)
+        first = next(iter(holder.values()), None)
+        if leased and self._topic.kept and first is not None and len(holder) == 3:
+            self._returned.append((first.kept.number, first.charged + 1, first.kept))
+        return leased
+
+    patch.setattr(GroupQueue, "lease", lease)
+
+
+def nack_forgets_the_message(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(GroupQueue, "delay", lambda self, lease, due: self.settled(lease))
+
+
+def nack_ignores_its_delay(patch: pytest.MonkeyPatch) -> None:
+    original = GroupQueue.delay
+    patch.setattr(GroupQueue, "delay", lambda self, lease, due: original(self, lease, 0.0))
+
+
+def stale_settlement_takes_effect(patch: pytest.MonkeyPatch) -> None:
+    """Whoever had it once may settle it: as a plain XACK does."""
+    original = GroupQueue.tick
+
+    def tick(self: GroupQueue, now: float) -> None:
+        before = {token: one for _, token, one in self._ends}
+        original(self, now)
+        for token, lease in before.items():
+            lease.holder.setdefault(token, lease)
+
+    patch.setattr(GroupQueue, "tick", tick)
+    patch.setattr(Feed, "_valid", lambda self, token, now: self._held.get(token))
+
+
+def an_expired_lease_is_kept_for_ever(patch: pytest.MonkeyPatch) -> None:
+    def tick(self: GroupQueue, now: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            _, number, charged, kept = self._delayed.pop(0)
+            self._returned.append((number, charged, kept))
+
+    patch.setattr(GroupQueue, "tick", tick)
+
+
+def dead_letter_not_published(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Feed, "_published", lambda self, dead_letter: True)
+
+
+def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
+    def add(self: Topic, record):
+        queue, *_ = self.groups.values()
+        kept = memory_queue_kept(self, record)
+        queue.add(kept)
+        return kept
+
+    from acked.layers._memory_group import Kept
+
+    def memory_queue_kept(self: Topic, record):
+        number = next(self._numbers)
+        kept = self.kept[number] = Kept(number, record, str(number), len(self.groups))
+        return kept
+
+    patch.setattr(Topic, "add", add)
+
+
+def accepted_and_dropped(patch: pytest.MonkeyPatch) -> None:
+    original = Broker.publish
+
+    def publish(self: Broker, record):
+        kept = original(self, record)
+        if kept is not None and kept.number % 4 == 0:
+            for queue in self.topic(record.topic).groups.values():
+                queue._fresh.pop()
+        return kept
+
+    patch.setattr(Broker, "publish", publish)
+
+
+def the_buffer_is_lost_on_leaving(patch: pytest.MonkeyPatch) -> None:
+    async def give_back(self: SettlementDesk, *, interrupted: bool) -> None:
+        await self._settler._feed.settle(
+            [Settlement(debt.leased.token, Verb.ACK) for debt in self.pump.buffer]
+        )
+        self.pump.buffer.clear()
+
+    patch.setattr(SettlementDesk, "_give_back", give_back)
+
+
+def an_ack_is_believed_before_it_was_sent(patch: pytest.MonkeyPatch) -> None:
+    """And what is queued when the subscription is left is not sent."""
+    original = Settler.close
+
+    def close(self: Settler) -> None:
+        self._acks.clear()
+        original(self)
+
+    patch.setattr(Settler, "close", close)
+
+    def ack_later(self: Settler, debt):
+        from acked._machines.settlement import State
+
+        if debt.state is State.HELD:
+            debt.state = State.ACKED
+            self._ledger.closed[State.ACKED] += 1
+            self._ledger._close([debt])
+
+    patch.setattr(Settler, "ack", ack_later)
+
+
+def the_window_is_one_too_large(patch: pytest.MonkeyPatch) -> None:
+    original = Ledger.room
+    patch.setattr(Ledger, "room", lambda self: original(self) + 1)
+
+
+def a_contradiction_is_swallowed(patch: pytest.MonkeyPatch) -> None:
+    from acked._core import settler
+    from acked._machines.settlement import BEGIN, State, Step
+
+    table = {verb: dict(row) for verb, row in BEGIN.items()}
+    table[Verb.NACK][State.ACKED] = (State.ACKED, Step.NOTHING)
+    patch.setattr("acked._machines.settlement.BEGIN", table)
+    assert settler.begin(State.ACKED, Verb.NACK) == (State.ACKED, Step.NOTHING)
+
+
+PLANTS: list[Plant] = [
+    lost_wake_up_in_the_subscription,
+    lost_wake_up_when_there_is_room_again,
+    lost_wake_up_in_the_layer,
+    attempt_charged_for_a_release,
+    attempt_not_charged_for_a_nack,
+    nothing_is_released_on_leaving,
+    ack_forgotten,
+    redelivery_after_an_ack,
+    an_ack_settles_the_neighbours_too,
+    two_holders_at_once,
+    nack_forgets_the_message,
+    nack_ignores_its_delay,
+    stale_settlement_takes_effect,
+    an_expired_lease_is_kept_for_ever,
+    dead_letter_not_published,
+    the_second_group_gets_nothing,
+    accepted_and_dropped,
+    the_buffer_is_lost_on_leaving,
+    an_ack_is_believed_before_it_was_sent,
+    the_window_is_one_too_large,
+    a_contradiction_is_swallowed,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+async def test_programs_find(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    harness = VirtualHarness(lambda clock: MemoryQueueLayer(clock=clock))
+    with pytest.raises(ProgramFailure) as found:
+        await try_programs(harness, 400, shrink=False)
+    assert "await run_program(harness, [" in str(found.value)

@@ -1,0 +1,45 @@
+"""The laws on the SQLite queue, in real time, on asyncio and trio."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from acked.conformance import AckLayerLaws, Harness
+from acked.layers.sqlite_queue import SQLiteQueueLayer
+
+
+class SQLiteHarness(Harness):
+    recovery = 4.0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite-queue://{path}"
+
+    def layer(self) -> SQLiteQueueLayer:
+        return SQLiteQueueLayer.from_url(self.url)
+
+    async def refuse(self, topic: str) -> None:
+        self._execute(
+            f"CREATE TRIGGER refuse BEFORE INSERT ON message WHEN NEW.topic = '{topic}' "
+            "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+
+    async def wipe(self, topic: str) -> None:
+        self._execute("DELETE FROM debt", "DELETE FROM grp", "DELETE FROM message")
+
+    def _execute(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self.path)) as file, file:
+            for statement in statements:
+                file.execute(statement)
+
+
+class TestSQLiteQueue(AckLayerLaws):
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
+        return request.param
+
+    @pytest.fixture
+    def harness(self, tmp_path: Path) -> SQLiteHarness:
+        return SQLiteHarness(tmp_path / "queue.db")

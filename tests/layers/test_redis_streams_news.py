@@ -1,0 +1,73 @@
+"""Redis Streams used as news, and groups that are removed."""
+
+import anyio
+import pytest
+
+from acked import Channel, LayerError, fire_and_forget
+from acked.conformance.harness import fresh
+from acked.layers.redis_streams import RedisStreamsLayer
+
+pytestmark = pytest.mark.anyio
+
+
+async def bodies(subscription, count: int) -> list[object]:
+    with anyio.fail_after(10):
+        return [(await anext(subscription)).body for _ in range(count)]
+
+
+async def test_a_removed_group_is_owed_nothing_and_leaves_no_keys(redis_broker) -> None:
+    topic = fresh("topic")
+    async with Channel(RedisStreamsLayer(redis_broker.url)) as channel:
+        for group in ("kept", "removed"):
+            async with channel.subscribe(topic, group=group) as sub:
+                await channel.publish(topic, group)
+                delivery = await anext(sub)
+                await delivery.nack(delay=60)  # so that there is a moment beside the group
+        await channel.remove_group(topic, fresh("unknown"), group="removed")
+        await channel.remove_group(topic, group="removed")  # again: a no-op
+        client = channel.layer.client
+        groups = await client.xinfo_groups(topic)
+        assert [one["name"] for one in groups] == [b"kept"]
+        assert [key async for key in client.scan_iter(f"acked:{{{topic}}}:removed:*")] == []
+
+
+async def test_a_group_that_holds_messages_is_not_removed(redis_broker) -> None:
+    topic = fresh("topic")
+    async with Channel(RedisStreamsLayer(redis_broker.url)) as channel:
+        await channel.publish(topic, 1)
+        async with channel.subscribe(topic, group="g") as sub:
+            held = await anext(sub)
+            with pytest.raises(LayerError, match="close its consumers"):
+                await channel.remove_group(topic, group="g")
+            await held.ack()
+
+
+async def test_as_news_everybody_hears_everything_and_leaves_no_group(redis_broker) -> None:
+    topic = fresh("topic")
+    layer = RedisStreamsLayer(redis_broker.url)
+    async with Channel(fire_and_forget(layer)) as channel:
+        await channel.publish(topic, "before")
+        async with channel.subscribe(topic) as one, channel.subscribe(topic) as two:
+            for number in range(20):
+                await channel.publish(topic, number)
+            for news in (one, two):
+                assert await bodies(news, 20) == list(range(20))
+        assert await layer.client.xinfo_groups(topic) == []
+
+
+async def test_as_news_nothing_is_missed_or_twice_over_cut_connections(redis_broker, proxy) -> None:
+    """The broker keeps what is said while the connection is away: no gap, and nothing twice."""
+    topic, way = fresh("topic"), proxy(redis_broker)
+    async with (
+        Channel(RedisStreamsLayer(redis_broker.url)) as whole,
+        Channel(fire_and_forget(RedisStreamsLayer(way.url, timeout=2))) as channel,
+        channel.subscribe(topic) as news,
+    ):
+        for number in range(60):
+            await whole.publish(topic, number)
+            if number % 20 == 10:
+                way.cut()
+        with anyio.fail_after(20):
+            heard = [await anext(news) for _ in range(60)]
+        assert [message.body for message in heard] == list(range(60))
+        assert {message.gap for message in heard} == {None}
