@@ -64,8 +64,11 @@ class Channel(Generic[L_co]):
         close_timeout: float = 10.0,
     ) -> None:
         # Looked at once: on Python 3.11 asking whether it is one costs more than a publish.
-        self._debts = layer if isinstance(layer, AckLayer) else None
-        self._news = layer if isinstance(layer, FireAndForgetLayer) else None
+        either: Layer = layer
+        self._debts: AckLayer | None = either if isinstance(either, AckLayer) else None
+        self._news: FireAndForgetLayer | None = (
+            either if isinstance(either, FireAndForgetLayer) else None
+        )
         if self._debts is None and self._news is None:
             raise ConfigurationError(
                 f"{type(layer).__name__} is no layer: it has neither consume() nor listen()"

@@ -201,9 +201,9 @@ class NewsLaws:
                 heard = await hear(news, len(expected))
                 assert bodies_of(heard) == expected
                 assert {message.gap for message in heard} == {None}
-            heard = bodies_of(await hear(both, SEVERAL))
-            assert sorted(heard) == list(range(SEVERAL))
-            assert [number for number in heard if number % 3] == expected
+            numbers = bodies_of(await hear(both, SEVERAL))
+            assert sorted(numbers) == list(range(SEVERAL))
+            assert [number for number in numbers if number % 3] == expected
 
     @law("B6", needs=("lossy", "patterns"))
     async def test_a_pattern_brings_what_matches_once(self, harness: Harness) -> None:
