@@ -6,6 +6,7 @@ from typing import Final
 
 import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 
 from acked import RAW, CapabilityError, Delivery, Overflow, Topic
@@ -86,6 +87,51 @@ class FlowLaws:
                     rest += (more := await receive(small, 1))
                     await ack_all(more)
                 assert bodies(rest) == [3, 4, 5, 6, 7, 8]
+
+    @law("F8")
+    async def test_a_reader_that_waits_goes_on_when_another_one_settles(
+        self, harness: Harness
+    ) -> None:
+        """F8: the window was full and the reader asleep when there was room again."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(4))
+            async with channel.subscribe(topic, group=group, in_flight=2, lease=LONG) as sub:
+                held, rest = await receive(sub, 2), list[Delivery[object]]()
+
+                async def read() -> None:
+                    rest.extend(await receive(sub, 2))
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    with anyio.fail_after(soon()):
+                        await wait_all_tasks_blocked()
+                    await ack_all(held)
+                assert bodies(held + rest) == [0, 1, 2, 3]
+                await ack_all(rest)
+
+    @law("F8", "C15")
+    async def test_a_batch_that_waits_is_handed_out_when_it_is_full(self, harness: Harness) -> None:
+        """F8, C15: most of it was there before; the rest is fetched for who waits for it."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(7))
+            async with channel.subscribe(topic, group=group, in_flight=10, lease=LONG) as sub:
+                with anyio.fail_after(soon()):
+                    while sub.statistics().buffered < 7:
+                        await anyio.sleep(0.001)
+                sizes: list[int] = []
+
+                async def read() -> None:
+                    with anyio.fail_after(soon()):
+                        batch = await anext(sub.batches(10, wait=2 * soon()))
+                    sizes.append(len(batch))
+                    await batch.ack()
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read)
+                    with anyio.fail_after(soon()):
+                        await wait_all_tasks_blocked()
+                    await channel.publish_many(topic, range(7, 10))
+                assert sizes == [10]
 
     @law("F2")
     async def test_bytes_are_bounded_too(self, harness: Harness) -> None:

@@ -28,7 +28,7 @@ from acked.conformance.laws.steps import (
     soon,
 )
 
-__all__ = ("LifecycleLaws",)
+__all__ = ("LifecycleLaws", "alive", "nothing_is_left")
 
 POOLED: Final = ("AnyIO worker thread", "Trio thread", "asyncio_")
 """How threads are called that a loop keeps for the next one who needs a thread."""
@@ -99,10 +99,7 @@ class LifecycleLaws:
                         if ending == "cancel":
                             scope.cancel()
                             await anyio.sleep_forever()
-        with anyio.move_on_after(soon()):
-            while _more(alive(), before):  # a socket's closing is seen a moment later
-                await anyio.sleep(0.01)
-        assert not _more(alive(), before)
+        await nothing_is_left(before)
 
     @law("G5")
     async def test_cancelling_a_waiting_read_loses_nothing(self, harness: Harness) -> None:
@@ -252,6 +249,14 @@ class LifecycleLaws:
             with anyio.fail_after(2 * soon()):
                 await everybody.wait()
             await channel.publish_many(topic, range(3))
+
+
+async def nothing_is_left(before: dict[str, int]) -> None:
+    """Return once no more is alive than was `before`; a socket's closing is seen a moment later."""
+    with anyio.move_on_after(soon()):
+        while _more(alive(), before):
+            await anyio.sleep(0.01)
+    assert not _more(alive(), before)
 
 
 def _more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from acked import AckedError, ChannelClosed, GapCause, Message, NewsSubscription
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.lifecycle import alive
+from acked.conformance.laws.lifecycle import alive, nothing_is_left
 from acked.conformance.laws.news import bodies_of, hear, hear_all
 from acked.conformance.laws.steps import soon
 
@@ -53,9 +53,7 @@ class NewsLifeLaws:
                     if way == "cancel":
                         scope.cancel()
                         await anyio.sleep_forever()
-        with anyio.fail_after(soon()):
-            while alive() != before:  # a socket's closing is seen a moment later
-                await anyio.sleep(0.01)
+        await nothing_is_left(before)
 
     @law("G5", needs=("lossy",))
     async def test_cancelling_a_waiting_read_misses_nothing(self, harness: Harness) -> None:

@@ -6,10 +6,9 @@ import anyio
 import pytest
 
 from acked import Channel, Finding, Severity
-from acked.conformance.harness import fresh
 from acked.errors import ChannelClosed, ConnectionLost
 from acked.layers.mqtt import MQTTLayer
-from tests.layers.mqtt_kit import (
+from tests.layers.mqtt.kit import (
     Refuser,
     broker_has_read,
     feed_at,
@@ -19,16 +18,6 @@ from tests.layers.mqtt_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
 
 
 async def check(url: str, **options: Any) -> dict[str, Finding]:

@@ -5,11 +5,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from acked.abc import AckLayer
-from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Outcome, Record, Settlement, Verb
-from tests.layers.mqtt_kit import (
+from tests.layers.mqtt.kit import (
     acks,
     bodies,
     broker_has_read,
@@ -21,21 +20,6 @@ from tests.layers.mqtt_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 def test_the_layer_is_an_ack_layer() -> None:

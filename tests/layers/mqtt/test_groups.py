@@ -14,7 +14,7 @@ from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers._mqtt_seat import MARKS
 from acked.layers.mqtt import MQTTLayer
-from tests.layers.mqtt_kit import (
+from tests.layers.mqtt.kit import (
     CONNACK,
     Refuser,
     acks,
@@ -29,21 +29,6 @@ from tests.layers.mqtt_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 async def test_a_second_consumer_takes_the_session_over(url: str, topic: str) -> None:

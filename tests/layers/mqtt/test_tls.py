@@ -10,23 +10,12 @@ from typing import NamedTuple
 import pytest
 
 from acked import Channel
-from acked.conformance.harness import fresh
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers.mqtt import MQTTLayer
 from compose.native.process import free_ports
-from tests.layers.mqtt_kit import acks, feed_at, mosquitto, record, take, what_is_owed
+from tests.layers.mqtt.kit import acks, feed_at, mosquitto, record, take, what_is_owed
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
 
 
 def run(*command: str) -> None:

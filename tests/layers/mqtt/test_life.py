@@ -6,29 +6,13 @@ import anyio
 import pytest
 
 from acked import Channel
-from acked.conformance.harness import fresh
-from acked.conformance.laws.lifecycle import alive
+from acked.conformance.laws.lifecycle import alive, nothing_is_left
 from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Start
-from tests.layers.mqtt_kit import Refuser, acks, feed_at, joined, record, take
+from tests.layers.mqtt.kit import Refuser, acks, feed_at, joined, record, take
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 async def test_nothing_is_left_after_closing(url: str, topic: str) -> None:
@@ -40,9 +24,7 @@ async def test_nothing_is_left_after_closing(url: str, topic: str) -> None:
                 await feed.settle(acks(await take(feed, 1)))
                 scope.cancel()
                 await anyio.sleep_forever()
-    with anyio.fail_after(10):
-        while alive() != before:  # a socket's closing is seen a moment later
-            await anyio.sleep(0.01)
+    await nothing_is_left(before)
 
 
 async def test_cancelling_while_connecting_leaves_nothing() -> None:
@@ -50,9 +32,7 @@ async def test_cancelling_while_connecting_leaves_nothing() -> None:
     with Refuser() as broker:
         with anyio.move_on_after(0.2):
             await MQTTLayer(broker.url).__aenter__()
-    with anyio.fail_after(10):
-        while alive() != before:
-            await anyio.sleep(0.01)
+    await nothing_is_left(before)
 
 
 async def test_an_idle_subscription_takes_under_a_hundredth_of_a_core(url: str, topic: str) -> None:

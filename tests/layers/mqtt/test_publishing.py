@@ -3,28 +3,12 @@
 import anyio
 import pytest
 
-from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Leased
-from tests.layers.mqtt_kit import CONNACK, Refuser, acks, bodies, feed_at, record, take
+from tests.layers.mqtt.kit import CONNACK, Refuser, acks, bodies, feed_at, record, take
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 async def test_a_publish_that_was_not_answered_is_indeterminate_and_sent_no_more(

@@ -5,27 +5,11 @@ import socket
 import anyio
 import pytest
 
-from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from tests.layers.mqtt_kit import CONNACK, Refuser, joined, record, take
+from tests.layers.mqtt.kit import CONNACK, Refuser, joined, record, take
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 NOT_AUTHORIZED = 0x87

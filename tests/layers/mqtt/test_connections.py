@@ -6,11 +6,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Outcome, Settlement, Verb
-from tests.layers.mqtt_kit import (
+from tests.layers.mqtt.kit import (
     acks,
     bodies,
     broker_has_read,
@@ -23,21 +22,6 @@ from tests.layers.mqtt_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 async def test_a_stale_settlement_is_lost_and_never_sent_on_the_new_connection(

@@ -8,10 +8,9 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from acked.conformance.harness import fresh
 from acked.layers._mqtt_intake import Intake
 from acked.types import Leased, Outcome, Settlement, Verb
-from tests.layers.mqtt_kit import (
+from tests.layers.mqtt.kit import (
     acks,
     bodies,
     broker_has_read,
@@ -23,21 +22,6 @@ from tests.layers.mqtt_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("topic")
-
-
-@pytest.fixture
-def url(mqtt_broker) -> str:
-    return mqtt_broker.url
 
 
 async def test_an_ack_out_of_order_is_sent_when_those_before_it_are_settled(
