@@ -24,7 +24,7 @@ async def test_nothing_is_left_after_closing(url: str, topic: str) -> None:
                 await feed.settle(acks(await take(feed, 1)))
                 scope.cancel()
                 await anyio.sleep_forever()
-    await nothing_is_left(before)
+    await nothing_is_left(before, within=10)
 
 
 async def test_cancelling_while_connecting_leaves_nothing() -> None:
@@ -32,7 +32,7 @@ async def test_cancelling_while_connecting_leaves_nothing() -> None:
     with Refuser() as broker:
         with anyio.move_on_after(0.2):
             await MQTTLayer(broker.url).__aenter__()
-    await nothing_is_left(before)
+    await nothing_is_left(before, within=10)
 
 
 async def test_an_idle_subscription_takes_under_a_hundredth_of_a_core(url: str, topic: str) -> None:

@@ -272,11 +272,11 @@ class AcknowledgementLaws:
             await channel.publish_many(topic, range(6))
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
                 deliveries = await receive(sub, 6)
-                await ack_all([deliveries[i] for i in (4, 1, 0)])
+                await ack_all([deliveries[i] for i in (4, 2, 0)])
             await channel.publish(topic, 6)
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
                 seen = {delivery.body for delivery in await received_until(sub, 6)}
-                assert {2, 3, 5, 6} <= seen <= {2, 3, 4, 5, 6}
+                assert {1, 3, 5, 6} <= seen <= {1, 2, 3, 4, 5, 6}
             await nothing_is_owed(channel, topic, group)
 
     @law("C15")

@@ -99,7 +99,7 @@ class LifecycleLaws:
                         if ending == "cancel":
                             scope.cancel()
                             await anyio.sleep_forever()
-        await nothing_is_left(before)
+        await nothing_is_left(before, soon())
 
     @law("G5")
     async def test_cancelling_a_waiting_read_loses_nothing(self, harness: Harness) -> None:
@@ -251,9 +251,9 @@ class LifecycleLaws:
             await channel.publish_many(topic, range(3))
 
 
-async def nothing_is_left(before: dict[str, int]) -> None:
-    """Return once no more is alive than was `before`; a socket's closing is seen a moment later."""
-    with anyio.move_on_after(soon()):
+async def nothing_is_left(before: dict[str, int], within: float) -> None:
+    """Return when no more is alive than `before`: a socket's closing is seen a moment later."""
+    with anyio.move_on_after(within):
         while _more(alive(), before):
             await anyio.sleep(0.01)
     assert not _more(alive(), before)

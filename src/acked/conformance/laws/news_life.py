@@ -53,7 +53,7 @@ class NewsLifeLaws:
                     if way == "cancel":
                         scope.cancel()
                         await anyio.sleep_forever()
-        await nothing_is_left(before)
+        await nothing_is_left(before, soon())
 
     @law("G5", needs=("lossy",))
     async def test_cancelling_a_waiting_read_misses_nothing(self, harness: Harness) -> None:
