@@ -103,6 +103,7 @@ class Membership:
         self._commit: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._is_leaving = False
+        self._heard = asyncio.get_running_loop().time()
 
     async def join(self, places: Sequence[Place], start: Start) -> None:
         """Join, and return when the first partitions are assigned and their positions known."""
@@ -187,6 +188,7 @@ class Membership:
                     for place, offset in lost.items():
                         await self._find_again(place, offset)
                     continue
+                await self._listen_for_life(is_heard=bool(found))
                 for place, records in found.items():
                     partition = self._partitions.get(place)
                     # What was read before the positions were known is read again: see `_assign`.
@@ -194,6 +196,17 @@ class Membership:
                         owner.arrived(partition, records)
         except Exception as error:  # noqa: BLE001 - told by the next receive
             self._fail(error, "reading")
+
+    async def _listen_for_life(self, *, is_heard: bool) -> None:
+        """After a long silence ask for an answer: aiokafka retries for ever without a word."""
+        now, bound = asyncio.get_running_loop().time(), self._options.timeout
+        if is_heard or now - self._heard < bound:
+            self._heard = now if is_heard else self._heard
+            return
+        for place in tuple(self._partitions)[:1]:
+            asked = self._consumer.end_offsets([topic_partition(place)])
+            await within(bound, asked, self._options, "asking whether anybody is there")
+        self._heard = asyncio.get_running_loop().time()
 
     async def _find_again(self, place: Place, offset: int) -> None:
         """Go on with the oldest record of a log that has nothing at `offset`, and say so."""

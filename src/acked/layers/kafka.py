@@ -31,8 +31,9 @@ here). Records deleted before the group had read them are told: a warning of the
 record, with a warning, where it ends before the group's offset; nobody can tell where it does not.
 A group whose offset was deleted begins anew, and nobody counts what was between. Another client
 commits or resets the group's offsets. Compacted topics keep the last record of a key. While no
-broker answers nothing is lost: a subscription waits, a publish fails as indeterminate (and may be
-accepted later all the same), an ack is `AckUnconfirmed`.
+broker answers nothing is lost: a subscription notices within two `timeout`s and tries to join
+again, a publish fails as indeterminate (and may be accepted later all the same), an ack is
+`AckUnconfirmed`.
 
 `check()` says which of these the brokers and topics are set up for, and `lag` in the statistics how
 far behind the group is in the partitions of this consumer, in offsets.
