@@ -14,13 +14,15 @@ A control that cannot be had is a skip with the reason, or an error under CI or 
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -34,8 +36,7 @@ CONTROLS: Mapping[str, Sequence[str]] = {
     "broadcaster-newest": ("broadcaster[redis]==0.3.1", "redis>=8"),
     "starlette-web": (
         "starlette_web[postgres,redis]==0.1.10",
-        "aiomqtt",
-        "trio",
+        "gmqtt",
     ),
 }
 """What pip installs for each."""
@@ -114,14 +115,72 @@ def ours(scenario: str, *arguments: str) -> Playing:
     return Playing(sys.executable, scenario, *arguments, shims=True)
 
 
+def renamed(package: str, folder: Path, scenario: str, *arguments: str) -> Playing:
+    """Let `scenario` be played from `folder`, with `package` replaced by ours and nothing else."""
+    shutil.copytree(SCENARIOS, folder, dirs_exist_ok=True)
+    file = folder / f"{scenario}.py"
+    for one in folder.glob("*.py"):
+        text = re.sub(
+            rf"^from {package}\b",
+            f"from acked.compat.{package}",
+            one.read_text(),
+            flags=re.MULTILINE,
+        )
+        one.write_text(text.replace(f'ROOT = "{package}"', f'ROOT = "acked.compat.{package}"'))
+    assert f"from acked.compat.{package}" in file.read_text()
+    return Playing(sys.executable, str(file.with_suffix("")), *arguments)
+
+
 def original(name: str, scenario: str, *arguments: str) -> Playing:
     """Let `scenario` be played by control `name`."""
     # What hangs there is waited for: as short as a loaded machine allows.
     return Playing(or_skip(name), scenario, *arguments, patience=2.0)
 
 
+class Case(NamedTuple):
+    """One situation; `fails` and `holds` are what the two print, or a part of it."""
+
+    rows: tuple[int, ...]
+    scenario: str
+    broker: str | None
+    fails: dict[str, Any]
+    holds: dict[str, Any]
+    control: str = "broadcaster-redis7"
+
+    def __str__(self) -> str:
+        return f"{self.scenario}-{self.broker}"
+
+    def play(self, request: pytest.FixtureRequest) -> None:
+        """Let both play, each with a name of its own on the same broker; assert what they say."""
+        arguments: list[list[str]] = [[], []]
+        if self.broker is not None:
+            url = request.getfixturevalue(f"{self.broker}_broker").url
+            arguments = [[url, f"c{uuid.uuid4().hex}"] for _ in range(2)]
+        theirs = original(self.control, self.scenario, *arguments[0])
+        mine = ours(self.scenario, *arguments[1])
+        failed, held = theirs.result(), mine.result()
+        assert failed | self.fails == failed
+        assert held | self.holds == held
+
+
+def rows_of(guide: str) -> set[int]:
+    """Return the numbers of the faults of which `guide` has a row."""
+    text = (ROOT / f"docs/how-to/{guide}.md").read_text()
+    return {
+        int(one)
+        for row in re.findall(r"^\| ([\d, ]+) \|", text, re.MULTILINE)
+        for one in row.split(",")
+    }
+
+
+def scenarios_of(package: str) -> set[str]:
+    """Return the names of the scenarios that import `package`."""
+    imports = re.compile(rf"^\s*(from|import) {package}\b", re.MULTILINE)
+    return {file.stem for file in SCENARIOS.glob("*.py") if imports.search(file.read_text())}
+
+
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def _locked(name: str) -> Generator[None]:
     """Let one process at a time install `name`."""
     FOLDER.mkdir(exist_ok=True)
     with (FOLDER / f"{name}.lock").open("w") as lock:

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from redis.credentials import UsernamePasswordCredentialProvider
 
 from acked import ChannelClosed, ConfigurationError, EncodeError, LayerError, MessageTooLarge
+from acked.compat._redis_urls import plain_url, url_of
 from acked.compat.broadcaster import Broadcast, BroadcastBackend, Event
 from acked.compat.broadcaster._base import Subscriber, Unsubscribed
-from acked.compat.broadcaster.backends._redis_urls import plain_url, url_of
 from acked.compat.broadcaster.backends.kafka import KafkaBackend
 from acked.compat.broadcaster.backends.memory import MemoryBackend
 from acked.compat.broadcaster.backends.postgres import PostgresBackend
@@ -456,7 +456,7 @@ def test_tls_of_a_redis_client_is_taken_over_as_the_constants_of_ssl_too() -> No
 def test_options_for_redis_py_that_acked_has_no_use_for_are_left_out_and_logged(
     given: str, plain: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "acked.compat.broadcaster")
+    caplog.set_level(logging.INFO, "acked.compat")
     assert plain_url(given) == plain
     assert ("no use" in caplog.text) == ("protocol" in given or "max_connections" in given)
     assert "p%2Fw" not in caplog.text

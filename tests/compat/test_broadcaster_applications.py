@@ -1,7 +1,5 @@
 """Applications written for the original run unchanged, by another name or by the same one."""
 
-import re
-import shutil
 import subprocess
 import sys
 import uuid
@@ -10,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.controls import SCENARIOS, SHIMS, Playing, ours
+from tests.compat.controls import SHIMS, ours, renamed
 
 SCHEMES = ("memory", "redis", "redis-stream", "postgres", "kafka")
 
@@ -25,30 +23,10 @@ def url(request: pytest.FixtureRequest) -> str:
     return f"{scheme}://{broker.url.partition('://')[2]}"
 
 
-class Renamed:
-    """Plays scenarios in which the package's name was replaced, and nothing else."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, scenario: str, *arguments: str) -> Playing:
-        """Let `scenario` be played by our interpreter, without the shims."""
-        shutil.copytree(SCENARIOS, self._folder, dirs_exist_ok=True)
-        file = self._folder / f"{scenario}.py"
-        text = re.sub(
-            r"^from broadcaster\b",
-            "from acked.compat.broadcaster",
-            file.read_text(),
-            flags=re.MULTILINE,
-        )
-        assert "from acked.compat.broadcaster import" in text
-        file.write_text(text)
-        return Playing(sys.executable, str(file.with_suffix("")), *arguments)
-
-
 def played(how: str, folder: Path, scenario: str, *arguments: str) -> dict[str, Any]:
-    play = ours if how == "shim" else Renamed(folder)
-    return play(scenario, *arguments).result()
+    if how == "shim":
+        return ours(scenario, *arguments).result()
+    return renamed("broadcaster", folder, scenario, *arguments).result()
 
 
 def channel() -> str:

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from acked import ChannelClosed, NewsSubscription, Overflow
+from acked import ChannelClosed, Overflow
+from acked.compat._holding import Held
 from acked.compat.broadcaster._custom import CustomBackend
 from acked.compat.broadcaster._events import Event, Unsubscribed
-from acked.compat.broadcaster._holding import Held
 from acked.compat.broadcaster._subscriber import Subscriber
 from acked.compat.broadcaster.backends._source import CustomSource, OnLoss, Source
 from acked.errors import ConfigurationError
@@ -133,23 +133,17 @@ class Broadcast:
             close_timeout=LEAVING,
         )
         subscriber = Subscriber(channel, news, source, ends_quietly=self._ends_quietly)
-        async with self._holding(news):
+        held = Held(news)
+        self._held.add(held)
+        try:
+            with source.driver.translated():
+                await held.enter()
             self._subscribers.setdefault(channel, set()).add(subscriber)
             try:
                 yield subscriber
             finally:
                 self._forget(channel, subscriber)
                 subscriber.closed()
-
-    @asynccontextmanager
-    async def _holding(self, news: NewsSubscription[Any]) -> AsyncGenerator[None]:
-        """Enter `news`, and leave it at the end or when the `Broadcast` disconnects."""
-        held = Held(news)
-        self._held.add(held)
-        try:
-            with self._source.driver.translated():
-                await held.enter()
-            yield
         finally:
             self._held.discard(held)
             await held.leave()

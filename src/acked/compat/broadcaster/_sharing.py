@@ -16,7 +16,7 @@ from typing import Final, Self
 import anyio
 
 from acked.abc import FireAndForgetLayer, Sink
-from acked.compat.broadcaster._holding import Held
+from acked.compat._holding import Held
 from acked.errors import LayerError
 from acked.types import Gap, GapCause, Record
 

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from acked import Channel, Message
 from acked.abc import FireAndForgetLayer
 from acked.compat._by_reference import BY_REFERENCE
+from acked.compat._drivers import Driver
 from acked.compat.broadcaster._custom import CustomBackend, CustomLayer
-from acked.compat.broadcaster._drivers import Driver
 from acked.compat.broadcaster._events import Event
 from acked.compat.broadcaster._sharing import Shared
 from acked.compat.broadcaster._text import TEXT

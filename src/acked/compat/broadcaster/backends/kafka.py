@@ -11,7 +11,7 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 
 from acked import fire_and_forget
 from acked.abc import FireAndForgetLayer
-from acked.compat.broadcaster._drivers import Driver
+from acked.compat._drivers import Driver
 from acked.compat.broadcaster._sharing import Shared
 from acked.compat.broadcaster.backends._source import Source
 from acked.errors import ConfigurationError

@@ -5,7 +5,7 @@ from typing import ClassVar
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
 from acked.abc import FireAndForgetLayer
-from acked.compat.broadcaster._drivers import Driver
+from acked.compat._drivers import Driver
 from acked.compat.broadcaster.backends._source import Source
 from acked.layers.postgres_notify import PostgresNotifyLayer
 

@@ -12,11 +12,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from acked import Message, fire_and_forget
 from acked.abc import FireAndForgetLayer
-from acked.compat.broadcaster._drivers import Driver
+from acked.compat._drivers import Driver
+from acked.compat._redis_urls import plain_url, url_of
 from acked.compat.broadcaster._events import Event
 from acked.compat.broadcaster._sharing import Shared
 from acked.compat.broadcaster._text import as_bytes, as_text
-from acked.compat.broadcaster.backends._redis_urls import plain_url, url_of
 from acked.compat.broadcaster.backends._source import Source
 from acked.errors import ConnectionLost, EncodeError, LayerError, PublishFailed
 from acked.layers.redis_pubsub import RedisPubSubLayer

@@ -13,7 +13,7 @@ from acked.layers._kit import without_credentials
 
 __all__ = ("plain_url", "url_of")
 
-logger = logging.getLogger("acked.compat.broadcaster")
+logger = logging.getLogger("acked.compat")
 
 UNDERSTOOD: Final = (
     "ssl_ca_certs",
@@ -60,7 +60,7 @@ def url_of(client: "Redis") -> str:
     if options.get("credential_provider") is not None or not options.keys() & {"host", "path"}:
         raise ConfigurationError(
             "the address or the credentials of this client change, so none can be taken from it; "
-            "give RedisBackend(url) with a fixed one"
+            "give a fixed one"
         )
     login = _login(options.get("username") or "", options.get("password") or "")
     database = options.get("db") or 0

@@ -9,7 +9,7 @@ import anyio
 
 __all__ = ("Held",)
 
-logger = logging.getLogger("acked.compat.broadcaster")
+logger = logging.getLogger("acked.compat")
 
 
 class Held:
@@ -20,9 +20,11 @@ class Held:
     often closed by another.
     """
 
+    __slots__ = ("_context", "_leaving", "_task")
+
     def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
         self._context = context
-        self._leaving = asyncio.Event()
+        self._leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self) -> None:
@@ -42,7 +44,8 @@ class Held:
 
     async def leave(self) -> None:
         """Leave the context, also while being cancelled; what goes wrong then is logged."""
-        self._leaving.set()
+        if not self._leaving.done():
+            self._leaving.set_result(None)
         if self._task is not None:
             await self._ended(self._task)
 
@@ -54,7 +57,7 @@ class Held:
         try:
             async with self._context:
                 entered.set_result(None)
-                await self._leaving.wait()
+                await self._leaving
         except Exception as error:  # noqa: BLE001 - raised by enter(), or logged
             if entered.done():
                 logger.warning("leaving a subscription: %s", error)

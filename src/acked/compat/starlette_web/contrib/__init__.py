@@ -1,0 +1,1 @@
+"""Channel layers over brokers; each needs its driver."""

@@ -1,0 +1,5 @@
+"""MQTT; its layer is here and in `channel_layers`."""
+
+from acked.compat.starlette_web.contrib.mqtt.channel_layers import MQTTChannelLayer
+
+__all__ = ("MQTTChannelLayer",)

@@ -1,0 +1,108 @@
+"""LISTEN and NOTIFY."""
+
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from asyncpg import ConnectionDoesNotExistError, PostgresError
+
+from acked.compat._drivers import Driver
+from acked.compat.starlette_web._source import OnLoss, Source, way
+from acked.compat.starlette_web.common.channels.event import Event
+from acked.compat.starlette_web.common.http.exceptions import (
+    ImproperlyConfigured,
+    NotSupportedError,
+)
+from acked.errors import ConfigurationError, MessageTooLarge
+from acked.layers.postgres_notify import PostgresNotifyLayer
+from acked.types import Record
+
+__all__ = ("PostgreSQLChannelLayer",)
+
+
+class PostgreSQLChannelLayer(Source):
+    """News over PostgreSQL: texts of up to 7999 bytes, without anything around them.
+
+    `options` are those of `asyncpg.connect`: `dsn`, or `host`, `port`, `user`, `password`,
+    `database`, `passfile`, `ssl` (a word or a bool), `server_settings`, `timeout`.
+    """
+
+    MAX_MESSAGE_BYTELEN: ClassVar[int] = 7999
+    driver: ClassVar[Driver] = Driver(
+        # asyncpg lets an OSError through when it cannot connect.
+        lost=(ConnectionDoesNotExistError, ConnectionError),
+        refused=(PostgresError,),
+    )
+
+    def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
+        try:
+            layer = PostgresNotifyLayer(
+                _dsn(options),
+                on_loss=way(on_loss),
+                timeout=options.pop("timeout", 10.0),
+                bare=True,
+            )
+        except ConfigurationError as error:
+            raise ImproperlyConfigured(details=str(error)) from error
+        super().__init__(layer, on_loss, options)
+
+    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
+        """Publish the text `message`.
+
+        Raises `NotSupportedError` for what is no text, or too long; else the driver's own error.
+        """
+        del kwargs
+        if not isinstance(message, str):
+            raise NotSupportedError(
+                details=f"NOTIFY carries text, not {type(message).__name__}; publish JSON"
+            )
+        try:
+            await self._send(group, message.encode())
+        except MessageTooLarge as error:
+            raise NotSupportedError(details=str(error)) from error
+
+    def event(self, record: Record) -> Event:
+        """Return the event."""
+        return Event(record.topic, record.body.decode())
+
+
+def _dsn(options: dict[str, Any]) -> str:
+    """Return a DSN that says what `options` say, and take that out of them."""
+    parts = urlsplit(options.pop("dsn", None) or "postgresql://")
+    login, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    query = dict(parse_qsl(parts.query))
+    if options.get("user") is not None:
+        user = quote(options.pop("user"), safe="")
+    if options.get("password") is not None:
+        password = quote(options.pop("password"), safe="")
+    host, port = options.pop("host", None), options.pop("port", None)
+    if host is not None or port is not None:
+        hosts = _hosts(host or parts.hostname or "localhost", port or 5432)
+    database = options.pop("database", None)
+    path = parts.path if database is None else f"/{quote(database, safe='')}"
+    if options.get("passfile") is not None:
+        query["passfile"] = str(options.pop("passfile"))
+    if options.get("ssl") is not None:
+        query["sslmode"] = _ssl_mode(options.pop("ssl"))
+    query |= options.pop("server_settings", None) or {}
+    login = f"{user}:{password}@" if user or password else ""
+    return parts._replace(netloc=login + hosts, path=path, query=urlencode(query)).geturl()
+
+
+def _hosts(host: Any, port: Any) -> str:
+    """Return hosts and ports, of which there may be several, as a DSN has them."""
+    hosts = [host] if isinstance(host, str) else list(host)
+    ports = [port] * len(hosts) if isinstance(port, str | int) else list(port)
+    bare = (quote(one, safe="") if ":" not in one else f"[{one.strip('[]')}]" for one in hosts)
+    return ",".join(f"{one}:{number}" for one, number in zip(bare, ports, strict=True))
+
+
+def _ssl_mode(ssl: object) -> str:
+    if isinstance(ssl, bool):
+        return "verify-full" if ssl else "disable"
+    if isinstance(ssl, str):
+        return ssl
+    raise ImproperlyConfigured(
+        details=f"ssl={type(ssl).__name__}: give a word of sslmode, and certificates in the dsn "
+        "(sslrootcert, sslcert, sslkey)"
+    )

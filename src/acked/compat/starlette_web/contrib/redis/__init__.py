@@ -1,0 +1,1 @@
+"""Redis: `channel_layers`."""
