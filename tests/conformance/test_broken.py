@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from acked.conformance.broken import CATALOGUE, Broken
 from acked.conformance.broken.__main__ import main
 from acked.conformance.broken._plugin import Tried
+from acked.conformance.broken.catalogue import HEALTHY
 from acked.conformance.broken.matrix import chosen, matrix
 from acked.conformance.law import law_of
 
@@ -49,7 +50,7 @@ def test_only_the_law_that_is_meant_kills() -> None:
             Tried(second.name, "test_another", "failed", 0.1),
             Tried(second.name, second.law, "skipped", 0.1),
             Tried(third.name, third.law, "passed", 0.1),
-            Tried("healthy", third.law, "failed", 0.1),
+            Tried(HEALTHY[0], third.law, "failed", 0.1),
         ]
     )
     assert (found.broken, found.killed) == (3, 1)

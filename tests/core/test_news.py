@@ -1,5 +1,8 @@
 """Bounded streams: what is lost is counted and told; nobody hangs."""
 
+import gc
+import tracemalloc
+
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -185,3 +188,79 @@ async def test_a_busy_stream_lets_other_tasks_run() -> None:
             await anext(sub)
         tasks.cancel_scope.cancel()
     assert turns >= 5
+
+
+async def test_what_waits_and_gives_up_leaves_nothing_behind() -> None:
+    """A reader that looks again and again on a quiet topic must not make the stream grow."""
+    async with Channel(ScriptedNews()) as channel, channel.subscribe("t") as sub:
+        gc.collect()
+        before = len(gc.get_objects())
+        for _ in range(300):
+            with anyio.move_on_after(0):
+                await anext(sub)
+        gc.collect()
+        assert len(gc.get_objects()) - before < 100
+
+
+async def test_one_of_two_readers_gives_up_and_the_other_one_reads_on() -> None:
+    layer = ScriptedNews()
+    got: list[object] = []
+    async with (
+        Channel(layer) as channel,
+        channel.subscribe("t") as sub,
+        anyio.create_task_group() as tasks,
+    ):
+        leaving = anyio.CancelScope()
+
+        async def read() -> None:
+            got.append((await anext(sub)).body)
+
+        async def give_up() -> None:
+            with leaving:
+                await read()
+
+        tasks.start_soon(give_up)
+        tasks.start_soon(read)
+        await wait_all_tasks_blocked()
+        leaving.cancel()
+        layer.sinks[0].offer(news(1))  # both are woken: one by the message, one by its end
+    assert got == [1]
+
+
+async def test_reading_what_could_not_be_entered_raises() -> None:
+    class Refusing(ScriptedNews):
+        def listen(self, topics, sink):
+            del topics, sink
+            raise ConnectionLost("nobody there")
+
+    async with Channel(Refusing()) as channel:
+        sub = channel.subscribe("t")
+        with pytest.raises(ConnectionLost):
+            await sub.__aenter__()
+        with pytest.raises(ChannelClosed):
+            await anext(sub)
+
+
+async def test_a_subscriber_that_waits_takes_less_than_8_kb() -> None:
+    """All of it, the task that waits included (mostly that, on trio). There may be thousands."""
+    subscribers = 200
+    async with Channel(ScriptedNews()) as channel, anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            async with channel.subscribe("t") as sub:
+                await anext(sub)
+
+        async def everybody() -> None:
+            for _ in range(subscribers):
+                tasks.start_soon(read)
+            await wait_all_tasks_blocked()
+
+        tracemalloc.start()
+        try:
+            await everybody()
+            gc.collect()
+            each = tracemalloc.get_traced_memory()[0] / subscribers
+        finally:
+            tracemalloc.stop()
+        tasks.cancel_scope.cancel()
+    assert each < 8192

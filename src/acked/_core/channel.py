@@ -1,7 +1,7 @@
 """What the user opens over a layer: publishes, subscribes, and keeps the two kinds apart."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
@@ -78,6 +78,7 @@ class Channel(Generic[L_co]):
         self._clock: Clock = clock or SystemClock()
         self._close_timeout = close_timeout
         self._encoders = Encoders(codec, layer.capabilities)
+        self._decoders = lru_cache(partial(decoders, codec=codec))  # thousands may share a topic
         self._subscriptions: set[Subscription[Any]] = set()
         self._left = Signal()
         self._is_open = False
@@ -283,8 +284,7 @@ class Channel(Generic[L_co]):
     ) -> DebtSubscription[Any]:
         options = _options(DebtOptions, "an ack-capable", given)
         options.check(layer.capabilities)
-        checked = tuple(self._checked(topic) for topic in topics)
-        decoding = decoders(checked, self._codec)
+        decoding = self._decoders(tuple(self._checked(topic) for topic in topics))
         return DebtSubscription(layer, decoding, options, self._clock, self._opened, self._closed)
 
     def _subscribe_news(
@@ -295,7 +295,7 @@ class Channel(Generic[L_co]):
         # A pattern need not be a legal topic name, only a possible one.
         by_pattern = options.patterns
         checked = tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
-        decoding = (pattern_decoders if by_pattern else decoders)(checked, self._codec)
+        decoding = pattern_decoders(checked, self._codec) if by_pattern else self._decoders(checked)
         names = tuple(topic.name for topic in checked)
         return NewsSubscription(layer, names, decoding, options, self._opened, self._closed)
 

@@ -1,8 +1,8 @@
 """The subscription to an ack-capable layer: buffer, settlement desk, and an orderly leaving."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -51,7 +51,6 @@ class DebtSubscription(Subscription[Delivery[T]]):
         self._buffer: deque[Debt] = deque()
         self._feed: AckFeed | None = None
         self._desk: SettlementDesk  # from opening on
-        self._opened = False
 
     def __repr__(self) -> str:
         topics = ", ".join(sorted(self._decoders))
@@ -118,25 +117,24 @@ class DebtSubscription(Subscription[Delivery[T]]):
         if self._opened:
             self._desk.pump.fail(error)
 
-    async def _open(self, stack: AsyncExitStack) -> None:
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[None]:
         options = self._options
-        self._feed = feed = await stack.enter_async_context(
-            self._layer.consume(
-                tuple(self._decoders),
-                options.group,
-                in_flight=options.in_flight,
-                lease=options.lease,
-                start=options.start,
+        consuming = self._layer.consume(
+            tuple(self._decoders),
+            options.group,
+            in_flight=options.in_flight,
+            lease=options.lease,
+            start=options.start,
+        )
+        async with consuming as self._feed, anyio.create_task_group() as tasks:
+            self._desk = desk = SettlementDesk(
+                self._feed, self._layer.capabilities, self._ledger, options, self._clock
             )
-        )
-        tasks = await stack.enter_async_context(anyio.create_task_group())
-        self._desk = desk = SettlementDesk(
-            feed, self._layer.capabilities, self._ledger, options, self._clock
-        )
-        self._buffer = desk.pump.buffer
-        self._opened = True
-        for service in desk.services:
-            tasks.start_soon(service)
+            self._buffer = desk.pump.buffer
+            for service in desk.services:
+                tasks.start_soon(service)
+            yield
 
     async def _ready(self, count: int) -> None:
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""

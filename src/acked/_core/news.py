@@ -1,7 +1,7 @@
 """The subscription to a fire-and-forget layer: a bounded stream that counts what it loses."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 
 from acked._core.coding import Decoders
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 class Stream:
     """The bounded stream of one subscription: what a layer sees of it is `acked.abc.Sink`."""
+
+    __slots__ = ("_closed", "_room", "arrived", "buffer", "failure", "told", "unknown_gaps")
 
     def __init__(self, options: NewsOptions) -> None:
         self.buffer: BoundedBuffer[Record] = BoundedBuffer(options.capacity, options.overflow)
@@ -84,6 +86,18 @@ class NewsSubscription(Subscription[Message[T]]):
     A message's `gap` says what may have been missed just before it; `statistics()` says it in sum.
     """
 
+    # Slots, and no coroutine between `__anext__` and its wait: a process has thousands of these.
+    __slots__ = (
+        "_carried",
+        "_decoders",
+        "_delivered",
+        "_layer",
+        "_names",
+        "_patterns",
+        "_stream",
+        "_undecodable",
+    )
+
     def __init__(
         self,
         layer: FireAndForgetLayer,
@@ -99,7 +113,6 @@ class NewsSubscription(Subscription[Message[T]]):
         self._decoders = decoders
         self._patterns = options.patterns
         self._stream = Stream(options)
-        self._opened = False
         self._delivered = 0
         self._carried: Gap | None = None
         self._undecodable: DecodeError | None = None
@@ -114,8 +127,11 @@ class NewsSubscription(Subscription[Message[T]]):
         behind it), `StreamOverflow` under `Overflow.FAIL`, `LayerError` when the layer gave up.
         """
         self._reads -= 1
-        if self._reads < 0 or self._undecodable or not len(self._stream.buffer):
-            await self._ready(1)
+        if self._reads < 0:
+            await self._take_turns()
+        if self._undecodable is not None or not self._stream.buffer.items:
+            while not self._is_ready(1):
+                await self._stream.arrived.wait()
         return self._next()
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Sequence[Message[T]]]:
@@ -141,31 +157,35 @@ class NewsSubscription(Subscription[Message[T]]):
         """Make the readers raise `error` once they have read what is buffered."""
         self._stream.end(error)
 
-    async def _open(self, stack: AsyncExitStack) -> None:
+    def _open(self) -> AbstractAsyncContextManager[None]:
         if self._patterns:
             by_pattern = cast("PatternLayer", self._layer)  # the channel looked at its capabilities
-            listening = by_pattern.listen_patterns(self._names, self._stream)
-        else:
-            listening = self._layer.listen(self._names, self._stream)
-        await stack.enter_async_context(listening)
-        self._opened = True
+            return by_pattern.listen_patterns(self._names, self._stream)
+        return self._layer.listen(self._names, self._stream)
 
     async def _ready(self, count: int) -> None:
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
-        if not self._opened:
-            raise ChannelClosed("this subscription is not open; use it within `async with`")
         await self._take_turns()
+        while not self._is_ready(count):
+            await self._stream.arrived.wait()
+
+    def _is_ready(self, count: int) -> bool:
+        """Say whether `count` are buffered, or as many as will ever be; raise what failed."""
+        stream = self._stream
         if self._undecodable is not None:
             error, self._undecodable = self._undecodable, None
             raise error
-        stream = self._stream
-        while len(stream.buffer) < count:
-            failure = stream.overflowed() or stream.failure
-            if failure is not None:
-                if len(stream.buffer):
-                    return
-                raise failure
-            await stream.arrived.wait()
+        buffered = len(stream.buffer)
+        if buffered >= count:
+            return True
+        if not self._opened:
+            raise ChannelClosed("this subscription is not open; use it within `async with`")
+        failure = stream.overflowed() or stream.failure
+        if failure is None:
+            return False
+        if not buffered:
+            raise failure
+        return True
 
     def _next(self) -> Message[T]:
         record, gap = self._stream.take()

@@ -1,6 +1,9 @@
-"""A wake-up that costs nothing while nobody waits."""
+"""A wake-up that costs nothing while nobody waits, and little while somebody does."""
 
+import asyncio
+import sys
 from collections.abc import Awaitable
+from typing import TypeAlias
 
 import anyio
 
@@ -14,19 +17,46 @@ class Signal:
     because nothing can happen between the look and the wait: there is no await between them.
     """
 
-    __slots__ = ("_event",)
+    __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._event: anyio.Event | None = None
+        self._waiting: anyio.Event | _Futures | None = None
 
     def set(self) -> None:
         """Wake all that wait now."""
-        if self._event is not None:
-            self._event.set()
-            self._event = None
+        waiting = self._waiting
+        if waiting is not None:
+            self._waiting = None
+            waiting.set()
 
     def wait(self) -> Awaitable[None]:
         """Return what to await, at once, for the next `set()`: no coroutine of its own."""
-        if self._event is None:
-            self._event = anyio.Event()
-        return self._event.wait()
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = anyio.Event() if _on_trio() else _Futures()
+        return waiting.wait()
+
+
+_Future: TypeAlias = asyncio.Future[None]
+
+
+class _Futures(list[_Future]):
+    """What `anyio.Event` is on asyncio, without its two coroutines and 900 bytes of deque."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        for future in self:
+            if not future.done():  # cancelled with the task that waited
+                future.set_result(None)
+
+    def wait(self) -> _Future:
+        future: _Future = asyncio.get_running_loop().create_future()
+        self[:] = [one for one in self if not one.done()]
+        self.append(future)
+        return future
+
+
+def _on_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -28,6 +28,18 @@ class Subscription(ABC, Generic[M_co]):
     them. It never ends by itself: when it cannot go on it raises.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_close_timeout",
+        "_entered",
+        "_inside",
+        "_on_closed",
+        "_on_opened",
+        "_opened",
+        "_reads",
+        "_scope",
+    )
+
     def __init__(
         self,
         close_timeout: float,
@@ -37,23 +49,26 @@ class Subscription(ABC, Generic[M_co]):
         self._close_timeout = close_timeout
         self._on_opened = on_opened
         self._on_closed = on_closed
-        self._stack: AsyncExitStack | None = None
+        self._entered = False
+        self._opened = False
+        self._inside: AbstractAsyncContextManager[None]
+        self._scope: anyio.CancelScope
         self._reads = 0
-        self._scope: anyio.CancelScope | None = None
 
     async def __aenter__(self) -> Self:
         """Join: when entered, whatever is published afterwards arrives."""
-        if self._stack is not None:
+        if self._entered:
             raise ChannelClosed("a subscription is entered once; call subscribe() again")
-        stack = self._stack = AsyncExitStack()
-        async with AsyncExitStack() as undo:
-            undo.push_async_exit(stack)
+        self._entered = True
+        with ExitStack() as undo:
             self._on_opened(self)
             undo.callback(self._on_closed, self)
             # One scope around everything: leaving turns it into a shield with a deadline.
-            self._scope = stack.enter_context(anyio.CancelScope())
-            await self._open(stack)
+            self._scope = undo.enter_context(anyio.CancelScope())
+            self._inside = self._open()
+            await self._inside.__aenter__()
             undo.pop_all()
+        self._opened = True
         return self
 
     async def __aexit__(
@@ -66,14 +81,15 @@ class Subscription(ABC, Generic[M_co]):
 
         Raises what a pipelined settlement met, unless an exception is on its way already.
         """
-        assert self._stack is not None and self._scope is not None  # noqa: S101, PT018 - entered
         self._scope.shield = True
         self._scope.deadline = anyio.current_time() + self._close_timeout
         interrupted = exc is not None and not isinstance(exc, Exception)
-        self._stack.push_async_callback(self._leave, interrupted=interrupted)
         # Not told of the exception: a task group would wrap it in an ExceptionGroup.
         try:
-            await self._stack.__aexit__(None, None, None)
+            async with AsyncExitStack() as stack:
+                stack.push(self._scope)
+                stack.push_async_exit(self._inside)
+                await self._leave(interrupted=interrupted)
         finally:
             self._closed()
             self._on_closed(self)
@@ -99,7 +115,7 @@ class Subscription(ABC, Generic[M_co]):
         """Make the readers raise `error` once they have read what is buffered."""
 
     @abstractmethod
-    async def _open(self, stack: AsyncExitStack) -> None: ...
+    def _open(self) -> AbstractAsyncContextManager[None]: ...
 
     @abstractmethod
     async def _leave(self, *, interrupted: bool) -> None: ...

@@ -25,6 +25,8 @@ _OVERFLOW: Final = frozenset({GapCause.OVERFLOW})
 class BoundedBuffer(Generic[T]):
     """At most `capacity` items, each with the gap before it, if there is one."""
 
+    __slots__ = ("_after_tail", "_before_head", "capacity", "failed", "items", "missed", "policy")
+
     def __init__(self, capacity: int, policy: Overflow) -> None:
         self.capacity: Final = capacity
         self.policy: Final = policy
@@ -32,31 +34,42 @@ class BoundedBuffer(Generic[T]):
         """Items dropped here so far."""
         self.failed = 0
         """Of these, the ones dropped by FAIL."""
-        self._items: deque[tuple[T, Gap | None]] = deque()
+        # No deque while nothing waits: an empty one has 760 bytes, and most buffers are empty.
+        self.items: deque[tuple[T, Gap | None]] | tuple[()] = ()
+        """What waits, oldest first, with the gap before each: to look at."""
         self._before_head: Gap | None = None  # what was dropped from the front
         self._after_tail: Gap | None = None  # what was dropped, or may be missing, at the end
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def offer(self, item: T) -> bool:
         """Take `item` or drop by the policy; False if BLOCK has no room: nothing was changed."""
-        if self.failed or len(self._items) >= self.capacity:
+        items = self.items
+        if self.failed or len(items) >= self.capacity:
             if self.policy is Overflow.BLOCK:
                 return False
             if self.policy is not Overflow.DROP_OLDEST:
                 self._drop_newest()
                 return True
             self._drop_oldest()
-        self._items.append((item, self._after_tail))
+        if not items:
+            items = self.items = deque()
+        items.append((item, self._after_tail))
         self._after_tail = None
         return True
 
     def take(self) -> tuple[T, Gap | None]:
         """Return the oldest item and the gap before it; raise `IndexError` if there is none."""
+        items = self.items
+        if not items:
+            raise IndexError("nothing is buffered")
+        taken = items.popleft()
+        if not items:
+            self.items = ()
         if self._before_head is None:
-            return self._items.popleft()
-        item, gap = self._items.popleft()
+            return taken
+        item, gap = taken
         gap, self._before_head = merged(self._before_head, gap), None
         return item, gap
 
@@ -67,11 +80,11 @@ class BoundedBuffer(Generic[T]):
     @property
     def pending_gap(self) -> Gap | None:
         """The gap that no buffered item carries: what may be missing at the end."""
-        return self._after_tail if self._items else merged(self._before_head, self._after_tail)
+        return self._after_tail if self.items else merged(self._before_head, self._after_tail)
 
     def _drop_oldest(self) -> None:
-        _, gap = self._items.popleft()
-        self._before_head = merged(merged(self._before_head, gap), Gap(1, _OVERFLOW))
+        _, gap = self.take()  # with all that was dropped before it
+        self._before_head = merged(gap, Gap(1, _OVERFLOW))
         self.missed += 1
 
     def _drop_newest(self) -> None:

@@ -56,7 +56,7 @@ def steps(capabilities: Capabilities, *disturbances: str) -> st.SearchStrategy[S
     maybe_turns = st.sampled_from([None, None, None, None, 0, 1, 2, 4])
     verbs = st.sampled_from([int(verb) for verb in Verb])
     kinds: list[st.SearchStrategy[Step]] = [
-        st.tuples(st.just("publish"), st.integers(1, 4)),
+        *[st.tuples(st.just("publish"), st.integers(1, 4))] * 3,
         st.tuples(st.just("publish_cancelled"), turns),
         st.tuples(st.just("open"), names),
         *[st.tuples(st.just("receive"), names)] * 4,

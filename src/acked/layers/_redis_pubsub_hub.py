@@ -6,8 +6,9 @@ map is looked at anew. Without shards all topics share one connection, to any no
 """
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 import anyio
 
@@ -47,23 +48,28 @@ class Hub:
         """The topics that somebody listens to."""
         return [topic for board in self._boards.values() for topic in board.topics]
 
-    @asynccontextmanager
-    async def listening(self, kind: Kind, names: Iterable[str], sink: Sink) -> AsyncGenerator[None]:
+    def listening(
+        self, kind: Kind, names: Iterable[str], sink: Sink
+    ) -> AbstractAsyncContextManager[None]:
         """Feed what comes for `names` into `sink` for as long as this is entered."""
-        listener = Listener(sink)
-        by_place: defaultdict[int, list[str]] = defaultdict(list)
-        for name in names:
-            by_place[slot_of(name.encode()) if kind == SHARDED else _ALL].append(name)
-        try:
-            for place, some in by_place.items():
-                await self._board(place).join(listener, kind, some, self._timeout)
-            listener.enter()
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                for place, some in by_place.items():
-                    await self._leave(place, listener, kind, some)
-                await listener.aclose()
+        return _Listening(self, kind, names, sink)
+
+    async def join(self, listener: Listener, kind: Kind, names: Iterable[str]) -> None:
+        """Let `listener` hear `names`; return when it does."""
+        for place, some in _by_place(kind, names):
+            await self._board(place).join(listener, kind, some, self._timeout)
+        listener.enter()
+
+    async def leave(self, listener: Listener, kind: Kind, names: Iterable[str]) -> None:
+        """Let `listener` hear nothing more, whether it has joined or not."""
+        for place, some in _by_place(kind, names):
+            board = self._boards.get(place)
+            if board is not None:
+                board.leave(listener, kind, some)
+                if place != _ALL and not board.topics:
+                    del self._boards[place]
+                    await board.aclose()
+        await listener.aclose()
 
     async def aclose(self) -> None:
         """End every connection."""
@@ -83,18 +89,48 @@ class Hub:
             )
         return board
 
-    async def _leave(
-        self, place: int, listener: Listener, kind: Kind, names: Iterable[str]
-    ) -> None:
-        board = self._boards.get(place)
-        if board is not None:
-            board.leave(listener, kind, names)
-            if place != _ALL and not board.topics:
-                del self._boards[place]
-                await board.aclose()
-
     async def _dial(self, place: int, wire: Wire) -> Wire:
         await self._servers.look()
         servers = self._servers
         server = await (servers.any() if place == _ALL else servers.serving(place))
         return await server.dial(wire)
+
+
+class _Listening:
+    """One listener from entering to leaving. Not a generator: there may be thousands of these."""
+
+    __slots__ = ("_hub", "_kind", "_listener", "_names")
+
+    def __init__(self, hub: Hub, kind: Kind, names: Iterable[str], sink: Sink) -> None:
+        self._hub = hub
+        self._kind = kind
+        self._names = names
+        self._listener = Listener(sink)
+
+    async def __aenter__(self) -> None:
+        try:
+            await self._hub.join(self._listener, self._kind, self._names)
+        except BaseException:
+            await self._leave()
+            raise
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._leave()
+
+    async def _leave(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._hub.leave(self._listener, self._kind, self._names)
+
+
+def _by_place(kind: Kind, names: Iterable[str]) -> Iterable[tuple[int, Iterable[str]]]:
+    if kind != SHARDED:
+        return ((_ALL, names),)
+    places: defaultdict[int, list[str]] = defaultdict(list)
+    for name in names:
+        places[slot_of(name.encode())].append(name)
+    return places.items()

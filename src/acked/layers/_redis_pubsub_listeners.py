@@ -50,14 +50,14 @@ _RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
 class Listener:
     """One subscription: its sink, and the backlog of what it had no room for."""
 
+    __slots__ = ("_backlog", "_refused", "_sink", "is_in")
+
     def __init__(self, sink: Sink) -> None:
         self.is_in = False
         """Whether its subscriber was told that it is in, so that a loss is a gap to it."""
         self._refused: LayerError | None = None
         self._sink = sink
-        self._backlog: deque[Record | Gap | LayerError] = deque()
-        self._backlog_bytes = 0
-        self._catching_up: asyncio.Task[None] | None = None
+        self._backlog: _Backlog | None = None
 
     def enter(self) -> None:
         """Note that all its topics were confirmed; raise what has ended one of them since."""
@@ -67,58 +67,88 @@ class Listener:
 
     def offer(self, record: Record) -> None:
         """Hand `record` over, now or when there is room."""
-        if self._catching_up is None:
-            if self._sink.offer(record):
-                return
-            self._catching_up = asyncio.get_running_loop().create_task(self._catch_up())
-        if self._backlog_bytes + len(record.body) > BACKLOG_BYTES and self._backlog:
-            self._later(_DROPPED)
-        else:
-            self._backlog_bytes += len(record.body) + RECORD_BYTES
-            self._later(record)
+        backlog = self._waiting()
+        if backlog is not None:
+            backlog.add_record(record)
+        elif not self._sink.offer(record):
+            self._backlog = _Backlog(self._sink, record)
 
     def gap(self, gap: Gap) -> None:
         """Tell of `gap`, behind all that waits."""
-        if self._catching_up is None:
+        backlog = self._waiting()
+        if backlog is None:
             self._sink.gap(gap)
         else:
-            self._later(gap)
+            backlog.add(gap)
 
     def fail(self, error: LayerError) -> None:
         """Tell that nothing comes any more, behind all that waits."""
+        backlog = self._waiting()
         if not self.is_in:
             self._refused = error
-        elif self._catching_up is None:
+        elif backlog is None:
             self._sink.fail(error)
         else:
-            self._later(error)
+            backlog.add(error)
 
     async def aclose(self) -> None:
         """Forget what waits; the sink is not called again."""
-        if self._catching_up is not None:
-            self._catching_up.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([self._catching_up])
+        if self._backlog is not None:
+            await self._backlog.aclose()
 
-    def _later(self, one: Record | Gap | LayerError) -> None:
-        last = self._backlog[-1] if self._backlog else None
-        if isinstance(one, Gap) and isinstance(last, Gap):
-            self._backlog[-1] = last.merge(one)
+    def _waiting(self) -> "_Backlog | None":
+        if self._backlog is not None and not self._backlog:
+            self._backlog = None
+        return self._backlog
+
+
+class _Backlog:
+    """What a sink had no room for, and the task that hands it over."""
+
+    def __init__(self, sink: Sink, first: Record) -> None:
+        self._sink = sink
+        self._waiting: deque[Record | Gap | LayerError] = deque()
+        self._bytes = 0
+        self.add_record(first)
+        self._task = asyncio.get_running_loop().create_task(self._hand_over())
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add_record(self, record: Record) -> None:
+        """Let `record` wait, or tell of it as missed if too much does already."""
+        if self._bytes + len(record.body) > BACKLOG_BYTES and self._waiting:
+            self.add(_DROPPED)
         else:
-            self._backlog.append(one)
+            self._bytes += len(record.body) + RECORD_BYTES
+            self.add(record)
 
-    async def _catch_up(self) -> None:
-        while self._backlog:
-            one = self._backlog[0]
+    def add(self, one: Record | Gap | LayerError) -> None:
+        """Let `one` wait behind the rest."""
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(one, Gap) and isinstance(last, Gap):
+            self._waiting[-1] = last.merge(one)
+        else:
+            self._waiting.append(one)
+
+    async def aclose(self) -> None:
+        """Forget what waits."""
+        self._task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._task])
+
+    async def _hand_over(self) -> None:
+        """Hand over one after the other; what is empty afterwards is of no use any more."""
+        while self._waiting:
+            one = self._waiting[0]
             if isinstance(one, Record):
                 await self._sink.send(one)
-                self._backlog_bytes -= len(one.body) + RECORD_BYTES
+                self._bytes -= len(one.body) + RECORD_BYTES
             elif isinstance(one, Gap):
                 self._sink.gap(one)
             else:
                 self._sink.fail(one)
-            self._backlog.popleft()
-        self._catching_up = None  # in the same step as the last look: nothing slips in between
+            self._waiting.popleft()
 
 
 class _Topic:
@@ -192,11 +222,14 @@ class Switchboard:
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._run())
         answers = [topic.answer for topic in topics]
-        done, waiting = await asyncio.wait(answers, timeout=timeout)
-        refused = next((error for one in done if (error := one.result()) is not None), None)
+        awaited = [answer for answer in answers if not answer.done()]
+        if awaited:
+            await asyncio.wait(awaited, timeout=timeout)
+        settled = [answer for answer in answers if answer.done()]
+        refused = next((error for one in settled if (error := one.result()) is not None), None)
         if refused is not None:
             raise type(refused)(str(refused)) from refused  # several may wait: one each
-        if waiting:
+        if len(settled) < len(answers):
             raise self._lost(f"no confirmation within {timeout:g} s")
 
     def leave(self, listener: Listener, kind: Kind, names: Iterable[str]) -> None:

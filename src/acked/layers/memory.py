@@ -166,11 +166,12 @@ class MemoryLayer:
 class _Listener:
     """One subscription as publishers see it, and the publishers that wait for it."""
 
+    __slots__ = ("_left", "_line", "sink", "waiting")
+
     def __init__(self, sink: Sink) -> None:
         self.sink: Final = sink
         self.waiting = 0
-        self._turn = anyio.Lock()  # the publishers' turn: first come, first served
-        self._scopes: set[anyio.CancelScope] = set()
+        self._line: _Line | None = None  # from the first publisher that waits on
         self._left = False
 
     async def send(self, records: deque[Record]) -> None:
@@ -178,14 +179,15 @@ class _Listener:
         with anyio.CancelScope() as scope:
             if self._left:
                 return
-            self._scopes.add(scope)
+            line = self._line = self._line or _Line()
+            line.scopes.add(scope)
             try:
-                async with self._turn:
+                async with line.turn:
                     while records:
                         await self.sink.send(records[0])
                         records.popleft()
             finally:
-                self._scopes.discard(scope)
+                line.scopes.discard(scope)
 
     def done(self, unsent: int) -> None:
         """Note that one publisher waits no more, and what it did not get rid of."""
@@ -196,8 +198,16 @@ class _Listener:
     def leave(self) -> None:
         """Let the publishers go that wait for a sink which nobody reads any more."""
         self._left = True
-        for scope in tuple(self._scopes):
+        for scope in tuple(self._line.scopes) if self._line is not None else ():
             scope.cancel()
+
+
+class _Line:
+    """The publishers that wait for one subscription: first come, first served."""
+
+    def __init__(self) -> None:
+        self.turn: Final = anyio.Lock()
+        self.scopes: Final[set[anyio.CancelScope]] = set()
 
 
 async def _send_late(late: dict[_Listener, deque[Record]]) -> None:

@@ -38,8 +38,8 @@ and has no patterns. Replicas and sentinels are not used.
 
 import itertools
 import uuid
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self, cast
 
@@ -193,18 +193,17 @@ class RedisPubSubLayer:
         asks = [server.reply for server in servers]
         return await findings_for_news(asks, is_cluster=self._is_cluster)
 
-    @asynccontextmanager
-    async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+    def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered.
 
         Raises `ConnectionLost` if the server cannot be reached now, `LayerError` if it refuses.
         """
         kind = SHARDED if self._is_sharded else NAMED
-        async with self._entered().hub.listening(kind, topics, sink):
-            yield
+        return self._entered().hub.listening(kind, topics, sink)
 
-    @asynccontextmanager
-    async def listen_patterns(self, patterns: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+    def listen_patterns(
+        self, patterns: Sequence[str], sink: Sink
+    ) -> AbstractAsyncContextManager[None]:
         """Feed what is published to any topic that matches into `sink`; see `PatternLayer`.
 
         Raises `CapabilityError` with `sharded=True`: Redis has no patterns of sharded channels.
@@ -213,8 +212,7 @@ class RedisPubSubLayer:
             raise CapabilityError(
                 "sharded channels have no patterns; subscribe by name, or leave sharded out"
             )
-        async with self._entered().hub.listening(PATTERN, patterns, sink):
-            yield
+        return self._entered().hub.listening(PATTERN, patterns, sink)
 
     def _new_servers(self) -> Servers:
         if self._is_cluster:

@@ -10,8 +10,10 @@ from acked.conformance.laws.dead_letters import DeadLetterLaws
 from acked.conformance.laws.delivery import DeliveryLaws
 from acked.conformance.laws.faults import FaultLaws
 from acked.conformance.laws.flow import FlowLaws
+from acked.conformance.laws.giving_back import GivingBackLaws
 from acked.conformance.laws.leases import LeaseLaws
 from acked.conformance.laws.lifecycle import LifecycleLaws
+from acked.conformance.laws.modelled import ModelledLaws
 from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
 from acked.conformance.laws.publishing import PublishingLaws
@@ -42,12 +44,14 @@ class AckLayerLaws(
     DeliveryLaws,
     AcknowledgementLaws,
     LeaseLaws,
+    GivingBackLaws,
     DeadLetterLaws,
     OrderingLaws,
     FlowLaws,
     LifecycleLaws,
     FaultLaws,
     ObservabilityLaws,
+    ModelledLaws,
 ):
     """What every ack-capable layer promises, as far as its `capabilities` claim it.
 

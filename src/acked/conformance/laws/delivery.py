@@ -145,17 +145,17 @@ class DeliveryLaws:
     @law("B4", needs=("competing",))
     async def test_consumers_that_wait_share_what_is_published(self, harness: Harness) -> None:
         """B4: one of them has room for one; the other one is woken for the rest."""
-        async with place(harness) as (channel, topic, group):
-            async with (
-                channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as first,
-                channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as second,
-            ):
-                with anyio.fail_after(soon()):
-                    await wait_all_tasks_blocked()
-                await channel.publish_many(topic, range(2))
-                deliveries = await receive(first, 1) + await receive(second, 1)
-                assert bodies(deliveries) == [0, 1]
-                await ack_all(deliveries)
+        async with (
+            place(harness) as (channel, topic, group),
+            channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as first,
+            channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as second,
+        ):
+            with anyio.fail_after(soon()):
+                await wait_all_tasks_blocked()
+            await channel.publish_many(topic, range(2))
+            deliveries = await receive(first, 1) + await receive(second, 1)
+            assert bodies(deliveries) == [0, 1]
+            await ack_all(deliveries)
 
     @law("B7", needs=("replay",))
     async def test_a_new_group_starts_where_it_was_told(self, harness: Harness) -> None:

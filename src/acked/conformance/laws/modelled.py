@@ -26,14 +26,20 @@ class ModelledLaws:
 
     @law("A9", "B1", "B4", "B5", "C1", "C2", "C3", "C5", "C6", "C7", "C10", "C16", "F1", "I1")
     async def test_any_program_agrees_with_the_model(self, harness: Harness) -> None:
-        """Each promise holds alone; here they hold in any order, under cancellation too."""
+        """A9, B1, B4, B5, C1, C2, C3, C5, C6, C7, C10, C16, F1, I1: in any order.
+
+        Each promise holds alone; here they hold together, under cancellation too.
+        """
         await try_programs(harness, harness.examples, seconds=0.4 * harness.limit)
 
     @law("H2", "C9", hooks=("cut",))
     async def test_any_program_with_cut_connections_agrees_with_the_model(
         self, harness: Harness
     ) -> None:
-        """Connections break in the middle of anything; nothing is lost, no ack forgotten."""
+        """H2, C9: connections break in the middle of anything.
+
+        Nothing is lost, no ack forgotten.
+        """
         examples = 2 + harness.examples // 4
         await try_programs(harness, examples, "cut", seconds=0.2 * harness.limit)
 
@@ -41,13 +47,16 @@ class ModelledLaws:
     async def test_any_program_with_broker_restarts_agrees_with_the_model(
         self, harness: Harness
     ) -> None:
-        """What was accepted or settled before a restart is so after it."""
+        """H1: what was accepted or settled before a restart is so after it."""
         examples = 2 + harness.examples // 10
         await try_programs(harness, examples, "restart", seconds=0.2 * harness.limit)
 
     @law("A7", "B1", "B4", "C1", "C3", "C12", "C16", "E1")
     async def test_a_concurrent_history_is_explained(self, harness: Harness) -> None:
-        """Several consumers of a group at once: what happened can only be judged afterwards."""
+        """A7, B1, B4, C1, C3, C12, C16, E1: several consumers of a group at once.
+
+        What happened can only be judged afterwards.
+        """
         seed = random.randrange(2**32)  # noqa: S311 - no secret
         workload = Workload(harness, seed, messages=60, consumers=3)
         history = await workload.run()
