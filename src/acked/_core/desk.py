@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-import anyio
-
 from acked._core.dead_letters import dead_letter
 from acked._core.failure import layer_failure
 from acked._core.keeper import Keeper
@@ -117,18 +115,16 @@ class SettlementDesk:
 
     async def leave(self, *, interrupted: bool) -> None:
         """Stop receiving, send what is queued, give back what is unsettled; in this order."""
-        deadline = anyio.current_time() + self._options.close_timeout
-        for service in self.services:
-            service.end_by(deadline)
         try:
             await self._receiving.stop()
             self._settler.close()
             await self._settling.ended()
+            self._settler.abandon()  # a task may have asked for more before this one woke
             await self._give_back(interrupted=interrupted)
         finally:
             self._ledger.give_back(self._ledger.open, seen=True)
             for service in self.services:
-                service.end_by(anyio.current_time())
+                service.end()
 
     def _letter(self, debt: Debt, reason: str) -> Record | None:
         topic = self._options.redelivery.dead_letter

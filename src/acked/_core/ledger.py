@@ -5,20 +5,28 @@ holds a `Delivery` that points to it, so a delivery that is forgotten can be not
 """
 
 from collections.abc import Iterable, Sequence
-
-import msgspec
+from typing import Final
 
 from acked._core.signal import Signal
 from acked._machines.settlement import CONFIRMED, State, after
-from acked.types import Leased, Outcome
+from acked.types import Leased, Outcome, Settlement, Verb
 
 __all__ = ("Debt", "Ledger")
 
+_ACK: Final = Verb.ACK
+_ACKING: Final = State.ACKING
+_ACKED: Final = CONFIRMED[_ACKING]
 
-class Debt(msgspec.Struct, eq=False, gc=False):
-    """One message owed, and where its settlement stands. Never part of a reference cycle."""
+
+class Debt(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # type: ignore[misc]
+    """One message owed, and where its settlement stands. Never part of a reference cycle.
+
+    It is itself the ack of its message, as layers take it: millions need no object more for that.
+    """
 
     leased: Leased
+    size: int
+    """Bytes of its body."""
     state: State = State.HELD
 
 
@@ -58,8 +66,11 @@ class Ledger:
 
     def admit(self, batch: Sequence[Leased]) -> list[Debt]:
         """Open a debt for each of `batch`, in the same order."""
-        debts = [Debt(leased) for leased in batch]
-        sizes = [len(leased.record.body) for leased in batch]
+        debts = [
+            Debt(leased.token, _ACK, leased=leased, size=len(leased.record.body))
+            for leased in batch
+        ]
+        sizes = [debt.size for debt in debts]
         self.open.update(debts)
         self.open_bytes += sum(sizes)
         self._largest = max(self._largest, *sizes)
@@ -71,8 +82,7 @@ class Ledger:
 
         Returns those whose settlement was not carried out. One with an UNKNOWN answer stays open.
         """
-        if outcomes.count(Outcome.CONFIRMED) == len(debts):
-            self._all_confirmed(debts)
+        if self._are_all_acked(debts, outcomes):
             return {}
         for debt, outcome in zip(debts, outcomes, strict=True):
             debt.state = state = after(debt.state, outcome)
@@ -85,14 +95,18 @@ class Ledger:
         self._close([debt for debt in debts if debt.state is not State.HELD])
         return troubles
 
-    def _all_confirmed(self, debts: list[Debt]) -> None:
-        """Do what `settled` does when nothing went wrong: whole lists at a time."""
-        before = [debt.state for debt in debts]
-        for way, settled in CONFIRMED.items():
-            self.closed[settled] += before.count(way)
+    def _are_all_acked(self, debts: list[Debt], outcomes: Sequence[Outcome]) -> bool:
+        """Do what `settled` does where all are acks that were confirmed: whole lists at a time."""
+        count = len(debts)
+        if outcomes.count(Outcome.CONFIRMED) < count:
+            return False
+        if [debt.state for debt in debts].count(_ACKING) < count:
+            return False
         for debt in debts:
-            debt.state = CONFIRMED[debt.state]
+            debt.state = _ACKED
+        self.closed[_ACKED] += count
         self._close(debts)
+        return True
 
     def lose(self, debts: Iterable[Debt]) -> None:
         """Close debts whose lease ended."""
@@ -115,5 +129,5 @@ class Ledger:
 
     def _close(self, debts: list[Debt]) -> None:
         self.open.difference_update(debts)
-        self.open_bytes -= sum([len(debt.leased.record.body) for debt in debts])
+        self.open_bytes -= sum([debt.size for debt in debts])
         self.freed.set()

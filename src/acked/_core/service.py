@@ -8,7 +8,7 @@ __all__ = ("Service",)
 
 
 class Service:
-    """Runs one function shielded from the caller's cancellation, until `stop` or a deadline.
+    """Runs one function shielded from the caller's cancellation, until `end` or `stop`.
 
     Shielded, because what the user cancels is the reading: settlements queued before it must
     still be sent, and leases kept, while the subscription is being left.
@@ -27,15 +27,15 @@ class Service:
         finally:
             self._ended.set()
 
-    def end_by(self, deadline: float) -> None:
-        """Cancel it at `deadline`, on anyio's clock, if it still runs then."""
-        self._scope.deadline = deadline
+    def end(self) -> None:
+        """Cancel it, if it still runs."""
+        self._scope.cancel()
 
     async def ended(self) -> None:
-        """Wait until it has ended by itself, or by its deadline."""
+        """Wait until it has ended, by itself or cancelled."""
         await self._ended.wait()
 
     async def stop(self) -> None:
         """Cancel it and wait until it has ended."""
-        self._scope.cancel()
-        await self._ended.wait()
+        self.end()
+        await self.ended()

@@ -14,7 +14,7 @@ from typing import Final
 from acked._core.failure import layer_failure
 from acked._core.ledger import Debt, Ledger
 from acked._core.signal import Signal
-from acked._machines.settlement import BEGIN, Step, begin
+from acked._machines.settlement import BEGIN, State, Step, begin
 from acked.abc import AckFeed
 from acked.errors import AckedError, AckUnconfirmed, LeaseLost
 from acked.types import Outcome, Record, Settlement, Verb
@@ -22,7 +22,8 @@ from acked.types import Outcome, Record, Settlement, Verb
 __all__ = ("Flush", "Settler")
 
 _ACK: Final = Verb.ACK
-_ACKED_FROM: Final = BEGIN[_ACK]
+_HELD: Final = State.HELD
+_ACKING: Final = BEGIN[_ACK][_HELD][0]
 
 
 class Flush:
@@ -74,12 +75,13 @@ class Settler:
 
         Raises `AlreadySettled` or `LeaseLost`, and then nothing has changed.
         """
-        moved = _ACKED_FROM.get(debt.state)  # the table itself: a call less on the hot path
-        debt.state, step = moved or begin(debt.state, _ACK)
-        if step is Step.SEND:
+        if debt.state is _HELD:  # the table's row for it: no call on the hot path
+            debt.state = _ACKING
             if not self._acks:
                 self._work.set()
             self._acks.append(debt)
+            return None if self._pipelined else self._flush
+        debt.state, step = begin(debt.state, _ACK)
         return None if self._pipelined else self._flush_of(debt, step)
 
     def settle(
@@ -101,12 +103,18 @@ class Settler:
                 else:
                     await self._work.wait()
         finally:
-            self._abandon()
+            self.abandon()
 
     def close(self) -> None:
         """Let `run` end as soon as everything queued was answered."""
         self._closing = True
         self._work.set()
+
+    def abandon(self) -> None:
+        """Answer UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
+        debts, _, flush = self._take()
+        if debts:
+            self._answered(flush, debts, [Outcome.UNKNOWN] * len(debts))
 
     def _queued(self) -> bool:
         return bool(self._acks or self._others)
@@ -117,15 +125,12 @@ class Settler:
         waiting = step is Step.SEND or debt in self._others or debt in self._acks
         return self._flush if waiting else self._sending
 
-    def _take(self) -> tuple[list[Debt], list[Settlement], Flush]:
+    def _take(self) -> tuple[list[Debt], Sequence[Settlement], Flush]:
         """Return all that is queued, and start a new flush for whatever comes next."""
         acks, self._acks = self._acks, []
         others, self._others = self._others, {}
         flush, self._flush = self._flush, Flush()
-        batch = [Settlement(debt.leased.token, _ACK) for debt in acks]
-        batch.extend(others.values())
-        acks.extend(others)
-        return acks, batch, flush
+        return [*acks, *others], [*acks, *others.values()], flush
 
     async def _send(self) -> None:
         debts, batch, flush = self._take()
@@ -151,12 +156,6 @@ class Settler:
         flush.finish(troubles, cause)
         if troubles and self._pipelined:
             self._alarm(trouble(*next(iter(troubles.items()))))
-
-    def _abandon(self) -> None:
-        """Answer UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
-        debts, _, flush = self._take()
-        if debts:
-            self._answered(flush, debts, [Outcome.UNKNOWN] * len(debts))
 
 
 def trouble(debt: Debt, outcome: Outcome) -> AckedError:

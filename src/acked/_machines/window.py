@@ -14,6 +14,8 @@ Rules:
 """
 
 from collections import deque
+from itertools import islice, pairwise
+from operator import lt
 
 __all__ = ("Window",)
 
@@ -39,12 +41,12 @@ class Window:
 
     def deliver(self, *positions: int) -> None:
         """Note that `positions` were delivered, each above all delivered before it."""
-        last = self._last
-        for position in positions:
-            if last is not None and position <= last:
-                raise ValueError(f"position {position} was delivered after {last}")
-            last = position
-        self._last = last
+        run = positions if self._last is None else (self._last, *positions)
+        if not all(map(lt, run, islice(run, 1, None))):
+            last, position = next(pair for pair in pairwise(run) if not lt(*pair))
+            raise ValueError(f"position {position} was delivered after {last}")
+        if run:
+            self._last = run[-1]
         self._open.extend(positions)
         self._unsettled.update(positions)
 
@@ -55,10 +57,11 @@ class Window:
             wrong = next((one for one in positions if one not in unsettled), positions[0])
             raise ValueError(f"position {wrong} is not delivered and unsettled")
         unsettled -= settled
-        before = self.frontier
+        before = frontier = self.frontier
         while undecided and undecided[0] not in unsettled:
-            self.frontier = undecided.popleft()
-        return self.frontier != before
+            frontier = undecided.popleft()
+        self.frontier = frontier
+        return frontier != before
 
     def settled_beyond(self) -> tuple[int, ...]:
         """Return the settled positions that wait for one before them, in rising order."""

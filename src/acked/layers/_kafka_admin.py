@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from acked.errors import LayerError
-from acked.layers._kafka_client import within
+from acked.layers._kafka_client import started, within
 from acked.layers._kafka_options import KafkaOptions
 
 __all__ = (
@@ -85,7 +85,7 @@ async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
     """Connect an admin client, and close it."""
     admin = cast("Admin", _admin.AIOKafkaAdminClient(**options.client()))
     try:
-        await within(options.timeout, admin.start(), options, "connecting")
+        await started(admin, options)
         yield admin
     finally:
         await asyncio.shield(admin.close())

@@ -90,16 +90,16 @@ class KafkaFeed:
         outcomes = [Outcome.LOST] * len(batch)
         settled: defaultdict[Partition, list[int]] = defaultdict(list)
         tickets = _tickets([settlement.token for settlement in batch])
-        held = self._held
-        for i, (settlement, ticket) in enumerate(zip(batch, tickets, strict=True)):
-            if ticket not in held:
+        held, take = self._held, self._held.pop
+        for i, ticket in enumerate(tickets):
+            leased = take(ticket, None)
+            if leased is None:
                 continue
-            if i in unburied:
+            if unburied and i in unburied:
+                held[ticket] = leased
                 outcomes[i] = Outcome.UNKNOWN
-                continue
-            leased = held.pop(ticket)
-            if settlement.verb is NACK:
-                self._delay(leased, settlement.delay)
+            elif batch[i].verb is NACK:
+                self._delay(leased, batch[i].delay)
                 outcomes[i] = Outcome.CONFIRMED
             else:
                 settled[ticket.partition].append(i)
@@ -129,14 +129,16 @@ class KafkaFeed:
         """Return how many more records may be read: `in_flight` bounds held and buffered."""
         return max(self._in_flight - len(self._held), self._wanted) - len(self._buffer)
 
-    def arrived(self, partition: Partition, records: Sequence[Fetched]) -> None:
+    def arrived(self, partition: Partition, records: list[Fetched]) -> None:
         """Buffer `records`, except those the group has settled before."""
-        offsets = [fetched.offset for fetched in records]
+        leased = leased_first(partition, records)
+        offsets = [one.token.offset for one in cast("list[Any]", leased)]
         owed = partition.arrived(offsets)
         if len(owed) < len(offsets):
             wanted = frozenset(owed)
-            records = [fetched for fetched in records if fetched.offset in wanted]
-        self._buffer.extend(leased_first(partition, records))
+            pairs = zip(offsets, leased, strict=True)
+            leased = [one for offset, one in pairs if offset in wanted]
+        self._buffer.extend(leased)
         self._changed.set()
 
     def lag(self) -> int | None:
@@ -206,10 +208,13 @@ class KafkaFeed:
 
     async def _bury(self, batch: Sequence[Settlement]) -> set[int]:
         """Publish the dead letters of `batch`; return the positions of those that failed."""
+        copies = [settlement.dead_letter for settlement in batch]
+        if copies.count(None) == len(copies):
+            return set()
         letters = {
-            i: settlement.dead_letter
-            for i, settlement in enumerate(batch)
-            if settlement.dead_letter is not None and settlement.token in self._held
+            i: copy
+            for i, copy in enumerate(copies)
+            if copy is not None and batch[i].token in self._held
         }
         if not letters:
             return set()

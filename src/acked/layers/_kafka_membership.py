@@ -17,10 +17,10 @@ from acked.layers._kafka_client import (
     connected,
     coordinator_of,
     is_not_ours,
-    left,
     lost_position,
     make_consumer,
     position_of,
+    stopped,
     topic_partition,
     translated,
     within,
@@ -38,7 +38,7 @@ __all__ = ("Membership", "Owner")
 logger: Final = logging.getLogger("acked.kafka")
 
 
-MOST: Final = 500
+MOST: Final = 250
 """Records taken at once, so that other tasks have their turn."""
 WAIT: Final = 200
 """Milliseconds for which one read waits for records."""
@@ -59,8 +59,8 @@ class Owner(Protocol):
         """Return how many more records there is room for."""
         ...
 
-    def arrived(self, partition: Partition, records: Sequence[Fetched]) -> None:
-        """Take what was read from `partition`."""
+    def arrived(self, partition: Partition, records: list[Fetched]) -> None:
+        """Take what was read from `partition`, and empty `records`."""
         ...
 
     def withdraw(self, partition: Partition | None = None) -> None:
@@ -128,7 +128,7 @@ class Membership:
         self._is_leaving = True
         self.freed.set()
         await self._hand_over()
-        await left(self._consumer)
+        await stopped(self._consumer)
         if self._assigned.done() and not self._assigned.cancelled():
             self._assigned.exception()
         if self._reading is not None:

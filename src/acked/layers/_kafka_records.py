@@ -8,10 +8,9 @@ A record from elsewhere arrives too: its id is `topic/partition/offset`, its tim
 Bytes that are no UTF-8 in headers and keys become surrogate escapes, and leave as they came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import msgspec
 
@@ -70,6 +69,16 @@ class Fetched(Protocol):
         ...
 
 
+class LeasedHere(Leased, frozen=True, gc=False):
+    """A record of ours; its position, `partition:offset`, is made when somebody asks for it."""
+
+    @property  # type: ignore[misc]
+    def position(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The partition and the offset, for people to read."""
+        ticket = cast("Ticket", self.token)
+        return f"{ticket.partition.place.partition}:{ticket.offset}"
+
+
 def headers_of(record: Record) -> list[tuple[str, bytes]]:
     """Return the headers of the Kafka record that carries `record`."""
     headers = [
@@ -86,33 +95,43 @@ def key_of(record: Record) -> bytes | None:
     return None if record.key is None else _bytes(record.key)
 
 
-def leased_first(partition: Partition, records: Iterable[Fetched]) -> list[Leased]:
+def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
     """Return `records` of `partition` as what is handed out on their first delivery.
 
-    It runs for every record: what is as we write it takes no call of ours.
+    It runs for every record: what is as we write it takes no call of ours. And it empties
+    `records`: each is freed while the processor still has it at hand.
     """
-    topic, number = partition.place
-    place = f"{number}:"
+    topic = partition.place.topic
     leased: list[Leased] = []
-    for fetched in records:
+    # Neighbours have the same type mostly, and the same time where they were one request.
+    known_kind, content_type, known_time, timestamp = b"", "", b"", 0.0
+    records.reverse()
+    while records:
+        fetched = records.pop()
         offset, headers, key = fetched.offset, fetched.headers, fetched.key
-        ours: Any = headers[:3]
+        ours: Any = headers if len(headers) == 3 else headers[:3]
         try:
             (first, identity), (second, kind), (third, published) = ours
+            if kind != known_kind:
+                content_type = kind.decode()
+                known_kind = kind
+            if published != known_time:
+                timestamp = _number(published)
+                known_time = published
             is_ours = first == _ID and second == _CONTENT_TYPE and third == _TIMESTAMP
             record = is_ours and Record(
                 topic,
                 fetched.value or b"",
                 identity.decode(),
                 None if key is None else key.decode(),
-                _mapping(headers[3:]) if len(headers) > 3 else NO_HEADERS,
-                _kind(kind),
-                _number(published),
+                NO_HEADERS if ours is headers else _mapping(headers[3:]),
+                content_type,
+                timestamp,
             )
         except (ValueError, TypeError, AttributeError, msgspec.DecodeError):
             record = None
         record = record or _odd(fetched)
-        leased.append(Leased(record, Ticket(partition, offset), 1, place + str(offset)))
+        leased.append(LeasedHere(record, Ticket(partition, offset)))
     return leased
 
 
@@ -148,8 +167,3 @@ def _bytes(text: str) -> bytes:
 
 def _string(text: bytes) -> str:
     return text.decode(_TEXT, _FOREIGN)
-
-
-@lru_cache(256)
-def _kind(text: bytes) -> str:
-    return _string(text)
