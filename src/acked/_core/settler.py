@@ -11,6 +11,8 @@ delivered again if the connection breaks, and never lost.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from anyio.lowlevel import checkpoint
+
 from acked._core.failure import layer_failure
 from acked._core.ledger import Debt, Ledger
 from acked._core.signal import Signal
@@ -100,6 +102,9 @@ class Settler:
             while self._queued() or not self._closing:
                 if self._queued():
                     await self._send()
+                    # Who was answered just now may settle the next at once: a turn for them, or
+                    # flushes of one and of all the others would alternate for ever.
+                    await checkpoint()
                 else:
                     await self._work.wait()
         finally:
@@ -168,6 +173,6 @@ def trouble(debt: Debt, outcome: Outcome) -> AckedError:
             "delivered again; give a longer lease= or handle it faster"
         )
     return AckUnconfirmed(
-        f"the connection broke before the broker confirmed the settlement of {name}: it may be "
-        "settled, or it will be delivered again"
+        f"the settlement of {name} was not confirmed by the broker before the connection broke, or "
+        "the subscription was left: it may be settled, or it will be delivered again"
     )
