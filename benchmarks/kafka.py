@@ -85,7 +85,7 @@ async def drain(servers: str, topic: str, count: int) -> float:
     """Read one by one with `confirm_acks=False`; leaving flushes."""
     async with Channel(KafkaLayer(servers)) as channel:
         subscription = channel.subscribe(
-            Topic(topic, Order), group="acked", in_flight=4 * BATCH, confirm_acks=False
+            Topic(topic, Order), group="acked", in_flight=8 * BATCH, confirm_acks=False
         )
         start, left = 0.0, count
         async with subscription:

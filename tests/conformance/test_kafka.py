@@ -18,6 +18,7 @@ SESSION = 6.0
 
 class KafkaHarness(BrokerHarness):
     recovery = 2 * SESSION
+    examples = 8
     notice = 15.0  # two timeouts, and what it takes on a busy machine
 
     async def end_leases(self, topic: str, group: str) -> None:

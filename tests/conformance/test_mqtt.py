@@ -8,6 +8,7 @@ from tests.conformance.brokered import BrokerHarness
 
 
 class MQTTHarness(BrokerHarness):
+    examples = 8
     # Mosquitto saves its sessions when it is stopped: killed, it has forgotten them.
     kill_broker = None
 

@@ -10,6 +10,7 @@ from tests.conformance.brokered import BrokerHarness
 
 class RedisStreamsHarness(BrokerHarness):
     recovery = 4.0  # two leases, and what starting to read costs on a busy machine
+    examples = 10
 
     async def refuse(self, topic: str) -> None:
         """Let its key be of another type."""

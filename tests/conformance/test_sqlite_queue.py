@@ -12,6 +12,7 @@ from acked.layers.sqlite_queue import SQLiteQueueLayer
 
 class SQLiteHarness(Harness):
     recovery = 4.0
+    examples = 12
 
     def __init__(self, path: Path) -> None:
         self.path = path

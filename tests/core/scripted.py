@@ -53,7 +53,7 @@ class ScriptedLayer:
         self.answering = anyio.Event()
         self.answering.set()
         self.outcome: Outcome | LayerError = Outcome.CONFIRMED
-        self.extension: Outcome | LayerError = Outcome.CONFIRMED
+        self.extension: Outcome | Exception = Outcome.CONFIRMED
         self.published: list[Record] = []
         self.batches: list[list[Settlement]] = []
         self.receives: list[int] = []
@@ -116,7 +116,7 @@ class ScriptedFeed:
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         self.layer.extended.append((list(tokens), seconds))
-        if isinstance(self.layer.extension, LayerError):
+        if isinstance(self.layer.extension, Exception):
             raise self.layer.extension
         return [self.layer.extension] * len(tokens)
 

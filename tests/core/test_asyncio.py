@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from anyio import Event, wait_all_tasks_blocked
 
 from acked import Channel
 from acked.layers.memory_queue import MemoryQueueLayer
@@ -80,3 +81,23 @@ async def test_tasks_share_a_subscription_by_gather() -> None:
             await asyncio.gather(*pending, return_exceptions=True)
             assert sorted(seen) == list(range(100))  # type: ignore[type-var]
             assert sub.statistics().acked == 100
+
+
+async def test_who_was_answered_just_now_goes_with_the_next_flush() -> None:
+    layer = ScriptedLayer(*map(leased, range(20)))
+    layer.answering = Event()
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        deliveries = [await anext(sub) for _ in range(20)]
+
+        async def ack_two(number: int) -> None:
+            await deliveries[number].ack()
+            await deliveries[number + 10].ack()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ack_two(0))
+            await wait_all_tasks_blocked()
+            for number in range(1, 10):
+                tasks.create_task(ack_two(number))
+            await wait_all_tasks_blocked()
+            layer.answering.set()
+    assert [len(batch) for batch in layer.batches] == [1, 10, 9]

@@ -1,5 +1,6 @@
 """Kafka when something is wrong: no topic, no server, killed, hanging, trimmed, made anew."""
 
+import gc
 import time
 
 import anyio
@@ -226,3 +227,17 @@ class TestLostLogs:
                 await admin.delete_topics([topic])
                 with anyio.fail_after(2 * SOON), pytest.raises(ConnectionLost, match=topic):
                     await feed.receive(1)
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed AIOKafkaConnection:ResourceWarning")
+class TestCancelled:
+    async def test_connecting_cancelled_at_any_moment_leaves_nothing_open(
+        self, kafka_broker, caplog
+    ) -> None:
+        """aiokafka tells the event loop of a connection that it forgot, once that is collected."""
+        for milliseconds in range(40):
+            with anyio.move_on_after(milliseconds / 4000):
+                async with layer_at(kafka_broker):
+                    pass
+        gc.collect()
+        assert not [line for line in caplog.messages if "Unclosed" in line]

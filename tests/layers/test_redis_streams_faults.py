@@ -380,3 +380,17 @@ async def test_a_black_hole_is_noticed_and_outlived(redis_broker, proxy, topic) 
                 async with consuming(layer, topic):
                     pass
         way.heal()
+
+
+async def test_a_feed_that_is_left_after_its_layer_leaves_no_connection_open(
+    redis_broker, topic, oracle
+) -> None:
+    url = redis_broker.url.removesuffix("/0") + "/9"  # by which the server tells our connections
+    async with contextlib.AsyncExitStack() as late:
+        async with RedisStreamsLayer(url) as layer:
+            feed = await late.enter_async_context(consuming(layer, topic))
+            await layer.publish(records(topic, "one"))
+            await receive(feed, 1)
+    with anyio.fail_after(SOON):
+        while any(client["db"] == "9" for client in oracle.client_list()):
+            await anyio.sleep(0.01)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -17,8 +18,10 @@ M_co = TypeVar("M_co", covariant=True)
 B = TypeVar("B")
 
 
-READS_BETWEEN_CHECKPOINTS: Final = 100
-"""A full buffer is read without suspending; so often the other tasks get their turn."""
+READS_BETWEEN_LOOKS: Final = 25
+TURN: Final = 0.001
+"""A full buffer is read without suspending, for so many seconds: then the other tasks have their
+turn. The clock is looked at after so many reads, so a slow handler gives it up sooner."""
 
 
 class Subscription(ABC, Generic[M_co]):
@@ -38,6 +41,7 @@ class Subscription(ABC, Generic[M_co]):
         "_opened",
         "_reads",
         "_scope",
+        "_turn_began",
     )
 
     def __init__(
@@ -54,6 +58,7 @@ class Subscription(ABC, Generic[M_co]):
         self._inside: AbstractAsyncContextManager[None]
         self._scope: anyio.CancelScope
         self._reads = 0
+        self._turn_began = 0.0
 
     async def __aenter__(self) -> Self:
         """Join: when entered, whatever is published afterwards arrives."""
@@ -101,10 +106,12 @@ class Subscription(ABC, Generic[M_co]):
         return self
 
     async def _take_turns(self) -> None:
-        """Let the other tasks run, if enough was read from a full buffer since they did."""
+        """Let the other tasks run, if a full buffer was read for long enough since they did."""
         if self._reads < 0:
-            self._reads = READS_BETWEEN_CHECKPOINTS
-            await anyio.lowlevel.checkpoint()
+            self._reads = READS_BETWEEN_LOOKS
+            if monotonic() - self._turn_began >= TURN:
+                await anyio.lowlevel.checkpoint()
+                self._turn_began = monotonic()
 
     @abstractmethod
     async def __anext__(self) -> M_co:

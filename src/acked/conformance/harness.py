@@ -51,8 +51,8 @@ class Harness:
     notice: float | None = 10.0
     soon: float = 10.0
     limit: float = 100.0
-    examples: int = 25
-    """How many programs the laws of the model try: what takes about a minute on this broker."""
+    examples: int = 10
+    """How many programs the laws of the model try: what takes half a minute on this broker."""
     clock: Clock = SystemClock()
     url: str | None = None
 

@@ -20,11 +20,12 @@ __all__ = (
     "coordinator_of",
     "is_not_ours",
     "is_out_of_order",
-    "left",
     "lost_position",
     "make_consumer",
     "make_producer",
     "position_of",
+    "started",
+    "stopped",
     "topic_partition",
     "translated",
     "within",
@@ -36,6 +37,12 @@ T = TypeVar("T")
 class _Closing(Protocol):
     async def close(self) -> None:
         """Do what aiokafka's `close` does."""
+        ...
+
+
+class _Starting(Protocol):
+    async def start(self) -> None:
+        """Do what aiokafka's `start` does."""
         ...
 
 
@@ -90,6 +97,8 @@ FRESH: Final = 5000
 when it joins while the brokers, just come back, name none."""
 SILENT: Final = 5.0
 """Seconds for what is said when closing."""
+AT_ONCE: Final = 1.0
+"""Seconds for a request that was begun and that nobody needs any more."""
 
 
 def make_producer(options: KafkaOptions, max_request: int) -> Producer:
@@ -215,12 +224,26 @@ async def within(seconds: float, awaitable: Awaitable[T], options: KafkaOptions,
 async def connected(client: Producer | Consumer, options: KafkaOptions) -> None:
     """Start `client`; where that fails or is cancelled, nothing stays open."""
     try:
-        await within(options.timeout, client.start(), options, "connecting")
+        await started(client, options)
     except BaseException as error:
-        with anyio.move_on_after(SILENT, shield=True):
-            await client.stop()
+        with anyio.CancelScope(shield=True):
+            await stopped(client)
         if isinstance(error, ConnectionLost) and (options.user is not None or options.tls):
             await _say_who_was_refused(options)
+        raise
+
+
+async def started(client: _Starting, options: KafkaOptions) -> None:
+    """Start `client`, with a deadline.
+
+    Race: where aiokafka is cancelled while it asks its first server, it forgets that connection.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await within(options.timeout, asyncio.shield(starting), options, "connecting")
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await _ended(starting, AT_ONCE)
         raise
 
 
@@ -237,19 +260,22 @@ async def _say_who_was_refused(options: KafkaOptions) -> None:
         raise translated(error, options, "connecting") from error
 
 
-async def left(consumer: Consumer) -> None:
-    """Leave the group and close; a broker that does not answer is left alone."""
-    stopping = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait({stopping}, timeout=SILENT)
-    if stopping.done():
-        if not stopping.cancelled():
-            stopping.exception()
+async def stopped(client: Producer | Consumer) -> None:
+    """Say the last words of `client`, and close it; a broker that does not answer is left alone."""
+    if await _ended(asyncio.ensure_future(client.stop()), SILENT):
         return
-    stopping.cancel()
-    await asyncio.wait({stopping})
     # The rest of `stop`, which was given up.
-    parts = [cast("_Closing", vars(consumer)[name]).close() for name in ("_fetcher", "_client")]
-    await asyncio.gather(*parts, return_exceptions=True)
+    parts = [vars(client).get(name) for name in ("_fetcher", "_sender", "_client", "client")]
+    closing = [cast("_Closing", part).close() for part in parts if part is not None]
+    await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def _ended(task: "asyncio.Future[None]", seconds: float) -> bool:
+    """Wait so long for `task`, then cancel it; return whether it did all that it was to do."""
+    await asyncio.wait({task}, timeout=seconds)
+    task.cancel()
+    await asyncio.wait({task})
+    return not task.cancelled() and task.exception() is None
 
 
 class Rebalances:

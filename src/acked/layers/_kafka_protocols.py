@@ -105,7 +105,7 @@ class Consumer(Protocol):
 
     async def getmany(
         self, *partitions: object, timeout_ms: int, max_records: int | None = None
-    ) -> Mapping[Place, Sequence[Any]]:
+    ) -> Mapping[Place, list[Any]]:
         """Do what aiokafka's `getmany` does."""
         ...
 

@@ -8,14 +8,14 @@ import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._kafka_client import (
-    SILENT,
     connected,
     is_out_of_order,
     make_producer,
+    stopped,
     translated,
 )
 from acked.layers._kafka_options import KafkaOptions
-from acked.layers._kafka_protocols import Producer, RecordMetadata
+from acked.layers._kafka_protocols import RecordMetadata
 from acked.layers._kafka_records import headers_of, key_of
 from acked.layers._kafka_topics import Topics
 from acked.types import Receipt, Record
@@ -54,7 +54,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Send what is queued, for a short while, and close."""
-        await self.shielded(_stopped(self.producer))
+        await self.shielded(stopped(self.producer))
 
     async def shielded(self, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` to its end, cancelled or not; it is bounded by itself."""
@@ -102,7 +102,7 @@ class Publisher:
             old, self.producer = self.producer, fresh
             self.topics.producer = fresh
             self._is_spoilt = False
-            await self.shielded(_stopped(old))
+            await self.shielded(stopped(old))
 
     async def _send(self, record: Record) -> Sending:
         sending = await self.producer.send(
@@ -133,10 +133,3 @@ def _seen(sending: Sending) -> None:
     """Look at the error of what nobody waits for any more, so that the loop does not report it."""
     if not sending.cancelled():
         sending.exception()
-
-
-async def _stopped(producer: Producer) -> None:
-    stopping = asyncio.ensure_future(producer.stop())
-    await asyncio.wait({stopping}, timeout=SILENT)
-    stopping.cancel()
-    await asyncio.wait({stopping})

@@ -77,6 +77,8 @@ class _Pool(Protocol):
 
     async def release(self, connection: _Connection) -> None: ...
 
+    async def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: FBT001, FBT002 - redis-py's
+
 
 class Talks(ABC):
     """What follows from `exchange` alone."""
@@ -113,6 +115,7 @@ class Link(Talks):
         self.client: Final[Redis] = Redis.from_pool(pool)
         self._pool = cast("_Pool", pool)
         self._slots = anyio.Semaphore(connections)
+        self._is_closed = False
 
     async def exchange(self, commands: Sequence[Command]) -> list[object]:
         """Send `commands` at once, and return a reply for each, in the same order.
@@ -139,6 +142,10 @@ class Link(Talks):
             if not sent:
                 raise lost from error
             replies += [lost] * (len(commands) - len(replies))
+        finally:
+            if self._is_closed:
+                # A feed that is left after its layer connects anew, and nobody else would close.
+                await self._close(self._pool.disconnect(inuse_connections=False))
         return replies
 
     async def home(self, key: bytes) -> Self:
@@ -159,10 +166,15 @@ class Link(Talks):
         return await self.ask(b"CLUSTER", b"SLOTS")
 
     async def aclose(self) -> None:
-        """Close every connection of the pool; errors of closing are of no interest any more."""
+        """Close every connection of the pool, and what is opened late as soon as it was used."""
+        self._is_closed = True
+        await self._close(self.client.aclose(close_connection_pool=True))
+
+    async def _close(self, closing: Awaitable[None]) -> None:
+        """Wait for `closing`, not for long; its errors are of no interest any more."""
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
             try:
-                await self.client.aclose(close_connection_pool=True)
+                await closing
             except (RedisError, OSError):
                 return
 

@@ -11,6 +11,7 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
 
 from acked.conformance._workload import GROUPS, Workload
 from acked.conformance.harness import Harness
@@ -71,10 +72,12 @@ async def try_programs(
     seconds: float = 40.0,
     run: Callable[[Harness, Program], Awaitable[None]] = run_program,
     shrink: bool = True,
+    seed: int | None = None,
 ) -> None:
     """Run so many random programs over `harness`; raise the `ProgramFailure` of a shrunk one.
 
-    After so many `seconds` no other program is begun. hypothesis is no coroutine: it runs in a
+    After so many `seconds` no other program is begun. With a `seed` the programs are the same each
+    time. hypothesis is no coroutine: it runs in a
     thread, and its programs in this event loop.
     """
     end = anyio.current_time() + seconds
@@ -92,7 +95,7 @@ async def try_programs(
     def attempt(program: Program) -> None:
         anyio.from_thread.run(trial.run, program, end)
 
-    await anyio.to_thread.run_sync(attempt)
+    await anyio.to_thread.run_sync(attempt if seed is None else seeded(seed)(attempt))
 
 
 class _Trial:
