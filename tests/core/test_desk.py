@@ -185,3 +185,34 @@ async def test_after_a_reconnect_the_time_to_reconnect_begins_anew() -> None:
         with anyio.fail_after(5):
             await (await anext(sub)).ack()
     assert layer.settled(Verb.ACK) == [1, 2]
+
+
+async def test_a_lost_lease_takes_nothing_else_out_of_the_buffer() -> None:
+    layer = ScriptedLayer(leased(1), leased(2))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        first = await anext(sub)
+        layer.extension = Outcome.LOST
+        with pytest.raises(LeaseLost):
+            await first.extend(5)
+        with anyio.fail_after(5):
+            await (await anext(sub)).ack()
+    assert layer.settled(Verb.ACK) == [2]
+
+
+async def test_a_reader_with_one_message_left_causes_no_fetch() -> None:
+    layer = ScriptedLayer(*map(leased, range(5)))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g", in_flight=4) as sub:
+        deliveries = [await anext(sub) for _ in range(3)]
+        await deliveries[0].ack()
+        await wait_all_tasks_blocked()
+        assert layer.receives == [4]
+
+
+async def test_without_time_to_reconnect_the_first_loss_is_told() -> None:
+    layer = ScriptedLayer(ConnectionLost("gone"), leased(1))
+    async with (
+        Channel(layer, clock=VirtualClock()) as channel,
+        channel.subscribe("t", group="g", reconnect_timeout=0) as sub,
+    ):
+        with anyio.fail_after(5), pytest.raises(ConnectionLost, match="gone"):
+            await anext(sub)
