@@ -22,7 +22,7 @@ def ids() -> set[str]:
 
 def test_all_eight_layers_are_on_record() -> None:
     ours = {e.value.split(":")[1].split(" ")[0] for e in entry_points(group="acked.layers")}
-    assert set(read(RECORD)) == ours, HOW
+    assert ours <= set(read(RECORD)), HOW
 
 
 def test_every_law_is_on_record_and_none_that_is_no_more() -> None:
