@@ -118,7 +118,7 @@ class LeaseLost(AckedError):
 
 
 class AckUnconfirmed(AckedError):
-    """The connection broke before the broker answered a settlement.
+    """The connection broke, or the subscription was left, before the broker answered a settlement.
 
     It may or may not have taken effect: either the message is settled, or it comes again.
     """

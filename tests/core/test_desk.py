@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from time import sleep
 from typing import Any
 
 import anyio
@@ -216,3 +217,26 @@ async def test_without_time_to_reconnect_the_first_loss_is_told() -> None:
     ):
         with anyio.fail_after(5), pytest.raises(ConnectionLost, match="gone"):
             await anext(sub)
+
+
+async def test_a_handler_that_never_suspends_lets_other_tasks_run() -> None:
+    layer = ScriptedLayer(*map(leased, range(300)))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    async with Channel(layer) as channel, channel.subscribe("t", group="g", in_flight=300) as sub:
+        held = [await anext(sub)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            await checkpoint()
+            before = turns
+            while len(held) < 300:
+                held.append(await anext(sub))
+                sleep(0.0001)
+            tasks.cancel_scope.cancel()
+        assert turns >= before + 2

@@ -26,4 +26,7 @@ EQUIVALENT: Final[dict[str, str]] = {
     "(outcomes.count(Outcome.CONFIRMED) <= count)": "the long way round comes to the same",
     "ledger.Ledger._are_all_acked: [debt.state for debt in debts].count(_ACKING) < count -> "
     "([debt.state for debt in debts].count(_ACKING) <= count)": "as above",
+    "debts.DebtSubscription.__anext__: self._reads < 0 -> (self._reads <= 0)": (
+        "it looks one read earlier whether others are due a turn"
+    ),
 }
