@@ -107,14 +107,14 @@ class VirtualHarness(Harness):
     ```
     """
 
-    lease = 30.0
-    soon = 3.0
-    examples = 200
-    shares_layer = True
+    lease: float = 30.0
+    soon: float = 3.0
+    examples: int = 200
+    shares_layer: bool = True
 
     def __init__(self, make: Callable[[Clock], Layer]) -> None:
-        self.virtual = VirtualClock()
-        self.clock = self.virtual
+        self.virtual: Final = VirtualClock()
+        self.clock: Clock = self.virtual
         self._layer = make(self.virtual)
 
     def layer(self) -> Layer:

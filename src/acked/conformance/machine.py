@@ -29,15 +29,16 @@ from acked.types import Verb
 
 __all__ = ("Machine", "machine")
 
-names = st.sampled_from(sorted(CONSUMERS))
-picks, turns = st.integers(0, 7), st.integers(0, 5)
+names: st.SearchStrategy[str] = st.sampled_from(sorted(CONSUMERS))
+picks: st.SearchStrategy[int] = st.integers(0, 7)
+turns: st.SearchStrategy[int] = st.integers(0, 5)
 
 
 class Machine(RuleBasedStateMachine):
     """One world, driven rule by rule; `make_harness` and `backend` are set by `machine`."""
 
     make_harness: Callable[[], Harness]
-    backend = "asyncio"
+    backend: str = "asyncio"
 
     def __init__(self) -> None:
         super().__init__()

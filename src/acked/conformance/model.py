@@ -96,8 +96,8 @@ class Model:
         *,
         fragile: bool = False,
     ) -> None:
-        self.exact = not fragile
-        self.fragile = fragile
+        self.exact: bool = not fragile
+        self.fragile: bool = fragile
         self._counts = capabilities.attempts
         self._confirmed = capabilities.confirmed_ack
         self._keeps_delays = capabilities.lease != "connection"

@@ -81,8 +81,8 @@ class GroupQueue:
     def __init__(self, topic: "Topic", owed: Iterable[Kept]) -> None:
         self.waiting: dict[Waiter, None] = {}
         """Consumers that wait, in the order in which they fell asleep."""
-        self.held = 0
-        self.consumers = 0
+        self.held: int = 0
+        self.consumers: int = 0
         self._topic = topic
         self._fresh = deque(owed)
         self._returned: list[tuple[int, int, Kept]] = []  # number, charged
@@ -258,7 +258,7 @@ class Broker:
     """All topics; what the layers of one name share."""
 
     def __init__(self, max_backlog: int | None) -> None:
-        self.max_backlog = max_backlog
+        self.max_backlog: int | None = max_backlog
         self.topics: dict[str, Topic] = {}
 
     def __repr__(self) -> str:

@@ -157,7 +157,7 @@ class KafkaLayer:
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: Publisher | None = None
-        self.trimmed = 0
+        self.trimmed: int = 0
         """How many records, at most, were deleted before a group of this layer had read them."""
         _check(self._options, create_topics, replicas)
 

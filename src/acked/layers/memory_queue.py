@@ -218,7 +218,7 @@ class _Feed:
     def __init__(
         self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
     ) -> None:
-        self.until = NEVER
+        self.until: float = NEVER
         self._broker = broker
         self._clock = clock
         self._queues: deque[GroupQueue] = deque(queues)

@@ -1,6 +1,6 @@
 """What a subscriber is handed, and what it is told when there is no more."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from acked.types import Gap
 
@@ -25,7 +25,8 @@ class Event:
             return NotImplemented
         return self.channel == other.channel and bool(self.message == other.message)
 
-    __hash__ = None  # type: ignore[assignment]  # as in the original: its fields can be changed
+    # As in the original: its fields can be changed.
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Event(channel={self.channel!r}, message={self.message!r})"

@@ -7,20 +7,20 @@ from types import ModuleType
 from typing import Final
 
 from acked.conformance.broken import (
-    connections,
-    flow,
-    leases,
-    lifecycle,
-    news,
-    publishing,
-    settlement,
+    _connections,
+    _flow,
+    _leases,
+    _lifecycle,
+    _news,
+    _publishing,
+    _settlement,
 )
-from acked.conformance.broken.catalogue import CATALOGUE, Broken
+from acked.conformance.broken._catalogue import CATALOGUE, Broken
 
 __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 
 CONCERNS: Final[tuple[ModuleType, ...]] = (
-    *(settlement, leases, connections, flow),
-    *(publishing, lifecycle, news),
+    *(_settlement, _leases, _connections, _flow),
+    *(_publishing, _lifecycle, _news),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from acked.conformance.broken import CATALOGUE
+from acked.conformance.broken._catalogue import HEALTHY
+from acked.conformance.broken._matrix import Matrix, chosen, matrix, tried
 from acked.conformance.broken._plugin import Tried
-from acked.conformance.broken.catalogue import HEALTHY
-from acked.conformance.broken.matrix import Matrix, chosen, matrix, tried
 
 __all__ = ("main",)
 

@@ -6,8 +6,8 @@ import pytest
 
 from acked.abc import Clock, Layer
 from acked.conformance.broken import CATALOGUE
-from acked.conformance.broken.catalogue import HEALTHY
-from acked.conformance.broken.planted import ConnectedQueue, News, Queue
+from acked.conformance.broken._catalogue import HEALTHY
+from acked.conformance.broken._planted import ConnectedQueue, News, Queue
 from acked.conformance.harness import Harness, VirtualHarness
 from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws

@@ -65,7 +65,7 @@ class AckLayerLaws(
     The laws run on asyncio; override the fixture `anyio_backend` for more.
     """
 
-    pytestmark: ClassVar = [pytest.mark.anyio]
+    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
 
     @pytest.fixture
     def anyio_backend(self) -> str:

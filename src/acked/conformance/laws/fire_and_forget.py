@@ -23,7 +23,7 @@ class FireAndForgetLaws(NewsLaws, NewsLifeLaws, NewsFaultLaws):
     The laws run on asyncio; override the fixture `anyio_backend` for more.
     """
 
-    pytestmark: ClassVar = [pytest.mark.anyio]
+    pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.anyio]
 
     @pytest.fixture
     def anyio_backend(self) -> str:

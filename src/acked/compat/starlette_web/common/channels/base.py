@@ -22,7 +22,7 @@ from acked.types import NewsStatistics
 
 __all__ = ("Channel", "Event", "Subscriber")
 
-logger = logging.getLogger("acked.compat.starlette_web")
+logger: logging.Logger = logging.getLogger("acked.compat.starlette_web")
 
 CAPACITY: Final = 65_536
 """How many events may wait for a subscriber that names no number, or an infinite one."""

@@ -1,6 +1,6 @@
 """What a subscriber is handed."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from acked.types import Gap
 
@@ -27,7 +27,8 @@ class Event:
             return NotImplemented
         return (self.group, self.message) == (other.group, other.message)
 
-    __hash__ = None  # type: ignore[assignment]  # as in the original: its fields can be changed
+    # As in the original: its fields can be changed.
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"Event(group={self.group!r}, message={self.message!r})"

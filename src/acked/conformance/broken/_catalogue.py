@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from acked.abc import Clock
-from acked.conformance.broken.planted import News, Queue
+from acked.conformance.broken._planted import News, Queue
 from acked.conformance.law import law_of
 from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 
 from acked._machines.glob import glob
 from acked.abc import Sink
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import News
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import News
 from acked.layers.memory import _Listener
 from acked.types import Gap, GapCause, Record
 

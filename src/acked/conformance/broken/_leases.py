@@ -12,8 +12,8 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from acked.abc import Clock
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import Feed, Queue
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import Feed, Queue
 from acked.layers._memory_group import Kept, Lease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
 

@@ -8,8 +8,8 @@ from typing import Self
 import msgspec
 
 from acked.abc import Clock
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import Feed, Queue, remove
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import Feed, Queue, remove
 from acked.layers._memory_group import GroupQueue, Kept, Lease
 from acked.types import Leased, Outcome, Settlement, Token, Verb
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import ConnectedQueue, Feed
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import ConnectedQueue, Feed
 from acked.types import Leased, Outcome, Settlement, Token
 
 __all__ = ()

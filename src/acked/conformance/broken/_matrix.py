@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from acked.conformance.broken._catalogue import CATALOGUE, HEALTHY, Broken
 from acked.conformance.broken._plugin import JOB, Job, Tried
-from acked.conformance.broken.catalogue import CATALOGUE, HEALTHY, Broken
 from acked.conformance.law import law_of
 from acked.conformance.laws.modelled import ModelledLaws
 

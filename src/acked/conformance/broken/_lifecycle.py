@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import IO, Self
 
 from acked.abc import Clock
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import Feed, Queue
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import Feed, Queue
 from acked.types import Record, Start
 
 __all__ = ()

@@ -9,8 +9,8 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import Feed, Queue
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import Feed, Queue
 from acked.layers._memory_group import Lease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Verb
 

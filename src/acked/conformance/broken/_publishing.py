@@ -10,8 +10,8 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from acked.abc import Clock
-from acked.conformance.broken.catalogue import broken
-from acked.conformance.broken.planted import Feed, Queue, changed
+from acked.conformance.broken._catalogue import broken
+from acked.conformance.broken._planted import Feed, Queue, changed
 from acked.errors import PublishFailed
 from acked.types import Leased, Receipt, Record
 
