@@ -7,9 +7,9 @@ from click.testing import CliRunner
 
 from acked.conformance.broken import CATALOGUE, Broken
 from acked.conformance.broken.__main__ import main
-from acked.conformance.broken._plugin import Tried
 from acked.conformance.broken._catalogue import HEALTHY
 from acked.conformance.broken._matrix import chosen, matrix
+from acked.conformance.broken._plugin import Tried
 from acked.conformance.law import law_of
 
 every = pytest.mark.parametrize("one", CATALOGUE.values(), ids=CATALOGUE)
