@@ -86,7 +86,7 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def verdict_table() -> str:
     """Return what each law came to on each of our layers, in the last recorded run."""
     recorded = read(VERDICTS)  # also of layers that only tests have
-    results = {name: recorded[name] for name in (layer.kind.__name__ for layer in layers())}
+    results = {one.kind.__name__: recorded.get(one.kind.__name__, {}) for one in layers()}
     ids = sorted({law for laws in results.values() for law in laws}, key=by_number)
     heads = [row("law", iter(results)), row("---", ("---" for _ in results))]
     return "\n".join(
