@@ -1,7 +1,6 @@
 """A wake-up that costs nothing while nobody waits, and little while somebody does."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable
 from typing import TypeAlias
 
@@ -33,7 +32,7 @@ class Signal:
         """Return what to await, at once, for the next `set()`: no coroutine of its own."""
         waiting = self._waiting
         if waiting is None:
-            waiting = self._waiting = anyio.Event() if _on_trio() else _Futures()
+            waiting = self._waiting = _Futures() if _on_asyncio() else anyio.Event()
         return waiting.wait()
 
 
@@ -57,6 +56,9 @@ class _Futures(list[_Future]):
         return future
 
 
-def _on_trio() -> bool:
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_task())
+def _on_asyncio() -> bool:
+    """Say whether a task of asyncio runs; trio's do not, also where trio is asyncio's guest."""
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:  # no loop of asyncio runs
+        return False
