@@ -41,6 +41,7 @@ CONTROLS: Mapping[str, Sequence[str]] = {
 }
 """What pip installs for each."""
 
+TRIES = 3
 INSTALLING = 300.0
 """Seconds that an installation may take."""
 
@@ -151,16 +152,25 @@ class Case(NamedTuple):
         return f"{self.scenario}-{self.broker}"
 
     def play(self, request: pytest.FixtureRequest) -> None:
-        """Let both play, each with a name of its own on the same broker; assert what they say."""
-        arguments: list[list[str]] = [[], []]
-        if self.broker is not None:
-            url = request.getfixturevalue(f"{self.broker}_broker").url
-            arguments = [[url, f"c{uuid.uuid4().hex}"] for _ in range(2)]
-        theirs = original(self.control, self.scenario, *arguments[0])
-        mine = ours(self.scenario, *arguments[1])
-        failed, held = theirs.result(), mine.result()
+        """Let both play, each with a name of its own on the same broker; assert what they say.
+
+        What a race decides in the original may go well once: it has three tries to fail.
+        """
+        mine = ours(self.scenario, *self._arguments(request))
+        failed: dict[str, Any] = {}
+        for _ in range(TRIES):
+            failed = original(self.control, self.scenario, *self._arguments(request)).result()
+            if failed | self.fails == failed:
+                break
+        held = mine.result()
         assert failed | self.fails == failed
         assert held | self.holds == held
+
+    def _arguments(self, request: pytest.FixtureRequest) -> list[str]:
+        if self.broker is None:
+            return []
+        url = request.getfixturevalue(f"{self.broker}_broker").url
+        return [url, f"c{uuid.uuid4().hex}"]
 
 
 def rows_of(guide: str) -> set[int]:
