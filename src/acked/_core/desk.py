@@ -44,7 +44,9 @@ class SettlementDesk:
         self._ledger = ledger
         self._options = options
         pipelined = not options.confirm_acks
-        self._settler = Settler(feed, ledger, pipelined=pipelined, alarm=self._alarm)
+        self._settler = Settler(
+            feed, ledger, pipelined=pipelined, alarm=self._alarm, doubt=self.forget
+        )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
         self._keeper = Keeper(
             feed,
@@ -82,8 +84,9 @@ class SettlementDesk:
         await self._keeper.extend(debt, seconds)
 
     def forget(self, debt: Debt) -> None:
-        """Note that the user let go of `debt` unsettled.
+        """Note that the user let go of `debt` unsettled, or does not know whether it is settled.
 
+        It comes again, as `AckUnconfirmed` says, unless it is settled before the keeper's turn.
         Called by the garbage collector, from any thread, at any moment: so it only appends.
         """
         self._forgotten.append(debt)
@@ -155,7 +158,7 @@ class SettlementDesk:
         can = self._capabilities
         while self._forgotten:
             debt = self._forgotten.popleft()
-            if debt.state is State.HELD and can.nack:
+            if debt.state is State.HELD and can.nack and debt not in self._burials:
                 self.nack(debt, self._options.lease if can.nack_delay else 0.0)
 
     def _retry_burials(self) -> None:

@@ -59,12 +59,19 @@ class Settler:
     """Collects settlements and sends them by `feed.settle`, one batch after the other."""
 
     def __init__(
-        self, feed: AckFeed, ledger: Ledger, *, pipelined: bool, alarm: Callable[[AckedError], None]
+        self,
+        feed: AckFeed,
+        ledger: Ledger,
+        *,
+        pipelined: bool,
+        alarm: Callable[[AckedError], None],
+        doubt: Callable[[Debt], None],
     ) -> None:
         self._feed = feed
         self._ledger = ledger
         self._pipelined = pipelined
         self._alarm = alarm
+        self._doubt = doubt
         self._acks: list[Debt] = []
         self._others: dict[Debt, Settlement] = {}
         self._flush = Flush()
@@ -159,6 +166,9 @@ class Settler:
     ) -> None:
         troubles = self._ledger.settled(debts, outcomes)
         flush.finish(troubles, cause)
+        for debt, outcome in troubles.items():
+            if outcome is Outcome.UNKNOWN:
+                self._doubt(debt)
         if troubles and self._pipelined:
             self._alarm(trouble(*next(iter(troubles.items()))))
 
