@@ -6,7 +6,6 @@ delays still arrives: a broker that keeps messages leaves no gap there.
 """
 
 import logging
-import random
 import uuid
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ import anyio
 import msgspec
 
 from acked._core.failure import layer_failure
+from acked._core.patience import Patience
 from acked._machines.backoff import Backoff
 from acked.abc import (
     AckFeed,
@@ -26,6 +26,7 @@ from acked.abc import (
     RemovesGroups,
     Sink,
 )
+from acked.clocks import SystemClock
 from acked.errors import CapabilityError, ConnectionLost, LayerError
 from acked.types import Finding, Leased, Outcome, Record, Settlement, Start, Verb
 
@@ -118,7 +119,10 @@ class _AsNews:
 
     def listen(self, topics: Sequence[str], sink: Sink) -> "_Listener":
         """Feed everything published to `topics` into `sink`, as a group of its own."""
-        return _Listener(self._layer, topics, sink, _Patience(self._reconnect, self._timeout))
+        return _Listener(self._layer, topics, sink, self._patience())
+
+    def _patience(self) -> Patience:
+        return Patience(self._reconnect, self._timeout, SystemClock())
 
     async def check(self) -> Sequence[Finding]:
         """Say what the layer beneath says; see `acked.abc.Inspectable`."""
@@ -127,36 +131,11 @@ class _AsNews:
         return await self._layer.check()
 
 
-class _Patience:
-    """How long a listener goes on trying after its connection was lost."""
-
-    def __init__(self, reconnect: Backoff, timeout: float | None) -> None:
-        self._reconnect = reconnect
-        self._timeout = timeout
-        self._tries = 0
-        self._since = 0.0
-
-    def rewarded(self) -> None:
-        """Note that the broker answered."""
-        self._tries = 0
-
-    async def wait(self, lost: ConnectionLost) -> None:
-        """Wait before the next try; raise `lost` when the time is over."""
-        now = anyio.current_time()
-        if not self._tries:
-            logger.warning("connection lost, trying again: %s", lost)
-            self._since = now
-        if self._timeout is not None and now - self._since >= self._timeout:
-            raise lost
-        self._tries += 1
-        await anyio.sleep(self._reconnect.delay(self._tries, random.random()))  # noqa: S311
-
-
 class _Listener:
     """One listener: a consumer of a group that nobody shares with it."""
 
     def __init__(
-        self, layer: AckLayer, topics: Sequence[str], sink: Sink, patience: _Patience
+        self, layer: AckLayer, topics: Sequence[str], sink: Sink, patience: Patience
     ) -> None:
         self._layer = layer
         self._topics = topics

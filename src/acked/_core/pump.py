@@ -1,21 +1,18 @@
 """From the layer's feed into the reader's buffer: as much as there is room for, and no more."""
 
-import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from acked._core.failure import layer_failure
 from acked._core.ledger import Debt, Ledger
 from acked._core.options import DebtOptions
+from acked._core.patience import Patience
 from acked._core.signal import Signal
 from acked.abc import AckFeed, Clock
 from acked.errors import AckedError, ConnectionLost
 from acked.types import Leased
 
 __all__ = ("Pump",)
-
-logger = logging.getLogger("acked.subscription")
 
 
 class Pump:
@@ -38,12 +35,9 @@ class Pump:
         self.failure: AckedError | None = None
         self._feed = feed
         self._ledger = ledger
-        self._options = options
-        self._clock = clock
         self._accept = accept
         self._wanted = 1
-        self._lost_since: float | None = None
-        self._tries = 0
+        self._patience = Patience(options.reconnect, options.reconnect_timeout, clock)
 
     async def run(self) -> None:
         """Feed the buffer until cancelled, or until the layer cannot go on."""
@@ -53,9 +47,9 @@ class Pump:
                 try:
                     batch = await self._feed.receive(limit)
                 except ConnectionLost as lost:
-                    await self._wait_before_retry(lost)
+                    await self._patience.wait(lost)
                 else:
-                    self._connected()
+                    self._patience.rewarded()
                     self._take(batch)
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fail(layer_failure(error, "receiving"))
@@ -88,21 +82,3 @@ class Pump:
     def _take(self, batch: Sequence[Leased]) -> None:
         self.buffer.extend(self._accept(self._ledger.admit(batch)))
         self.arrived.set()
-
-    def _connected(self) -> None:
-        if self._lost_since is not None:
-            logger.warning("receiving again after %d tries", self._tries)
-            self._lost_since, self._tries = None, 0
-
-    async def _wait_before_retry(self, lost: ConnectionLost) -> None:
-        """Wait by the schedule; raise `lost` when the time to reconnect is over."""
-        now = self._clock.time()
-        if self._lost_since is None:
-            logger.warning("connection lost, trying again: %s", lost)
-            self._lost_since = now
-        limit = self._options.reconnect_timeout
-        if limit is not None and now - self._lost_since >= limit:
-            raise lost
-        self._tries += 1
-        delay = self._options.reconnect.delay(self._tries, random.random())  # noqa: S311 - no secret
-        await self._clock.sleep_until(now + delay)
