@@ -1,6 +1,7 @@
 """Laws C: what acking, nacking and rejecting mean. Leases are in `leases`."""
 
 import random
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -104,28 +105,12 @@ class AcknowledgementLaws:
     @law("C3", unless=("nack",))
     async def test_a_nack_that_is_not_offered_is_refused(self, harness: Harness) -> None:
         """C3: refused, not ignored; the message is held as before."""
-        async with place(harness) as (channel, topic, group):
-            await channel.publish(topic, "body")
-            async with channel.subscribe(topic, group=group) as sub:
-                (delivery,) = await receive(sub, 1)
-                with pytest.raises(CapabilityError):
-                    await delivery.nack()
-                assert sub.statistics().held == 1
-                await delivery.ack()
-            await nothing_is_owed(channel, topic, group)
+        await is_refused(harness, lambda delivery: delivery.nack())
 
     @law("C3", unless=("nack_delay",))
     async def test_a_delay_that_is_not_offered_is_refused(self, harness: Harness) -> None:
         """C3: a nack that came back sooner than told would be a hot loop."""
-        async with place(harness) as (channel, topic, group):
-            await channel.publish(topic, "body")
-            async with channel.subscribe(topic, group=group) as sub:
-                (delivery,) = await receive(sub, 1)
-                with pytest.raises(CapabilityError):
-                    await delivery.nack(delay=1.0)
-                assert sub.statistics().held == 1
-                await delivery.ack()
-            await nothing_is_owed(channel, topic, group)
+        await is_refused(harness, lambda delivery: delivery.nack(delay=1.0))
 
     @law("C5", needs=("reject",))
     async def test_a_rejected_message_never_comes_again(self, harness: Harness) -> None:
@@ -146,15 +131,7 @@ class AcknowledgementLaws:
     @law("C5", unless=("reject",))
     async def test_a_rejection_that_is_not_offered_is_refused(self, harness: Harness) -> None:
         """C5: refused, not ignored; the message is held as before."""
-        async with place(harness) as (channel, topic, group):
-            await channel.publish(topic, "body")
-            async with channel.subscribe(topic, group=group) as sub:
-                (delivery,) = await receive(sub, 1)
-                with pytest.raises(CapabilityError):
-                    await delivery.reject()
-                assert sub.statistics().held == 1
-                await delivery.ack()
-            await nothing_is_owed(channel, topic, group)
+        await is_refused(harness, lambda delivery: delivery.reject())
 
     @law("C6", needs=("nack", "reject"))
     async def test_the_first_settlement_wins(self, harness: Harness) -> None:
@@ -332,3 +309,18 @@ class AcknowledgementLaws:
                     await harness.pass_time(harness.lease * 2.5)
                 assert again[0].body == "body"
                 await ack_all(again)
+
+
+async def is_refused(
+    harness: Harness, settle: Callable[[Delivery[object]], Awaitable[None]]
+) -> None:
+    """See `settle` refused and the message untouched: still held, then acked as ever."""
+    async with place(harness) as (channel, topic, group):
+        await channel.publish(topic, "body")
+        async with channel.subscribe(topic, group=group) as sub:
+            (delivery,) = await receive(sub, 1)
+            with pytest.raises(CapabilityError):
+                await settle(delivery)
+            assert sub.statistics().held == 1
+            await delivery.ack()
+        await nothing_is_owed(channel, topic, group)
