@@ -5,7 +5,7 @@ from redis.crc import key_slot
 
 from compose.native.redis_cluster import RedisCluster
 from compose.native.server import NativeBroker
-from tests.layers.redis_streams_kit import fresh
+from tests.layers.redis_streams.kit import fresh
 
 SLOTS = 16384
 

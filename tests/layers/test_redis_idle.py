@@ -8,7 +8,7 @@ import pytest
 from acked import Channel, Topic
 from acked.codecs import RAW
 from tests.layers.redis_cluster_kit import names
-from tests.layers.redis_streams_kit import fresh
+from tests.layers.redis_streams.kit import fresh
 
 pytestmark = pytest.mark.anyio
 

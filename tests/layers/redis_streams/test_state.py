@@ -13,19 +13,16 @@ from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers._redis_places import place_of
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Verb
-from compose.lifecycle import Broker
-from tests.layers.redis_streams_kit import (
+from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
     LONG,
     LOST,
     SOON,
     UNKNOWN,
-    Oracle,
     acks,
     bodies,
     consuming,
-    fresh,
     let_leases_end,
     nacks,
     pending,
@@ -35,17 +32,6 @@ from tests.layers.redis_streams_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("stream")
-
-
-@pytest.fixture
-def oracle(redis_broker: Broker) -> Iterator[Oracle]:
-    with redis.Redis.from_url(redis_broker.url) as client:
-        yield client
 
 
 async def opening(url: str, timeout: float = 5.0) -> None:

@@ -1,19 +1,15 @@
 """Redis Streams: settlements and leases, seen through `XPENDING` and its like."""
 
 import random
-from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import pytest
-import redis
 
 from acked.layers import _redis_intake
 from acked.layers._redis_places import place_of
 from acked.layers._redis_scripts import FREE
-from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Verb
-from compose.lifecycle import Broker
-from tests.layers.redis_streams_kit import (
+from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
     LONG,
@@ -24,7 +20,6 @@ from tests.layers.redis_streams_kit import (
     acks,
     bodies,
     consuming,
-    fresh,
     let_leases_end,
     nacks,
     only_a_sentinel_comes,
@@ -34,23 +29,6 @@ from tests.layers.redis_streams_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("stream")
-
-
-@pytest.fixture
-def oracle(redis_broker: Broker) -> Iterator[Oracle]:
-    with redis.Redis.from_url(redis_broker.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def layer(redis_broker: Broker) -> AsyncIterator[RedisStreamsLayer]:
-    async with RedisStreamsLayer(redis_broker.url) as opened:
-        yield opened
 
 
 async def test_a_settlement_of_what_another_has_claimed_changes_nothing(

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -12,8 +11,7 @@ from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers import _redis_intake
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Verb
-from compose.lifecycle import Broker
-from tests.layers.redis_streams_kit import (
+from tests.layers.redis_streams.kit import (
     CONFIRMED,
     LONG,
     LOST,
@@ -23,7 +21,6 @@ from tests.layers.redis_streams_kit import (
     acks,
     bodies,
     consuming,
-    fresh,
     nacks,
     pending,
     receive,
@@ -31,17 +28,6 @@ from tests.layers.redis_streams_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("stream")
-
-
-@pytest.fixture
-def oracle(redis_broker: Broker) -> Iterator[Oracle]:
-    with redis.Redis.from_url(redis_broker.url) as client:
-        yield client
 
 
 async def test_receives_cancelled_at_random_moments_lose_nothing(

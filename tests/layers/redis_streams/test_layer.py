@@ -1,7 +1,5 @@
 """Redis Streams: records and entries, groups, topics beside one another, options."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import anyio
 import pytest
 import redis
@@ -12,18 +10,15 @@ from acked.layers._redis_places import place_of
 from acked.layers._redis_scripts import FREE
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Start, Verb
-from compose.lifecycle import Broker
-from tests.layers.redis_streams_kit import (
+from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
     LONG,
     LOST,
     SOON,
-    Oracle,
     acks,
     bodies,
     consuming,
-    fresh,
     let_leases_end,
     nacks,
     pending,
@@ -32,23 +27,6 @@ from tests.layers.redis_streams_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> str:
-    return fresh("stream")
-
-
-@pytest.fixture
-def oracle(redis_broker: Broker) -> Iterator[Oracle]:
-    with redis.Redis.from_url(redis_broker.url) as client:
-        yield client
-
-
-@pytest.fixture
-async def layer(redis_broker: Broker) -> AsyncIterator[RedisStreamsLayer]:
-    async with RedisStreamsLayer(redis_broker.url) as opened:
-        yield opened
 
 
 async def test_a_record_arrives_as_it_was_published(layer, topic) -> None:

@@ -12,7 +12,7 @@ from acked.layers._redis_scripts import FREE
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_cluster_kit import move, name_on, names, oracle_of, owner_of
-from tests.layers.redis_streams_kit import (
+from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
     LOST,
