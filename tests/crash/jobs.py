@@ -148,7 +148,10 @@ async def consume(job: Job, channel: Channel[AckLayer]) -> None:
 
 
 async def tell(job: Job, channel: Channel[FireAndForgetLayer], diary: Diary) -> None:
-    """Publish numbers in their order until `count` were accepted, then the end, for ever."""
+    """Publish numbers in their order until `count` were accepted, and then more, for ever.
+
+    So whatever was lost lies between two arrivals; and no number comes twice.
+    """
     number = accepted = 0
     while accepted < job.count:
         numbers = range(number, number + min(BATCH, job.count - accepted))
@@ -169,6 +172,7 @@ async def tell(job: Job, channel: Channel[FireAndForgetLayer], diary: Diary) -> 
     while True:
         with suppress(PublishFailed, ConnectionLost):
             await channel.publish(NEWS, (job.first, number))
+        number += 1
         await anyio.sleep(0.1)
 
 

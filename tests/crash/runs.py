@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -298,9 +298,8 @@ class _NewsRun:
         self._stage.say("listener killed")
 
     def _is_over(self) -> bool:
-        ends = {f" got {publisher} {number} " for publisher, number in self._ends.items()}
-        return len(ends) == 2 and all(
-            all(any(end in line for line in lines[-50:]) for end in ends)
+        return len(self._ends) == 2 and all(
+            _has_heard(lines[-50:], self._ends)
             for path, lines in self.listeners.items()
             if path not in self._killed
         )
@@ -326,3 +325,12 @@ class _NewsRun:
                     self._ends[publisher] = int(number)
         for path, lines in self.listeners.items():
             lines.extend(self._stage.diaries.more(path))
+
+
+def _has_heard(lines: Sequence[str], ends: Mapping[int, int]) -> bool:
+    """Say whether a listener with these lines has heard the end of each publisher."""
+    arrivals = [words for words in map(str.split, lines) if words[1] == "got"]
+    return all(
+        any(int(who) == publisher and int(number) >= end for _, _, who, number, _ in arrivals)
+        for publisher, end in ends.items()
+    )

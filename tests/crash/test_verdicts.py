@@ -58,7 +58,7 @@ def heard(*arrivals: str, accepted: dict[int, set[int]] = ALL) -> News:
 
 
 def test_a_listener_that_heard_everything_missed_nothing() -> None:
-    assert heard("0 -", "1 -", "2 -", "3 -", "4 -", "5 -", "6 -", "6 -") == News(received=6)
+    assert heard("0 -", "1 -", "2 -", "3 -", "4 -", "5 -", "6 -", "7 -") == News(received=6)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,11 @@ def test_a_miss_needs_a_gap_between_its_neighbours(
 
 def test_a_gap_that_tells_more_than_was_missed_is_seen() -> None:
     assert heard("0 -", "3 3", "4 -", "5 -", "6 -").overtold == 1
+
+
+def test_what_comes_after_the_end_may_be_told_or_not() -> None:
+    assert heard("0 -", "1 -", "2 -", "3 -", "4 -", "5 -", "6 -", "9 2").overtold == 0
+    assert heard("0 -", "1 -", "2 -", "3 -", "4 -", "5 -", "9 -") == News(received=6)
 
 
 def test_a_message_whose_publish_failed_need_not_arrive_and_may_be_told() -> None:

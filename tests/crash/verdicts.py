@@ -137,7 +137,8 @@ class Listener:
     accepted: Mapping[int, set[int]]
     """For each publisher the numbers that were accepted; the others may have come or not."""
     ends: Mapping[int, int]
-    """For each publisher the number that says: this was all; it comes many times."""
+    """For each publisher the first number after those that count: it and later ones say that this
+    was all, and may have come or not."""
     _places: dict[int, _Place] = field(default_factory=dict)
     _stretches: list[_Stretch] = field(default_factory=lambda: [_Stretch()])
     _gaps: int = 0
@@ -160,7 +161,7 @@ class Listener:
         needed = sum(max(0, one.needed - one.told) for one in self._stretches)
         seen, told = self._seen, sum(one.told for one in self._stretches)
         # What a killed listener was told of may lie behind the last message that it heard.
-        is_whole = all(self._places.get(p, _Place()).number == end for p, end in self.ends.items())
+        is_whole = all(self._places.get(p, _Place()).number >= end for p, end in self.ends.items())
         overtold = max(0, told - seen["missed"] - seen["maybe"])
         return News(
             received=seen["received"],
@@ -183,10 +184,7 @@ class Listener:
 
     def _arrival(self, publisher: int, number: int) -> None:
         place = self._places.setdefault(publisher, _Place())
-        end = self.ends.get(publisher)
-        if place.number == end and number == end:
-            return
-        if number <= place.number or (end is not None and number > end):
+        if number <= place.number:
             self._seen["invented"] += 1
             return
         accepted = self.accepted[publisher]
