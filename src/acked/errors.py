@@ -120,7 +120,9 @@ class LeaseLost(AckedError):
 class AckUnconfirmed(AckedError):
     """The connection broke, or the subscription was left, before the broker answered a settlement.
 
-    It may or may not have taken effect: either the message is settled, or it comes again.
+    It may or may not have taken effect: either the message is settled, or it comes again, also to
+    a reader that goes on and holds the delivery. Settling again is allowed, and decides it unless
+    it is tried later than a third of the lease: then it may be `LeaseLost`.
     """
 
 

@@ -45,7 +45,7 @@ class SettlementDesk:
         self._options = options
         pipelined = not options.confirm_acks
         self._settler = Settler(
-            feed, ledger, pipelined=pipelined, alarm=self._alarm, doubt=self.forget
+            feed, ledger, pipelined=pipelined, alarm=self._alarm, doubt=self._doubt
         )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
         self._keeper = Keeper(
@@ -59,6 +59,8 @@ class SettlementDesk:
         )
         self._trouble: AckedError | None = None
         self._forgotten: deque[Debt] = deque()
+        self._in_doubt: tuple[set[Debt], set[Debt]] = (set(), set())
+        """Since before the last turn of the keeper, and since then."""
         self._burials: dict[Debt, str] = {}
         self._receiving = Service(self.pump.run)
         self._settling = Service(self._settler.run)
@@ -84,9 +86,8 @@ class SettlementDesk:
         await self._keeper.extend(debt, seconds)
 
     def forget(self, debt: Debt) -> None:
-        """Note that the user let go of `debt` unsettled, or does not know whether it is settled.
+        """Note that the user let go of `debt` unsettled.
 
-        It comes again, as `AckUnconfirmed` says, unless it is settled before the keeper's turn.
         Called by the garbage collector, from any thread, at any moment: so it only appends.
         """
         self._forgotten.append(debt)
@@ -149,17 +150,32 @@ class SettlementDesk:
         try:
             while True:
                 await self._keeper.turn()
-                self._settle_forgotten()
+                self._take_back_what_was_left()
                 self._retry_burials()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.pump.fail(layer_failure(error, "extending leases"))
 
-    def _settle_forgotten(self) -> None:
-        can = self._capabilities
+    def _take_back_what_was_left(self) -> None:
+        """Let come again what the user forgot, and what stayed in doubt for a whole turn.
+
+        The reader may hold on to the latter for ever: after `AckUnconfirmed` many go on to the
+        next message and wait for it.
+        """
+        delay = self._options.lease if self._capabilities.nack_delay else 0.0
         while self._forgotten:
-            debt = self._forgotten.popleft()
-            if debt.state is State.HELD and can.nack and debt not in self._burials:
-                self.nack(debt, self._options.lease if can.nack_delay else 0.0)
+            self._take_back(self._forgotten.popleft(), delay)
+        before, since = self._in_doubt
+        self._in_doubt = (since, set())
+        for debt in before:
+            self._take_back(debt, 0.0)
+
+    def _take_back(self, debt: Debt, delay: float) -> None:
+        if debt.state is not State.HELD or debt in self._burials:
+            return
+        if self._capabilities.nack:
+            self._settler.take_back(debt, delay)
+        else:
+            self._ledger.lose([debt])  # not renewed any more, its lease ends by itself
 
     def _retry_burials(self) -> None:
         """Bury again what could not be: it stays owed until its copy was accepted."""
@@ -173,6 +189,12 @@ class SettlementDesk:
     def _alarm(self, error: AckedError) -> None:
         self._trouble = self._trouble or error
         self.pump.arrived.set()
+
+    def _doubt(self, debt: Debt) -> None:
+        """Note that nobody knows whether `debt` is settled: it may be tried again, for a while."""
+        before, since = self._in_doubt
+        before.discard(debt)
+        since.add(debt)
 
     def _lose(self, lost: set[Debt]) -> None:
         self.pump.drop(lost)

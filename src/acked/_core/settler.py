@@ -103,6 +103,12 @@ class Settler:
             self._work.set()
         return None if self._pipelined else self._flush_of(debt, step)
 
+    def take_back(self, debt: Debt, delay: float) -> None:
+        """Queue a nack of the engine's own: from now on the user can settle `debt` no more."""
+        debt.state = State.LOST
+        self._others[debt] = Settlement(debt.leased.token, Verb.NACK, delay)
+        self._work.set()
+
     async def run(self) -> None:
         """Send what is queued until `close()` was called and nothing is left."""
         try:

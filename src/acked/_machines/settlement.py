@@ -4,7 +4,8 @@ Rules:
 
 1. The first settlement wins. While it is on its way, and after it was confirmed, the same one
    again joins it or is a no-op; a contradicting one is `AlreadySettled`.
-2. A settlement whose answer never came leaves the delivery held: it may be settled again.
+2. A settlement whose answer never came leaves the delivery held: it may be settled again, until
+   the engine takes it back.
 3. Once the lease is lost nothing can be settled any more: `LeaseLost`.
 4. An illegal step raises and changes nothing: these are functions, the caller keeps the state.
 
