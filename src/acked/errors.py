@@ -14,6 +14,7 @@ AckedError
 ├── StreamOverflow         a subscription with Overflow.FAIL was too slow
 └── LayerError             the broker, or the way to it
     ├── ConnectionLost     the connection broke or could not be made; trying again may help
+    ├── NoSubscribers      nobody is subscribed, and the broker keeps nothing for nobody
     └── PublishFailed      some records of a publish were not accepted, or we cannot know
 UnsettledWarning           (a ResourceWarning) a delivery was forgotten without being settled
 ```
@@ -37,6 +38,7 @@ __all__ = (
     "LayerError",
     "LeaseLost",
     "MessageTooLarge",
+    "NoSubscribers",
     "Owed",
     "PublishFailed",
     "StreamOverflow",
@@ -148,6 +150,13 @@ class LayerError(AckedError):
 
 class ConnectionLost(LayerError):
     """The connection broke or could not be made; the engine may try again."""
+
+
+class NoSubscribers(LayerError):
+    """Nobody is subscribed to the topic of a record, so the broker took it and kept it for nobody.
+
+    Found among the `failures` of a `PublishFailed`: publish it again once a group has subscribed.
+    """
 
 
 class PublishFailed(LayerError):

@@ -322,7 +322,7 @@ def test_a_url_names_the_file_and_its_options() -> None:
     ("url", "words"),
     [
         ("sqlite-queue:///q.db?pol=1", "unknown option 'pol'"),
-        ("sqlite-queue:///q.db?poll=often", "poll must be a number of seconds"),
+        ("sqlite-queue:///q.db?poll=often", "'poll' must be a number"),
         ("sqlite-queue:///q.db?poll=0", "poll must be more than 0"),
         ("sqlite-queue:///q.db?busy_timeout=inf", "busy_timeout must be more than 0"),
         ("sqlite-queue:///q.db?durability=some", "durability must be full or normal"),

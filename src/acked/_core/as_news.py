@@ -27,7 +27,13 @@ from acked.abc import (
     Sink,
 )
 from acked.clocks import SystemClock
-from acked.errors import CapabilityError, ConnectionLost, LayerError
+from acked.errors import (
+    CapabilityError,
+    ConnectionLost,
+    LayerError,
+    NoSubscribers,
+    PublishFailed,
+)
 from acked.types import Finding, Leased, Outcome, Record, Settlement, Start, Verb
 
 __all__ = ("fire_and_forget",)
@@ -114,8 +120,15 @@ class _AsNews:
         await self._layer.__aexit__(exc_type, exc, traceback)
 
     async def publish(self, records: Sequence[Record]) -> None:
-        """Publish; returns once the broker has accepted, which is more than news promises."""
-        await self._layer.publish(records)
+        """Publish; returns once the broker has accepted, which is more than news promises.
+
+        That nobody is subscribed is no failure: news are for whoever listens.
+        """
+        try:
+            await self._layer.publish(records)
+        except PublishFailed as error:
+            if not all(isinstance(why, NoSubscribers) for why in error.failures.values()):
+                raise
 
     def listen(self, topics: Sequence[str], sink: Sink) -> "_Listener":
         """Feed everything published to `topics` into `sink`, as a group of its own."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import uuid
 from urllib.parse import parse_qsl, urlsplit
@@ -12,8 +13,11 @@ from acked.types import Finding, Severity
 __all__ = (
     "consumer_name",
     "in_this_process",
+    "number",
     "require_asyncio",
+    "switch",
     "url_options",
+    "whole_number",
     "without_credentials",
 )
 
@@ -62,3 +66,25 @@ def url_options(url: str, allowed: frozenset[str]) -> dict[str, str]:
             f"unknown option {unknown[0]!r} in {without_credentials(url)}; known options: {known}"
         )
     return options
+
+
+def number(name: str, text: str) -> float:
+    """Return `text` as a number; raise `ConfigurationError` naming the option `name`."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
+
+
+def whole_number(name: str, text: str) -> int:
+    """Return `text` as a whole number from 0, as `number` does."""
+    if not re.fullmatch(r"[0-9]{1,15}", text):
+        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
+    return int(text)
+
+
+def switch(name: str, text: str) -> bool:
+    """Return what `true`, `1`, `false` or `0` says, as `number` does."""
+    if text not in {"1", "true", "0", "false"}:
+        raise ConfigurationError(f"option {name!r} must be true or false, not {text!r}")
+    return text in {"1", "true"}

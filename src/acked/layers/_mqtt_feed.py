@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import anyio
 from paho.mqtt.client import MQTTMessage
 
-from acked.errors import CapabilityError
+from acked.errors import CapabilityError, NoSubscribers
 from acked.layers._mqtt_intake import Intake, Place
 from acked.layers._mqtt_link import Link
 from acked.layers._mqtt_publisher import Answers
@@ -141,14 +141,13 @@ class MQTTFeed:
         if not found:
             return frozenset()
         answers = await self._publish([letter for _, letter in found])
-        if answers.unheard:
+        if any(isinstance(why, NoSubscribers) for why in answers.failures.values()):
             logger.warning(
                 "no session subscribes to the dead letters of %s, so the broker kept none; the "
                 "messages stay owed",
                 self._name,
             )
-        lost = answers.failures.keys() | answers.unheard
-        return frozenset(token for at, (token, _) in enumerate(found) if at not in lost)
+        return frozenset(t for at, (t, _) in enumerate(found) if at not in answers.failures)
 
     def _arrived(self, message: MQTTMessage) -> None:
         dropped = self._intake.dropped

@@ -143,7 +143,11 @@ def _retain(*, is_available: bool) -> Finding:
 
 
 def _shared(*, is_available: bool, is_used: bool) -> Finding:
-    severity, words = Severity.OK, "several consumers can share a group, with shared=True"
+    severity = Severity.OK
+    words = (
+        "several consumers can share a group, with shared=True; Mosquitto 2.0.11 forgets at a "
+        "restart who does, until one is back: what is published before is refused (NoSubscribers)"
+    )
     if not is_available:
         severity = Severity.WARNING if is_used else Severity.NOTICE
         words = "the broker lets no group have several consumers: shared=True is refused there"

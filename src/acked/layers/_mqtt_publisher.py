@@ -8,7 +8,7 @@ import anyio
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 from paho.mqtt.reasoncodes import ReasonCode
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, NoSubscribers
 from acked.layers._mqtt_link import Link
 from acked.layers._mqtt_records import PackedProperties, properties_of
 from acked.types import Record
@@ -17,6 +17,11 @@ __all__ = ("Answers", "Publisher")
 
 RECORDS_AT_ONCE: Final = 500
 """Of one publish, before others have a turn."""
+
+NOBODY: Final = (
+    "no session subscribes to its topic, so the MQTT broker kept it for nobody; publish it again "
+    "when a group has subscribed, or make the layer with mandatory=False if that is as it should be"
+)
 
 _FAILURE: Final = 0x80
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
@@ -27,18 +32,14 @@ class Answers:
 
     def __init__(self) -> None:
         self.failures: dict[int, Exception] = {}
-        self.unheard: set[int] = set()
-        """Accepted, and kept for nobody: no subscription matches the topic."""
         self.is_indeterminate = False
         """Whether a failed one may have been accepted all the same."""
         self.awaited = 0
         """How many were handed on, and have no answer yet."""
         self._complete: anyio.Event | None = None
 
-    def accept(self, at: int, *, unheard: bool) -> None:
-        """Note that the broker accepted the record at `at`."""
-        if unheard:
-            self.unheard.add(at)
+    def accept(self) -> None:
+        """Note that the broker accepted one more."""
         self._answer()
 
     def fail(self, at: int, error: Exception, *, unanswered: bool = False) -> None:
@@ -46,6 +47,12 @@ class Answers:
         self.failures[at] = error
         self.is_indeterminate |= unanswered
         self._answer()
+
+    def forgive_nobody(self) -> None:
+        """Take what was kept for nobody as accepted."""
+        self.failures = {
+            at: why for at, why in self.failures.items() if not isinstance(why, NoSubscribers)
+        }
 
     async def wait(self) -> None:
         """Return when each record that was handed on has its answer; for one caller."""
@@ -218,8 +225,10 @@ class _Line:
         answers, at = awaited
         if code.value >= _FAILURE:
             answers.fail(at, LayerError(f"the MQTT broker at {self.link.where} refused: {code}"))
+        elif code.value == _NO_MATCHING_SUBSCRIBERS:
+            answers.fail(at, NoSubscribers(NOBODY))
         else:
-            answers.accept(at, unheard=code.value == _NO_MATCHING_SUBSCRIBERS)
+            answers.accept()
         self._send_more()
 
     def _broken(self) -> None:

@@ -65,7 +65,14 @@ from acked.layers._kafka_membership import Membership
 from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_protocols import Producer
 from acked.layers._kafka_publisher import MAX_REQUEST, Published, Publisher
-from acked.layers._kit import require_asyncio, url_options, without_credentials
+from acked.layers._kit import (
+    number,
+    require_asyncio,
+    switch,
+    url_options,
+    whole_number,
+    without_credentials,
+)
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
@@ -103,7 +110,6 @@ _OPTIONS: Final = _TLS_OPTIONS | {
     *("sasl_mechanism", "read_committed", "timeout", "session_timeout"),
     *("create_topics", "replicas"),
 }
-_SWITCH: Final = {"1": True, "true": True, "0": False, "false": False}
 
 
 class KafkaLayer:
@@ -173,6 +179,7 @@ class KafkaLayer:
         each of which turns TLS on.
         """
         options = url_options(url, _OPTIONS)
+        create = options.get("create_topics")
         login, _, servers = urlsplit(url).netloc.rpartition("@")
         user, _, password = login.partition(":")
         return cls(
@@ -181,11 +188,11 @@ class KafkaLayer:
             password=unquote(password) or None,
             sasl_mechanism=options.get("sasl_mechanism", "PLAIN"),
             tls=_tls(options, url),
-            read_committed=_switch("read_committed", options.get("read_committed", "true")),
-            timeout=_number("timeout", options.get("timeout", "10")),
-            session_timeout=_number("session_timeout", options.get("session_timeout", "10")),
-            create_topics=_count("create_topics", options.get("create_topics")),
-            replicas=_count("replicas", options.get("replicas")) or 1,
+            read_committed=switch("read_committed", options.get("read_committed", "true")),
+            timeout=number("timeout", options.get("timeout", "10")),
+            session_timeout=number("session_timeout", options.get("session_timeout", "10")),
+            create_topics=None if create is None else whole_number("create_topics", create),
+            replicas=whole_number("replicas", options.get("replicas", "1")),
         )
 
     @property
@@ -304,7 +311,7 @@ def _check(options: KafkaOptions, create_topics: int | None, replicas: int) -> N
 
 def _tls(options: Mapping[str, str], url: str) -> ssl.SSLContext | None:
     given = options.keys() & (_TLS_OPTIONS - {"tls"})
-    if not _switch("tls", options.get("tls", "true" if given else "false")):
+    if not switch("tls", options.get("tls", "true" if given else "false")):
         return None
     try:
         context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
@@ -315,27 +322,6 @@ def _tls(options: Mapping[str, str], url: str) -> ssl.SSLContext | None:
             f"the TLS options of {without_credentials(url)} cannot be used: {error}"
         ) from error
     return context
-
-
-def _switch(name: str, text: str) -> bool:
-    if text not in _SWITCH:
-        raise ConfigurationError(f"option {name!r} must be true or false, not {text!r}")
-    return _SWITCH[text]
-
-
-def _count(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
-    return int(text)
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
 
 
 def _publish_failed(published: Published, count: int) -> PublishFailed:

@@ -3,8 +3,9 @@
 **Semantics** — Ack-capable. A group is a persistent session: clean start off, an expiry
 (`session_expiry`), a client id made of `client_id`, the group's name and its topics; so name
 always the same topics for a group. It is owed what is published *after its first subscription*:
-MQTT keeps nothing for a group that does not exist yet, and `publish` returns all the same, since
-the broker's "no matching subscribers" is a success. A group has one consumer at a time, the
+MQTT keeps nothing for a group that does not exist yet, so a `publish` to a topic that no session
+subscribes to fails with `NoSubscribers` where the broker tells (it may; Mosquitto does), unless
+`mandatory=False`. A group has one consumer at a time, the
 newest: a second one, of another process, takes the session over, and the first raises `LayerError`
 once it is told so, or comes back and finds the other's mark in the session. With `shared=True`
 consumers share `$share/group/topic`, each by a session of its own, told apart by
@@ -33,8 +34,9 @@ consumer that left without having seen it.
 drops the newest beyond, *having accepted them* (set `max_queued_messages 0`); without
 `persistence`, or between two saves (`autosave_interval`) of a broker that is killed, its
 sessions are gone (a warning of the logger `acked.mqtt`). The session expires while nobody is
-connected. Somebody publishes with QoS 0: more than `in_flight` that wait are dropped
-(`dropped`).
+connected. With `mandatory=False`, nobody has subscribed: Mosquitto 2.0.11 forgets at a restart who
+*shares* a topic, until one of them is back. Somebody publishes with QoS 0: more than `in_flight`
+that wait are dropped (`dropped`).
 
 **Native handle** — `client`, the `paho.mqtt.client.Client` that publishes, while it is connected;
 after a lost connection it is another one. Call nothing of it that reads or loops.
@@ -62,7 +64,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
-from acked.layers._kit import url_options
+from acked.layers._kit import number, switch, url_options, whole_number
 from acked.layers._mqtt_address import TLS_OPTIONS, address_of, tls_of
 from acked.layers._mqtt_feed import MQTTFeed
 from acked.layers._mqtt_inspection import DROPPED, VERSION, findings
@@ -96,7 +98,9 @@ WEEK: Final = 7 * 24 * 3600
 LARGEST_WINDOW: Final = 65_535
 NEVER_EXPIRES: Final = 0xFFFF_FFFF
 
-_OWN_OPTIONS: Final = frozenset({"client_id", "keepalive", "session_expiry", "shared", "timeout"})
+_OWN_OPTIONS: Final = frozenset(
+    {"client_id", "keepalive", "mandatory", "session_expiry", "shared", "timeout"}
+)
 _UNFIT_FOR_AN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -110,6 +114,8 @@ class MQTTLayer:
         session_expiry: seconds for which the broker keeps what it owes to a group that is not
             connected; 4294967295 is for ever.
         shared: let several consumers of a group share its messages.
+        mandatory: whether a publish fails with `NoSubscribers` where the broker says that no
+            session subscribes to the topic, and so kept nothing.
         keepalive: seconds of silence after which the connection is tried; after twice as many
             without an answer it counts as lost. Whole seconds.
         timeout: seconds without any answer to what was asked, after which the connection is given
@@ -127,6 +133,7 @@ class MQTTLayer:
         client_id: str | None = None,
         session_expiry: int = WEEK,
         shared: bool = False,
+        mandatory: bool = True,
         keepalive: int = 15,
         timeout: float = 10.0,
         ca_certs: str | None = None,
@@ -142,6 +149,7 @@ class MQTTLayer:
         self._prefix = client_id or "acked"
         self._session_expiry = session_expiry
         self._is_shared = shared
+        self._is_mandatory = mandatory
         self._keepalive = keepalive
         self._timeout = timeout
         self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
@@ -157,16 +165,18 @@ class MQTTLayer:
     def from_url(cls, url: str) -> "MQTTLayer":
         """Return a layer for `mqtt://user:password@host:port?client_id=shop&session_expiry=3600`.
 
-        `mqtts://` speaks TLS. Options: those of the class; `shared` is `true` or `false`.
+        `mqtts://` speaks TLS. Options: those of the class; `shared` and `mandatory` are `true` or
+        `false`.
         """
         options = url_options(url, _OWN_OPTIONS | TLS_OPTIONS)
         return cls(
             urlsplit(url)._replace(query="").geturl(),
             client_id=options.get("client_id"),
-            session_expiry=_whole_number(options, "session_expiry", WEEK),
-            shared=_flag(options, "shared"),
-            keepalive=_whole_number(options, "keepalive", 15),
-            timeout=_number(options, "timeout", 10.0),
+            session_expiry=whole_number("session_expiry", options.get("session_expiry", str(WEEK))),
+            shared=switch("shared", options.get("shared", "false")),
+            mandatory=switch("mandatory", options.get("mandatory", "true")),
+            keepalive=whole_number("keepalive", options.get("keepalive", "15")),
+            timeout=number("timeout", options.get("timeout", "10")),
             **{name: options[name] for name in TLS_OPTIONS & options.keys()},
         )
 
@@ -197,11 +207,10 @@ class MQTTLayer:
             await publisher.close()
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
-        """Publish at QoS 1 and await each PUBACK; a receipt's position is empty.
-
-        "No matching subscribers" is a success: no group has subscribed yet, so nobody is owed it.
-        """
+        """Publish at QoS 1 and await each PUBACK; a receipt's position is empty."""
         answers = await self._publish(records)
+        if not self._is_mandatory:
+            answers.forgive_nobody()
         if answers.failures:
             raise _publish_failed(answers, len(records))
         return [Receipt(record.id, record.topic) for record in records]
@@ -366,28 +375,6 @@ def _share_name(group: str) -> str:
     if plain == group:
         return group
     return f"{plain}-{hashlib.sha256(group.encode()).hexdigest()[:16]}"
-
-
-def _whole_number(options: dict[str, str], name: str, default: int) -> int:
-    text = options.get(name, str(default))
-    if not re.fullmatch(r"[0-9]{1,15}", text):
-        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
-    return int(text)
-
-
-def _number(options: dict[str, str], name: str, default: float) -> float:
-    text = options.get(name, str(default))
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
-
-
-def _flag(options: dict[str, str], name: str) -> bool:
-    text = options.get(name, "false")
-    if text not in {"true", "false"}:
-        raise ConfigurationError(f"option {name!r} must be true or false, not {text!r}")
-    return text == "true"
 
 
 def _publish_failed(answers: Answers, count: int) -> PublishFailed:

@@ -51,7 +51,7 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._kit import require_asyncio, url_options, without_credentials
+from acked.layers._kit import number, require_asyncio, url_options, whole_number
 from acked.layers._postgres_check import FACTS, NUMBERS, findings
 from acked.layers._postgres_envelope import (
     LARGEST_BODY,
@@ -86,11 +86,11 @@ CAPABILITIES: Final = Capabilities(
 
 BARE_CAPABILITIES: Final = msgspec.structs.replace(CAPABILITIES, max_payload=MAX_PAYLOAD)
 
-NUMERIC: Final[Mapping[str, type[int] | type[float]]] = {
-    "heartbeat": float,
-    "pool_size": int,
-    "timeout": float,
-    "reconnect_timeout": float,
+NUMERIC: Final[Mapping[str, Callable[[str, str], float]]] = {
+    "heartbeat": number,
+    "pool_size": whole_number,
+    "timeout": number,
+    "reconnect_timeout": number,
 }
 PASSED_ON: Final = frozenset(
     {
@@ -171,14 +171,9 @@ class PostgresNotifyLayer:
         passed_on = [one for one in parse_qsl(parts.query) if one[0] in PASSED_ON]
         dsn = parts._replace(scheme="postgresql", query=urlencode(passed_on)).geturl()
         given: dict[str, Any] = {}
-        for name, kind in NUMERIC.items():
+        for name, parsed in NUMERIC.items():
             if name in options:
-                try:
-                    given[name] = kind(options[name])
-                except ValueError:
-                    raise ConfigurationError(
-                        f"{name}={options[name]!r} in {without_credentials(url)} is no number"
-                    ) from None
+                given[name] = parsed(name, options[name])
         if "on_loss" in options:
             given["on_loss"] = options["on_loss"]
         return cls(dsn, **given)

@@ -48,10 +48,9 @@ from redis.asyncio import Redis
 
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
-from acked.layers._kit import require_asyncio, url_options
+from acked.layers._kit import number, require_asyncio, switch, url_options
 from acked.layers._redis_check import findings_for_news
 from acked.layers._redis_nodes import Nodes, OneNode
-from acked.layers._redis_options import yes_or_no
 from acked.layers._redis_pubsub_client import DRIVER_OPTIONS, Server, address_of, split_url
 from acked.layers._redis_pubsub_hub import Hub
 from acked.layers._redis_pubsub_post import MAX_PAYLOAD, Post, Servers
@@ -133,10 +132,10 @@ class RedisPubSubLayer:
         return cls(
             plain,
             on_loss=on_loss,
-            heartbeat=_seconds("heartbeat", options.get("heartbeat", "10")),
-            timeout=_seconds("timeout", options.get("timeout", "30")),
-            cluster=yes_or_no("cluster", options.get("cluster", "0")),
-            sharded=yes_or_no("sharded", options.get("sharded", "0")),
+            heartbeat=number("heartbeat", options.get("heartbeat", "10")),
+            timeout=number("timeout", options.get("timeout", "30")),
+            cluster=switch("cluster", options.get("cluster", "0")),
+            sharded=switch("sharded", options.get("sharded", "0")),
         )
 
     @property
@@ -231,10 +230,3 @@ class _Inside(NamedTuple):
     servers: Servers
     post: Post
     hub: Hub
-
-
-def _seconds(name: str, words: str) -> float:
-    try:
-        return float(words)
-    except ValueError:
-        raise ConfigurationError(f"{name}={words!r} is no number of seconds") from None

@@ -53,12 +53,19 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._kit import consumer_name, require_asyncio, url_options, without_credentials
+from acked.layers._kit import (
+    consumer_name,
+    number,
+    require_asyncio,
+    switch,
+    url_options,
+    whole_number,
+    without_credentials,
+)
 from acked.layers._redis_check import findings_for_streams
 from acked.layers._redis_cluster import Cluster, Way
 from acked.layers._redis_feed import RedisStreamsFeed
 from acked.layers._redis_link import Command, Link, is_unanswered
-from acked.layers._redis_options import yes_or_no
 from acked.layers._redis_records import fields_of
 from acked.layers._redis_seat import Seat
 from acked.types import Capabilities, Finding, Receipt, Record, Start
@@ -157,10 +164,10 @@ class RedisStreamsLayer:
         maxlen = options.get("maxlen")
         return cls(
             plain,
-            maxlen=None if maxlen is None else _whole_number("maxlen", maxlen),
-            timeout=_number("timeout", options.get("timeout", "10")),
-            connections=_whole_number("connections", options.get("connections", "16")),
-            cluster=yes_or_no("cluster", options.get("cluster", "0")),
+            maxlen=None if maxlen is None else whole_number("maxlen", maxlen),
+            timeout=number("timeout", options.get("timeout", "10")),
+            connections=whole_number("connections", options.get("connections", "16")),
+            cluster=switch("cluster", options.get("cluster", "0")),
         )
 
     @property
@@ -265,19 +272,6 @@ def _check(url: str, maxlen: int | None, timeout: float, connections: int) -> No
     for name, value in (("maxlen", maxlen), ("timeout", timeout), ("connections", connections)):
         if value is not None and not value > 0:
             raise ConfigurationError(f"{name} is {value}; it must be above 0")
-
-
-def _whole_number(name: str, text: str) -> int:
-    if not re.fullmatch(r"\d{1,15}", text):
-        raise ConfigurationError(f"option {name!r} must be a whole number, not {text!r}")
-    return int(text)
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigurationError(f"option {name!r} must be a number, not {text!r}") from None
 
 
 async def _check_version(way: Way) -> None:

@@ -49,7 +49,7 @@ from anyio import from_thread
 from acked.abc import AckFeed
 from acked.errors import ConfigurationError, LayerError, PublishFailed
 from acked.layers import _sqlite_store as store
-from acked.layers._kit import url_options, without_credentials
+from acked.layers._kit import number, url_options, without_credentials
 from acked.layers._sqlite_feed import Access, Feed
 from acked.layers._sqlite_file import Durability, QueueFile, primary_code
 from acked.types import Capabilities, Finding, Receipt, Record, Severity, Start
@@ -136,8 +136,8 @@ class SQLiteQueueLayer:
         return cls(
             unquote(parts.netloc + parts.path),
             durability=cast("Durability", options.get("durability", "full")),
-            poll=_parsed_seconds("poll", options.get("poll", "0.05")),
-            busy_timeout=_parsed_seconds("busy_timeout", options.get("busy_timeout", "5")),
+            poll=number("poll", options.get("poll", "0.05")),
+            busy_timeout=number("busy_timeout", options.get("busy_timeout", "5")),
         )
 
     async def __aenter__(self) -> Self:
@@ -263,10 +263,3 @@ def _checked_seconds(name: str, seconds: float) -> float:
     if not 0 < seconds < math.inf:
         raise ConfigurationError(f"{name} must be more than 0 seconds and finite; not {seconds}")
     return seconds
-
-
-def _parsed_seconds(name: str, words: str) -> float:
-    try:
-        return float(words)
-    except ValueError:
-        raise ConfigurationError(f"{name} must be a number of seconds; not {words!r}") from None

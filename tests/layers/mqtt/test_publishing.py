@@ -1,12 +1,14 @@
 """MQTT: each publish awaits its PUBACK, and nothing is sent later."""
 
+from collections.abc import Mapping
+
 import anyio
 import pytest
 
-from acked.errors import ConnectionLost, PublishFailed
+from acked.errors import ConnectionLost, NoSubscribers, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Leased
-from tests.layers.mqtt.kit import CONNACK, Refuser, acks, bodies, feed_at, record, take
+from tests.layers.mqtt.kit import CONNACK, Refuser, acks, bodies, feed_at, joined, record, take
 
 pytestmark = pytest.mark.anyio
 
@@ -94,8 +96,47 @@ async def test_closing_answers_a_publish_that_waits(topic: str) -> None:
         assert caught[0].indeterminate
 
 
-async def test_a_publish_with_nobody_to_keep_it_for_is_a_success(url: str, topic: str) -> None:
-    async with MQTTLayer(url) as layer:
+async def test_a_publish_with_nobody_to_keep_it_for_fails_and_says_so(url: str, topic: str) -> None:
+    async with feed_at(url, topic) as (layer, feed):
+        heard, unheard = record(topic), record(f"{topic}-nobody")
+        with pytest.raises(PublishFailed, match="no session subscribes") as caught:
+            await layer.publish([heard, unheard])
+        assert [(at, type(why)) for at, why in caught.value.failures.items()] == [
+            (1, NoSubscribers)
+        ]
+        assert not caught.value.indeterminate
+        (leased,) = await feed.receive(2)
+        assert leased.record.id == heard.id
+
+
+async def test_no_message_for_shared_consumers_is_lost_in_silence_after_a_restart(
+    private_broker, topic: str
+) -> None:
+    """Mosquitto 2.0.11 forgets who shares, until they are back."""
+    broker = private_broker("mqtt")
+    layer = MQTTLayer(broker.url, client_id="shop-1", shared=True)
+    async with layer, joined(layer, topic):
+        pass
+    await anyio.to_thread.run_sync(broker.restart)
+    async with layer:
+        sent = record(topic)
+        failures: Mapping[int, Exception] = {}
+        try:
+            await layer.publish([sent])
+        except PublishFailed as error:
+            failures = error.failures
+        assert all(isinstance(why, NoSubscribers) for why in failures.values())
+        async with joined(layer, topic) as feed:
+            if failures:
+                await layer.publish([sent])
+            (leased,) = await feed.receive(1)
+        assert leased.record.id == sent.id
+
+
+async def test_where_it_is_not_mandatory_a_publish_to_nobody_is_a_success(
+    url: str, topic: str
+) -> None:
+    async with MQTTLayer(url, mandatory=False) as layer:
         sent = record(topic)
         (receipt,) = await layer.publish([sent])
         assert (receipt.id, receipt.position) == (sent.id, "")

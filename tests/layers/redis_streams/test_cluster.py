@@ -221,8 +221,8 @@ async def test_a_single_server_is_no_cluster(redis_broker) -> None:
             pass
 
 
-def test_the_option_is_yes_or_no() -> None:
-    with pytest.raises(ConfigurationError, match="'cluster' must be 0 or 1, not 'maybe'"):
+def test_the_option_is_true_or_false() -> None:
+    with pytest.raises(ConfigurationError, match="'cluster' must be true or false, not 'maybe'"):
         RedisStreamsLayer.from_url("redis-streams://h?cluster=maybe")
 
 

@@ -191,6 +191,7 @@ class PublishingLaws:
             with pytest.raises(ChannelClosed):
                 await channel.publish(topic, 1)
             async with channel:
+                await introduce(channel, topic, group=harness.group())
                 await channel.publish(topic, 1)
             with pytest.raises(ChannelClosed):
                 await channel.publish(topic, 1)

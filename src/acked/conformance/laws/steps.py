@@ -6,7 +6,15 @@ from typing import Final, NamedTuple, cast
 
 import anyio
 
-from acked import Channel, ConnectionLost, Delivery, Start, Subscription
+from acked import (
+    Channel,
+    ConnectionLost,
+    Delivery,
+    NoSubscribers,
+    PublishFailed,
+    Start,
+    Subscription,
+)
 from acked.abc import AckFeed, AckLayer
 from acked.conformance.harness import Harness
 from acked.conformance.law import soon
@@ -24,6 +32,7 @@ __all__ = (
     "opened",
     "ordered",
     "place",
+    "publish_perhaps_to_nobody",
     "receive",
     "receive_bytes",
     "received_until",
@@ -61,6 +70,18 @@ async def introduce(channel: Channel[AckLayer], *topics: str, group: str) -> Non
     """Let `group` exist, so that it is owed what is published from now on."""
     async with channel.subscribe(*topics, group=group):
         pass
+
+
+async def publish_perhaps_to_nobody(
+    channel: Channel[AckLayer], topic: str, bodies: Sequence[object]
+) -> None:
+    """Publish where no group may be subscribed: a layer may take it, or say so."""
+    try:
+        await channel.publish_many(topic, bodies)
+    except PublishFailed as error:
+        for why in error.failures.values():
+            if not isinstance(why, NoSubscribers):
+                raise
 
 
 async def receive(
