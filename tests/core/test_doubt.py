@@ -67,6 +67,28 @@ async def test_what_is_in_doubt_comes_again_though_its_delivery_is_held(verb: st
     assert len(layer.batches) == 1
 
 
+@pytest.mark.parametrize("answer", [Outcome.LOST, Outcome.UNKNOWN])
+async def test_what_comes_of_taking_it_back_is_not_told_to_the_reader(answer: Outcome) -> None:
+    layer, clock = ScriptedLayer(leased(1)), VirtualClock()
+    layer.outcome = Outcome.UNKNOWN
+    with anyio.fail_after(5):
+        async with (
+            Channel(layer, clock=clock) as channel,
+            channel.subscribe("t", group="g", lease=3 * TURN, confirm_acks=False) as sub,
+        ):
+            delivery = await anext(sub)
+            await delivery.ack()
+            with pytest.raises(AckUnconfirmed):
+                await anext(sub)
+            layer.outcome = answer
+            await pass_turn(clock)
+            await pass_turn(clock)
+            assert layer.settled(Verb.NACK) == [1]
+            layer.put(leased(2))
+            layer.outcome = Outcome.CONFIRMED
+            await (await anext(sub)).ack()
+
+
 async def test_for_a_third_of_the_lease_it_may_be_tried_again() -> None:
     layer, clock = ScriptedLayer(leased(1)), VirtualClock()
     with anyio.fail_after(5):

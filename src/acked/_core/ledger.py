@@ -84,14 +84,13 @@ class Ledger:
         """
         if self._are_all_acked(debts, outcomes):
             return {}
+        troubles: dict[Debt, Outcome] = {}
         for debt, outcome in zip(debts, outcomes, strict=True):
+            # What is lost already the engine took back: it is nobody's trouble what comes of that.
+            if outcome >= Outcome.LOST and debt.state is not State.LOST:
+                troubles[debt] = outcome
             debt.state = state = after(debt.state, outcome)
             self.closed[state] += 1
-        troubles = {
-            debt: outcome
-            for debt, outcome in zip(debts, outcomes, strict=True)
-            if outcome >= Outcome.LOST
-        }
         self._close([debt for debt in debts if debt.state is not State.HELD])
         return troubles
 
