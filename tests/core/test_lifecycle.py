@@ -82,7 +82,7 @@ async def test_an_exception_of_the_body_comes_out_as_it_is() -> None:
 
 
 async def test_the_deadline_of_leaving_holds_although_the_layer_hangs() -> None:
-    layer = ScriptedLayer(leased(1), leased(2))
+    layer = ScriptedLayer(leased(1), leased(2), leased(3))
     layer.answering = anyio.Event()
     failures: list[Exception] = []
 
@@ -100,6 +100,8 @@ async def test_the_deadline_of_leaving_holds_although_the_layer_hangs() -> None:
                 await wait_all_tasks_blocked()
                 tasks.start_soon(ack, second.ack)
                 await wait_all_tasks_blocked()
+            with pytest.raises(ChannelClosed):
+                await anext(sub)  # not the third, which nobody could give back
     assert [type(error).__name__ for error in failures] == ["AckUnconfirmed"] * 2
 
 
