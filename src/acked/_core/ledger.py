@@ -86,8 +86,8 @@ class Ledger:
             return {}
         troubles: dict[Debt, Outcome] = {}
         for debt, outcome in zip(debts, outcomes, strict=True):
-            # What is lost already the engine took back: it is nobody's trouble what comes of that.
-            if outcome >= Outcome.LOST and debt.state is not State.LOST:
+            # What comes of taking one back is nobody's trouble: it comes again either way.
+            if outcome >= Outcome.LOST and debt.state is not State.RETURNING:
                 troubles[debt] = outcome
             debt.state = state = after(debt.state, outcome)
             self.closed[state] += 1

@@ -105,7 +105,7 @@ class Settler:
 
     def take_back(self, debt: Debt, delay: float) -> None:
         """Queue a nack of the engine's own: from now on the user can settle `debt` no more."""
-        debt.state = State.LOST
+        debt.state = State.RETURNING
         self._others[debt] = Settlement(debt.leased.token, Verb.NACK, delay)
         self._work.set()
 

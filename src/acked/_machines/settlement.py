@@ -5,7 +5,7 @@ Rules:
 1. The first settlement wins. While it is on its way, and after it was confirmed, the same one
    again joins it or is a no-op; a contradicting one is `AlreadySettled`.
 2. A settlement whose answer never came leaves the delivery held: it may be settled again, until
-   the engine takes it back.
+   the engine takes it back. From then on it is lost to the user, whatever becomes of that.
 3. Once the lease is lost nothing can be settled any more: `LeaseLost`.
 4. An illegal step raises and changes nothing: these are functions, the caller keeps the state.
 
@@ -40,6 +40,8 @@ class State(enum.IntEnum):
     NACKED = 5
     REJECTED = 6
     LOST = 7
+    RETURNING = 8
+    """The engine takes it back."""
 
 
 class Step(enum.IntEnum):
@@ -54,6 +56,7 @@ class Step(enum.IntEnum):
 
 
 _ON_ITS_WAY: Final = (State.ACKING, State.NACKING, State.REJECTING)
+_GONE: Final = (State.RETURNING, State.LOST)
 _SETTLED: Final = (State.ACKED, State.NACKED, State.REJECTED)
 
 BEGIN: Final[dict[Verb, dict[State, tuple[State, Step]]]] = {
@@ -76,11 +79,13 @@ BEGIN: Final[dict[Verb, dict[State, tuple[State, Step]]]] = {
 
 CONFIRMED: Final[dict[State, State]] = dict(zip(_ON_ITS_WAY, _SETTLED, strict=True))
 
+_TAKEN_BACK: Final = {State.RETURNING: State.LOST}
+
 AFTER: Final[dict[Outcome, dict[State, State]]] = {
-    Outcome.CONFIRMED: CONFIRMED,
-    Outcome.SENT: CONFIRMED,
-    Outcome.LOST: dict.fromkeys(_ON_ITS_WAY, State.LOST),
-    Outcome.UNKNOWN: dict.fromkeys(_ON_ITS_WAY, State.HELD),
+    Outcome.CONFIRMED: CONFIRMED | _TAKEN_BACK,
+    Outcome.SENT: CONFIRMED | _TAKEN_BACK,
+    Outcome.LOST: dict.fromkeys(_ON_ITS_WAY, State.LOST) | _TAKEN_BACK,
+    Outcome.UNKNOWN: dict.fromkeys(_ON_ITS_WAY, State.HELD) | _TAKEN_BACK,
 }
 
 _NAMES: Final = {
@@ -96,13 +101,13 @@ _NAMES: Final = {
 def begin(state: State, verb: Verb) -> tuple[State, Step]:
     """Return the state after asking for `verb`, and what to do for it.
 
-    Raises `LeaseLost` in LOST and `AlreadySettled` for a contradicting verb.
+    Raises `LeaseLost` in LOST and RETURNING, and `AlreadySettled` for a contradicting verb.
     """
     try:
         return BEGIN[verb][state]
     except KeyError:
         pass
-    if state is State.LOST:
+    if state in _GONE:
         raise LeaseLost(
             f"cannot {verb.name.lower()}: the lease of this delivery has ended, the message may be "
             "another consumer's now; keep the lease longer or handle the message faster"
