@@ -8,8 +8,8 @@ from aiokafka.admin import NewTopic
 
 from acked import Channel, LayerError
 from acked.conformance.harness import fresh
-from acked.types import Severity
-from tests.layers.kafka_kit import SOON, ack, admin_of, feed_of, layer_at, record, take
+from acked.types import Finding, Severity
+from tests.layers.kafka_kit import SOON, ack, admin_of, feed_of, layer_at, producer_of, record, take
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +25,10 @@ RISKY = {
 async def found_by(layer) -> dict:
     async with Channel(layer) as channel:
         return {finding.name: finding for finding in await channel.check()}
+
+
+async def overdue_of(layer) -> Finding:
+    return next(finding for finding in await layer.check() if finding.name == "overdue")
 
 
 class TestCheck:
@@ -52,6 +56,25 @@ class TestCheck:
         assert {name for name, one in found.items() if one.severity is Severity.WARNING} == risky
         assert all(topic in found[name].words for name in (*risky, "retention"))
         assert found["retention"].value == 60
+
+    async def test_what_is_not_settled_in_half_of_its_time_is_a_warning(self, kafka_broker) -> None:
+        topic, minute = fresh("topic"), {"retention.ms": "60000"}
+        async with admin_of(kafka_broker) as admin:
+            await admin.create_topics([NewTopic(topic, 2, 1, topic_configs=minute)])
+        async with producer_of(kafka_broker) as producer:
+            for age in (45, 40, 35, 20, 0):
+                moment = int((time.time() - age) * 1000)
+                await producer.send_and_wait(topic, b"1", partition=age % 2, timestamp_ms=moment)
+        async with layer_at(kafka_broker) as layer:
+            async with feed_of(layer, topic, "g") as feed:
+                leased = await take(feed, 5)
+                overdue = await overdue_of(layer)
+                assert (overdue.value, overdue.severity) == (3, Severity.WARNING)
+                await ack(feed, leased)
+                overdue = await overdue_of(layer)
+                assert (overdue.value, overdue.severity) == (0, Severity.OK)
+            await layer.remove_group([topic], "g")
+            assert (await overdue_of(layer)).value == 0
 
     async def test_a_closed_layer_says_so(self, kafka_broker) -> None:
         with pytest.raises(LayerError, match="not open"):

@@ -7,13 +7,15 @@ from acked.layers._kafka_admin import Settings
 from acked.layers._kafka_note import LIMIT
 from acked.types import Finding, Severity
 
-__all__ = ("findings",)
+__all__ = ("findings", "retention_of")
 
 OK, NOTICE, WARNING = Severity.OK, Severity.NOTICE, Severity.WARNING
 _SILENT: Final = "the brokers would not tell: this user may not describe configurations"
 
 
-def findings(settings: Settings, trimmed: int, max_request: int) -> Sequence[Finding]:
+def findings(
+    settings: Settings, *, overdue: int, trimmed: int, max_request: int
+) -> Sequence[Finding]:
     """Return one finding for each fact; facts about topics are of the worst of them."""
     return (
         _brokers(settings),
@@ -23,6 +25,7 @@ def findings(settings: Settings, trimmed: int, max_request: int) -> Sequence[Fin
         _retention(settings),
         _cleanup(settings),
         _largest(settings, max_request),
+        _overdue(overdue),
         _trimmed(trimmed),
         _offsets_copies(settings),
         _offsets_kept(settings),
@@ -90,17 +93,21 @@ def _unclean(settings: Settings) -> Finding:
     return Finding("unclean_leader_election", value=True, severity=WARNING, words=words)
 
 
-def _retention(settings: Settings) -> Finding:
+def retention_of(settings: Settings) -> Mapping[str, int]:
+    """Return by topic, or for new ones, the seconds after which messages are deleted, if ever."""
     milliseconds = _numbers(settings, "retention.ms", "log.retention.ms")
-    kept = {scope: number // 1000 for scope, number in milliseconds.items() if number >= 0}
     if not milliseconds:
         hours = _numbers(settings, "log.retention.hours")
-        kept = {scope: number * 3600 for scope, number in hours.items()}
+        return {scope: number * 3600 for scope, number in hours.items()}
+    return {scope: number // 1000 for scope, number in milliseconds.items() if number >= 0}
+
+
+def _retention(settings: Settings) -> Finding:
     if not any(_scopes(settings).values()):
         return _unknown("retention")
     bytes_kept = _numbers(settings, "retention.bytes", "log.retention.bytes")
     by_size = [scope for scope, size in bytes_kept.items() if size >= 0]
-    topic, seconds = _least(kept)
+    topic, seconds = _least(retention_of(settings))
     parts: list[str] = []
     if seconds is not None:
         parts.append(f"{topic}: messages are deleted after {seconds} s, settled or not")
@@ -139,6 +146,17 @@ def _largest(settings: Settings, max_request: int) -> Finding:
         )
         return Finding("max_message_bytes", size, WARNING, words)
     return Finding("max_message_bytes", size, OK, "takes whatever the layer would carry")
+
+
+def _overdue(overdue: int) -> Finding:
+    if overdue:
+        words = (
+            "so many records, at most, that groups of this layer have not settled are older than "
+            "half of the time for which they are kept: consume faster, or keep them for longer"
+        )
+        return Finding("overdue", overdue, WARNING, words)
+    words = "whatever a group of this layer has not settled will be kept for as long again"
+    return Finding("overdue", 0, OK, words)
 
 
 def _trimmed(trimmed: int) -> Finding:

@@ -16,7 +16,7 @@ from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_protocols import Consumer, OffsetAndMetadata, Place, Producer
 from acked.types import Start
 
-__all__ = ("Topics", "origins")
+__all__ = ("Topics", "committed_of", "origins")
 
 AGAIN: Final = 0.1
 """Seconds between two tries."""
@@ -98,7 +98,7 @@ async def origins(consumer: Consumer, places: Sequence[Place], start: Start) -> 
     that begins with its first record, whatever `start` is.
     """
     partitions = [topic_partition(place) for place in places]
-    committed = await _committed(consumer, partitions)
+    committed = await committed_of(consumer, partitions)
     known = {place.topic for place, found in committed.items() if found.offset >= 0}
     unknown = [topic_partition(place) for place in places if place.topic not in known]
     if not unknown:
@@ -116,7 +116,7 @@ async def origins(consumer: Consumer, places: Sequence[Place], start: Start) -> 
     }
 
 
-async def _committed(
+async def committed_of(
     consumer: Consumer, partitions: Sequence[object]
 ) -> Mapping[Place, OffsetAndMetadata]:
     """Ask where the group is, until somebody answers: the caller has a deadline."""

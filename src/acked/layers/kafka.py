@@ -60,9 +60,10 @@ from acked.errors import (
 )
 from acked.layers._kafka_admin import forget_group, read_settings
 from acked.layers._kafka_feed import KafkaFeed
-from acked.layers._kafka_inspection import findings
+from acked.layers._kafka_inspection import findings, retention_of
 from acked.layers._kafka_membership import Membership
 from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_overdue import count_overdue
 from acked.layers._kafka_protocols import Producer
 from acked.layers._kafka_publisher import MAX_REQUEST, Published, Publisher
 from acked.layers._kit import (
@@ -163,6 +164,7 @@ class KafkaLayer:
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: Publisher | None = None
+        self._groups: dict[str, set[str]] = {}
         self.trimmed: int = 0
         """How many records, at most, were deleted before a group of this layer had read them."""
         _check(self._options, create_topics, replicas)
@@ -239,12 +241,18 @@ class KafkaLayer:
         """
         self._opened()
         await forget_group(self._options, topics, group)
+        self._groups.pop(group, None)
 
     async def check(self) -> Sequence[Finding]:
         """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""
-        topics = self._opened().topics.known
-        settings = await read_settings(self._options, topics)
-        return findings(settings, self.trimmed, MAX_REQUEST)
+        topics = self._opened().topics
+        settings = await read_settings(self._options, topics.known)
+        retention = retention_of(settings)
+        overdue = 0
+        for group, names in self._groups.items():
+            places = await topics.places(names)
+            overdue += await count_overdue(self._options, group, places, retention)
+        return findings(settings, overdue=overdue, trimmed=self.trimmed, max_request=MAX_REQUEST)
 
     @asynccontextmanager
     async def consume(
@@ -255,6 +263,7 @@ class KafkaLayer:
         publisher = self._opened()
         names = list(dict.fromkeys(topics))
         places = await publisher.topics.places(names)
+        self._groups.setdefault(group, set()).update(names)
 
         async def join(owner: KafkaFeed) -> Membership:
             membership = Membership(self._options, names, group, owner, self._count)

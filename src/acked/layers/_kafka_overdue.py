@@ -1,0 +1,56 @@
+"""Whether what a group has not settled is about to be deleted: its lag against the retention."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import anyio
+
+from acked.layers._kafka_client import connected, make_consumer, stopped, topic_partition, within
+from acked.layers._kafka_options import KafkaOptions
+from acked.layers._kafka_protocols import Consumer, Place
+from acked.layers._kafka_topics import committed_of
+
+__all__ = ("count_overdue",)
+
+SHARE: Final = 0.5
+"""Of the retention: what is older has less time left than it has waited already."""
+
+
+async def count_overdue(
+    options: KafkaOptions, group: str, places: Iterable[Place], retention: Mapping[str, int]
+) -> int:
+    """Return how many records, at most, `group` has not settled in half of the time they are kept.
+
+    `retention` has the seconds of each topic that deletes by age.
+    """
+    now = time.time()
+    moments = {
+        place: max(0, int(1000 * (now - SHARE * retention[place.topic])))
+        for place in places
+        if place.topic in retention
+    }
+    if not moments:
+        return 0
+    consumer = make_consumer(options, group)
+    await connected(consumer, options)
+    try:
+        doing = f"comparing the lag of group {group!r} with the retention"
+        return await within(options.timeout, _count(consumer, moments), options, doing)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await stopped(consumer)
+
+
+async def _count(consumer: Consumer, moments: Mapping[Place, int]) -> int:
+    partitions = {topic_partition(place): moment for place, moment in moments.items()}
+    committed = await committed_of(consumer, list(partitions))
+    ends = await consumer.end_offsets(list(partitions))
+    younger = await consumer.offsets_for_times(partitions)
+    count = 0
+    for place, end in ends.items():
+        first = younger.get(place)
+        begun = committed[place].offset
+        if begun >= 0:
+            count += max(0, (end if first is None else first.offset) - begun)
+    return count
