@@ -42,13 +42,15 @@ class KafkaRecipe:
     """Kafka that starts fast; for benchmarks, one that then runs fast.
 
     It is alone unless it is a `node`. `heap` is in MiB. `more` are further lines of its
-    configuration; the last word on a setting counts.
+    configuration; the last word on a setting counts. `scram` are users as the storage tool takes
+    them: "SCRAM-SHA-256=[name=ann,password=secret]".
     """
 
     is_for_benchmarks: bool = False
     heap: int = 512
     node: Node | None = None
     more: tuple[str, ...] = ()
+    scram: tuple[str, ...] = ()
     name: ClassVar[str] = "kafka"
     # For clients, for the controller, and the two of the route for a proxy.
     port_count: ClassVar[int] = 4
@@ -86,8 +88,9 @@ class KafkaRecipe:
         ]
         _properties(site).write_text(shared + "\n".join(lines) + "\n")
         tool = [*_java("-Xmx128m", is_quick=True), "kafka.tools.StorageTool"]
+        users = [word for user in self.scram for word in ("--add-scram", user)]
         run(
-            [*tool, "format", "-t", node.cluster, "-c", str(_properties(site))],
+            [*tool, "format", "-t", node.cluster, "-c", str(_properties(site)), *users],
             doing="formatting Kafka's storage",
         )
 

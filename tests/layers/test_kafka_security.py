@@ -19,6 +19,8 @@ from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, record, take
 pytestmark = pytest.mark.anyio
 
 USER, PASSWORD, STORE = "ursula", "p@ss:w/rd", "storepass"
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
@@ -46,7 +48,7 @@ def secured(tmp_path_factory):
         heap=384,
         more=(
             "listener.security.protocol.map=PLAINTEXT:SASL_SSL,PROXIED:SASL_SSL,CONTROLLER:PLAINTEXT",
-            "sasl.enabled.mechanisms=PLAIN",
+            f"sasl.enabled.mechanisms=PLAIN,{','.join(SCRAM)}",
             "sasl.mechanism.inter.broker.protocol=PLAIN",
             f"listener.name.plaintext.plain.sasl.jaas.config={login()}",
             f"listener.name.proxied.plain.sasl.jaas.config={login()}",
@@ -56,7 +58,15 @@ def secured(tmp_path_factory):
             "ssl.keystore.type=PKCS12",
             f"ssl.truststore.location={chain}",
             "ssl.truststore.type=PEM",
+            # Through a proxy, only with a certificate of one's own.
+            "listener.name.proxied.ssl.client.auth=required",
+            *(
+                f"listener.name.{listener}.{mechanism.lower()}.sasl.jaas.config={SCRAM_MODULE};"
+                for listener in ("plaintext", "proxied")
+                for mechanism in SCRAM
+            ),
         ),
+        scram=tuple(f"{mechanism}=[name={USER},password={PASSWORD}]" for mechanism in SCRAM),
     )
     broker = NativeBroker(recipe)
     or_skip("kafka", broker.start)
@@ -69,19 +79,21 @@ def login() -> str:
     return f"{PLAIN} required {words};"
 
 
-def url_of(broker, chain: Path, password: str = PASSWORD) -> str:
+def url_of(broker, chain: Path, password: str = PASSWORD, **options: object) -> str:
     at = broker.url.removeprefix("kafka://")
+    more = "".join(f"&{name}={value}" for name, value in options.items())
     return (
         f"kafka://{USER}:{quote(password, safe='')}@{at}?ssl_ca_certs={chain}"
-        "&create_topics=1&timeout=8&session_timeout=6"
+        f"&create_topics=1&timeout=8&session_timeout=6{more}"
     )
 
 
-async def test_a_message_travels_over_tls_with_a_password(secured) -> None:
+@pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAM])
+async def test_a_message_travels_over_tls_with_a_password(secured, mechanism: str) -> None:
     """Producer, consumer, commit, admin: all of them log in."""
     broker, chain = secured
     topic = fresh("topic")
-    async with KafkaLayer.from_url(url_of(broker, chain)) as layer:
+    async with KafkaLayer.from_url(url_of(broker, chain, sasl_mechanism=mechanism)) as layer:
         await layer.publish([record(topic, 7)])
         async with feed_of(layer, topic, "g") as feed:
             got = await take(feed, 1)
@@ -91,9 +103,29 @@ async def test_a_message_travels_over_tls_with_a_password(secured) -> None:
         assert PASSWORD not in repr(layer)
 
 
-async def test_a_wrong_password_is_refused_in_words_without_it(secured, caplog) -> None:
+async def test_a_message_travels_with_a_certificate_of_ours(secured, proxy) -> None:
     broker, chain = secured
-    layer = KafkaLayer.from_url(url_of(broker, chain, "wrong-secret"))
+    topic, ours = fresh("topic"), {"ssl_certfile": chain, "ssl_keyfile": chain.with_name("key.pem")}
+    between = proxy(broker)
+    async with KafkaLayer.from_url(url_of(between, chain, **ours)) as layer:
+        await layer.publish([record(topic, 7)])
+        async with feed_of(layer, topic, "g") as feed:
+            await ack(feed, await take(feed, 1))
+
+
+async def test_without_a_certificate_that_is_asked_for_it_is_refused(secured, proxy) -> None:
+    broker, chain = secured
+    layer = KafkaLayer.from_url(url_of(proxy(broker), chain))
+    with anyio.fail_after(SOON), pytest.raises(LayerError, match="a certificate of ours"):
+        await layer.__aenter__()
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAM])
+async def test_a_wrong_password_is_refused_in_words_without_it(
+    secured, caplog, mechanism: str
+) -> None:
+    broker, chain = secured
+    layer = KafkaLayer.from_url(url_of(broker, chain, "wrong-secret", sasl_mechanism=mechanism))
     with anyio.fail_after(SOON), pytest.raises(LayerError) as caught:
         await layer.__aenter__()
     words = f"{caught.value} {caught.value!r} {layer!r} {caplog.text}"

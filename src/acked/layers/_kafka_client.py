@@ -208,7 +208,9 @@ def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerErro
         return LayerError(f"{words}: {error}; check the TLS options and the server's certificate")
     # aiokafka asserts that there are nodes; a broker that has just come back names none.
     if isinstance(error, (_KafkaError, TimeoutError, OSError, AssertionError)):
-        return ConnectionLost(f"{words}; check that the brokers run and are reachable")
+        # One that wants a certificate hangs up without a word.
+        hint = ", and whether they want a certificate of ours" if options.tls else ""
+        return ConnectionLost(f"{words}; check that the brokers run and are reachable{hint}")
     return LayerError(f"{words}; this is not an answer of Kafka, please report it")
 
 
