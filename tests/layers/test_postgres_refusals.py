@@ -115,7 +115,7 @@ async def test_a_closed_layer_says_so() -> None:
     ("url", "words"),
     [
         ("postgres-notify://host/db?color=red", "color"),
-        ("postgres-notify://u:secret@host/db?heartbeat=soon", "heartbeat='soon'"),
+        ("postgres-notify://u:secret@host/db?heartbeat=soon", "'heartbeat' must be a number"),
         ("postgres-notify://host/db?heartbeat=0", "heartbeat"),
         ("postgres-notify://host/db?pool_size=0", "pool_size"),
         ("postgres-notify://host/db?on_loss=panic", "on_loss"),
