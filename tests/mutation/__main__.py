@@ -38,7 +38,7 @@ TESTS: Final = (
 )
 OPTIONS: Final = ("-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider")
 CHOSEN: Final = ("-k", "not trio and not program", "--timeout=25")
-PATIENCE: Final = 600.0
+PATIENCE: Final = 240.0
 """Seconds for one mutant: several times what the tests take on a busy machine."""
 
 
