@@ -35,7 +35,26 @@ async def test_a_server_that_syncs_every_write_is_as_it_should_be(private_redis)
         "replicas": (0, OK),
         "min_replicas_to_write": (0, OK),
         "cluster": (0, OK),
+        "backlog": (0, OK),
     }
+
+
+async def test_a_group_that_is_nearly_as_far_behind_as_a_stream_is_long_is_a_warning(
+    private_redis,
+) -> None:
+    broker = private_redis()
+    async with Channel(RedisStreamsLayer(broker.url, maxlen=100)) as channel:
+        async with channel.subscribe("t", group="slow", in_flight=10) as slow:
+            await channel.publish_many("t", range(60))
+            held = [await anext(slow) for _ in range(10)]
+            found = {one.name: one for one in await channel.check()}
+            assert (found["backlog"].value, found["backlog"].severity) == (60, WARNING)
+            for delivery in held:
+                await delivery.ack()
+            for _ in range(20):
+                await (await anext(slow)).ack()
+            found = {one.name: one for one in await channel.check()}
+            assert (found["backlog"].value, found["backlog"].severity) == (30, OK)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast
 from acked.errors import ConnectionLost, LayerError
 from acked.types import Finding, Severity
 
-__all__ = ("findings_for_news", "findings_for_streams")
+__all__ = ("backlog", "findings_for_news", "findings_for_streams")
 
 
 class Ask(Protocol):
@@ -130,6 +130,32 @@ async def findings_for_streams(servers: Sequence[Ask], *, is_cluster: bool) -> l
         lambda one: one.cluster(expected=is_cluster, count=len(told)),
     ]
     return [_worst([fact(one) for one in told]) for fact in facts]
+
+
+def backlog(maxlen: int | None, behind: Sequence[int | None]) -> Finding:
+    """Return whether the slowest group is near the length to which this layer trims streams.
+
+    `behind` has for each stream used so far what that group owes, or None where nobody tells.
+    """
+    if maxlen is None:
+        return Finding("backlog", _largest(behind), OK, "this layer trims no stream")
+    most = _largest(behind)
+    if most is None:
+        words = "the server does not tell how far groups are behind; maxlen= deletes what is unread"
+        return Finding("backlog", None, NOTICE, words)
+    if most > maxlen // 2:
+        words = (
+            f"a group owes so many entries of a stream that is trimmed to {maxlen}: what is beyond "
+            "is deleted, settled or not; consume faster, or give a larger maxlen="
+        )
+        return Finding("backlog", most, WARNING, words)
+    words = f"no group owes more than half of the {maxlen} entries that a stream keeps"
+    return Finding("backlog", most, OK, words)
+
+
+def _largest(behind: Sequence[int | None]) -> int | None:
+    known = [one for one in behind if one is not None]
+    return max(known, default=0) if len(known) == len(behind) else None
 
 
 async def findings_for_news(servers: Sequence[Ask], *, is_cluster: bool) -> list[Finding]:

@@ -20,7 +20,7 @@ __all__ = ("Cluster", "Way")
 
 TRIES: Final = 5
 """How often a command is sent to where it is said to belong, while the slots move."""
-KEY_AT: Final = {b"XADD": 1, b"EVALSHA": 3, b"EVAL": 3}
+KEY_AT: Final = {b"XADD": 1, b"XINFO": 2, b"EVALSHA": 3, b"EVAL": 3}
 """Where the key of a command stands; what is not named here may be asked of any node."""
 
 

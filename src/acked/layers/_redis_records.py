@@ -9,7 +9,7 @@ other names become headers of these names.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
@@ -20,6 +20,7 @@ __all__ = (
     "Lease",
     "TokenOf",
     "as_ours",
+    "backlog_of",
     "fields_of",
     "lag_of",
     "leased_again",
@@ -94,13 +95,29 @@ def lag_of(group: bytes, reply: object) -> int | None:
 
     Redis 6.2 never does, later ones do not after entries were deleted from the middle.
     """
-    if not isinstance(reply, list):
-        return None
-    for words in cast("list[list[object]]", reply):
-        told = dict(zip(words[::2], words[1::2], strict=False))
+    for told in _groups(reply):
         if told.get(b"name") == group:
             return cast("int | None", told.get(b"lag"))
     return None
+
+
+def backlog_of(reply: object) -> int | None:
+    """Return how much the slowest group owes, read or not, as `lag_of` does."""
+    if not isinstance(reply, list):
+        return None  # refused, or the stream is gone
+    backlogs = [
+        None if lag is None else lag + cast("int", told[b"pending"])
+        for told in _groups(reply)
+        for lag in [cast("int | None", told.get(b"lag"))]
+    ]
+    known = [backlog for backlog in backlogs if backlog is not None]
+    return max(known, default=0) if len(known) == len(backlogs) else None
+
+
+def _groups(reply: object) -> Iterator[Mapping[bytes, object]]:
+    if isinstance(reply, list):
+        for words in cast("list[list[bytes]]", reply):
+            yield dict(zip(words[::2], words[1::2], strict=False))
 
 
 def as_ours(tokens: list[Token]) -> list[TokenOf]:

@@ -62,11 +62,11 @@ from acked.layers._kit import (
     whole_number,
     without_credentials,
 )
-from acked.layers._redis_check import findings_for_streams
+from acked.layers._redis_check import backlog, findings_for_streams
 from acked.layers._redis_cluster import Cluster, Way
 from acked.layers._redis_feed import RedisStreamsFeed
 from acked.layers._redis_link import Command, Link, is_unanswered
-from acked.layers._redis_records import fields_of
+from acked.layers._redis_records import backlog_of, fields_of
 from acked.layers._redis_seat import Seat
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
@@ -139,6 +139,8 @@ class RedisStreamsLayer:
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
         self._url = url
+        self._consumed: set[str] = set()
+        self._maxlen = maxlen
         self._trim: Command = ()
         if maxlen is not None:
             self._trim = (b"MAXLEN", b"~", b"%d" % maxlen)
@@ -227,7 +229,10 @@ class RedisStreamsLayer:
         """Ask how the server keeps what it confirmed; see `acked.abc.Inspectable`."""
         servers = await self._open_way().servers()
         asks = [server.ask for server in servers]
-        return await findings_for_streams(asks, is_cluster=self._is_cluster)
+        found = await findings_for_streams(asks, is_cluster=self._is_cluster)
+        streams = [topic.encode() for topic in sorted(self._consumed)]
+        replies = await self._open_way().exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        return [*found, backlog(self._maxlen, [backlog_of(reply) for reply in replies])]
 
     @asynccontextmanager
     async def consume(
@@ -240,6 +245,7 @@ class RedisStreamsLayer:
             dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
         )
         await seat.join(way.run, start)
+        self._consumed.update(topics)
         feed = RedisStreamsFeed(way, seat)
         try:
             yield feed
