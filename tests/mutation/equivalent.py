@@ -29,4 +29,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "debts.DebtSubscription.__anext__: self._reads < 0 -> (self._reads <= 0)": (
         "it looks one read earlier whether others are due a turn"
     ),
+    "subscription.Subscription._take_turns: self._reads < 0 -> (self._reads <= 0)": "as above",
+    "subscription.Subscription._take_turns: monotonic() - self._turn_began >= TURN -> "
+    "(monotonic() - self._turn_began > TURN)": "no two readings of a clock are that equal",
+    "subscription.Batches.__anext__: self._wait > 0 -> (self._wait >= 0)": (
+        "a wait of nothing takes what is there, after one checkpoint more"
+    ),
 }
