@@ -190,7 +190,7 @@ async def publish(url: str, topic: str, count: int) -> float:
     bodies = iter(orders(count))
     to = Topic(topic + "-published", Order)
 
-    async with Channel(MQTTLayer(url)) as channel:
+    async with Channel(MQTTLayer(url, mandatory=False)) as channel:
 
         async def work() -> None:
             for body in bodies:
