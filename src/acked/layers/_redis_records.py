@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
+from acked.errors import LayerError
 from acked.types import NO_HEADERS, Leased, Record, Token
 
 __all__ = (
@@ -103,15 +104,15 @@ def lag_of(group: bytes, reply: object) -> int | None:
 
 def backlog_of(reply: object) -> int | None:
     """Return how much the slowest group owes, read or not, as `lag_of` does."""
-    if not isinstance(reply, list):
+    if isinstance(reply, LayerError):
         return None  # refused, or the stream is gone
-    backlogs = [
-        None if lag is None else lag + cast("int", told[b"pending"])
-        for told in _groups(reply)
-        for lag in [cast("int | None", told.get(b"lag"))]
-    ]
-    known = [backlog for backlog in backlogs if backlog is not None]
-    return max(known, default=0) if len(known) == len(backlogs) else None
+    most = 0
+    for told in _groups(reply):
+        unread, pending = told.get(b"lag"), told.get(b"pending")
+        if not isinstance(unread, int) or not isinstance(pending, int):
+            return None
+        most = max(most, unread + pending)
+    return most
 
 
 def _groups(reply: object) -> Iterator[Mapping[bytes, object]]:
