@@ -92,7 +92,7 @@ class IgnoresTheDelayOfANack(Queue):
         return super().settle_one(feed, lease, at_once, now)
 
 
-@broken("test_any_program_agrees_with_the_model")
+@broken("test_what_was_nacked_with_a_delay_outlives_the_consumer")
 class KeepsDelaysInTheConsumer(Queue):
     """A delayed nack is a timer of the consumer, and gone with it."""
 

@@ -28,6 +28,7 @@ from acked.conformance.laws.steps import (
     ordered,
     place,
     receive,
+    receive_while_passes,
     received_until,
     soon,
 )
@@ -90,17 +91,27 @@ class AcknowledgementLaws:
                 (meanwhile,) = await receive(sub, 1)
                 assert meanwhile.body == "meanwhile"
                 await meanwhile.ack()
-                again: list[Delivery[object]] = []
-                async with anyio.create_task_group() as tasks:
-
-                    async def read() -> None:
-                        again.extend(await receive(sub, 1))
-
-                    tasks.start_soon(read)
-                    await harness.pass_time(delay * 1.1)
-                assert (again[0].body, again[0].attempt) == ("delayed", 2)
+                (again,) = await receive_while_passes(harness, delay * 1.1, sub, 1)
+                assert (again.body, again.attempt) == ("delayed", 2)
                 assert harness.clock.time() - nacked >= delay
-                await ack_all(again)
+                await again.ack()
+
+    @law("C3", needs=("nack_delay",))
+    async def test_what_was_nacked_with_a_delay_outlives_the_consumer(
+        self, harness: Harness
+    ) -> None:
+        """C3: a delay that only the consumer knew would end with it, and take the message along."""
+        delay = harness.lease
+        async with place(harness) as (channel, topic, group):
+            await channel.publish(topic, "delayed")
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                (delivery,) = await receive(sub, 1)
+                await delivery.nack(delay=delay)
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                (again,) = await receive_while_passes(harness, delay * 1.1, sub, 1)
+                assert again.body == "delayed"
+                await again.ack()
+            await nothing_is_owed(channel, topic, group)
 
     @law("C3", unless=("nack",))
     async def test_a_nack_that_is_not_offered_is_refused(self, harness: Harness) -> None:

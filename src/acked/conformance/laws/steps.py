@@ -35,6 +35,7 @@ __all__ = (
     "publish_perhaps_to_nobody",
     "receive",
     "receive_bytes",
+    "receive_while_passes",
     "received_until",
     "soon",
 )
@@ -90,6 +91,21 @@ async def receive(
     """Return the next `count` deliveries; `TimeoutError` where they do not come soon."""
     with anyio.fail_after(soon()):
         return [await anext(subscription) for _ in range(count)]
+
+
+async def receive_while_passes(
+    harness: Harness, seconds: float, subscription: Subscription[Delivery[object]], count: int
+) -> list[Delivery[object]]:
+    """Let `seconds` pass and return the next `count` deliveries, for which somebody waits."""
+    got: list[Delivery[object]] = []
+
+    async def read() -> None:
+        got.extend(await receive(subscription, count))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await harness.pass_time(seconds)
+    return got
 
 
 async def received_until(
