@@ -9,7 +9,7 @@ import anyio
 from acked.layers._kafka_client import connected, make_consumer, stopped, topic_partition, within
 from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_protocols import Consumer, Place
-from acked.layers._kafka_topics import committed_of
+from acked.layers._kafka_topics import committed_of, offsets_at
 
 __all__ = ("count_overdue",)
 
@@ -25,32 +25,25 @@ async def count_overdue(
     `retention` has the seconds of each topic that deletes by age.
     """
     now = time.time()
-    moments = {
-        place: max(0, int(1000 * (now - SHARE * retention[place.topic])))
+    times = {
+        topic_partition(place): now - SHARE * retention[place.topic]
         for place in places
         if place.topic in retention
     }
-    if not moments:
+    if not times:
         return 0
     consumer = make_consumer(options, group)
     await connected(consumer, options)
     try:
         doing = f"comparing the lag of group {group!r} with the retention"
-        return await within(options.timeout, _count(consumer, moments), options, doing)
+        return await within(options.timeout, _count(consumer, times), options, doing)
     finally:
         with anyio.CancelScope(shield=True):
             await stopped(consumer)
 
 
-async def _count(consumer: Consumer, moments: Mapping[Place, int]) -> int:
-    partitions = {topic_partition(place): moment for place, moment in moments.items()}
-    committed = await committed_of(consumer, list(partitions))
-    ends = await consumer.end_offsets(list(partitions))
-    younger = await consumer.offsets_for_times(partitions)
-    count = 0
-    for place, end in ends.items():
-        first = younger.get(place)
-        begun = committed[place].offset
-        if begun >= 0:
-            count += max(0, (end if first is None else first.offset) - begun)
-    return count
+async def _count(consumer: Consumer, times: Mapping[object, float]) -> int:
+    committed = await committed_of(consumer, list(times))
+    younger = await offsets_at(consumer, times)
+    begun = {place: found.offset for place, found in committed.items() if found.offset >= 0}
+    return sum(max(0, younger[place] - offset) for place, offset in begun.items())

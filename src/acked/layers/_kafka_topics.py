@@ -16,7 +16,7 @@ from acked.layers._kafka_options import KafkaOptions
 from acked.layers._kafka_protocols import Consumer, OffsetAndMetadata, Place, Producer
 from acked.types import Start
 
-__all__ = ("Topics", "committed_of", "origins")
+__all__ = ("Topics", "committed_of", "offsets_at", "origins")
 
 AGAIN: Final = 0.1
 """Seconds between two tries."""
@@ -105,11 +105,16 @@ async def origins(consumer: Consumer, places: Sequence[Place], start: Start) -> 
         return {}
     if start.kind == "earliest":
         return await consumer.beginning_offsets(unknown)
-    ends = await consumer.end_offsets(unknown)
     if start.kind == "latest":
-        return ends
-    moment = max(0, int(start.time * 1000))
-    found = await consumer.offsets_for_times(dict.fromkeys(unknown, moment))
+        return await consumer.end_offsets(unknown)
+    return await offsets_at(consumer, dict.fromkeys(unknown, start.time))
+
+
+async def offsets_at(consumer: Consumer, times: Mapping[object, float]) -> Mapping[Place, int]:
+    """Return the offset of the first record from each partition's time on, else of its end."""
+    ends = await consumer.end_offsets(list(times))
+    moments = {partition: max(0, int(1000 * time)) for partition, time in times.items()}
+    found = await consumer.offsets_for_times(moments)
     return {
         place: end if (first := found.get(place)) is None else first.offset
         for place, end in ends.items()
