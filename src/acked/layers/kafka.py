@@ -249,7 +249,8 @@ class KafkaLayer:
         settings = await read_settings(self._options, topics.known)
         retention = retention_of(settings)
         overdue = 0
-        for group, names in self._groups.items():
+        groups = {group: tuple(names) for group, names in self._groups.items()}
+        for group, names in groups.items():  # one may join meanwhile
             places = await topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
         return findings(settings, overdue=overdue, trimmed=self.trimmed, max_request=MAX_REQUEST)
