@@ -135,7 +135,7 @@ async def findings_for_streams(servers: Sequence[Ask], *, is_cluster: bool) -> l
 def backlog(maxlen: int | None, behind: Sequence[int | None]) -> Finding:
     """Return whether the slowest group is near the length to which this layer trims streams.
 
-    `behind` has for each stream used so far what that group owes, or None where nobody tells.
+    `behind` has for each stream consumed so far what that group owes, or None where nobody tells.
     """
     if maxlen is None:
         return Finding("backlog", _largest(behind), OK, "this layer trims no stream")

@@ -227,11 +227,11 @@ class RedisStreamsLayer:
 
     async def check(self) -> Sequence[Finding]:
         """Ask how the server keeps what it confirmed; see `acked.abc.Inspectable`."""
-        servers = await self._open_way().servers()
-        asks = [server.ask for server in servers]
+        way = self._open_way()
+        asks = [server.ask for server in await way.servers()]
         found = await findings_for_streams(asks, is_cluster=self._is_cluster)
         streams = [topic.encode() for topic in sorted(self._consumed)]
-        replies = await self._open_way().exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        replies = await way.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
         return [*found, backlog(self._maxlen, [backlog_of(reply) for reply in replies])]
 
     @asynccontextmanager
