@@ -132,10 +132,8 @@ class _AsNews:
 
     def listen(self, topics: Sequence[str], sink: Sink) -> "_Listener":
         """Feed everything published to `topics` into `sink`, as a group of its own."""
-        return _Listener(self._layer, topics, sink, self._patience())
-
-    def _patience(self) -> Patience:
-        return Patience(self._reconnect, self._timeout, SystemClock())
+        patience = Patience(self._reconnect, self._timeout, SystemClock())
+        return _Listener(self._layer, topics, sink, patience)
 
     async def check(self) -> Sequence[Finding]:
         """Say what the layer beneath says; see `acked.abc.Inspectable`."""
