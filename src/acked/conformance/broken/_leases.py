@@ -11,10 +11,9 @@ from typing import Final
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from acked.abc import Clock
 from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue
-from acked.layers._memory_group import Kept, Lease, _is_true
+from acked.conformance.broken._planted import Feed, Queue, RememberingQueue
+from acked.layers._memory_group import Lease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
 
 __all__ = ()
@@ -75,23 +74,14 @@ class ExtendsNothing(Queue):
 
 
 @broken("test_a_stale_token_extends_and_releases_nothing")
-class ExtendsWhatIsAnothers(Queue):
+class ExtendsWhatIsAnothers(RememberingQueue):
     """An extension claims the message, and takes it from a holder that has it by now."""
-
-    def __init__(self, *, clock: Clock | None = None) -> None:
-        super().__init__(clock=clock)
-        self._leased: dict[Token, Kept] = {}
-
-    def take(self, feed: Feed, limit: int) -> list[Leased]:
-        taken = super().take(feed, limit)
-        self._leased |= {one.token: feed._held[one.token].kept for one in taken}
-        return taken
 
     async def extend(
         self, feed: Feed, tokens: Sequence[Token], seconds: float
     ) -> Sequence[Outcome]:
         for token in tokens:
-            theirs = self.lease_of(self._leased[token])
+            theirs = self.lease_by_now(token)
             if theirs is not None and theirs.token != token:
                 lease = msgspec.structs.replace(theirs, token=token, holder=feed._held)
                 del theirs.holder[theirs.token]

@@ -25,7 +25,16 @@ from acked.types import (
     Token,
 )
 
-__all__ = ("BACKLOG", "ConnectedQueue", "Feed", "News", "Queue", "changed", "remove")
+__all__ = (
+    "BACKLOG",
+    "ConnectedQueue",
+    "Feed",
+    "News",
+    "Queue",
+    "RememberingQueue",
+    "changed",
+    "remove",
+)
 
 BACKLOG: Final = 2000
 """More than any law publishes to one topic."""
@@ -121,8 +130,23 @@ class Queue(MemoryQueueLayer):
         """Carry out one settlement of a valid lease."""
         return RightFeed._settle(feed, lease, settlement, now)
 
-    def lease_of(self, kept: Kept) -> Lease | None:
-        """Return the lease that somebody has of a message."""
+
+class RememberingQueue(Queue):
+    """A queue that remembers, beyond a lease, which message its token was for."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock)
+        self._leased: dict[Token, Kept] = {}
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        """Lease what is ready."""
+        taken = super().take(feed, limit)
+        self._leased |= {one.token: feed._held[one.token].kept for one in taken}
+        return taken
+
+    def lease_by_now(self, token: Token) -> Lease | None:
+        """Return the lease that somebody has of the message that `token` was for."""
+        kept = self._leased[token]
         leases = (lease for feed in self.feeds for lease in feed._held.values())
         return next((lease for lease in leases if lease.kept is kept), None)
 

@@ -9,9 +9,9 @@ import msgspec
 
 from acked.abc import Clock
 from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue, remove
+from acked.conformance.broken._planted import Feed, Queue, RememberingQueue, remove
 from acked.layers._memory_group import GroupQueue, Kept, Lease
-from acked.types import Leased, Outcome, Settlement, Token, Verb
+from acked.types import Leased, Outcome, Settlement, Verb
 
 __all__ = ()
 
@@ -162,22 +162,13 @@ class ConfirmsStaleAcks(Queue):
 
 
 @broken("test_a_stale_settlement_raises_and_spares_the_new_holder")
-class AcksForWhoeverHoldsIt(Queue):
+class AcksForWhoeverHoldsIt(RememberingQueue):
     """An ack names the message and not the lease: a stale one settles the new holder's."""
-
-    def __init__(self, *, clock: Clock | None = None) -> None:
-        super().__init__(clock=clock)
-        self._leased: dict[Token, Kept] = {}
-
-    def take(self, feed: Feed, limit: int) -> list[Leased]:
-        taken = super().take(feed, limit)
-        self._leased |= {one.token: feed._held[one.token].kept for one in taken}
-        return taken
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
         outcomes = await super().settle(feed, batch)
         for settlement, outcome in zip(batch, outcomes, strict=True):
-            lease = self.lease_of(self._leased[settlement.token])
+            lease = self.lease_by_now(settlement.token)
             if outcome is Outcome.LOST and lease is not None:
                 lease.holder.pop(lease.token)
                 lease.queue.settled(lease)
