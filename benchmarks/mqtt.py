@@ -23,7 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from acked import JSON, Channel, DebtSubscription, Topic
+from acked import JSON, AckSubscription, Channel, Topic
 from acked.layers.mqtt import MQTTLayer
 from benchmarks.report import Report
 from compose.fleet import create
@@ -83,7 +83,7 @@ def subscribe_by_hand(url: str, topic: str) -> None:
 
 
 @asynccontextmanager
-async def subscribed(url: str, topic: str, group: str) -> AsyncGenerator[DebtSubscription[Order]]:
+async def subscribed(url: str, topic: str, group: str) -> AsyncGenerator[AckSubscription[Order]]:
     """Join `group` with the window of all."""
     async with (
         Channel(MQTTLayer(url)) as channel,

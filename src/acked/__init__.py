@@ -1,12 +1,12 @@
 """Acknowledgement-first messaging: when `ack()` returned, the broker has said yes."""
 
-from acked._core.as_news import fire_and_forget
+from acked._core.ack.delivery import Batch, Delivery
+from acked._core.ack.subscription import AckSubscription
 from acked._core.channel import Channel
-from acked._core.debts import DebtSubscription
-from acked._core.delivery import Batch, Delivery
-from acked._core.message import Message
-from acked._core.news import NewsSubscription
-from acked._core.options import Redelivery, SubscribeDebts, SubscribeNews
+from acked._core.options import AckOptions, FireAndForgetOptions, Redelivery
+from acked._core.stream.adapter import fire_and_forget
+from acked._core.stream.message import Message
+from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
 from acked._machines.backoff import Backoff
 from acked.clocks import SystemClock, VirtualClock
@@ -30,18 +30,18 @@ from acked.errors import (
     UnsettledWarning,
 )
 from acked.types import (
+    AckStatistics,
     Capabilities,
     Codec,
     Finding,
+    FireAndForgetStatistics,
     Gap,
     GapCause,
-    NewsStatistics,
     Overflow,
     Receipt,
     Record,
     Severity,
     Start,
-    SubscriptionStatistics,
     Topic,
 )
 
@@ -49,6 +49,9 @@ __all__ = (
     "JSON",
     "MSGPACK",
     "RAW",
+    "AckOptions",
+    "AckStatistics",
+    "AckSubscription",
     "AckUnconfirmed",
     "AckedError",
     "AlreadySettled",
@@ -61,19 +64,19 @@ __all__ = (
     "Codec",
     "ConfigurationError",
     "ConnectionLost",
-    "DebtSubscription",
     "DecodeError",
     "Delivery",
     "EncodeError",
     "Finding",
+    "FireAndForgetOptions",
+    "FireAndForgetStatistics",
+    "FireAndForgetSubscription",
     "Gap",
     "GapCause",
     "LayerError",
     "LeaseLost",
     "Message",
     "MessageTooLarge",
-    "NewsStatistics",
-    "NewsSubscription",
     "NoSubscribers",
     "Overflow",
     "PublishFailed",
@@ -83,10 +86,7 @@ __all__ = (
     "Severity",
     "Start",
     "StreamOverflow",
-    "SubscribeDebts",
-    "SubscribeNews",
     "Subscription",
-    "SubscriptionStatistics",
     "SystemClock",
     "Topic",
     "UnsettledWarning",

@@ -15,14 +15,15 @@ import msgspec
 from acked.errors import ConfigurationError
 
 __all__ = (
+    "AckStatistics",
     "Capabilities",
     "Codec",
     "Finding",
+    "FireAndForgetStatistics",
     "Gap",
     "GapCause",
     "LeaseKind",
     "Leased",
-    "NewsStatistics",
     "Order",
     "Outcome",
     "Overflow",
@@ -31,7 +32,6 @@ __all__ = (
     "Settlement",
     "Severity",
     "Start",
-    "SubscriptionStatistics",
     "Token",
     "Topic",
     "Verb",
@@ -327,7 +327,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A regular expression that a whole topic name must match, or None."""
 
 
-class SubscriptionStatistics(msgspec.Struct, frozen=True, kw_only=True):
+class AckStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What an ack-capable subscription did so far, and what it holds now, in messages.
 
     At rest `delivered == acked + nacked + rejected + lost + released + held`.
@@ -352,7 +352,7 @@ class SubscriptionStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Published and not yet fetched, as the broker last told this consumer; None if it did not."""
 
 
-class NewsStatistics(msgspec.Struct, frozen=True):
+class FireAndForgetStatistics(msgspec.Struct, frozen=True):
     """What a fire-and-forget subscription did so far, in messages."""
 
     delivered: int

@@ -15,7 +15,7 @@ from acked import (
     PublishFailed,
     VirtualClock,
 )
-from acked._core.settler import Settler
+from acked._core.ack.settler import Settler
 from acked.abc import AckLayer, FireAndForgetLayer
 from acked.conformance import Harness, VirtualHarness
 from acked.conformance.fault_layer import FAILURES, Fault, FaultLayer, FaultPlan

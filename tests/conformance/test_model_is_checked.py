@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from acked._core.desk import SettlementDesk
-from acked._core.ledger import Ledger
-from acked._core.pump import Pump
-from acked._core.settler import Settler
+from acked._core.ack.fetcher import Fetcher
+from acked._core.ack.in_flight import InFlightTracker
+from acked._core.ack.policy import SettlementPolicy
+from acked._core.ack.settler import Settler
 from acked.conformance.harness import VirtualHarness
 from acked.conformance.laws.modelled import try_programs
 from acked.conformance.programs import ProgramFailure
 from acked.layers import memory_queue
-from acked.layers._memory_group import Broker, GroupQueue, Topic
 from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.memory_queue._group import Broker, GroupQueue, StoredTopic
 from acked.types import Outcome, Settlement, Verb
 
 pytestmark = pytest.mark.anyio
@@ -25,30 +25,30 @@ QUICK = 5
 
 
 def lost_wake_up_in_the_subscription(patch: pytest.MonkeyPatch) -> None:
-    def take(self: Pump, batch) -> None:
+    def take(self: Fetcher, batch) -> None:
         empty = not self.buffer
-        self.buffer.extend(self._accept(self._ledger.admit(batch)))
+        self.buffer.extend(self._accept(self._tracker.add(batch)))
         if not empty:
             self.arrived.set()
 
-    patch.setattr(Pump, "_take", take)
+    patch.setattr(Fetcher, "_take", take)
 
 
 def lost_wake_up_when_there_is_room_again(patch: pytest.MonkeyPatch) -> None:
-    async def arrival(self: Pump, wanted: int) -> None:
+    async def wait_for_more(self: Fetcher, wanted: int) -> None:
         self._wanted = wanted
         await self.arrived.wait()
 
-    def close(self: Ledger, debts) -> None:
+    def close(self: InFlightTracker, debts) -> None:
         self.open.difference_update(debts)
         self.open_bytes -= sum(len(debt.leased.record.body) for debt in debts)
 
-    patch.setattr(Pump, "arrival", arrival)
-    patch.setattr(Ledger, "_close", close)
+    patch.setattr(Fetcher, "wait_for_more", wait_for_more)
+    patch.setattr(InFlightTracker, "_close", close)
 
 
 def lost_wake_up_in_the_layer(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Topic, "nudge", lambda self: None)
+    patch.setattr(StoredTopic, "nudge", lambda self: None)
 
 
 def attempt_charged_for_a_release(patch: pytest.MonkeyPatch) -> None:
@@ -152,20 +152,20 @@ def dead_letter_not_published(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
-    def add(self: Topic, record):
+    def add(self: StoredTopic, record):
         queue, *_ = self.groups.values()
         kept = memory_queue_kept(self, record)
         queue.add(kept)
         return kept
 
-    from acked.layers._memory_group import Kept
+    from acked.layers.memory_queue._group import Kept
 
-    def memory_queue_kept(self: Topic, record):
+    def memory_queue_kept(self: StoredTopic, record):
         number = next(self._numbers)
         kept = self.kept[number] = Kept(number, record, str(number), len(self.groups))
         return kept
 
-    patch.setattr(Topic, "add", add)
+    patch.setattr(StoredTopic, "add", add)
 
 
 def accepted_and_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -182,13 +182,13 @@ def accepted_and_dropped(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_buffer_is_lost_on_leaving(patch: pytest.MonkeyPatch) -> None:
-    async def give_back(self: SettlementDesk, *, interrupted: bool) -> None:
+    async def give_back(self: SettlementPolicy, *, interrupted: bool) -> None:
         await self._settler._feed.settle(
             [Settlement(debt.leased.token, Verb.ACK) for debt in self.pump.buffer]
         )
         self.pump.buffer.clear()
 
-    patch.setattr(SettlementDesk, "_give_back", give_back)
+    patch.setattr(SettlementPolicy, "_give_back", give_back)
 
 
 def an_ack_is_believed_before_it_was_sent(patch: pytest.MonkeyPatch) -> None:
@@ -213,12 +213,12 @@ def an_ack_is_believed_before_it_was_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_window_is_one_too_large(patch: pytest.MonkeyPatch) -> None:
-    original = Ledger.room
-    patch.setattr(Ledger, "room", lambda self: original(self) + 1)
+    original = InFlightTracker.room
+    patch.setattr(InFlightTracker, "room", lambda self: original(self) + 1)
 
 
 def a_contradiction_is_swallowed(patch: pytest.MonkeyPatch) -> None:
-    from acked._core import settler
+    from acked._core.ack import settler
     from acked._machines.settlement import BEGIN, State, Step
 
     table = {verb: dict(row) for verb, row in BEGIN.items()}

@@ -5,8 +5,8 @@ import pytest
 from acked.conformance import VirtualHarness
 from acked.conformance.machine import machine
 from acked.conformance.model import Illegal
-from acked.layers._memory_group import GroupQueue
 from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.memory_queue._group import GroupQueue
 
 
 def make_harness() -> VirtualHarness:

@@ -5,8 +5,8 @@ import pytest
 from acked.conformance import Harness, ProgramFailure, VirtualHarness, run_program
 from acked.conformance.laws.modelled import try_programs
 from acked.conformance.programs import STEPS, Program
-from acked.layers._memory_group import GroupQueue
 from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.memory_queue._group import GroupQueue
 
 pytestmark = pytest.mark.anyio
 

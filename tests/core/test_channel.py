@@ -107,17 +107,17 @@ async def test_headers_and_keys_need_a_layer_that_carries_them() -> None:
 
 
 async def test_options_of_the_other_kind_are_refused() -> None:
-    debts, news = Channel(ScriptedLayer()), Channel(ScriptedNews())
+    entries, news = Channel(ScriptedLayer()), Channel(ScriptedNews())
     with pytest.raises(CapabilityError, match="no option overflow="):
-        debts.subscribe("t", group="g", overflow=Overflow.BLOCK)  # type: ignore[call-overload]
+        entries.subscribe("t", group="g", overflow=Overflow.BLOCK)  # type: ignore[call-overload]
     with pytest.raises(CapabilityError, match="no option group="):
         news.subscribe("t", group="g")  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="needs group="):
-        debts.subscribe("t")  # type: ignore[call-overload]
+        entries.subscribe("t")  # type: ignore[call-overload]
     with pytest.raises(ConfigurationError, match="at least one topic"):
-        debts.subscribe(group="g")
+        entries.subscribe(group="g")
     with pytest.raises(ConfigurationError, match="given twice"):
-        debts.subscribe("t", "t", group="g")
+        entries.subscribe("t", "t", group="g")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the desk does beside settling: an orderly leaving, and news of what went wrong."""
+"""What the policy does beside settling: an orderly leaving, and news of what went wrong."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from acked import (
     LeaseLost,
     VirtualClock,
 )
-from acked._core.debts import DebtSubscription
+from acked._core.ack.subscription import AckSubscription
 from acked.types import Outcome, Verb
 from tests.core.scripted import ScriptedLayer, leased
 
@@ -33,7 +33,7 @@ class Leaver:
     def __init__(self, layer: ScriptedLayer, **options: Any) -> None:
         self.layer = layer
         self.options = options
-        self.sub: DebtSubscription[Any]
+        self.sub: AckSubscription[Any]
         self._go = anyio.Event()
 
     async def __call__(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:

@@ -1,6 +1,6 @@
 """What becomes of a message whose settlement was not confirmed: it comes again, unless tried again.
 
-Also to a reader that went on and holds the delivery still: the keeper must not renew it for ever.
+Also to a reader that went on and holds the delivery still: the renewer must not renew it for ever.
 """
 
 from collections.abc import AsyncGenerator
@@ -25,7 +25,7 @@ from tests.core.scripted import ScriptedLayer, leased, without
 pytestmark = pytest.mark.anyio
 
 TURN = 10.0
-"""Seconds between two turns of the keeper: a third of the lease."""
+"""Seconds between two turns of the renewer: a third of the lease."""
 
 
 @asynccontextmanager

@@ -164,7 +164,7 @@ async def test_a_removed_group_is_owed_nothing_and_begins_anew(layer: AckLayer) 
             assert delivery.body == 4
             await delivery.ack()
         async with channel.subscribe("t", group="kept") as sub:
-            for number in (1, 2, 3, 4):  # another group's debts are untouched
+            for number in (1, 2, 3, 4):  # another group's entries are untouched
                 delivery = await anext(sub)
                 assert delivery.body == number
                 await delivery.ack()

@@ -19,10 +19,10 @@ import anyio
 import msgspec
 
 from acked import (
+    AckSubscription,
     AckUnconfirmed,
     Channel,
     ConnectionLost,
-    DebtSubscription,
     LeaseLost,
     Overflow,
     PublishFailed,
@@ -123,7 +123,7 @@ async def consume(job: Job, channel: Channel[AckLayer]) -> None:
     """Ack whatever comes, `HANDS` at a time."""
     diary = Diary(job.diaries[0])
 
-    async def work(subscription: DebtSubscription[int]) -> None:
+    async def work(subscription: AckSubscription[int]) -> None:
         async for delivery in subscription:
             number = delivery.body
             diary.note("got", number)

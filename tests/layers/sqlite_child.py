@@ -12,8 +12,8 @@ import anyio
 
 from acked.abc import AckFeed
 from acked.errors import LayerError
-from acked.layers._sqlite_file import QueueFile
 from acked.layers.sqlite_queue import SQLiteQueueLayer
+from acked.layers.sqlite_queue._file import QueueFile
 from acked.types import Outcome, Record, Settlement, Start, Verb
 
 

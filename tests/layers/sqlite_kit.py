@@ -9,8 +9,8 @@ import anyio
 import anyio.lowlevel
 
 from acked.abc import AckFeed, AckLayer
-from acked.layers._sqlite_feed import Feed
 from acked.layers.sqlite_queue import SQLiteQueueLayer
+from acked.layers.sqlite_queue._feed import SQLiteQueueFeed
 from acked.types import Leased, Outcome, Record, Settlement, Start, Token, Verb
 
 LEASE = 30.0
@@ -70,7 +70,7 @@ def kept(path: Path) -> list[str]:
 
 async def until_it_waits(layer: SQLiteQueueLayer, feed: AckFeed) -> None:
     """Return when `feed` has looked into the file, found nothing, and waits for news."""
-    assert isinstance(feed, Feed)
+    assert isinstance(feed, SQLiteQueueFeed)
     with anyio.fail_after(TIMEOUT):
         while feed._claims or not layer._access._waiting:
             await anyio.lowlevel.checkpoint()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acked._machines.lease import RENEWALS_A_LEASE, Renewal
+from acked._machines.renewal import RENEWALS_A_LEASE, Renewal
 
 
 @given(st.sets(st.integers(0, 20)), st.floats(0, 1e6))

@@ -30,11 +30,11 @@ def test_imports_go_downwards_only() -> None:
 @pytest.mark.parametrize(
     ("file", "step", "contract"),
     [
-        ("_machines/lease.py", "import anyio", "machines are sans-io"),
+        ("_machines/renewal.py", "import anyio", "machines are sans-io"),
         ("errors.py", "import acked.types", "floors"),
         ("layers/memory.py", "import acked.layers.memory_queue", "layers do not know one another"),
         ("layers/memory.py", "import acked.codecs", "a layer never sees the engine"),
-        ("_core/ledger.py", "import acked._core.channel", "no cycles"),
+        ("_core/ack/in_flight.py", "import acked._core.channel", "no cycles"),
     ],
 )
 def test_a_step_upwards_is_noticed(tmp_path: Path, file: str, step: str, contract: str) -> None:

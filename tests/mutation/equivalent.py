@@ -17,16 +17,16 @@ EQUIVALENT: Final[dict[str, str]] = {
     "(len(self._ends) <= 2 * self.held + SPARE_ENDS)": (
         "the heap is built anew each time while it is small: slower, and never larger"
     ),
-    "ledger.Ledger.room: messages <= 0 -> (messages < 0)": "none is the smallest of all at 0",
-    "ledger.Ledger.room: bytes_left <= 0 -> (bytes_left < 0)": "in_flight_bytes, and one message",
-    "ledger.Ledger.worth_fetching: room * 2 >= self._in_flight -> (room * 2 > self._in_flight)": (
+    "ledger.InFlightTracker.room: messages <= 0 -> (messages < 0)": "none is the smallest of all at 0",
+    "ledger.InFlightTracker.room: bytes_left <= 0 -> (bytes_left < 0)": "in_flight_bytes, and one message",
+    "ledger.InFlightTracker.should_fetch: room * 2 >= self._in_flight -> (room * 2 > self._in_flight)": (
         "it asks one message later; who waits for more is fetched for all the same"
     ),
-    "ledger.Ledger._are_all_acked: outcomes.count(Outcome.CONFIRMED) < count -> "
+    "ledger.InFlightTracker._are_all_acked: outcomes.count(Outcome.CONFIRMED) < count -> "
     "(outcomes.count(Outcome.CONFIRMED) <= count)": "the long way round comes to the same",
-    "ledger.Ledger._are_all_acked: [debt.state for debt in debts].count(_ACKING) < count -> "
+    "ledger.InFlightTracker._are_all_acked: [debt.state for debt in debts].count(_ACKING) < count -> "
     "([debt.state for debt in debts].count(_ACKING) <= count)": "as above",
-    "debts.DebtSubscription.__anext__: self._reads < 0 -> (self._reads <= 0)": (
+    "debts.AckSubscription.__anext__: self._reads < 0 -> (self._reads <= 0)": (
         "it looks one read earlier whether others are due a turn"
     ),
     "subscription.Subscription._take_turns: self._reads < 0 -> (self._reads <= 0)": "as above",

@@ -8,12 +8,12 @@ import msgspec
 from acked import (
     JSON,
     RAW,
+    AckSubscription,
     Batch,
     Channel,
-    DebtSubscription,
     Delivery,
+    FireAndForgetSubscription,
     Message,
-    NewsSubscription,
     Overflow,
     Receipt,
     Redelivery,
@@ -49,8 +49,8 @@ async def debts(channel: Channel[AckLayer]) -> None:
     assert_type(await channel.publish("anything", {"as": ["JSON"]}), Receipt)
     assert_type(await channel.publish_many(PRICES, [1.0, 2.0]), Sequence[Receipt])
     subscription = channel.subscribe(ORDERS, group="billing")
-    assert_type(subscription, DebtSubscription[Order])
-    assert_type(channel.subscribe("a", "b", group="all"), DebtSubscription[object])
+    assert_type(subscription, AckSubscription[Order])
+    assert_type(channel.subscribe("a", "b", group="all"), AckSubscription[object])
     async with subscription as entered:
         async for delivery in entered:
             assert_type(delivery, Delivery[Order])
@@ -72,7 +72,7 @@ async def debts(channel: Channel[AckLayer]) -> None:
 async def news(channel: Channel[FireAndForgetLayer]) -> None:
     assert_type(await channel.publish(PRICES, 9.99), None)
     subscription = channel.subscribe(PRICES, capacity=256, overflow=Overflow.DROP_OLDEST)
-    assert_type(subscription, NewsSubscription[float])
+    assert_type(subscription, FireAndForgetSubscription[float])
     async with subscription as entered:
         async for message in entered:
             assert_type(message, Message[float])
@@ -100,14 +100,14 @@ def every_option(channel: Channel[AckLayer]) -> None:
 def the_layer_decides_the_kind() -> None:
     over_memory = Channel(MemoryLayer())
     assert_type(over_memory, Channel[MemoryLayer])
-    assert_type(over_memory.subscribe(PRICES), NewsSubscription[float])
+    assert_type(over_memory.subscribe(PRICES), FireAndForgetSubscription[float])
     over_queue = Channel(MemoryQueueLayer())
-    assert_type(over_queue.subscribe(PRICES, group="g"), DebtSubscription[float])
+    assert_type(over_queue.subscribe(PRICES, group="g"), AckSubscription[float])
     assert_type(over_queue.layer, MemoryQueueLayer)
     over_sqlite = Channel(SQLiteQueueLayer("queue.db"))
-    assert_type(over_sqlite.subscribe(PRICES, group="g"), DebtSubscription[float])
+    assert_type(over_sqlite.subscribe(PRICES, group="g"), AckSubscription[float])
     over_redis = Channel(RedisStreamsLayer("redis://localhost"))
-    assert_type(over_redis.subscribe(PRICES, group="g"), DebtSubscription[float])
+    assert_type(over_redis.subscribe(PRICES, group="g"), AckSubscription[float])
 
 
 def the_url_says_the_kind() -> None:

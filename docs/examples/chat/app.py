@@ -16,8 +16,8 @@ from acked import (
     AckedError,
     CapabilityError,
     Channel,
+    FireAndForgetSubscription,
     LayerError,
-    NewsSubscription,
     Topic,
     fire_and_forget,
 )
@@ -100,7 +100,7 @@ async def hear(channel: Channel[FireAndForgetLayer], websocket: WebSocket) -> No
             await send(websocket, Refused(line.id, str(error)))
 
 
-async def show(lines: NewsSubscription[Line], websocket: WebSocket) -> None:
+async def show(lines: FireAndForgetSubscription[Line], websocket: WebSocket) -> None:
     """Send the browser what others say, and what it may have missed."""
     try:
         async for message in lines:

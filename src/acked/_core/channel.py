@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
-from acked._core.coding import Encoders, as_topic, decoders, pattern_decoders
-from acked._core.debts import DebtSubscription
-from acked._core.news import NewsSubscription
-from acked._core.options import DebtOptions, NewsOptions, SubscribeDebts, SubscribeNews
-from acked._core.signal import Signal
+from acked._core.ack.subscription import AckSubscription
+from acked._core.notify import Notify
+from acked._core.options import AckOptions, AckSettings, FireAndForgetOptions, FireAndForgetSettings
+from acked._core.publishing import Encoders, as_topic, decoders, pattern_decoders
+from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
 from acked.abc import (
     AckLayer,
@@ -80,7 +80,7 @@ class Channel(Generic[L_co]):
         self._encoders = Encoders(codec, layer.capabilities)
         self._decoders = lru_cache(partial(decoders, codec=codec))  # thousands may share a topic
         self._subscriptions: set[Subscription[Any]] = set()
-        self._left = Signal()
+        self._left = Notify()
         self._is_open = False
 
     @overload
@@ -249,29 +249,31 @@ class Channel(Generic[L_co]):
 
     @overload
     def subscribe(
-        self: "Channel[AckLayer]", *topics: Topic[T], **options: Unpack[SubscribeDebts]
-    ) -> DebtSubscription[T]: ...
+        self: "Channel[AckLayer]", *topics: Topic[T], **options: Unpack[AckOptions]
+    ) -> AckSubscription[T]: ...
     @overload
     def subscribe(
-        self: "Channel[AckLayer]", *topics: str, **options: Unpack[SubscribeDebts]
-    ) -> DebtSubscription[object]: ...
+        self: "Channel[AckLayer]", *topics: str, **options: Unpack[AckOptions]
+    ) -> AckSubscription[object]: ...
     @overload
     def subscribe(
-        self: "Channel[FireAndForgetLayer]", *topics: Topic[T], **options: Unpack[SubscribeNews]
-    ) -> NewsSubscription[T]: ...
+        self: "Channel[FireAndForgetLayer]",
+        *topics: Topic[T],
+        **options: Unpack[FireAndForgetOptions],
+    ) -> FireAndForgetSubscription[T]: ...
     @overload
     def subscribe(
-        self: "Channel[FireAndForgetLayer]", *topics: str, **options: Unpack[SubscribeNews]
-    ) -> NewsSubscription[object]: ...
+        self: "Channel[FireAndForgetLayer]", *topics: str, **options: Unpack[FireAndForgetOptions]
+    ) -> FireAndForgetSubscription[object]: ...
     def subscribe(
         self, *topics: Topic[Any] | str, **options: Any
-    ) -> DebtSubscription[Any] | NewsSubscription[Any]:
+    ) -> AckSubscription[Any] | FireAndForgetSubscription[Any]:
         """Return a subscription to `topics`; nothing happens before it is entered.
 
         Over an ack-capable layer: an iterator of `Delivery`, one consumer of `group`, with the
-        options of `SubscribeDebts`. Over a fire-and-forget layer: an iterator of `Message`, with
-        the options of `SubscribeNews`. Raises `CapabilityError` for an option of the other kind or
-        one that the layer cannot do, `ConfigurationError` for a value that cannot be.
+        options of `AckOptions`. Over a fire-and-forget layer: an iterator of `Message`, with
+        the options of `FireAndForgetOptions`. Raises `CapabilityError` for an option of the other
+        kind or one that the layer cannot do, `ConfigurationError` for a value that cannot be.
         """
         if not topics:
             raise ConfigurationError("subscribe to what? name at least one topic")
@@ -281,23 +283,25 @@ class Channel(Generic[L_co]):
 
     def _subscribe_debts(
         self, layer: AckLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
-    ) -> DebtSubscription[Any]:
-        options = _options(DebtOptions, "an ack-capable", given)
+    ) -> AckSubscription[Any]:
+        options = _options(AckSettings, "an ack-capable", given)
         options.check(layer.capabilities)
         decoding = self._decoders(tuple(self._checked(topic) for topic in topics))
-        return DebtSubscription(layer, decoding, options, self._clock, self._opened, self._closed)
+        return AckSubscription(layer, decoding, options, self._clock, self._opened, self._closed)
 
     def _subscribe_news(
         self, layer: FireAndForgetLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
-    ) -> NewsSubscription[Any]:
-        options = _options(NewsOptions, "a fire-and-forget", given)
+    ) -> FireAndForgetSubscription[Any]:
+        options = _options(FireAndForgetSettings, "a fire-and-forget", given)
         options.check(layer.capabilities)
         # A pattern need not be a legal topic name, only a possible one.
         by_pattern = options.patterns
         checked = tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
         decoding = pattern_decoders(checked, self._codec) if by_pattern else self._decoders(checked)
         names = tuple(topic.name for topic in checked)
-        return NewsSubscription(layer, names, decoding, options, self._opened, self._closed)
+        return FireAndForgetSubscription(
+            layer, names, decoding, options, self._opened, self._closed
+        )
 
     async def check(self) -> Sequence[Finding]:
         """Ask the server what matters for safety there, as data with plain words.
@@ -358,7 +362,7 @@ class Channel(Generic[L_co]):
         return None
 
 
-Options = TypeVar("Options", DebtOptions, NewsOptions)
+Options = TypeVar("Options", AckSettings, FireAndForgetSettings)
 
 
 @cache

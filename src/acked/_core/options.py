@@ -8,7 +8,13 @@ from acked._machines.backoff import Backoff
 from acked.errors import CapabilityError, ConfigurationError
 from acked.types import Capabilities, Overflow, Start, checked_topic_name
 
-__all__ = ("DebtOptions", "NewsOptions", "Redelivery", "SubscribeDebts", "SubscribeNews")
+__all__ = (
+    "AckOptions",
+    "AckSettings",
+    "FireAndForgetOptions",
+    "FireAndForgetSettings",
+    "Redelivery",
+)
 
 MEBIBYTE: Final = 1024 * 1024
 
@@ -46,7 +52,7 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
         return self.max_deliveries is not None and attempt > self.max_deliveries
 
 
-class DebtOptions(msgspec.Struct, frozen=True, kw_only=True):
+class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a subscription to an ack-capable layer; durations are seconds."""
 
     group: str
@@ -77,7 +83,7 @@ class DebtOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise CapabilityError("this layer cannot choose where a group starts; leave start= out")
 
 
-class SubscribeDebts(TypedDict, total=False):
+class AckOptions(TypedDict, total=False):
     """The options of `subscribe` over an ack-capable layer; durations are seconds."""
 
     group: Required[str]
@@ -105,7 +111,7 @@ class SubscribeDebts(TypedDict, total=False):
     """How long leaving may take (10)."""
 
 
-class SubscribeNews(TypedDict, total=False):
+class FireAndForgetOptions(TypedDict, total=False):
     """The options of `subscribe` over a fire-and-forget layer; durations are seconds."""
 
     capacity: int
@@ -118,7 +124,7 @@ class SubscribeNews(TypedDict, total=False):
     """How long leaving may take (10)."""
 
 
-class NewsOptions(msgspec.Struct, frozen=True, kw_only=True):
+class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a subscription to a fire-and-forget layer; durations are seconds."""
 
     capacity: int = 1024

@@ -98,9 +98,9 @@ class Subscription(ABC, Generic[M_co]):
         finally:
             self._closed()
             self._on_closed(self)
-        trouble = self._trouble()
-        if trouble is not None and exc is None:
-            raise trouble
+        error = self._error()
+        if error is not None and exc is None:
+            raise error
 
     def __aiter__(self) -> Self:
         return self
@@ -131,7 +131,7 @@ class Subscription(ABC, Generic[M_co]):
     def _closed(self) -> None: ...
 
     @abstractmethod
-    def _trouble(self) -> AckedError | None: ...
+    def _error(self) -> AckedError | None: ...
 
 
 class Batches(AsyncIterator[B], Generic[B]):

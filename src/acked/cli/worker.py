@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.from_thread import BlockingPortal
 
-from acked import AckUnconfirmed, Channel, DebtSubscription, LeaseLost, Topic
+from acked import AckSubscription, AckUnconfirmed, Channel, LeaseLost, Topic
 from acked.cli.causes import first_cause, one_line
 from acked.cli.ledger import Ledger, Step
 from acked.cli.lifeline import on_parents_end
@@ -35,7 +35,7 @@ class Assignment(msgspec.Struct, frozen=True):
     work: float
 
 
-async def handle(orders: DebtSubscription[Order], ledger: Ledger, work: float) -> None:
+async def handle(orders: AckSubscription[Order], ledger: Ledger, work: float) -> None:
     """Do the work of one order after the other, for ever."""
     async for delivery in orders:
         number, attempt = delivery.body.number, delivery.attempt

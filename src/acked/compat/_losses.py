@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from acked import Gap, GapCause, Message, NewsSubscription
+from acked import FireAndForgetSubscription, Gap, GapCause, Message
 
 __all__ = ("Losses",)
 
@@ -14,7 +14,9 @@ class Losses:
     A lost connection is an episode. An overflow is one until the subscriber has caught up.
     """
 
-    def __init__(self, channel: str, news: NewsSubscription[Any], logger: logging.Logger) -> None:
+    def __init__(
+        self, channel: str, news: FireAndForgetSubscription[Any], logger: logging.Logger
+    ) -> None:
         self._channel = channel
         self._news = news
         self._logger = logger

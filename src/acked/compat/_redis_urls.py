@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from redis.asyncio import Redis, SSLConnection
 
 from acked.errors import ConfigurationError
-from acked.layers._kit import without_credentials
+from acked.layers._shared.options import without_credentials
 
 __all__ = ("plain_url", "url_of")
 

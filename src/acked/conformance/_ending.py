@@ -63,7 +63,7 @@ async def _check_dead_letters(world: World) -> None:
     seat = await world.seated(lambda: world.channel.subscribe(world.dead, group=world.undertaker))
     try:
         while (
-            one := await world.waiting.arrival(seat.inside.__anext__, patient=bool(missing))
+            one := await world.waiting.wait_for_more(seat.inside.__anext__, patient=bool(missing))
         ) is not None:
             await world.waiting.tried(one.ack)
             found = (letters[one.headers["acked-group"]], one.body)

@@ -253,10 +253,10 @@ async def _read(
 ) -> Holding | None:
     reading = consumer.reading
     if reading is not None:
-        await world.waiting.arrival(reading.ended, patient=patient, turns=turns)
+        await world.waiting.wait_for_more(reading.ended, patient=patient, turns=turns)
         return world.collect(consumer)
     read = consumer.seat.inside.__anext__
-    delivery = await world.waiting.arrival(read, patient=patient, turns=turns)
+    delivery = await world.waiting.wait_for_more(read, patient=patient, turns=turns)
     return None if delivery is None else world.took(consumer, delivery)
 
 

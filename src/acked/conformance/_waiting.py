@@ -33,7 +33,7 @@ class Waiting:
         self.faulty = False
         self._harness = harness
 
-    async def arrival(
+    async def wait_for_more(
         self, read: Callable[[], Awaitable[T]], *, patient: bool, turns: int = TURNS
     ) -> T | None:
         """Return what `read` does; None if it did not end in `turns`, or with all patience."""

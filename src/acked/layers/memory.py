@@ -33,7 +33,7 @@ import anyio.lowlevel
 from acked._machines.glob import glob
 from acked.abc import Sink
 from acked.errors import ConfigurationError
-from acked.layers._kit import in_this_process, url_options, without_credentials
+from acked.layers._shared.options import in_this_process, url_options, without_credentials
 from acked.types import Capabilities, Finding, Gap, GapCause, Record
 
 __all__ = ("MemoryLayer",)
@@ -171,7 +171,7 @@ class _Listener:
     def __init__(self, sink: Sink) -> None:
         self.sink: Final = sink
         self.waiting = 0
-        self._line: _Line | None = None  # from the first publisher that waits on
+        self._line: _WaitingPublishers | None = None  # from the first publisher that waits on
         self._left = False
 
     async def send(self, records: deque[Record]) -> None:
@@ -179,7 +179,7 @@ class _Listener:
         with anyio.CancelScope() as scope:
             if self._left:
                 return
-            line = self._line = self._line or _Line()
+            line = self._line = self._line or _WaitingPublishers()
             line.scopes.add(scope)
             try:
                 async with line.turn:
@@ -202,7 +202,7 @@ class _Listener:
             scope.cancel()
 
 
-class _Line:
+class _WaitingPublishers:
     """The publishers that wait for one subscription: first come, first served."""
 
     def __init__(self) -> None:

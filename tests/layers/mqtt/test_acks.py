@@ -8,7 +8,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from acked.layers._mqtt_intake import Intake
+from acked.layers.mqtt._receiver import MQTTReceiver
 from acked.types import Leased, Outcome, Settlement, Verb
 from tests.layers.mqtt.kit import (
     acks,
@@ -80,7 +80,7 @@ def arrived(place: int, *, qos: int = 1, dup: bool = False, mid: int | None = No
 def test_whatever_the_order_of_settling_pubacks_are_a_prefix_of_the_arrivals(
     data: st.DataObject, qos: list[int]
 ) -> None:
-    intake = Intake(20)
+    intake = MQTTReceiver(20)
     for n, one in enumerate(qos):
         assert intake.arrive(arrived(n, qos=one)) == []
     taken = intake.take(len(qos), 0.0)
@@ -102,7 +102,7 @@ def test_whatever_the_order_of_settling_pubacks_are_a_prefix_of_the_arrivals(
 def test_after_a_reconnect_exactly_what_is_unsettled_comes_again(
     data: st.DataObject, count: int
 ) -> None:
-    intake = Intake(count)
+    intake = MQTTReceiver(count)
     for n in range(count):
         intake.arrive(arrived(n))
     taken = intake.take(count, 0.0)
@@ -123,7 +123,7 @@ def test_after_a_reconnect_exactly_what_is_unsettled_comes_again(
 
 
 def test_a_message_of_another_id_under_the_same_number_is_no_redelivery() -> None:
-    intake = Intake(10)
+    intake = MQTTReceiver(10)
     intake.arrive(arrived(1, mid=7))
     (first,) = intake.take(1, 0.0)
     intake.settle(intake.place_of(first.token) or 0)

@@ -12,8 +12,8 @@ import pytest
 
 from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
-from acked.layers._mqtt_seat import MARKS
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._ownership import MARKS
 from tests.layers.mqtt.kit import (
     CONNACK,
     Refuser,

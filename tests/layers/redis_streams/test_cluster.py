@@ -8,8 +8,8 @@ from anyio import to_thread
 from acked import AckUnconfirmed, Channel, Topic
 from acked.codecs import RAW
 from acked.errors import ConfigurationError, ConnectionLost, LayerError, PublishFailed
-from acked.layers._redis_scripts import FREE
 from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_cluster_kit import move, name_on, names, oracle_of, owner_of
 from tests.layers.redis_streams.kit import (

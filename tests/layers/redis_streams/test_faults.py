@@ -8,8 +8,7 @@ import pytest
 import redis
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
-from acked.layers import _redis_intake
-from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams import RedisStreamsLayer, _receiver
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -80,7 +79,7 @@ async def test_an_entry_delivered_to_a_read_that_was_just_cancelled_comes_at_onc
 async def test_a_cancelled_read_that_the_server_still_believes_in_gets_nothing(
     redis_broker, topic, oracle, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_redis_intake, "LONGEST_WAIT", LONG)
+    monkeypatch.setattr(_receiver, "LONGEST_WAIT", LONG)
     got: list[Leased] = []
     async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, topic) as feed:
 
@@ -126,7 +125,7 @@ def blocked_readers(oracle: Oracle) -> set[str]:
 async def test_over_a_slow_link_it_receives_fewer_at_a_time(
     redis_broker, proxy, topic, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_redis_intake, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(_receiver, "LONGEST_WAIT", 0.2)
     way = proxy(redis_broker)
     got: list[Leased] = []
     async with RedisStreamsLayer(way.url, timeout=1.0) as layer, consuming(layer, topic) as feed:

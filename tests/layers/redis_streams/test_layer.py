@@ -5,10 +5,9 @@ import pytest
 import redis
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
-from acked.layers import _redis_intake
-from acked.layers._redis_places import place_of
-from acked.layers._redis_scripts import FREE
-from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams import RedisStreamsLayer, _receiver
+from acked.layers.redis_streams._keys import group_keys
+from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Start, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -193,7 +192,7 @@ async def test_what_arrives_beyond_the_limit_is_given_back_at_once_and_uncharged
 async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> None:
     odd = ("{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
     names = [form.format(topic) for form in odd]
-    places = [place_of(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
+    places = [group_keys(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
     keys = [key for place in places for key in place[1:4]]
     assert len(set(keys)) == len(keys)
     async with consuming(layer, *names) as feed:
@@ -214,7 +213,7 @@ async def test_entries_trimmed_while_they_are_owed_are_counted_and_reported(
         held = await receive(silent, 8)
         assert await silent.settle(nacks(held[:2], LONG)) == [CONFIRMED] * 2
         let_leases_end(oracle, topic)
-        oracle.zadd(place_of(topic, GROUP).until, {held[0].position: 0, held[1].position: 0})
+        oracle.zadd(group_keys(topic, GROUP).until, {held[0].position: 0, held[1].position: 0})
         oracle.xtrim(topic, maxlen=1, approximate=False)
         assert await silent.settle(acks(held[2:3])) == [CONFIRMED]  # settled: not lost
         assert bodies(await receive(feed, 1)) == ["7"]
@@ -301,7 +300,7 @@ async def test_on_trio_it_is_refused_at_once(anyio_backend) -> None:
 
 
 async def test_the_lag_is_what_the_group_has_not_read(layer, topic, monkeypatch) -> None:
-    monkeypatch.setattr(_redis_intake, "LAG_EVERY", 0.0)
+    monkeypatch.setattr(_receiver, "LAG_EVERY", 0.0)
     await layer.publish([*records(topic, *range(10)), *records(topic + "-2", *range(5))])
     async with consuming(layer, topic, topic + "-2") as feed:
         assert feed.lag() is None

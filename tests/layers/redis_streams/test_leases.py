@@ -5,9 +5,9 @@ import random
 import anyio
 import pytest
 
-from acked.layers import _redis_intake
-from acked.layers._redis_places import place_of
-from acked.layers._redis_scripts import FREE
+from acked.layers.redis_streams import _receiver
+from acked.layers.redis_streams._keys import group_keys
+from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -110,7 +110,7 @@ async def test_a_nacks_delay_survives_its_consumer(layer, topic, oracle) -> None
         got = await receive(feed, 1)
         due = server_time(oracle) + 0.5
         await feed.settle(nacks(got, 0.5))
-    until = oracle.zscore(place_of(topic, GROUP).until, got[0].position)
+    until = oracle.zscore(group_keys(topic, GROUP).until, got[0].position)
     assert until / 1000 >= due
     async with consuming(layer, topic) as feed:
         await only_a_sentinel_comes(layer, feed, topic)
@@ -138,12 +138,12 @@ async def test_moments_that_somebody_deleted_keep_nothing_for_ever(layer, topic,
     await layer.publish(records(topic, 1))
     async with consuming(layer, topic, lease=0.05) as feed:
         await feed.settle(nacks(await receive(feed, 1), LONG))
-        oracle.delete(place_of(topic, GROUP).until)
+        oracle.delete(group_keys(topic, GROUP).until)
         assert bodies(await receive(feed, 1)) == ["1"]
 
 
 async def test_a_nack_wakes_a_waiting_consumer(layer, topic, monkeypatch) -> None:
-    monkeypatch.setattr(_redis_intake, "LONGEST_WAIT", LONG)  # without a wake-up it is too late
+    monkeypatch.setattr(_receiver, "LONGEST_WAIT", LONG)  # without a wake-up it is too late
     await layer.publish(records(topic, 1))
     async with consuming(layer, topic) as one, consuming(layer, topic) as other:
         got = await receive(one, 1)
@@ -168,7 +168,7 @@ async def test_a_nack_wakes_a_waiting_consumer(layer, topic, monkeypatch) -> Non
 async def test_a_nack_that_comes_before_the_waiting_begins_is_not_missed(
     layer, topic, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_redis_intake, "LONGEST_WAIT", LONG)
+    monkeypatch.setattr(_receiver, "LONGEST_WAIT", LONG)
     await layer.publish(records(topic, 1, 2))
     async with consuming(layer, topic) as one, consuming(layer, topic) as other:
         got = await receive(one, 1)
@@ -217,7 +217,7 @@ async def test_an_extended_lease_is_kept_and_charges_no_attempt(layer, topic, or
             assert await feed.settle(acks([same, longer])) == [CONFIRMED] * 2
             assert await other.settle(acks([got])) == [CONFIRMED]
     assert pending(oracle, topic) == {}
-    assert not oracle.exists(place_of(topic, GROUP).until)
+    assert not oracle.exists(group_keys(topic, GROUP).until)
 
 
 async def test_a_lease_can_be_extended_to_end_early(layer, topic) -> None:

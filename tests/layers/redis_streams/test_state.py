@@ -10,8 +10,8 @@ import redis
 from anyio import wait_all_tasks_blocked
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
-from acked.layers._redis_places import place_of
 from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams._keys import group_keys
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -144,7 +144,7 @@ async def test_moments_of_a_deleted_group_free_nothing_in_the_new_one(
         oracle.xgroup_destroy(topic, GROUP)
         again = await receive(feed, 1)
         assert again[0].attempt == 1
-        assert not oracle.exists(place_of(topic, GROUP).until)
+        assert not oracle.exists(group_keys(topic, GROUP).until)
 
 
 async def test_a_full_server_still_lets_its_consumers_drain_it(private_redis, topic) -> None:

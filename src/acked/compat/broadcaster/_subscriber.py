@@ -3,12 +3,12 @@
 import logging
 from typing import Any, Final, Self
 
-from acked import ChannelClosed, ConnectionLost, NewsSubscription
+from acked import ChannelClosed, ConnectionLost, FireAndForgetSubscription
 from acked.compat._losses import Losses
 from acked.compat.broadcaster._events import Event, Unsubscribed
 from acked.compat.broadcaster.backends._source import Source
 from acked.errors import LayerError
-from acked.types import NewsStatistics
+from acked.types import FireAndForgetStatistics
 
 __all__ = ("Subscriber",)
 
@@ -19,7 +19,12 @@ class Subscriber:
     """The events of one channel, in order; any task may read, each event goes to one of them."""
 
     def __init__(
-        self, channel: str, news: NewsSubscription[Any], source: Source, *, ends_quietly: bool
+        self,
+        channel: str,
+        news: FireAndForgetSubscription[Any],
+        source: Source,
+        *,
+        ends_quietly: bool,
     ) -> None:
         self._news = news
         self._source = source
@@ -46,7 +51,7 @@ class Subscriber:
         self._losses.note(message)
         return event
 
-    def statistics(self) -> NewsStatistics:
+    def statistics(self) -> FireAndForgetStatistics:
         """Return how many messages were delivered, missed, and wait to be read."""
         return self._news.statistics()
 

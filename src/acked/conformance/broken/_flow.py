@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from acked.conformance.broken._catalogue import broken
 from acked.conformance.broken._planted import Feed, Queue
-from acked.layers._memory_group import Lease
+from acked.layers.memory_queue._group import Lease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Verb
 
 __all__ = ()

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from acked.conformance.broken._catalogue import broken
 from acked.conformance.broken._planted import Feed, Queue, RememberingQueue
-from acked.layers._memory_group import Lease, _is_true
+from acked.layers.memory_queue._group import Lease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
 
 __all__ = ()

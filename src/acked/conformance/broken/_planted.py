@@ -11,9 +11,9 @@ import anyio
 import msgspec
 
 from acked.abc import Clock
-from acked.layers._memory_group import NEVER, GroupQueue, Kept, Lease
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer, _Feed
+from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, Lease
 from acked.types import (
     Gap,
     GapCause,

@@ -10,7 +10,7 @@ import msgspec
 from acked.abc import Clock
 from acked.conformance.broken._catalogue import broken
 from acked.conformance.broken._planted import Feed, Queue, RememberingQueue, remove
-from acked.layers._memory_group import GroupQueue, Kept, Lease
+from acked.layers.memory_queue._group import GroupQueue, Kept, Lease
 from acked.types import Leased, Outcome, Settlement, Verb
 
 __all__ = ()

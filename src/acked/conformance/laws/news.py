@@ -15,9 +15,9 @@ from acked import (
     RAW,
     CapabilityError,
     EncodeError,
+    FireAndForgetSubscription,
     Message,
     MessageTooLarge,
-    NewsSubscription,
     Overflow,
     StreamOverflow,
     Topic,
@@ -33,13 +33,15 @@ SEVERAL: Final = 50
 FEW: Final = 4
 
 
-async def hear(subscription: NewsSubscription[Any], count: int) -> list[Message[Any]]:
+async def hear(subscription: FireAndForgetSubscription[Any], count: int) -> list[Message[Any]]:
     """Return the next `count` messages; `TimeoutError` where they do not come soon."""
     with anyio.fail_after(soon()):
         return [await anext(subscription) for _ in range(count)]
 
 
-async def hear_all(subscription: NewsSubscription[Any], last: object) -> list[Message[Any]]:
+async def hear_all(
+    subscription: FireAndForgetSubscription[Any], last: object
+) -> list[Message[Any]]:
     """Return the messages up to the one whose body is `last`."""
     heard: list[Message[Any]] = []
     with anyio.fail_after(soon()):
@@ -50,7 +52,7 @@ async def hear_all(subscription: NewsSubscription[Any], last: object) -> list[Me
     return heard
 
 
-async def accounted(subscription: NewsSubscription[Any], count: int) -> None:
+async def accounted(subscription: FireAndForgetSubscription[Any], count: int) -> None:
     """Return when `count` messages have arrived or are told as missed; fail if never."""
     with anyio.fail_after(soon()):
         while True:
@@ -341,7 +343,7 @@ class NewsLaws:
             assert not hasattr(Message, verb)
 
 
-def assert_reconciled(news: NewsSubscription[Any], published: int) -> None:
+def assert_reconciled(news: FireAndForgetSubscription[Any], published: int) -> None:
     """I1: at rest, with the connection whole, nothing is unaccounted for."""
     seen = news.statistics()
     assert seen.delivered + seen.missed + seen.buffered == published

@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from acked import AckedError, ChannelClosed, GapCause, Message, NewsSubscription
+from acked import AckedError, ChannelClosed, FireAndForgetSubscription, GapCause, Message
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.lifecycle import alive, nothing_is_left
@@ -193,7 +193,9 @@ async def publish(channel: Any, topic: str, number: int, accepted: list[int]) ->
         accepted.append(number)
 
 
-async def heard_after(channel: Any, topic: str, news: NewsSubscription[Any]) -> list[Message[Any]]:
+async def heard_after(
+    channel: Any, topic: str, news: FireAndForgetSubscription[Any]
+) -> list[Message[Any]]:
     """Return what is heard until the subscription hears again: sentinels, until one arrives."""
     heard: list[Message[Any]] = []
     with anyio.fail_after(6 * soon()):

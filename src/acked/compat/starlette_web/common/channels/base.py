@@ -11,14 +11,14 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 import acked
-from acked import ChannelClosed, NewsSubscription, Overflow
+from acked import ChannelClosed, FireAndForgetSubscription, Overflow
 from acked.compat._by_reference import BY_REFERENCE
 from acked.compat._losses import Losses
 from acked.compat.starlette_web.common.channels._listening import Ended, Listening
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
-from acked.types import NewsStatistics
+from acked.types import FireAndForgetStatistics
 
 __all__ = ("Channel", "Event", "Subscriber")
 
@@ -137,7 +137,7 @@ class Channel:
 class Subscriber:
     """The events of one group, in order; any task may read, each event goes to one of them."""
 
-    def __init__(self, group: str, news: NewsSubscription[Any]) -> None:
+    def __init__(self, group: str, news: FireAndForgetSubscription[Any]) -> None:
         self._news = news
         self._losses = Losses(group, news, logger)
 
@@ -165,7 +165,7 @@ class Subscriber:
             event.gap = message.gap
         return event
 
-    def statistics(self) -> NewsStatistics:
+    def statistics(self) -> FireAndForgetStatistics:
         """Return how many events were delivered, missed, and wait to be read."""
         return self._news.statistics()
 
@@ -175,7 +175,7 @@ class Subscriber:
 
 
 @asynccontextmanager
-async def _held(tasks: TaskGroup, news: NewsSubscription[Any]) -> AsyncGenerator[None]:
+async def _held(tasks: TaskGroup, news: FireAndForgetSubscription[Any]) -> AsyncGenerator[None]:
     """Keep `news` entered by a task of its own: any task may leave this, and only one leaves it."""
     leaving, left = anyio.Event(), anyio.Event()
 

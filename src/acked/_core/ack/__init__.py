@@ -1,0 +1,1 @@
+"""Subscriptions whose messages stay owed until they are settled."""

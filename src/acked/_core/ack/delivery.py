@@ -1,0 +1,256 @@
+"""What a subscriber is handed on an ack-capable layer: a record, and the duty to settle it."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType, TracebackType
+from typing import Generic, Protocol, Self, TypeVar, overload
+
+import msgspec
+
+from acked._core.ack.in_flight import InFlight
+from acked._core.ack.settler import Flush
+from acked._core.callsite import line_of
+from acked._machines.settlement import State
+from acked.errors import AckedError, UnsettledWarning
+
+__all__ = ("Batch", "Delivery", "Settles")
+
+T = TypeVar("T")
+
+_HELD = State.HELD
+
+
+class Settles(Protocol):
+    """Where deliveries of one subscription are settled."""
+
+    def ack(self, entry: InFlight) -> Flush | None:
+        """Queue an ack; return what to wait for, if anything."""
+        ...
+
+    def nack(self, entry: InFlight, delay: float) -> Flush | None:
+        """Queue a nack; return what to wait for, if anything."""
+        ...
+
+    def reject(self, entry: InFlight, reason: str) -> Flush | None:
+        """Queue a rejection; return what to wait for, if anything."""
+        ...
+
+    async def extend(self, entry: InFlight, seconds: float) -> None:
+        """Extend a lease."""
+        ...
+
+    def forget(self, entry: InFlight) -> None:
+        """Note that a delivery was dropped unsettled."""
+        ...
+
+    def retry_delay(self, attempt: int) -> float:
+        """Return the delay of the nack after a handler failed, in seconds."""
+        ...
+
+
+class Delivery(msgspec.Struct, Generic[T], eq=False):
+    """A body, what travelled with it, and the verbs that settle it.
+
+    Settle it once, with `ack`, `nack` or `reject`; or use it as a context, which acks when the
+    block ends well, nacks when it raises, and leaves it untouched when it is cancelled:
+
+    ```python
+    async for delivery in subscription:
+        async with delivery:
+            await charge(delivery.body)
+    ```
+
+    While it is held its lease is renewed. Left unsettled when the subscription is left, it is
+    given back at once; garbage-collected unsettled, it warns with `UnsettledWarning` and comes
+    again after a lease.
+    """
+
+    body: T
+    _entry: InFlight
+    _policy: Settles
+    _code: CodeType
+    _instruction: int
+
+    def __repr__(self) -> str:
+        leased = self._entry.leased
+        state = self._entry.state.name.lower()
+        return (
+            f"<Delivery {leased.record.id} of {leased.record.topic!r}, "
+            f"attempt {leased.attempt}, {state}>"
+        )
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self._entry.leased.record.topic
+
+    @property
+    def id(self) -> str:
+        """The publisher's id of the message, the same at each delivery: it tells duplicates."""
+        return self._entry.leased.record.id
+
+    @property
+    def key(self) -> str | None:
+        """What groups messages whose order matters."""
+        return self._entry.leased.record.key
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Text that travels beside the body."""
+        return self._entry.leased.record.headers
+
+    @property
+    def timestamp(self) -> float:
+        """When it was published, in seconds since the epoch, by the publisher's clock."""
+        return self._entry.leased.record.timestamp
+
+    @property
+    def attempt(self) -> int:
+        """Which delivery to this group it is, from 1."""
+        return self._entry.leased.attempt
+
+    @property
+    def position(self) -> str:
+        """Where the broker keeps it, for people to read."""
+        return self._entry.leased.position
+
+    async def ack(self) -> None:
+        """Settle it as done: return when the broker has said yes.
+
+        After that it is never delivered again to this group, even if the process dies on the next
+        line. With `confirm_acks=False` it returns once the settlement is queued. The same again
+        is a no-op. Raises `AlreadySettled` after another settlement, `LeaseLost` when the message
+        is not ours any more, `AckUnconfirmed` when the connection broke before the answer.
+        Cancelled, it leaves the message acked or to be delivered again, never lost.
+        """
+        flush = self._policy.ack(self._entry)
+        if flush is not None:
+            await flush.confirmed(self._entry)
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Ask for it again, not before `delay` seconds are over; its next attempt counts one more.
+
+        Raises as `ack` does, and `CapabilityError` where the layer cannot do this or cannot wait.
+        """
+        flush = self._policy.nack(self._entry, delay)
+        if flush is not None:
+            await flush.confirmed(self._entry)
+
+    async def reject(self, reason: str = "") -> None:
+        """Settle it as never to be delivered again to this group.
+
+        With `Redelivery(dead_letter=...)` a copy goes to that topic first, with `reason` in its
+        headers. Raises as `ack` does, and `CapabilityError` where the layer cannot do this.
+        """
+        flush = self._policy.reject(self._entry, reason)
+        if flush is not None:
+            await flush.confirmed(self._entry)
+
+    async def extend(self, seconds: float) -> None:
+        """Let the lease end `seconds` from now, beyond what the automatic renewal does.
+
+        Raises `LeaseLost` when the message is settled or not ours any more, `CapabilityError`
+        where leases cannot be extended.
+        """
+        await self._policy.extend(self._entry, seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Ack, nack or leave alone. What was settled within the block stays as it is."""
+        if self._entry.state is not _HELD:
+            return
+        if exc is None:
+            await self.ack()
+        elif isinstance(exc, Exception):
+            await self.nack(delay=self._policy.retry_delay(self.attempt))
+
+    def __del__(self) -> None:
+        if self._entry.state is _HELD and not sys.is_finalizing():
+            self._policy.forget(self._entry)
+            warnings.warn(
+                f"{self!r} was dropped without ack(), nack() or reject(); it was received at "
+                f"{self._code.co_filename}:{line_of(self._code, self._instruction)} and will be "
+                "delivered again",
+                UnsettledWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+class Batch(Sequence[Delivery[T]]):
+    """Deliveries that are settled together, in one request; a sequence in order of delivery."""
+
+    def __init__(self, deliveries: Sequence[Delivery[T]], policy: Settles) -> None:
+        self._deliveries = deliveries
+        self._policy = policy
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[Delivery[T]]:
+        return iter(self._deliveries)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery[T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Delivery[T]]: ...
+    def __getitem__(self, index: int | slice) -> Delivery[T] | Sequence[Delivery[T]]:
+        return self._deliveries[index]
+
+    async def ack(self) -> None:
+        """Ack every member, as `Delivery.ack` does.
+
+        Raises an `ExceptionGroup` with one error for each member that was not acked; the others
+        are.
+        """
+        await self._each(self._policy.ack)
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
+        await self._each(lambda entry: self._policy.nack(entry, delay))
+
+    async def reject(self, reason: str = "") -> None:
+        """Reject every member, as `Delivery.reject` does; raises as `ack` does."""
+        await self._each(lambda entry: self._policy.reject(entry, reason))
+
+    async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
+        errors: list[AckedError] = []
+        waiting: list[tuple[InFlight, Flush]] = []
+        for delivery in self._deliveries:
+            entry = entry_of(delivery)
+            try:
+                flush = settle(entry)
+            except AckedError as error:
+                errors.append(error)
+            else:
+                if flush is not None:
+                    waiting.append((entry, flush))
+        await _collect(waiting, errors)
+        if errors:
+            raise ExceptionGroup(
+                f"{len(errors)} of {len(self)} deliveries were not settled", errors
+            )
+
+
+async def _collect(waiting: list[tuple[InFlight, Flush]], errors: list[AckedError]) -> None:
+    for entry, flush in waiting:
+        try:
+            await flush.confirmed(entry)
+        except AckedError as error:
+            errors.append(error)
+
+
+def entry_of(delivery: Delivery[T]) -> InFlight:
+    """Return the engine's side of `delivery`."""
+    return delivery._entry  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room

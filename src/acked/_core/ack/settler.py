@@ -1,0 +1,194 @@
+"""Settlements on their way to the layer: coalesced without a timer, confirmed one by one.
+
+One flush is in flight at a time; whatever is asked for meanwhile goes with the next one. So a
+lone `ack()` leaves at once, a thousand concurrent ones share a few requests, and nothing waits
+for a clock. No task, event or closure is made for a message: one event serves a whole flush.
+
+Cancelling an `ack()` that waits does not stop its settlement: it leaves the message acked, or
+delivered again if the connection breaks, and never lost.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from anyio.lowlevel import checkpoint
+
+from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.failure import layer_failure
+from acked._core.notify import Notify
+from acked._machines.settlement import BEGIN, State, Step, begin
+from acked.abc import AckFeed
+from acked.errors import AckedError, AckUnconfirmed, LeaseLost
+from acked.types import Outcome, Record, Settlement, Verb
+
+__all__ = ("Flush", "Settler")
+
+_ACK: Final = Verb.ACK
+_HELD: Final = State.HELD
+_ACKING: Final = BEGIN[_ACK][_HELD][0]
+
+
+class Flush:
+    """One request's worth of settlements, and who of them was not confirmed."""
+
+    __slots__ = ("_answered", "_cause", "_failures", "_finished")
+
+    def __init__(self) -> None:
+        self._answered = Notify()
+        self._finished = False
+        self._failures: Mapping[InFlight, Outcome] = {}
+        self._cause: Exception | None = None
+
+    def finish(self, failures: Mapping[InFlight, Outcome], cause: Exception | None) -> None:
+        """Note which settlements were not carried out, and wake everybody who waits."""
+        self._failures = failures
+        self._cause = cause
+        self._finished = True
+        self._answered.set()
+
+    async def confirmed(self, entry: InFlight) -> None:
+        """Wait for the layer's answer; raise if the settlement of `entry` was not carried out."""
+        while not self._finished:
+            await self._answered.wait()
+        outcome = self._failures.get(entry)
+        if outcome is not None:
+            raise error_of(entry, outcome) from self._cause
+
+
+class Settler:
+    """Collects settlements and sends them by `feed.settle`, one batch after the other."""
+
+    def __init__(
+        self,
+        feed: AckFeed,
+        tracker: InFlightTracker,
+        *,
+        pipelined: bool,
+        on_error: Callable[[AckedError], None],
+        on_unconfirmed: Callable[[InFlight], None],
+    ) -> None:
+        self._feed = feed
+        self._tracker = tracker
+        self._pipelined = pipelined
+        self._on_error = on_error
+        self._note_unconfirmed = on_unconfirmed
+        self._acks: list[InFlight] = []
+        self._others: dict[InFlight, Settlement] = {}
+        self._flush = Flush()
+        self._sending = self._flush
+        self._work = Notify()
+        self._closing = False
+
+    def ack(self, entry: InFlight) -> Flush | None:
+        """Queue an ack; return the flush to wait for, or None if there is nothing to await.
+
+        Raises `AlreadySettled` or `LeaseLost`, and then nothing has changed.
+        """
+        if entry.state is _HELD:  # the table's row for it: no call on the hot path
+            entry.state = _ACKING
+            if not self._acks:
+                self._work.set()
+            self._acks.append(entry)
+            return None if self._pipelined else self._flush
+        entry.state, step = begin(entry.state, _ACK)
+        return None if self._pipelined else self._flush_of(entry, step)
+
+    def settle(
+        self, entry: InFlight, verb: Verb, delay: float, dead_letter: Record | None
+    ) -> Flush | None:
+        """Queue a nack or a rejection, as `ack` does."""
+        entry.state, step = begin(entry.state, verb)
+        if step is Step.SEND:
+            self._others[entry] = Settlement(entry.leased.token, verb, delay, dead_letter)
+            self._work.set()
+        return None if self._pipelined else self._flush_of(entry, step)
+
+    def requeue(self, entry: InFlight, delay: float) -> None:
+        """Queue a nack of the engine's own: from now on the user can settle `entry` no more."""
+        entry.state = State.RETURNING
+        self._others[entry] = Settlement(entry.leased.token, Verb.NACK, delay)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Send what is queued until `close()` was called and nothing is left."""
+        try:
+            while self._queued() or not self._closing:
+                if self._queued():
+                    await self._send()
+                    # Who was answered just now may settle the next at once: a turn for them, or
+                    # flushes of one and of all the others would alternate for ever.
+                    await checkpoint()
+                else:
+                    await self._work.wait()
+        finally:
+            self.abandon()
+
+    def close(self) -> None:
+        """Let `run` end as soon as everything queued was answered."""
+        self._closing = True
+        self._work.set()
+
+    def abandon(self) -> None:
+        """Answer UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
+        entries, _, flush = self._take()
+        if entries:
+            self._answered(flush, entries, [Outcome.UNKNOWN] * len(entries))
+
+    def _queued(self) -> bool:
+        return bool(self._acks or self._others)
+
+    def _flush_of(self, entry: InFlight, step: Step) -> Flush | None:
+        if step is Step.NOTHING:
+            return None
+        waiting = step is Step.SEND or entry in self._others or entry in self._acks
+        return self._flush if waiting else self._sending
+
+    def _take(self) -> tuple[list[InFlight], Sequence[Settlement], Flush]:
+        """Return all that is queued, and start a new flush for whatever comes next."""
+        acks, self._acks = self._acks, []
+        others, self._others = self._others, {}
+        flush, self._flush = self._flush, Flush()
+        return [*acks, *others], [*acks, *others.values()], flush
+
+    async def _send(self) -> None:
+        entries, batch, flush = self._take()
+        self._sending = flush
+        outcomes: Sequence[Outcome] = [Outcome.UNKNOWN] * len(entries)
+        failure: AckedError | None = None
+        try:
+            outcomes = await self._feed.settle(batch)
+        except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
+            failure = layer_failure(error, "settling")
+            self._on_error(failure)
+        finally:
+            self._answered(flush, entries, outcomes, failure)
+
+    def _answered(
+        self,
+        flush: Flush,
+        entries: list[InFlight],
+        outcomes: Sequence[Outcome],
+        cause: AckedError | None = None,
+    ) -> None:
+        failures = self._tracker.settled(entries, outcomes)
+        flush.finish(failures, cause)
+        for entry, outcome in failures.items():
+            if outcome is Outcome.UNKNOWN:
+                self._note_unconfirmed(entry)
+        if failures and self._pipelined:
+            self._on_error(error_of(*next(iter(failures.items()))))
+
+
+def error_of(entry: InFlight, outcome: Outcome) -> AckedError:
+    """Return the error that says what became of a settlement that was not confirmed."""
+    leased = entry.leased
+    name = f"message {leased.record.id} of topic {leased.record.topic!r}"
+    if outcome is Outcome.LOST:
+        return LeaseLost(
+            f"{name} was settled after its lease had ended: nothing was changed, it may be "
+            "delivered again; give a longer lease= or handle it faster"
+        )
+    return AckUnconfirmed(
+        f"the settlement of {name} was not confirmed by the broker before the connection broke, or "
+        "the subscription was left: it may be settled, or it will be delivered again"
+    )

@@ -1,0 +1,1 @@
+"""Subscriptions whose messages are missed or counted as missed: nothing to settle."""

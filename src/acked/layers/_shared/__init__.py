@@ -1,0 +1,1 @@
+"""What layers of several brokers need, and none of them is about."""

@@ -1,0 +1,169 @@
+"""Records as Kafka's records, and back.
+
+The body is the value and the key the key. Three headers come first: `acked-id`,
+`acked-content-type` and `acked-timestamp` (seconds since the epoch); the user's follow, as UTF-8.
+Their place tells them from a user's headers of the same names, as dead letters have them.
+
+A record from elsewhere arrives too: its id is `topic/partition/offset`, its timestamp Kafka's.
+Bytes that are no UTF-8 in headers and keys become surrogate escapes, and leave as they came.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeAlias, cast
+
+import msgspec
+
+from acked.layers.kafka._partition import DeliveryToken, Partition
+from acked.types import NO_HEADERS, Leased, Record
+
+__all__ = ("Fetched", "Headers", "headers_of", "key_of", "leased_first")
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+
+_ID: Final = "acked-id"
+_CONTENT_TYPE: Final = "acked-content-type"
+_TIMESTAMP: Final = "acked-timestamp"
+_TEXT: Final = "utf-8"
+_number: Final = msgspec.json.Decoder(float).decode
+"""Text to number, the nearest one: an eighth of what `float()` takes."""
+_FOREIGN: Final = "surrogateescape"
+
+
+class Fetched(Protocol):
+    """What aiokafka's `ConsumerRecord` is to us."""
+
+    @property
+    def topic(self) -> str:
+        """Return aiokafka's `topic`."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """Return aiokafka's `partition`."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Return aiokafka's `offset`."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """Return aiokafka's `timestamp`."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Return aiokafka's `key`."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """Return aiokafka's `value`."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Return aiokafka's `headers`."""
+        ...
+
+
+class LeasedHere(Leased, frozen=True, gc=False):
+    """A record of ours; its position, `partition:offset`, is made when somebody asks for it."""
+
+    @property  # type: ignore[misc]
+    def position(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The partition and the offset, for people to read."""
+        token = cast("DeliveryToken", self.token)
+        return f"{token.partition.place.partition}:{token.offset}"
+
+
+def headers_of(record: Record) -> list[tuple[str, bytes]]:
+    """Return the headers of the Kafka record that carries `record`."""
+    headers = [
+        (_ID, _bytes(record.id)),
+        (_CONTENT_TYPE, _bytes(record.content_type)),
+        (_TIMESTAMP, msgspec.json.encode(record.timestamp)),
+    ]
+    headers.extend((name, _bytes(value)) for name, value in record.headers.items())
+    return headers
+
+
+def key_of(record: Record) -> bytes | None:
+    """Return the key of the Kafka record that carries `record`."""
+    return None if record.key is None else _bytes(record.key)
+
+
+def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
+    """Return `records` of `partition` as what is handed out on their first delivery.
+
+    It runs for every record: what is as we write it takes no call of ours. And it empties
+    `records`: each is freed while the processor still has it at hand.
+    """
+    topic = partition.place.topic
+    leased: list[Leased] = []
+    # Neighbours have the same type mostly, and the same time where they were one request.
+    known_kind, content_type, known_time, timestamp = b"", "", b"", 0.0
+    records.reverse()
+    while records:
+        fetched = records.pop()
+        offset, headers, key = fetched.offset, fetched.headers, fetched.key
+        ours: Any = headers if len(headers) == 3 else headers[:3]
+        try:
+            (first, identity), (second, kind), (third, published) = ours
+            if kind != known_kind:
+                content_type = kind.decode()
+                known_kind = kind
+            if published != known_time:
+                timestamp = _number(published)
+                known_time = published
+            is_ours = first == _ID and second == _CONTENT_TYPE and third == _TIMESTAMP
+            record = is_ours and Record(
+                topic,
+                fetched.value or b"",
+                identity.decode(),
+                None if key is None else key.decode(),
+                NO_HEADERS if ours is headers else _mapping(headers[3:]),
+                content_type,
+                timestamp,
+            )
+        except (ValueError, TypeError, AttributeError, msgspec.DecodeError):
+            record = None
+        record = record or _odd(fetched)
+        leased.append(LeasedHere(record, DeliveryToken(partition, offset)))
+    return leased
+
+
+def _odd(fetched: Fetched) -> Record:
+    """Return what another client wrote, or of ours what is no UTF-8 or has no timestamp."""
+    headers, key = fetched.headers, fetched.key
+    text = None if key is None else _string(key)
+    value, timestamp = fetched.value or b"", fetched.timestamp / 1000
+    if [name for name, _ in headers[:3]] != [_ID, _CONTENT_TYPE, _TIMESTAMP]:
+        place = f"{fetched.topic}/{fetched.partition}/{fetched.offset}"
+        return Record(fetched.topic, value, place, text, _mapping(headers), timestamp=timestamp)
+    (_, identity), (_, kind), (_, published), *others = headers
+    with suppress(ValueError, msgspec.DecodeError):  # a ValueError from msgspec 0.21 on
+        timestamp = _number(published or b"")
+    return Record(
+        fetched.topic,
+        value,
+        _string(identity or b""),
+        text,
+        _mapping(others),
+        _string(kind or b""),
+        timestamp,
+    )
+
+
+def _mapping(headers: Headers) -> Mapping[str, str]:
+    return {name: _string(value or b"") for name, value in headers}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(_TEXT, _FOREIGN)
+
+
+def _string(text: bytes) -> str:
+    return text.decode(_TEXT, _FOREIGN)

@@ -1,0 +1,146 @@
+"""Topics that are there, or are made, or are refused; and where a new group begins in them."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from acked.errors import LayerError
+from acked.layers.kafka._admin import administering, new_topic, refusal
+from acked.layers.kafka._client import (
+    coordinator_of,
+    topic_partition,
+    translated,
+    within,
+)
+from acked.layers.kafka._options import KafkaOptions
+from acked.layers.kafka._protocols import (
+    ConsumerClient,
+    OffsetAndMetadata,
+    ProducerClient,
+    TopicPartition,
+)
+from acked.types import Start
+
+__all__ = ("Topics", "committed_of", "offsets_at", "origins")
+
+AGAIN: Final = 0.1
+"""Seconds between two tries."""
+KNOWN_WITHIN: Final = 2.0
+"""Seconds for a topic's metadata to arrive: a topic made a moment ago is known a moment later."""
+
+
+class Topics:
+    """Which topics exist, asked of the brokers once for each."""
+
+    def __init__(
+        self,
+        producer: ProducerClient,
+        options: KafkaOptions,
+        *,
+        partitions: int | None,
+        replicas: int,
+    ) -> None:
+        self.producer = producer
+        self._options = options
+        self._partitions = partitions
+        self._replicas = replicas
+        self._known: dict[str, tuple[int, ...]] = {}
+
+    def is_known(self, topic: str) -> bool:
+        """Return whether `topic` was found before."""
+        return topic in self._known
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The topics found so far, in order of their names."""
+        return tuple(sorted(self._known))
+
+    async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Return all partitions of `topics`; raise `LayerError` for one that does not exist."""
+        return [
+            TopicPartition(topic, partition)
+            for topic in topics
+            for partition in self._known.get(topic) or await self._find(topic)
+        ]
+
+    async def _find(self, topic: str) -> tuple[int, ...]:
+        if self._partitions is not None:
+            await self._create(topic, self._partitions)
+        bound = self._options.timeout if self._partitions is not None else KNOWN_WITHIN
+        try:
+            async with asyncio.timeout(bound):
+                found = await self.producer.partitions_for(topic)
+        except TimeoutError:
+            raise LayerError(
+                f"Kafka at {self._options.where} has no topic {topic!r}, or does not answer; "
+                "create the topic, or give the layer create_topics= (a number of partitions)"
+            ) from None
+        except Exception as error:
+            raise translated(error, self._options, f"looking for topic {topic!r}") from error
+        self._known[topic] = partitions = tuple(sorted(found))
+        return partitions
+
+    async def _create(self, topic: str, partitions: int) -> None:
+        options = self._options
+        async with administering(options) as admin:
+            reply = await within(
+                options.timeout,
+                admin.create_topics(
+                    [new_topic(topic, partitions, self._replicas)],
+                    timeout_ms=round(options.timeout * 1000),
+                ),
+                options,
+                f"creating topic {topic!r}",
+            )
+        for _, code, *_ in reply.topic_errors:
+            name = refusal(code)
+            if name not in {None, "TopicAlreadyExistsError"}:
+                raise LayerError(
+                    f"Kafka at {options.where} did not create topic {topic!r} ({name}); "
+                    "create it by hand, or give other create_topics= and replicas="
+                )
+
+
+async def origins(
+    consumer: ConsumerClient, places: Sequence[TopicPartition], start: Start
+) -> Mapping[TopicPartition, int]:
+    """Return where the group begins in those topics in which it has not committed anything yet.
+
+    A partition that is not in it and has no commit was added to a topic the group knows already:
+    that begins with its first record, whatever `start` is.
+    """
+    partitions = [topic_partition(place) for place in places]
+    committed = await committed_of(consumer, partitions)
+    known = {place.topic for place, found in committed.items() if found.offset >= 0}
+    unknown = [topic_partition(place) for place in places if place.topic not in known]
+    if not unknown:
+        return {}
+    if start.kind == "earliest":
+        return await consumer.beginning_offsets(unknown)
+    if start.kind == "latest":
+        return await consumer.end_offsets(unknown)
+    return await offsets_at(consumer, dict.fromkeys(unknown, start.time))
+
+
+async def offsets_at(
+    consumer: ConsumerClient, times: Mapping[object, float]
+) -> Mapping[TopicPartition, int]:
+    """Return the offset of the first record from each partition's time on, else of its end."""
+    ends = await consumer.end_offsets(list(times))
+    moments = {partition: max(0, int(1000 * time)) for partition, time in times.items()}
+    found = await consumer.offsets_for_times(moments)
+    return {
+        place: end if (first := found.get(place)) is None else first.offset
+        for place, end in ends.items()
+    }
+
+
+async def committed_of(
+    consumer: ConsumerClient, partitions: Sequence[object]
+) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """Ask where the group is, until somebody answers: the caller has a deadline."""
+    while True:
+        try:
+            return await coordinator_of(consumer).fetch_committed_offsets(partitions)
+        except AssertionError:  # no nodes: the broker has just come back, and names none yet
+            await asyncio.sleep(AGAIN)

@@ -1,0 +1,370 @@
+"""Debts within one process: the reference that the other ack-capable layers are compared with.
+
+**Semantics** — At-least-once, within one process. A topic keeps a record until every group that
+owes it has settled it. Publishing makes a record owed to every group the topic knows; before there
+is one, everything is kept. A group that is new begins with whatever is kept (`Start.EARLIEST`),
+with the kept records from a time on (`Start.at`, by the record's timestamp), or with what comes
+next (`Start.LATEST`). Groups and records live as long as the layer object: they survive consumers
+that leave and `async with` left and entered again. Layers from the URL `memory-queue://name` share
+one state that lives as long as the process. At most `max_backlog` records are kept in a topic;
+more are refused with `PublishFailed`.
+
+**Ordering** — Total within a topic. What is delivered again comes in its original place among what
+is ready. Several topics in one subscription get equal shares of every batch, none starves.
+
+**Acknowledgement** — Confirmed at once. A lease is a deadline for one message, read from `clock`;
+when it is over, whether or not another consumer has taken the message, a settlement is LOST. A
+nack (with or without a delay) and a lease that ended count as an attempt, a release does not. A
+dead letter is published in the same step in which the original is given up; if its topic is full,
+the original stays owed.
+
+**Loses messages when** — The process ends, or the layer object goes. Nothing else.
+
+**Native handle** — None: the layer object is the broker. Its `repr` tells what every group owes.
+
+**Requires** — Nothing but `acked`; asyncio or trio. One event loop: no sharing between threads.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.lowlevel
+
+from acked.abc import AckFeed, Clock
+from acked.clocks import SystemClock
+from acked.errors import ConfigurationError, LayerError, PublishFailed
+from acked.layers._shared.options import in_this_process, url_options, without_credentials
+from acked.layers.memory_queue._group import NEVER, Broker, GroupQueue, Holder, Lease
+from acked.types import (
+    Capabilities,
+    Finding,
+    Leased,
+    Outcome,
+    Receipt,
+    Record,
+    Settlement,
+    Start,
+    Token,
+    Verb,
+)
+
+__all__ = ("MemoryQueueLayer",)
+
+CAPABILITIES: Final = Capabilities(
+    confirmed_ack=True,
+    nack=True,
+    nack_delay=True,
+    reject=True,
+    dead_letter=True,
+    extend=True,
+    release=True,
+    attempts=True,
+    groups=True,
+    competing=True,
+    remove_group=True,
+    replay=True,
+    batch_publish=True,
+    publish_confirm=True,
+    out_of_order_ack=True,
+    headers=True,
+    keys=True,
+    order_after_nack=True,
+    order="total",
+    lease="timer",
+)
+
+DEFAULT_MAX_BACKLOG: Final = 1_000_000
+RECORDS_BETWEEN_CHECKPOINTS: Final = 100
+
+_named: Final[dict[str, Broker]] = {}
+"""The state behind each `memory-queue://name` of this process."""
+
+
+class MemoryQueueLayer:
+    """An ack-capable broker inside this object.
+
+    ```python
+    layer = MemoryQueueLayer(max_backlog=10_000)
+    layer = MemoryQueueLayer.from_url("memory-queue://orders?max_backlog=10000")
+    ```
+
+    `max_backlog` bounds the records each topic keeps; None: only memory does. `clock` says when
+    leases and delays are over. Raises `ConfigurationError` for a `max_backlog` below 1.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, max_backlog: int | None = DEFAULT_MAX_BACKLOG
+    ) -> None:
+        if max_backlog is not None and max_backlog < 1:
+            raise ConfigurationError(f"max_backlog must be 1 or more, or None; not {max_backlog}")
+        self.capabilities: Final = CAPABILITIES
+        self._clock: Clock = clock or SystemClock()
+        self._broker = Broker(max_backlog)
+        self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
+
+    def __repr__(self) -> str:
+        return f"<MemoryQueueLayer: {self._broker!r}>"
+
+    @classmethod
+    def from_url(cls, url: str) -> "MemoryQueueLayer":
+        """Return a layer for `memory-queue://`, or one of those that share `memory-queue://name`.
+
+        The option `max_backlog` is a number or `none`; it may be left out where the name is known.
+        Raises `ConfigurationError` for anything else, and for a `max_backlog` that contradicts
+        the one the name was first used with.
+        """
+        backlog = url_options(url, frozenset({"max_backlog"})).get("max_backlog")
+        layer = cls(max_backlog=_parsed(backlog, url))
+        if name := _name(url):
+            shared = _named.setdefault(name, layer._broker)
+            if backlog is not None and shared.max_backlog != layer._broker.max_backlog:
+                raise ConfigurationError(
+                    f"memory-queue://{name} is in use with max_backlog={shared.max_backlog}; leave "
+                    "the option out or give the same one"
+                )
+            layer._broker = shared
+        return layer
+
+    async def __aenter__(self) -> Self:
+        """Return the layer: there is nothing to connect, and what it kept it still has."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Do nothing: groups and records stay for the next time."""
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Keep `records` and return a receipt for each; its position is the number in its topic.
+
+        Raises `PublishFailed` naming those whose topic keeps `max_backlog` already; the others
+        are accepted. Cancelled, none is.
+        """
+        self._before_checkpoint -= len(records)
+        if self._before_checkpoint < 0:
+            self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
+            await anyio.lowlevel.checkpoint()  # before the first record is kept
+        receipts: list[Receipt] = []
+        failures: dict[int, Exception] = {}
+        for index, record in enumerate(records):
+            kept = self._broker.publish(record)
+            if kept is None:
+                failures[index] = LayerError(f"topic {record.topic!r} is full")
+            else:
+                receipts.append(Receipt(record.id, record.topic, kept.position))
+        for name in dict.fromkeys(record.topic for record in records):
+            self._broker.topic(name).nudge()
+        if failures:
+            raise self._refusal(records, failures)
+        return receipts
+
+    @asynccontextmanager
+    async def consume(
+        self,
+        topics: Sequence[str],
+        group: str,
+        *,
+        in_flight: int,  # noqa: ARG002 - nothing is fetched ahead
+        lease: float,
+        start: Start,
+    ) -> AsyncGenerator[AckFeed]:
+        """Join `group`; what is still held on leaving is free at once, its attempt charged."""
+        queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
+        feed = _Feed(self._broker, self._clock, queues, lease)
+        try:
+            yield feed
+        finally:
+            feed.leave()
+
+    async def remove_group(self, topics: Sequence[str], group: str) -> None:
+        """Forget `group` of `topics`; see `acked.abc.RemovesGroups`."""
+        found = [self._broker.topics[name] for name in topics if name in self._broker.topics]
+        if any(topic.has_consumers(group) for topic in found):
+            raise LayerError(f"group {group!r} is in use; close its consumers before removing it")
+        for topic in found:
+            topic.remove(group)
+
+    async def check(self) -> Sequence[Finding]:
+        """Say what holds for every memory queue: there is no server to ask."""
+        return [in_this_process()]
+
+    def _refusal(self, records: Sequence[Record], failures: dict[int, Exception]) -> PublishFailed:
+        full = sorted({records[index].topic for index in failures})
+        return PublishFailed(
+            f"{len(failures)} of {len(records)} records were not accepted: topic "
+            f"{', '.join(map(repr, full))} keeps {self._broker.max_backlog} that a group has not "
+            "settled; let every group of it consume, publish slower, or give the layer a higher "
+            "max_backlog",
+            failures,
+            indeterminate=False,
+        )
+
+
+class _Feed:
+    """One consumer of a group: what it holds, and how it waits.
+
+    It waits by sleeping until the next moment at which the clock frees something, in a scope that
+    `wake` cancels. So a wait needs no task, whatever the clock.
+    """
+
+    def __init__(
+        self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
+    ) -> None:
+        self.until: float = NEVER
+        self._broker = broker
+        self._clock = clock
+        self._queues: deque[GroupQueue] = deque(queues)
+        self._lease = lease
+        self._held: Holder = {}
+        self._nap = anyio.CancelScope()
+        for queue in queues:
+            queue.consumers += 1
+
+    def __repr__(self) -> str:
+        return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Wait for at least one message; lease in the step that returns, so cancelling is safe."""
+        await anyio.lowlevel.checkpoint()
+        try:
+            while not (batch := self._take(limit)):
+                await self._wait()
+        except BaseException:
+            self._nudge()  # Race: woken, or sleeping for the others too; the next one takes over
+            raise
+        return batch
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        """Carry out `batch` at once and return one outcome for each."""
+        now = self._clock.time()
+        outcomes: list[Outcome] = []
+        for settlement in batch:
+            lease = self._valid(settlement.token, now)
+            outcomes.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
+        self._nudge()
+        return outcomes
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
+        now = self._clock.time()
+        outcomes: list[Outcome] = []
+        for token in tokens:
+            lease = self._valid(token, now)
+            if lease is not None:
+                lease.queue.extend(lease, now + seconds)
+            outcomes.append(Outcome.LOST if lease is None else Outcome.CONFIRMED)
+        self._nudge()
+        return outcomes
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        """Give `tokens` back; their next delivery has the same attempt."""
+        now = self._clock.time()
+        for token in tokens:
+            lease = self._valid(token, now)
+            if lease is not None:
+                del self._held[lease.token]
+                lease.queue.give_back(lease, charge=False)
+        self._nudge()
+
+    def leave(self) -> None:
+        """Give back what is held: a consumer that leaves with it has failed to settle it."""
+        for lease in self._held.values():
+            lease.queue.give_back(lease, charge=True)
+        self._held.clear()
+        for queue in self._queues:
+            queue.consumers -= 1
+        self._nudge()
+
+    def wake(self) -> None:
+        """End the wait; called only while this feed is among the `waiting` of a queue."""
+        self._nap.cancel()
+
+    def _take(self, limit: int) -> list[Leased]:
+        """Lease what is ready, in equal shares; whose turn is first goes round.
+
+        A share that a topic cannot fill is shared out among the others.
+        """
+        now = self._clock.time()
+        for queue in self._queues:
+            queue.tick(now)
+        self._queues.rotate(-1)
+        taken: list[Leased] = []
+        ready: list[GroupQueue] = [queue for queue in self._queues if queue.ready]
+        while ready and len(taken) < limit:
+            share = max(1, (limit - len(taken)) // len(ready))
+            for queue in ready:
+                room = min(share, limit - len(taken))
+                taken += queue.lease(room, now + self._lease, self._held)
+            ready = [queue for queue in ready if queue.ready]
+        if taken:
+            self._nudge()
+        return taken
+
+    async def _wait(self) -> None:
+        self.until = min(queue.next_moment() for queue in self._queues)
+        for queue in self._queues:
+            queue.waiting[self] = None
+        try:
+            with anyio.CancelScope() as self._nap:
+                if self.until == NEVER:
+                    await anyio.sleep_forever()
+                await self._clock.sleep_until(self.until)
+        finally:
+            for queue in self._queues:
+                del queue.waiting[self]
+
+    def _nudge(self) -> None:
+        for queue in self._queues:
+            queue.nudge()
+
+    def _valid(self, token: Token, now: float) -> Lease | None:
+        lease = self._held.get(token)
+        return lease if lease is not None and lease.until > now else None
+
+    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+        dead_letter = settlement.dead_letter
+        if dead_letter is not None and not self._published(dead_letter):
+            return Outcome.UNKNOWN
+        del self._held[lease.token]
+        if settlement.verb is not Verb.NACK:
+            lease.queue.settled(lease)
+        elif settlement.delay > 0:
+            lease.queue.delay(lease, now + settlement.delay)
+        else:
+            lease.queue.give_back(lease, charge=True)
+        return Outcome.CONFIRMED
+
+    def _published(self, dead_letter: Record) -> bool:
+        if self._broker.publish(dead_letter) is None:
+            return False
+        self._broker.topic(dead_letter.topic).nudge()
+        return True
+
+
+def _name(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.path.strip("/"):
+        raise ConfigurationError(
+            f"{without_credentials(url)} has a path; the name alone is wanted: memory-queue://name"
+        )
+    return parts.netloc.rpartition("@")[2]
+
+
+def _parsed(backlog: str | None, url: str) -> int | None:
+    if backlog is None:
+        return DEFAULT_MAX_BACKLOG
+    if backlog == "none":
+        return None
+    if not backlog.isdecimal():
+        raise ConfigurationError(
+            f"max_backlog in {without_credentials(url)} must be a number or none; not {backlog!r}"
+        )
+    return int(backlog)

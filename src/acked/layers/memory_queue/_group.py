@@ -1,0 +1,285 @@
+"""What the memory queue remembers: pure state, without loop or clock; `now` is passed in.
+
+Rules:
+
+1. A topic keeps a record until every group that owes it has settled it. Who owes it is decided at
+   two moments: publishing makes it owed to each group the topic knows, and a group that is new
+   owes whatever of the kept it starts with. What nobody owes yet is kept for a group to come.
+2. For each group a record it owes is in one of four places: `fresh` (never delivered), `returned`
+   (free again), `delayed` (free again later), or leased to one holder.
+3. Records are delivered from the front of `fresh`, so all that came back are older than all that
+   is fresh. Hence returned ones go first, the oldest before the others, and the order of
+   publishing is broken no more than redelivering must.
+4. A lease is over at the moment `until`, whether or not anybody has looked since: what its holder
+   does then changes nothing.
+5. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
+   be skipped; when most entries are such, the heap is built anew.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import count, islice
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from acked.types import Leased, Record, Start
+
+__all__ = ("Broker", "GroupQueue", "Holder", "Kept", "Lease", "StoredTopic", "Waiter")
+
+NEVER = float("inf")
+TOKENS = count(1)
+"""One number for each lease of this process: no token is ever taken for another."""
+
+
+SPARE_ENDS = 64
+"""How many entries the heap of ends may hold beyond twice as many as there are leases."""
+
+
+class Kept(msgspec.Struct, gc=False):
+    """One record a topic keeps, its number in the topic, and how many groups still owe it."""
+
+    number: int
+    record: Record
+    position: str
+    owed: int
+
+
+class Lease(msgspec.Struct):
+    """One kept record in the hands of one holder, until a moment."""
+
+    token: int
+    kept: Kept
+    queue: "GroupQueue"
+    holder: "Holder"
+    charged: int
+    """Deliveries before this one that counted."""
+    until: float
+
+
+Holder: TypeAlias = dict[Hashable, Lease]
+"""What one consumer holds, by token; in here means: leased to it, or over and not yet noticed."""
+
+
+class Waiter(Protocol):
+    """A consumer that waits for something to become ready."""
+
+    @property
+    def until(self) -> float:
+        """The moment at which it looks again by itself."""
+        ...
+
+    def wake(self) -> None:
+        """Let it look now."""
+        ...
+
+
+class GroupQueue:
+    """What one group owes of one topic."""
+
+    def __init__(self, topic: "StoredTopic", owed: Iterable[Kept]) -> None:
+        self.waiting: dict[Waiter, None] = {}
+        """Consumers that wait, in the order in which they fell asleep."""
+        self.held: int = 0
+        self.consumers: int = 0
+        self._topic = topic
+        self._fresh = deque(owed)
+        self._returned: list[tuple[int, int, Kept]] = []  # number, charged
+        self._delayed: list[tuple[float, int, int, Kept]] = []  # due, number, charged
+        self._ends: list[tuple[float, int, Lease]] = []  # until, token
+
+    def __repr__(self) -> str:
+        return f"{self.ready} ready, {len(self._delayed)} delayed, {self.held} held"
+
+    @property
+    def ready(self) -> int:
+        """How many records could be leased now."""
+        return len(self._fresh) + len(self._returned)
+
+    def add(self, kept: Kept) -> None:
+        """Owe a record that was just published."""
+        self._fresh.append(kept)
+
+    def tick(self, now: float) -> None:
+        """Make ready what the clock has freed: delays that are over, leases that have ended."""
+        while self._delayed and self._delayed[0][0] <= now:
+            _, number, charged, kept = heapq.heappop(self._delayed)
+            heapq.heappush(self._returned, (number, charged, kept))
+        while self._ends and self._ends[0][0] <= now:
+            end = heapq.heappop(self._ends)
+            if _is_true(end):
+                lease = end[2]
+                del lease.holder[lease.token]
+                self.give_back(lease, charge=True)
+
+    def next_moment(self) -> float:
+        """Return when the clock will free something: the earliest delay or lease to end."""
+        while self._ends and not _is_true(self._ends[0]):
+            heapq.heappop(self._ends)
+        lease_end = self._ends[0][0] if self._ends else NEVER
+        return min(lease_end, self._delayed[0][0]) if self._delayed else lease_end
+
+    def nudge(self) -> None:
+        """Wake one waiter if there is a reason; call this after whatever may be one.
+
+        1. Something is ready: the one that waited longest. It calls this again after it has
+           taken its part, or when it was cancelled: so nothing stays that somebody waits for.
+        2. Race: the clock will free something before the waiters look again, since they fell
+           asleep before that came up. The last one looked last, so it is enough to wake that one;
+           it is the last again when it sleeps again, until the right moment.
+        """
+        if not self.waiting:
+            return
+        if self._fresh or self._returned:
+            next(iter(self.waiting)).wake()
+            return
+        last = next(reversed(self.waiting))
+        if self.next_moment() < last.until:
+            last.wake()
+
+    def lease(self, limit: int, until: float, holder: Holder) -> list[Leased]:
+        """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones."""
+        returned, fresh, ends = self._returned, self._fresh, self._ends
+        leased: list[Leased] = []
+        for token in islice(TOKENS, min(limit, len(returned) + len(fresh))):
+            if returned:
+                _, charged, kept = heapq.heappop(returned)
+            else:
+                kept, charged = fresh.popleft(), 0
+            holder[token] = lease = Lease(token, kept, self, holder, charged, until)
+            heapq.heappush(ends, (until, token, lease))
+            leased.append(Leased(kept.record, token, charged + 1, kept.position))
+        self.held += len(leased)
+        self._drop_untrue_ends()
+        return leased
+
+    def extend(self, lease: Lease, until: float) -> None:
+        """Let a valid lease end at `until` instead."""
+        if until == lease.until:
+            return  # its end is in the heap, and once is enough
+        lease.until = until
+        heapq.heappush(self._ends, (until, lease.token, lease))
+        self._drop_untrue_ends()
+
+    # The three ways out of a lease. The caller has taken it out of the holder.
+
+    def settled(self, lease: Lease) -> None:
+        """Owe the record no more; the last group to say so lets the topic forget it."""
+        self.held -= 1
+        self._owe_no_more(lease.kept)
+
+    def give_back(self, lease: Lease, *, charge: bool) -> None:
+        """Make the record ready again; `charge` tells whether this delivery counted."""
+        self.held -= 1
+        item = (lease.kept.number, lease.charged + charge, lease.kept)
+        heapq.heappush(self._returned, item)
+
+    def delay(self, lease: Lease, due: float) -> None:
+        """Make the record ready again at the moment `due`; the delivery counted."""
+        self.held -= 1
+        item = (due, lease.kept.number, lease.charged + 1, lease.kept)
+        heapq.heappush(self._delayed, item)
+
+    def forget(self) -> None:
+        """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""
+        for kept in (
+            *self._fresh,
+            *(item[-1] for item in self._returned),
+            *(item[-1] for item in self._delayed),
+        ):
+            self._owe_no_more(kept)
+
+    def _owe_no_more(self, kept: Kept) -> None:
+        kept.owed -= 1
+        if not kept.owed:
+            del self._topic.kept[kept.number]
+
+    def _drop_untrue_ends(self) -> None:
+        if len(self._ends) > 2 * self.held + SPARE_ENDS:
+            self._ends[:] = filter(_is_true, self._ends)
+            heapq.heapify(self._ends)
+
+
+def _is_true(end: tuple[float, int, Lease]) -> bool:
+    """Tell whether this lease is still held, and ends at this moment."""
+    until, token, lease = end
+    return lease.until == until and token in lease.holder
+
+
+class StoredTopic:
+    """The kept records of one topic, in the order of publishing, and the groups that it knows."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Kept] = {}
+        self.groups: dict[str, GroupQueue] = {}
+        self._numbers = count(1)
+
+    def add(self, record: Record) -> Kept:
+        """Keep `record` and let every group owe it."""
+        number = next(self._numbers)
+        kept = Kept(number, record, str(number), len(self.groups))
+        self.kept[number] = kept
+        for queue in self.groups.values():
+            queue.add(kept)
+        return kept
+
+    def join(self, group: str, start: Start) -> GroupQueue:
+        """Return what `group` owes; a group that is new begins at `start`."""
+        if group not in self.groups:
+            self.groups[group] = GroupQueue(self, self._owed_from(start))
+        return self.groups[group]
+
+    def has_consumers(self, group: str) -> bool:
+        """Say whether somebody consumes as `group`."""
+        return group in self.groups and self.groups[group].consumers > 0
+
+    def remove(self, group: str) -> None:
+        """Forget `group`, if there is one; it has no consumers."""
+        queue = self.groups.pop(group, None)
+        if queue is not None:
+            queue.forget()
+
+    def nudge(self) -> None:
+        """Wake whom there is a reason to wake, in every group."""
+        for queue in self.groups.values():
+            queue.nudge()
+
+    def _owed_from(self, start: Start) -> Iterator[Kept]:
+        if start.kind == "latest":
+            return
+        for kept in self.kept.values():
+            if start.kind == "earliest" or kept.record.timestamp >= start.time:
+                kept.owed += 1
+                yield kept
+
+
+class Broker:
+    """All topics; what the layers of one name share."""
+
+    def __init__(self, max_backlog: int | None) -> None:
+        self.max_backlog: int | None = max_backlog
+        self.topics: dict[str, StoredTopic] = {}
+
+    def __repr__(self) -> str:
+        lines = [_described(name, topic) for name, topic in sorted(self.topics.items())]
+        return "; ".join(lines) or "no topics"
+
+    def topic(self, name: str) -> StoredTopic:
+        """Return the topic called `name`, from now on a known one."""
+        found = self.topics.get(name)
+        if found is None:
+            found = self.topics[name] = StoredTopic()
+        return found
+
+    def publish(self, record: Record) -> Kept | None:
+        """Keep `record`, or return None if its topic is full; `nudge` the topic afterwards."""
+        topic = self.topic(record.topic)
+        if self.max_backlog is not None and len(topic.kept) >= self.max_backlog:
+            return None
+        return topic.add(record)
+
+
+def _described(name: str, topic: StoredTopic) -> str:
+    groups = (f"{group} ({queue!r})" for group, queue in sorted(topic.groups.items()))
+    return f"{name!r} keeps {len(topic.kept)} for {', '.join(groups) or 'no group yet'}"

@@ -1,0 +1,165 @@
+"""What one connection delivered: what waits, what is held, and which PUBACK may leave when.
+
+Rules:
+
+1. PUBACKs leave in the order in which the PUBLISHes arrived (MQTT 5, 4.6.0-2): a settlement waits
+   for those before it.
+2. A token is the connection's number and the place in it. What an earlier connection delivered is
+   not held any more: nothing is ever acknowledged on another connection than it came by.
+3. What was settled, but not PUBACKed as far as the broker knows, comes again with the DUP flag
+   and the same number after a reconnect. It is settled again without being delivered. Only a
+   message with an id of its publisher is recognised so: two others may look alike.
+4. A QoS 0 message has nothing to acknowledge and no place in the order. The broker does not stop
+   sending them, so of those that wait at most `limit` are kept.
+"""
+
+import heapq
+from collections import OrderedDict, deque
+from typing import NamedTuple, TypeAlias, cast
+
+from paho.mqtt.client import MQTTMessage
+
+from acked._machines.window import Window
+from acked.layers.mqtt._records import record_of
+from acked.types import Leased, Record, Token
+
+__all__ = ("MQTTReceiver", "Place")
+
+Place: TypeAlias = int
+"""A message's place among what its connection delivered, from 1."""
+
+
+class _Held(NamedTuple):
+    record: Record
+    mid: int
+    qos: int
+    attempt: int
+    is_known: bool
+    """Whether its publisher gave it an id."""
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        return (self.record.topic, self.record.id)
+
+
+class MQTTReceiver:
+    """The messages of one feed, from arriving to PUBACK, over all its connections."""
+
+    def __init__(self, limit: int) -> None:
+        self.dropped = 0
+        """QoS 0 messages dropped, since too many waited."""
+        self._limit = limit
+        self._connection = 0
+        self._last: Place = 0
+        self._window = Window()
+        self._order: deque[tuple[Place, int]] = deque()
+        self._held: dict[Place, _Held] = {}
+        self._handed_out: set[Place] = set()
+        self._ready: deque[Place] = deque()
+        self._delayed: list[tuple[float, Place]] = []
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._settled: OrderedDict[int, tuple[str, str]] = OrderedDict()
+        self._waiting_qos0 = 0
+
+    def forget_connection(self) -> None:
+        """Note that the connection ended: whatever it delivered is ours no more."""
+        if self._held:
+            # What nobody was handed is not charged for.
+            self._attempts = {
+                one.mark: one.attempt - (place not in self._handed_out)
+                for place, one in self._held.items()
+                if one.qos and one.is_known
+            }
+        self._connection += 1
+        self._last = 0
+        self._window = Window()
+        self._order.clear()
+        self._held.clear()
+        self._handed_out.clear()
+        self._ready.clear()
+        self._delayed.clear()
+        self._waiting_qos0 = 0
+
+    def forget_session(self) -> None:
+        """Note that the broker knows nothing of what it sent before."""
+        self._attempts.clear()
+        self._settled.clear()
+
+    def arrive(self, message: MQTTMessage) -> list[int]:
+        """Take in `message`; return what is to be PUBACKed now, for it was settled before."""
+        if not message.qos and self._waiting_qos0 >= self._limit:
+            self.dropped += 1
+            return []
+        self._last += 1
+        place = self._last
+        record, is_known = record_of(message)
+        mark = (record.topic, record.id)
+        attempt = self._attempts.pop(mark, 1 if message.dup else 0) + 1
+        self._held[place] = _Held(record, message.mid, message.qos, attempt, is_known)
+        if not message.qos:
+            self._waiting_qos0 += 1
+        else:
+            self._window.deliver(place)
+            self._order.append((place, message.mid))
+            if message.dup and self._settled.get(message.mid) == mark:
+                return self._settle(place)
+            self._settled.pop(message.mid, None)
+        self._ready.append(place)
+        return []
+
+    def take(self, limit: int, now: float) -> list[Leased]:
+        """Return up to `limit` messages that wait, what was nacked and is due among them."""
+        while self._delayed and self._delayed[0][0] <= now:
+            self._ready.appendleft(heapq.heappop(self._delayed)[1])
+        taken: list[Leased] = []
+        while self._ready and len(taken) < limit:
+            place = self._ready.popleft()
+            held = self._held[place]
+            self._waiting_qos0 -= not held.qos
+            self._handed_out.add(place)
+            taken.append(Leased(held.record, (self._connection, place), held.attempt))
+        return taken
+
+    def due(self) -> float:
+        """Return when the next delayed message is due; infinity where there is none."""
+        return self._delayed[0][0] if self._delayed else float("inf")
+
+    def place_of(self, token: Token) -> Place | None:
+        """Return the place of what `token` stands for, or None if it is not ours any more."""
+        connection, place = cast("tuple[int, Place]", token)
+        if connection != self._connection or place not in self._handed_out:
+            return None
+        return place
+
+    def settle(self, place: Place) -> list[int]:
+        """Note that the message at `place` is done with; return what is to be PUBACKed now."""
+        self._handed_out.discard(place)
+        return self._settle(place)
+
+    def requeue(self, place: Place, due: float) -> None:
+        """Let the message at `place` come again at `due`, as one attempt more."""
+        self._handed_out.discard(place)
+        held = self._held[place]
+        self._held[place] = held._replace(attempt=held.attempt + 1)
+        self._waiting_qos0 += not held.qos
+        heapq.heappush(self._delayed, (due, place))
+
+    def _settle(self, place: Place) -> list[int]:
+        held = self._held.pop(place)
+        if not held.qos:
+            return []
+        if held.is_known:
+            self._remember(held)
+        freed: list[int] = []
+        if self._window.settle(place):
+            frontier = self._window.frontier or 0
+            while self._order and self._order[0][0] <= frontier:
+                freed.append(self._order.popleft()[1])
+        return freed
+
+    def _remember(self, held: _Held) -> None:
+        """Keep as much as the broker may not know of: it has no more on their way than that."""
+        self._settled[held.mid] = held.mark
+        self._settled.move_to_end(held.mid)
+        if len(self._settled) > 2 * self._limit:
+            self._settled.popitem(last=False)

@@ -1,0 +1,333 @@
+"""News through PostgreSQL's LISTEN and NOTIFY: what the database says reaches whoever listens.
+
+**Semantics** — Fire-and-forget. One connection listens for all subscriptions of the layer; a pool
+of others publishes, each `publish` in a transaction of its own: all of its records or none. A
+subscription is entered once the server has confirmed LISTEN. A topic is a channel of that name, in
+one database: a name has at most 63 bytes and case counts (a plain `NOTIFY Orders` goes to
+`orders`). A payload has at most 7999 bytes, of which about 50 are ours: id, time, and the content
+type where it is not JSON. Text goes as it is, so up to about 7950 bytes; a body that is not UTF-8
+or has a NUL in it goes as base64, up to about 5960; `publish` raises `MessageTooLarge` with the
+exact limit, and then nothing of it was sent (`capabilities.max_payload` is what the shortest id
+leaves to text). Any other text that arrives, as of `NOTIFY orders, '{"id": 1}'` by a trigger or
+psql, is a message too: the text is the body, the id is made up by the process that got it, the
+time is when it arrived.
+
+**Ordering** — Total: every subscription gets the messages in the order of the commits, those of
+one `publish` in their order, topics mixed.
+
+**Acknowledgement** — None: a message has no `ack()`. `publish` returns when the server has
+committed; it does not say whether anybody listened, and retries nothing.
+
+**Loses messages when** — Nobody listens; the connection is lost (the layer reconnects, listens
+again, and tells every subscription by a gap of unknown size; with `on_loss="raise"` the reader
+gets `ConnectionLost` instead), which is noticed within `heartbeat` seconds also where the network
+is silent; a subscription is slower than its overflow policy allows (counted in a gap). The server
+cannot be made to wait: behind a full subscription with `Overflow.BLOCK` 1024 more messages wait,
+the rest is counted in a gap. No other subscription notices.
+
+**Native handle** — `publish_in(connection, records)` publishes within your own transaction on your
+own asyncpg connection: delivered when it commits, never if it is rolled back.
+
+**Requires** — PostgreSQL 12 or later, with a UTF8 database, reached directly or through a pool of
+sessions: PgBouncer's `pool_mode=transaction` swallows LISTEN, and the first subscription says so.
+The primary, since a standby can do neither. `channel.check()` tells what on the server would make
+messages be missed. `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import anyio
+import msgspec
+
+from acked.abc import Sink
+from acked.errors import (
+    ChannelClosed,
+    ConfigurationError,
+    ConnectionLost,
+    LayerError,
+    PublishFailed,
+)
+from acked.layers._shared.options import number, require_asyncio, url_options, whole_number
+from acked.layers.postgres_notify._envelope import (
+    LARGEST_BODY,
+    MAX_PAYLOAD,
+    check_names,
+    pack,
+    pack_bare,
+)
+from acked.layers.postgres_notify._findings import FACTS, NUMBERS, findings
+from acked.layers.postgres_notify._listening import ListenConnection, NotifyListener
+from acked.layers.postgres_notify._server import (
+    AnyConnection,
+    Pool,
+    PostgresServer,
+    close,
+    close_pool,
+    dead_after,
+    unless_broken,
+)
+from acked.types import Capabilities, Finding, Record
+
+__all__ = ("PostgresNotifyLayer",)
+
+CAPABILITIES: Final = Capabilities(
+    batch_publish=True,
+    publish_confirm=True,
+    headers=True,
+    keys=True,
+    lossy=True,
+    order="total",
+    max_payload=LARGEST_BODY,
+)
+
+BARE_CAPABILITIES: Final = msgspec.structs.replace(CAPABILITIES, max_payload=MAX_PAYLOAD)
+
+NUMERIC: Final[Mapping[str, Callable[[str, str], float]]] = {
+    "heartbeat": number,
+    "pool_size": whole_number,
+    "timeout": number,
+    "reconnect_timeout": number,
+}
+PASSED_ON: Final = frozenset(
+    {
+        *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
+        *("application_name", "target_session_attrs", "passfile"),
+    }
+)
+
+OnLoss: TypeAlias = Literal["reconnect", "raise"]
+
+ONE: Final = "select pg_notify($1, $2)"
+# No row comes back: pg_notify returns void, which is not null.
+MANY: Final = "select from unnest($2::text[]) as one where pg_notify($1, one) is null"
+MIXED: Final = (
+    "select from unnest($1::text[], $2::text[]) as _ (topic, one) "
+    "where pg_notify(topic, one) is null"
+)
+
+
+class PostgresNotifyLayer:
+    """Carries news from publishers to subscriptions through a PostgreSQL server.
+
+    `dsn` is `postgresql://user:password@host:port/database`. `on_loss` says what a subscription
+    gets when the connection is lost: a gap once it was made again, or an error. Durations are
+    seconds: a silent loss is noticed within `heartbeat`; connecting, the server's answer to a
+    publish, and a subscription that enters while there is no connection wait up to `timeout`;
+    after `reconnect_timeout` without a connection readers get `ConnectionLost`. `pool_size` is
+    the most connections that publish. With `bare` a text without key and headers that is published
+    by itself travels alone, all 7999 bytes of it, so that others need not know of `acked`; who
+    receives it makes up id and time. Raises `ConfigurationError` for values that cannot be.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        on_loss: OnLoss = "reconnect",
+        heartbeat: float = 10.0,
+        pool_size: int = 4,
+        timeout: float = 10.0,
+        reconnect_timeout: float = 300.0,
+        bare: bool = False,
+    ) -> None:
+        self.capabilities: Final = BARE_CAPABILITIES if bare else CAPABILITIES
+        if on_loss not in {"reconnect", "raise"}:
+            raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect' or 'raise'")
+        if pool_size < 1:
+            raise ConfigurationError(f"pool_size={pool_size}: needs to be at least 1")
+        seconds = {"heartbeat": heartbeat, "timeout": timeout}
+        for name, given in {**seconds, "reconnect_timeout": reconnect_timeout}.items():
+            if not given > 0:
+                raise ConfigurationError(f"{name}={given}: needs to be above 0")
+        self._server = PostgresServer(dsn, timeout)
+        self._timeout = timeout
+        self._pool_size = pool_size
+        self._heartbeat = heartbeat
+        self._patience = reconnect_timeout
+        self._on_loss = on_loss
+        self._bare = bare
+        self._pool: Pool | None = None
+        self._listening: ListenConnection | None = None
+
+    def __repr__(self) -> str:
+        listened = self._listening.topics() if self._listening is not None else {}
+        counts = (f"{topic!r} {count}" for topic, count in sorted(listened.items()))
+        found = ", ".join(counts) or "none"
+        return f"<PostgresNotifyLayer {self._server.address}, subscriptions: {found}>"
+
+    @classmethod
+    def from_url(cls, url: str) -> "PostgresNotifyLayer":
+        """Return a layer for `postgres-notify://user:password@host:port/database?option=value`.
+
+        Options: `on_loss`, `heartbeat`, `pool_size`, `timeout`, `reconnect_timeout`, and some of
+        PostgreSQL's own: `sslmode` and its kind, `application_name`, `target_session_attrs`.
+        """
+        options = url_options(url, PASSED_ON | NUMERIC.keys() | {"on_loss"})
+        parts = urlsplit(url)
+        passed_on = [one for one in parse_qsl(parts.query) if one[0] in PASSED_ON]
+        dsn = parts._replace(scheme="postgresql", query=urlencode(passed_on)).geturl()
+        given: dict[str, Any] = {}
+        for name, parsed in NUMERIC.items():
+            if name in options:
+                given[name] = parsed(name, options[name])
+        if "on_loss" in options:
+            given["on_loss"] = options["on_loss"]
+        return cls(dsn, **given)
+
+    async def __aenter__(self) -> Self:
+        """Make the first connection that publishes; the one that listens waits for `listen`."""
+        require_asyncio("asyncpg")
+        self._pool = await self._server.pool(self._pool_size)
+        self._listening = ListenConnection(
+            self._server,
+            self._publishing_session,
+            heartbeat=self._heartbeat,
+            patience=self._patience,
+            reconnects=self._on_loss == "reconnect",
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        listening, self._listening = self._listening, None
+        pool, self._pool = self._pool, None
+        if listening is not None:
+            await listening.aclose()
+        if pool is not None:
+            await close_pool(pool)
+
+    async def publish(self, records: Sequence[Record]) -> None:
+        """Publish `records` in one transaction; see `acked.abc.FireAndForgetLayer`.
+
+        Raises `PublishFailed` for all of them or none; `indeterminate` when the connection broke,
+        or `timeout` seconds were over, before the server answered.
+        """
+        if self._pool is None:
+            raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
+        if not records:
+            return
+        # Not several: of identical texts in one transaction PostgreSQL delivers one.
+        bare = self._bare and len(records) == 1
+        query, arguments = _statement(records, pack_bare if bare else pack)
+        sent = False
+        try:
+            with self._server.translated():
+                async with self._pool.acquire() as connection:
+                    sent = True
+                    with dead_after(self._timeout, connection), unless_broken(connection):
+                        await connection.execute(query, *arguments)
+        except LayerError as error:
+            unknown = sent and isinstance(error, ConnectionLost)
+            raise _failed(records, error, indeterminate=unknown) from error
+
+    async def publish_in(self, connection: AnyConnection, records: Sequence[Record]) -> None:
+        """Publish `records` in the transaction that `connection` is in, on the same database.
+
+        ```python
+        async with connection.transaction():
+            await connection.execute("insert into orders values (1)")
+            await channel.layer.publish_in(connection, [Record("orders", b"1", str(uuid4()))])
+        ```
+
+        They are delivered when it commits, in that order, and never if it is rolled back. The
+        layer need not be open. Raises `MessageTooLarge` with nothing sent, and `PublishFailed`,
+        after which the transaction cannot commit.
+        """
+        if records:
+            query, arguments = _statement(records)
+            alone = not connection.is_in_transaction()
+            try:
+                with self._server.translated():
+                    await connection.execute(query, *arguments)
+            except LayerError as error:
+                unknown = alone and isinstance(error, ConnectionLost)
+                raise _failed(records, error, indeterminate=unknown) from error
+
+    @asynccontextmanager
+    async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+        """Feed everything published to `topics` into `sink` for as long as this is entered."""
+        listening = self._listening
+        if listening is None:
+            raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
+        check_names(frozenset(topics))
+        listener = NotifyListener(topics, sink)
+        try:
+            listening.add(listener)
+            await self._entered(listener)
+            yield
+        finally:
+            listening.remove(listener)
+            await listener.leave()
+
+    async def check(self) -> Sequence[Finding]:
+        """Return what matters for safety on the server; see `acked.abc.Inspectable`.
+
+        Warns of what makes messages be missed without end: a transaction pooler, a standby,
+        sessions that are ended when idle, a queue of notifications that fills, too few connections.
+        """
+        connection = await self._server.connection()
+        try:
+            with self._server.translated(), dead_after(self._timeout, connection):
+                row = await connection.fetchrow(FACTS)
+                numbers = await connection.fetch(NUMBERS)
+            other = await self._publishing_session()
+        finally:
+            await close(connection)
+        facts = {**(row or {}), **{one["name"]: one["number"] for one in numbers}}
+        return findings(
+            facts,
+            pooled=facts["session"] == other,
+            rest=self._heartbeat / 2,
+            pool_size=self._pool_size,
+        )
+
+    async def _entered(self, listener: NotifyListener) -> None:
+        with anyio.move_on_after(self._timeout):
+            await listener.entered
+        if not listener.entered.done() or listener.entered.cancelled():
+            raise ConnectionLost(
+                f"no connection to {self._server.address} to listen on within {self._timeout} s; "
+                "check that PostgreSQL runs there and can be reached"
+            )
+
+    async def _publishing_session(self) -> int:
+        """Return the server's number of a session that publishes."""
+        if self._pool is None:
+            raise ConnectionLost(f"the layer for {self._server.address} was closed")
+        with self._server.translated():
+            async with self._pool.acquire() as connection:
+                with dead_after(self._timeout, connection), unless_broken(connection):
+                    session: int = await connection.fetchval("select pg_backend_pid()")
+                    return session
+
+
+def _statement(
+    records: Sequence[Record], pack: Callable[[Record], str] = pack
+) -> tuple[str, tuple[object, ...]]:
+    """Return the one statement that publishes `records` in their order, and its arguments."""
+    topics = frozenset(record.topic for record in records)
+    check_names(topics)
+    payloads = [pack(record) for record in records]
+    if len(payloads) == 1:
+        return ONE, (records[0].topic, payloads[0])
+    if len(topics) == 1:
+        return MANY, (records[0].topic, payloads)
+    return MIXED, ([record.topic for record in records], payloads)
+
+
+def _failed(records: Sequence[Record], error: LayerError, *, indeterminate: bool) -> PublishFailed:
+    known = "it is unknown whether they were accepted" if indeterminate else "none was accepted"
+    return PublishFailed(
+        f"{len(records)} message(s) were not published, {known}: {error}",
+        dict.fromkeys(range(len(records)), error),
+        indeterminate=indeterminate,
+    )

@@ -1,0 +1,326 @@
+"""The one connection that listens, and the subscriptions it feeds.
+
+Rules:
+
+1. One task, `_run`, does everything on the connection: LISTEN, UNLISTEN, heartbeat, reconnecting.
+   Subscribers only say what they want, in `_listeners`, and wait; so nobody's cancellation ever
+   interrupts a statement, and no two statements meet on the connection.
+2. A topic is in `_confirmed` from the server's answer to LISTEN until just before UNLISTEN is
+   sent, and both change together with the connection. A subscriber has entered when all of its
+   topics were in there: at once, if others listen on them already.
+3. After a reconnect the connection counts as `_live` when everything wanted is confirmed; then
+   all who had entered before are told of the gap. What arrives in between is part of that gap.
+4. A connection is dead when asyncpg says so, or when it leaves a heartbeat unanswered.
+"""
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from acked.abc import Sink
+from acked.errors import ConnectionLost, LayerError
+from acked.layers.postgres_notify._envelope import Unpacker
+from acked.layers.postgres_notify._server import (
+    Connection,
+    PostgresServer,
+    close,
+    dead_after,
+    without_pooler,
+)
+from acked.types import Gap, GapCause, Record
+
+__all__ = ("ListenConnection", "NotifyListener")
+
+logger = logging.getLogger("acked.layers.postgres_notify")
+
+PENDING: Final = 1024
+"""How many messages wait for a BLOCK subscription without room before the rest is a gap."""
+
+ARRIVALS_AT_ONCE: Final = 32
+"""How many messages are passed on before the readers run; small subscriptions need not drop."""
+
+MOST_ARRIVALS: Final = 16384
+"""How many messages wait to be passed on; with more, all of them are, and full sinks drop."""
+
+LONGEST_WAIT: Final = 5.0
+"""Seconds between two tries to connect again."""
+
+RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
+ONE_TOO_MANY: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
+
+BEAT: Final = "select pg_backend_pid() as session, array(select pg_listening_channels()) as topics"
+
+
+class NotifyListener:
+    """One subscription: its sink, and what waits for room in it, in order."""
+
+    def __init__(self, topics: Sequence[str], sink: Sink) -> None:
+        self.topics: Final = topics
+        self.entered: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._sink = sink
+        self._pending: deque[Record | Gap | LayerError] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    def enter(self) -> None:
+        """Let the subscriber go on, who waits for `entered`."""
+        if not self.entered.done():
+            self.entered.set_result(None)
+
+    def offer(self, record: Record) -> None:
+        """Pass `record` on, behind everything that waits; too much waiting is a gap."""
+        pending = self._pending
+        if not pending and self._sink.offer(record):
+            return
+        if len(pending) < PENDING:
+            self._wait(record)
+        elif isinstance(pending[-1], Gap):
+            pending[-1] = pending[-1].merge(ONE_TOO_MANY)
+        else:
+            pending.append(ONE_TOO_MANY)
+
+    def gap(self, gap: Gap) -> None:
+        """Pass `gap` on, behind everything that waits."""
+        if self._pending:
+            self._wait(gap)
+        else:
+            self._sink.gap(gap)
+
+    def fail(self, error: LayerError) -> None:
+        """Pass `error` on, behind everything that waits: to who waits to enter, or to the sink."""
+        if not self.entered.done():
+            self.entered.set_exception(error)
+        elif self._pending:
+            self._wait(error)
+        else:
+            self._sink.fail(error)
+
+    async def leave(self) -> None:
+        """Never call the sink again."""
+        if not self.entered.cancel() and not self.entered.cancelled():
+            self.entered.exception()  # or asyncio would log that nobody looked at it
+        self._pending.clear()
+        if self._sender is not None:
+            await ended(self._sender)
+
+    def _wait(self, news: Record | Gap | LayerError) -> None:
+        self._pending.append(news)
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send_pending(), name="acked: a full sink")
+
+    async def _send_pending(self) -> None:
+        pending, sink = self._pending, self._sink
+        while pending:
+            news = pending[0]
+            if isinstance(news, Record):
+                await sink.send(news)
+            elif isinstance(news, Gap):
+                sink.gap(news)
+            else:
+                sink.fail(news)
+            pending.popleft()  # only now: what comes meanwhile must queue behind it
+
+
+class ListenConnection:
+    """Everything behind `listen`: subscribers come and go, one task keeps the connection.
+
+    `probe` returns the session of another connection; `heartbeat` and `patience` are seconds.
+    """
+
+    def __init__(
+        self,
+        server: PostgresServer,
+        probe: Callable[[], Awaitable[int]],
+        *,
+        heartbeat: float,
+        patience: float,
+        reconnects: bool,
+    ) -> None:
+        self._server = server
+        self._probe = probe
+        self._beat = heartbeat / 2  # half of it idle, half of it waiting for the answer
+        self._patience = patience
+        self._reconnects = reconnects
+        self._unpacker = Unpacker()
+        self._listeners: dict[str, dict[NotifyListener, None]] = {}
+        self._entering: dict[NotifyListener, None] = {}
+        self._confirmed: set[str] = set()
+        self._live: Connection | None = None
+        self._missed = False
+        self._probed = False
+        self._arrivals: deque[Record] = deque()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def topics(self) -> dict[str, int]:
+        """Return the number of listeners of each topic."""
+        return {topic: len(found) for topic, found in self._listeners.items()}
+
+    def add(self, listener: NotifyListener) -> None:
+        """Feed `listener` from now on; its `entered` is done once the server has confirmed."""
+        for topic in listener.topics:
+            self._listeners.setdefault(topic, {})[listener] = None
+        self._entering[listener] = None
+        self._let_enter()
+        if not listener.entered.done():
+            self._changed.set()
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._run(), name="acked: LISTEN")
+
+    def remove(self, listener: NotifyListener) -> None:
+        """Feed `listener` no more."""
+        self._entering.pop(listener, None)
+        for topic in listener.topics:
+            found = self._listeners.get(topic, {})
+            found.pop(listener, None)
+            if not found and self._listeners.pop(topic, None) is not None:
+                self._changed.set()
+
+    async def aclose(self) -> None:
+        """Close the connection and end the task."""
+        if self._task is not None:
+            await ended(self._task)
+
+    async def _run(self) -> None:
+        """Keep a connection until there is no hope; rule 1."""
+        try:
+            connection = await self._server.connection()
+            while True:
+                try:
+                    await self._serve(connection)
+                except ConnectionLost as error:
+                    if not self._reconnects:
+                        raise
+                    logger.warning("%s; reconnecting", error)
+                finally:
+                    self._live = None
+                    self._confirmed.clear()
+                    await close(connection)
+                self._missed = True
+                connection = await self._reconnected()
+        except LayerError as error:
+            self._give_up(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+            words = f"listening on {self._server.address} ended: {type(error).__name__}"
+            failure = LayerError(f"{words}; this is a defect of acked, please report it")
+            failure.__cause__ = error
+            self._give_up(failure)
+
+    def _give_up(self, error: LayerError) -> None:
+        self._dispatch_all()
+        self._missed = False
+        for listener in {one: None for found in self._listeners.values() for one in found}:
+            self.remove(listener)
+            listener.fail(error)
+
+    async def _reconnected(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
+        wait = 0.05
+        while True:
+            # A random part off, so that many clients do not come back in step.
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            try:
+                return await self._server.connection()
+            except ConnectionLost:
+                if loop.time() > deadline:
+                    raise
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _serve(self, connection: Connection) -> None:
+        """Do what is wanted until the connection is lost."""
+        connection.add_termination_listener(self._terminated)
+        session = await self._session(connection)
+        if not self._probed:
+            self._probed = True
+            if await self._probe() == session:
+                raise without_pooler(self._server.address)
+        while not connection.is_closed():
+            self._changed.clear()
+            await self._reconcile(connection)
+            self._go_live(connection)
+            try:
+                async with asyncio.timeout(self._beat):
+                    await self._changed.wait()
+            except TimeoutError:
+                if await self._session(connection) != session:
+                    raise without_pooler(self._server.address) from None
+        raise ConnectionLost(f"the connection to {self._server.address} that listens was lost")
+
+    async def _session(self, connection: Connection) -> int:
+        """Return the server's number of the session, which must have all our topics."""
+        with self._server.translated(), dead_after(self._beat, connection):
+            row = await connection.fetchrow(BEAT)
+        if row is None or not self._confirmed.issubset(row["topics"]):
+            raise without_pooler(self._server.address)
+        session: int = row["session"]
+        return session
+
+    async def _reconcile(self, connection: Connection) -> None:
+        """Make LISTEN and UNLISTEN agree with what is wanted."""
+        with self._server.translated():
+            for topic in [one for one in self._listeners if one not in self._confirmed]:
+                with dead_after(self._beat, connection):
+                    await connection.add_listener(topic, self._arrived)
+                self._confirmed.add(topic)
+            for topic in self._confirmed - self._listeners.keys():
+                if topic not in self._listeners:  # Race: wanted again, while another was answered.
+                    self._confirmed.discard(topic)
+                    with dead_after(self._beat, connection):
+                        await connection.remove_listener(topic, self._arrived)
+
+    def _go_live(self, connection: Connection) -> None:
+        """Pass on what arrives from now on; let those enter whose topics are confirmed."""
+        if self._live is not connection:
+            self._live = connection
+            if self._missed:
+                self._missed = False
+                self._dispatch_all()
+                for listener in {one: None for all_ in self._listeners.values() for one in all_}:
+                    if listener not in self._entering:
+                        listener.gap(RECONNECTED)
+        self._let_enter()
+
+    def _let_enter(self) -> None:
+        if self._live is None:
+            return
+        for listener in tuple(self._entering):
+            if self._confirmed.issuperset(listener.topics):
+                del self._entering[listener]
+                listener.enter()
+
+    def _terminated(self, _: object) -> None:
+        self._changed.set()
+
+    def _arrived(self, connection: object, _: int, topic: str, payload: object) -> None:
+        """Queue what arrived, called by asyncpg; never raises and never waits."""
+        if connection is not self._live:
+            return
+        if not self._arrivals:
+            asyncio.get_running_loop().call_soon(self._dispatch)
+        self._arrivals.append(self._unpacker.unpack(topic, str(payload)))
+        if len(self._arrivals) > MOST_ARRIVALS:
+            self._dispatch_all()
+
+    def _dispatch(self) -> None:
+        """Pass a few on, then let the readers run: else what one read brought might be dropped."""
+        self._dispatch_some(ARRIVALS_AT_ONCE)
+        if self._arrivals:
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch_all(self) -> None:
+        self._dispatch_some(len(self._arrivals))
+
+    def _dispatch_some(self, limit: int) -> None:
+        for _ in range(min(limit, len(self._arrivals))):
+            record = self._arrivals.popleft()
+            for listener in self._listeners.get(record.topic, ()):
+                listener.offer(record)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel `task` and return when it has ended, whatever it has to say."""
+    task.cancel()
+    await asyncio.wait([task])

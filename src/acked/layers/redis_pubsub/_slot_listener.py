@@ -1,0 +1,388 @@
+"""Who listens to what, over one connection that is made again when it is lost.
+
+Rules:
+
+1. A topic or pattern is subscribed to while at least one listener has it. Its first listener asks
+   for it, its last one gives it up, both without waiting in between; the server carries them out in
+   the order in which they were written, so none of them can undo a later one.
+2. A listener is in when each of its topics was confirmed on the present connection.
+3. After a loss all topics are asked for in one command, and all patterns, which the server carries
+   out in one step: the gap is told with its answer, hence before any message that came after.
+4. The server sends a message once for each pattern that matches. A listener takes it by the first
+   of its own that does, which the reference matcher says.
+5. Nobody waits for a listener: what it has no room for waits in a backlog of its own.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeAlias
+
+import anyio
+
+from acked._machines.glob import glob
+from acked.abc import Sink
+from acked.errors import ConnectionLost, LayerError
+from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
+from acked.layers.redis_pubsub._envelope import unpacked
+from acked.types import Gap, GapCause, Record
+
+__all__ = ("BACKLOG_BYTES", "RedisListener", "SlotListener")
+
+BACKLOG_BYTES: Final = 32 * 1024 * 1024
+"""What a listener without room may owe: as much as the server would keep for it."""
+
+RECORD_BYTES: Final = 512
+"""What a record in a backlog counts besides its body."""
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between tries to connect: doubling from the first, up to a half at random taken off."""
+
+STEADY: Final = 3
+"""After how many pieces from the server a connection was no mere try: its loss is met at once."""
+
+_DROPPED: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
+_RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
+
+
+class RedisListener:
+    """One subscription: its sink, and the backlog of what it had no room for."""
+
+    __slots__ = ("_backlog", "_refused", "_sink", "is_in")
+
+    def __init__(self, sink: Sink) -> None:
+        self.is_in = False
+        """Whether its subscriber was told that it is in, so that a loss is a gap to it."""
+        self._refused: LayerError | None = None
+        self._sink = sink
+        self._backlog: _Backlog | None = None
+
+    def enter(self) -> None:
+        """Note that all its topics were confirmed; raise what has ended one of them since."""
+        if self._refused is not None:
+            raise self._refused
+        self.is_in = True
+
+    def offer(self, record: Record) -> None:
+        """Hand `record` over, now or when there is room."""
+        backlog = self._waiting()
+        if backlog is not None:
+            backlog.add_record(record)
+        elif not self._sink.offer(record):
+            self._backlog = _Backlog(self._sink, record)
+
+    def gap(self, gap: Gap) -> None:
+        """Tell of `gap`, behind all that waits."""
+        backlog = self._waiting()
+        if backlog is None:
+            self._sink.gap(gap)
+        else:
+            backlog.add(gap)
+
+    def fail(self, error: LayerError) -> None:
+        """Tell that nothing comes any more, behind all that waits."""
+        backlog = self._waiting()
+        if not self.is_in:
+            self._refused = error
+        elif backlog is None:
+            self._sink.fail(error)
+        else:
+            backlog.add(error)
+
+    async def aclose(self) -> None:
+        """Forget what waits; the sink is not called again."""
+        if self._backlog is not None:
+            await self._backlog.aclose()
+
+    def _waiting(self) -> "_Backlog | None":
+        if self._backlog is not None and not self._backlog:
+            self._backlog = None
+        return self._backlog
+
+
+class _Backlog:
+    """What a sink had no room for, and the task that hands it over."""
+
+    def __init__(self, sink: Sink, first: Record) -> None:
+        self._sink = sink
+        self._waiting: deque[Record | Gap | LayerError] = deque()
+        self._bytes = 0
+        self.add_record(first)
+        self._task = asyncio.get_running_loop().create_task(self._hand_over())
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add_record(self, record: Record) -> None:
+        """Let `record` wait, or tell of it as missed if too much does already."""
+        if self._bytes + len(record.body) > BACKLOG_BYTES and self._waiting:
+            self.add(_DROPPED)
+        else:
+            self._bytes += len(record.body) + RECORD_BYTES
+            self.add(record)
+
+    def add(self, one: Record | Gap | LayerError) -> None:
+        """Let `one` wait behind the rest."""
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(one, Gap) and isinstance(last, Gap):
+            self._waiting[-1] = last.merge(one)
+        else:
+            self._waiting.append(one)
+
+    async def aclose(self) -> None:
+        """Forget what waits."""
+        self._task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._task])
+
+    async def _hand_over(self) -> None:
+        """Hand over one after the other; what is empty afterwards is of no use any more."""
+        while self._waiting:
+            one = self._waiting[0]
+            if isinstance(one, Record):
+                await self._sink.send(one)
+                self._bytes -= len(one.body) + RECORD_BYTES
+            elif isinstance(one, Gap):
+                self._sink.gap(one)
+            else:
+                self._sink.fail(one)
+            self._waiting.popleft()
+
+
+class _SharedTopic:
+    """One topic or pattern: who listens, and whether the server has confirmed it."""
+
+    def __init__(self, kind: Kind, name: str) -> None:
+        self.kind: Final = kind
+        self.name: Final = name
+        self.listeners: dict[RedisListener, Sequence[Callable[[str], bool]]] = {}
+        """Each with its patterns before this one: what they match, it gets by them."""
+        self.answer = _new_answer()
+
+    def settle(self, error: LayerError | None) -> None:
+        """Let those go on that wait to be in."""
+        if not self.answer.done():
+            self.answer.set_result(error)
+
+    def reopen(self) -> None:
+        """Forget a confirmation: it was another connection's."""
+        if self.answer.done():
+            self.answer = _new_answer()
+
+
+_Key: TypeAlias = tuple[bytes, bytes]
+"""What a message of a topic or pattern begins with: the first two words of the server."""
+
+
+def _key(kind: Kind, name: str) -> _Key:
+    return kind + b"message", name.encode()
+
+
+def _new_answer() -> "asyncio.Future[LayerError | None]":
+    return asyncio.get_running_loop().create_future()
+
+
+class SlotListener:
+    """Connects while anybody listens, and passes each message on to those who want it.
+
+    Made and used within one event loop. `dial` makes a connection or raises `LayerError`;
+    `lost` words the loss of one.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[PubSubConnection], Awaitable[PubSubConnection]],
+        lost: Callable[[object], ConnectionLost],
+        *,
+        heartbeat: float,
+        reconnects: bool,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._dial = dial
+        self._lost = lost
+        self._heartbeat = heartbeat
+        self._reconnects = reconnects
+        self._new_id = new_id
+        self._topics: dict[_Key, _SharedTopic] = {}
+        self._wire: PubSubConnection | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def topics(self) -> Iterable[str]:
+        """The topics that somebody listens to."""
+        return [topic.name for topic in self._topics.values()]
+
+    async def join(
+        self, listener: RedisListener, kind: Kind, names: Iterable[str], timeout: float
+    ) -> None:
+        """Let `listener` hear `names`; return when the server has confirmed all of them."""
+        topics = self._joined(listener, kind, dict.fromkeys(names))
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._run())
+        answers = [topic.answer for topic in topics]
+        awaited = [answer for answer in answers if not answer.done()]
+        if awaited:
+            await asyncio.wait(awaited, timeout=timeout)
+        settled = [answer for answer in answers if answer.done()]
+        refused = next((error for one in settled if (error := one.result()) is not None), None)
+        if refused is not None:
+            raise type(refused)(str(refused)) from refused  # several may wait: one each
+        if len(settled) < len(answers):
+            raise self._lost(f"no confirmation within {timeout:g} s")
+
+    def leave(self, listener: RedisListener, kind: Kind, names: Iterable[str]) -> None:
+        """Let `listener` hear nothing more."""
+        for key in dict.fromkeys(_key(kind, name) for name in names):
+            topic = self._topics.get(key)
+            if topic is None or listener not in topic.listeners:
+                continue  # given up before
+            del topic.listeners[listener]
+            if not topic.listeners:
+                del self._topics[key]
+                if self._wire is not None:
+                    self._wire.unsubscribe(kind, topic.name.encode())
+
+    async def aclose(self) -> None:
+        """End the connection."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+
+    def _joined(
+        self, listener: RedisListener, kind: Kind, names: Iterable[str]
+    ) -> list[_SharedTopic]:
+        found: list[_SharedTopic] = []
+        before: list[Callable[[str], bool]] = []
+        for name in names:
+            key = _key(kind, name)
+            topic = self._topics.get(key)
+            if topic is None:
+                topic = self._topics[key] = _SharedTopic(kind, name)
+                self._ask(key, topic)
+            topic.listeners[listener] = tuple(before)
+            found.append(topic)
+            if kind == PATTERN:
+                before.append(glob(name))
+        return found
+
+    def _ask(self, key: "_Key", topic: _SharedTopic) -> None:
+        """Subscribe to one topic; who is in already is told of a gap."""
+
+        def answered(error: Exception | None) -> None:
+            if error is None:
+                topic.settle(None)
+                _tell_gap([topic])
+            elif self._topics.get(key) is topic:
+                self._end([key], LayerError(f"the server refuses {topic.name!r}: {error}"))
+
+        if self._wire is not None:
+            self._wire.subscribe(topic.kind, [topic.name.encode()], answered)
+
+    def _ask_all(self, kind: Kind) -> None:
+        """Subscribe to all topics of a kind in one step of the server's; tell of the gap."""
+        topics = {key: topic for key, topic in self._topics.items() if topic.kind == kind}
+
+        def answered(error: Exception | None) -> None:
+            if error is not None:  # one of them is forbidden: find out which
+                for key, topic in topics.items():
+                    if self._topics.get(key) is topic:
+                        self._ask(key, topic)
+                return
+            for topic in topics.values():
+                topic.settle(None)
+            _tell_gap(topics.values())
+
+        if self._wire is not None and topics:
+            names = [topic.name.encode() for topic in topics.values()]
+            self._wire.subscribe(kind, names, answered)
+
+    def _deliver(self, words: Sequence[bytes]) -> None:
+        """Pass on what the server said: the kind of message, a pattern's own name, and these."""
+        *_, channel, payload = words
+        topic = self._topics.get((words[0], words[1]))
+        if topic is None:
+            return  # its last listener has left; the server does not know it yet
+        name = channel.decode("utf-8", "surrogateescape")
+        record = unpacked(name, payload, self._new_id)
+        for listener, before in topic.listeners.items():
+            if not (before and any(matches(name) for matches in before)):
+                listener.offer(record)
+
+    async def _run(self) -> None:
+        """Keep a connection while anybody listens."""
+        failures = 0
+        try:
+            while self._topics:
+                failures += 1
+                try:
+                    wire = await self._dial(PubSubConnection(self._deliver))
+                except ConnectionLost as error:
+                    self._refuse_newcomers(error)
+                else:
+                    words = await self._serve(wire)
+                    if not self._reconnects:
+                        raise self._lost(words)
+                    if wire.received >= STEADY:
+                        failures = 0
+                        continue
+                await asyncio.sleep(_pause(failures))
+        except LayerError as error:
+            self._end(list(self._topics), error)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; subscribers must know
+            self._end(list(self._topics), LayerError(f"listening ended by {error!r}"))
+
+    async def _serve(self, wire: PubSubConnection) -> str:
+        """Use `wire` until it is lost; return in words why it was."""
+        self._wire = wire
+        try:
+            for kind in {topic.kind: None for topic in self._topics.values()}:
+                self._ask_all(kind)
+            return await self._watch(wire)
+        finally:
+            self._wire = None
+            for topic in self._topics.values():
+                topic.reopen()
+            await wire.aclose()
+
+    async def _watch(self, wire: PubSubConnection) -> str:
+        """Return when `wire` is lost, or was silent for a whole heartbeat after a question."""
+        while True:
+            heard = wire.received
+            wire.ping()
+            await asyncio.wait([wire.lost], timeout=self._heartbeat)
+            if wire.lost.done():
+                return str(wire.lost.result() or "the server closed it")
+            if wire.received == heard:
+                return f"no answer for {self._heartbeat:g} s"
+
+    def _refuse_newcomers(self, error: ConnectionLost) -> None:
+        """Let those fail that wait to be in; those who are in wait on."""
+        for topic in self._topics.values():
+            topic.settle(error)
+            topic.reopen()
+
+    def _end(self, keys: Iterable["_Key"], error: LayerError) -> None:
+        """Give up topics: newcomers and listeners get `error`."""
+        ended: dict[RedisListener, None] = {}
+        for key in keys:
+            topic = self._topics.pop(key, None)
+            if topic is not None:
+                topic.settle(error)
+                ended |= dict.fromkeys(topic.listeners)
+        for listener in ended:
+            listener.fail(error)
+
+
+def _pause(failures: int) -> float:
+    longest = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - many clients shall not come in step
+
+
+def _tell_gap(topics: Iterable[_SharedTopic]) -> None:
+    """Tell each listener once that is in: to those who are not, nothing can be missing."""
+    for listener in {one: None for topic in topics for one in topic.listeners}:
+        if listener.is_in:
+            listener.gap(_RECONNECTED)

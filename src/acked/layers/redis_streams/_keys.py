@@ -1,0 +1,48 @@
+"""A stream as one group sees it: the names of its keys.
+
+Three keys for each stream and group, in the stream's hash slot, hold what Redis 6.2 to 7 has no
+place for:
+
+- `until` (a sorted set): entry id -> the moment, by the server's clock in milliseconds, before
+  which nobody may claim it: the end of a nack's delay, or of a lease extended by hand. It
+  overrides the idle time. An entry leaves it by being claimed or acknowledged.
+- `wake` (a stream with a group of the same name): one entry for each time that something became
+  free or got a due moment. Every consumer reads it together with the stream, so one of those that
+  wait wakes up; and since an entry stays until it is read, no wake-up falls between the decision
+  to wait and the waiting.
+- `scan` (a key that expires): while it is there, somebody has looked for ended leases a moment
+  ago. It limits a rate and locks nothing.
+"""
+
+from typing import NamedTuple
+
+__all__ = ("GroupKeys", "group_keys")
+
+
+class GroupKeys(NamedTuple):
+    """A stream as one group sees it: its key and the keys beside it, with the group's name."""
+
+    stream: bytes
+    until: bytes
+    wake: bytes
+    scan: bytes
+    group: bytes
+
+
+def group_keys(topic: str, group: str) -> GroupKeys:
+    """Return the keys of `topic` for `group`, all in one hash slot.
+
+    The group's name is escaped so that no two pairs of names meet in one key.
+    """
+    escaped = group.replace("%", "%25").replace(":", "%3A")
+    tag = _hash_tag(topic)
+    named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
+    until, wake, scan = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
+    return GroupKeys(topic.encode(), until.encode(), wake.encode(), scan.encode(), group.encode())
+
+
+def _hash_tag(key: str) -> str:
+    """Return the part of `key` that Redis Cluster hashes (cluster specification, hash tags)."""
+    _, opened, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    return tag if opened and closed and tag else key

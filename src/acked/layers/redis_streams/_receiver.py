@@ -1,0 +1,249 @@
+"""The receiving half of a feed: what was left over, what is free again, what is new.
+
+Three sources, in this order:
+
+1. After a read that was cancelled or failed: entries that we own and have not seen. The server had
+   delivered them, the reply was lost. Nobody has seen them, so no attempt is charged.
+2. What is free again, of any consumer: given back and due, or held beyond its lease. Looked for
+   when a wake-up says so, when something becomes due, and otherwise four times a lease, at least
+   every second.
+3. New entries, waiting for them no longer than until the next look.
+
+If the second has brought something the third has its turn next, so neither starves the other.
+"""
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import anyio
+
+from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis.cluster import Client
+from acked.layers._redis.connection import Connection, Reader, group_is_missing
+from acked.layers._redis.scripts import ScriptCall
+from acked.layers.redis_streams._consumer_state import ConsumerState, logger
+from acked.layers.redis_streams._records import Fields, as_ours, lag_of, leased_again, leased_first
+from acked.layers.redis_streams._scripts import CLAIM, LEAVE, RECOVER, REQUEUE
+from acked.types import Leased
+
+__all__ = ("Receiver",)
+
+LONGEST_WAIT: Final = 1.0
+"""Seconds between two looks for what is free again, and so the longest blocking read."""
+LAG_EVERY: Final = 5.0
+"""Seconds between two questions after the lag."""
+SHORTEST_WAIT: Final = 0.02
+"""Seconds between two looks with a very short lease: looking must stay cheap."""
+NO_BOUND: Final = 1 << 20
+"""Messages in one request, unless a connection was lost a short while ago."""
+
+
+class Receiver:
+    """Receives `topics` for one feed, over a connection of its own to the server they are on."""
+
+    def __init__(self, way: Client, seat: ConsumerState, topics: Sequence[str]) -> None:
+        places = {topic: seat.places[topic] for topic in topics}
+        self._way = way
+        self._reader: Final = Reader(self._home)
+        self._seat = seat
+        self._topics = list(topics)
+        self._streams = {place.stream: topic for topic, place in places.items()}
+        self._wakes = {place.wake: topic for topic, place in places.items()}
+        self._woken: dict[str, list[bytes]] = {topic: [] for topic in self._topics}
+        self._look_at = dict.fromkeys(self._topics, 0.0)
+        self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
+        self._has_claimed = False
+        self._ask_lag_at = 0.0
+        self._most = NO_BOUND
+        # Set while we may own entries that we have not seen; cancellation finds it set.
+        self._unsure = False
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Do what `AckFeed.receive` promises."""
+        while True:
+            found = await self.look(limit)
+            if found:
+                return found
+
+    async def look(self, limit: int) -> Sequence[Leased]:
+        """Do one turn of `receive`, which may bring nothing; it waits for a second at most."""
+        limit = min(limit, self._most)
+        try:
+            found = await self._step(limit)
+        except ConnectionLost:
+            # Perhaps it was too much for a slow link: then the same again would fail again.
+            self._most = max(1, limit // 2)
+            raise
+        if found:
+            self._most = min(self._most + self._most // 8 + 1, NO_BOUND)
+            # No await between the reply and here, so nothing is lost on the way.
+            self._seat.known.update(as_ours([leased.token for leased in found]))
+        return found
+
+    async def leave(self) -> None:
+        """Close the connection, give back what is left, and let the server forget the consumer."""
+        seat = self._seat
+        calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in self._topics]
+        try:
+            await self._reader.leave()
+            home = await self._home()
+            await home.run(calls)
+        except LayerError as error:
+            logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
+
+    async def _step(self, limit: int) -> list[Leased]:
+        if not self._reader.is_open:
+            self._unsure = True
+            await self._reader.open()
+        if self._unsure:
+            found = await self._recover(limit)
+            if found:
+                return found
+        topics = self._to_look_at()
+        if topics and not self._has_claimed:
+            found = await self._claim(topics, limit)
+            self._has_claimed = bool(found)
+            if found:
+                return found
+            topics = self._to_look_at()
+        self._has_claimed = False
+        return await self._read(limit, 0.0 if topics else self._time_to_wait())
+
+    async def _home(self) -> Connection:
+        """Return the server that the topics are on now."""
+        return await self._way.home(self._seat.places[self._topics[0]].stream)
+
+    def _to_look_at(self) -> list[str]:
+        now = anyio.current_time()
+        return [topic for topic, moment in self._look_at.items() if moment <= now]
+
+    def _time_to_wait(self) -> float:
+        return max(0.001, min(self._look_at.values()) - anyio.current_time())
+
+    def _turn(self) -> None:
+        """Let another topic come first the next time."""
+        self._topics.append(self._topics.pop(0))
+
+    async def _recover(self, limit: int) -> list[Leased]:
+        found: list[Leased] = []
+        for topic in self._topics:
+            room = limit - len(found)
+            if not room:
+                return found
+            known = self._seat.known_leases(topic)
+            reply = await self._run(self._seat.call(RECOVER, topic, b"%d" % room, known))
+            if reply is not None:
+                found += self._taken(topic, reply)
+        self._unsure = len(found) >= limit
+        return found
+
+    async def _claim(self, topics: list[str], limit: int) -> list[Leased]:
+        found: list[Leased] = []
+        self._turn()
+        self._unsure = True
+        for topic in sorted(topics, key=self._topics.index):
+            room = limit - len(found)
+            if not room:
+                break
+            reply = await self._run(self._claim_call(topic, room))
+            self._woken[topic] = []
+            self._look_at[topic] = anyio.current_time() + self._interval
+            if reply is not None:
+                found += self._taken(topic, reply)
+                self._note_next_look(topic, cast("int", reply[2]), more=bool(reply[3]))
+        await self._ask_lag()
+        self._unsure = False
+        return found
+
+    async def _ask_lag(self) -> None:
+        """Ask, once in a while, how much of each topic nobody of the group has read yet."""
+        now = anyio.current_time()
+        if now < self._ask_lag_at:
+            return
+        self._ask_lag_at = now + LAG_EVERY
+        streams = [self._seat.places[topic].stream for topic in self._topics]
+        replies = await self._reader.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        for topic, reply in zip(self._topics, replies, strict=True):
+            self._seat.lags[topic] = lag_of(self._seat.group, reply)
+
+    def _claim_call(self, topic: str, room: int) -> ScriptCall:
+        lease = max(1, round(self._seat.lease * 1000))
+        numbers = (lease, round(self._interval * 1000), room)
+        return self._seat.call(CLAIM, topic, *(b"%d" % n for n in numbers), *self._woken[topic])
+
+    def _note_next_look(self, topic: str, due: int, *, more: bool) -> None:
+        now = anyio.current_time()
+        if more:
+            self._look_at[topic] = now
+        elif due >= 0:
+            self._look_at[topic] = min(self._look_at[topic], now + due / 1000)
+
+    def _taken(self, topic: str, reply: Sequence[object]) -> list[Leased]:
+        entries = cast("list[tuple[bytes, int, Fields]]", reply[0])
+        self._seat.note_trimmed(topic, cast("int", reply[1]))
+        return [leased_again(topic, *entry) for entry in entries]
+
+    async def _read(self, limit: int, wait: float) -> list[Leased]:
+        share = limit // len(self._topics)
+        if share:
+            return await self._read_group(self._topics, share, wait)
+        # There is room for fewer messages than there are topics, and Redis counts by stream.
+        for topic in tuple(self._topics):
+            self._turn()
+            found = await self._read_group([topic], limit, 0.0)
+            if found:
+                return found
+        found = await self._read_group(self._topics, 1, wait) if wait else []
+        if len(found) > limit:
+            await self._return(found[limit:])
+        return found[:limit]
+
+    async def _read_group(self, topics: list[str], count: int, wait: float) -> list[Leased]:
+        places = [self._seat.places[topic] for topic in topics]
+        keys = [place.stream for place in places] + [place.wake for place in places]
+        words = [b"XREADGROUP", b"GROUP", self._seat.group, self._seat.consumer]
+        words += [b"COUNT", b"%d" % count]
+        if wait:
+            words += [b"BLOCK", b"%d" % max(1, wait * 1000)]
+        words += [b"STREAMS", *keys, *[b">"] * len(keys)]
+        self._unsure = True
+        (reply,) = await self._reader.exchange([words], wait)
+        if isinstance(reply, LayerError):
+            await self._heal_or_raise(reply)
+            return []
+        self._unsure = False
+        return self._sorted_out(reply)
+
+    def _sorted_out(self, reply: object) -> list[Leased]:
+        """Return what is new, and note for which topics there was a wake-up."""
+        found: list[Leased] = []
+        for key, entries in cast("list[tuple[bytes, list[tuple[bytes, Fields]]]]", reply or []):
+            topic = self._streams.get(key)
+            if topic is not None:
+                found += leased_first(topic, entries)
+            else:
+                topic = self._wakes[key]
+                self._woken[topic] += [entry_id for entry_id, _ in entries]
+                self._look_at[topic] = 0.0
+        return found
+
+    async def _return(self, surplus: list[Leased]) -> None:
+        """Give back at once what we got beyond the limit: it is there for others."""
+        self._unsure = True
+        for topic, lease in as_ours([leased.token for leased in surplus]):
+            await self._run(self._seat.call(REQUEUE, topic, b"0", b"1", lease))
+        self._unsure = False
+
+    async def _run(self, call: ScriptCall) -> Sequence[object] | None:
+        """Run a script and return its reply; None if the group was missing and was made again."""
+        (reply,) = await self._reader.run([call])
+        if isinstance(reply, LayerError):
+            await self._heal_or_raise(reply)
+            return None
+        return cast("Sequence[object]", reply)
+
+    async def _heal_or_raise(self, error: LayerError) -> None:
+        if not group_is_missing(error):
+            await self._reader.close()  # what follows may need another server, or other rights
+            raise error
+        await self._seat.heal(self._reader.run, self._topics)

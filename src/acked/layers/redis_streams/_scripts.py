@@ -1,0 +1,46 @@
+"""What must happen on the server in one step, as Lua: one file in `scripts/` for each.
+
+A group's state is where Redis keeps it: the pending entries, their owners and their delivery
+counts; and in the three keys of `GroupKeys`.
+
+What is given back belongs to the consumer `FREE`, which nobody reads as: so the holder that gave
+it back is fenced like any other former holder, by not being its owner.
+
+A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
+the first delivery. It is still the caller's if he owns the entry and the count is the same.
+Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer.
+"""
+
+from importlib.resources import files
+from typing import Final
+
+from acked.layers._redis.scripts import load_script
+
+__all__ = (
+    "ACK",
+    "CLAIM",
+    "CREATE",
+    "DEAD_LETTER",
+    "EXTEND",
+    "FREE",
+    "LEAVE",
+    "RECOVER",
+    "REMOVE",
+    "REQUEUE",
+)
+
+FREE: Final = b"acked-given-back"
+"""The consumer that owns what was given back and waits to be claimed."""
+
+_FOLDER: Final = files("acked.layers.redis_streams") / "scripts"
+_CONSTANTS: Final = {"FREE": FREE.decode()}
+
+ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
+CLAIM: Final = load_script(_FOLDER, "claim", _CONSTANTS)
+CREATE: Final = load_script(_FOLDER, "create", _CONSTANTS)
+DEAD_LETTER: Final = load_script(_FOLDER, "dead_letter", _CONSTANTS)
+EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
+LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
+RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)
+REMOVE: Final = load_script(_FOLDER, "remove", _CONSTANTS)
+REQUEUE: Final = load_script(_FOLDER, "requeue", _CONSTANTS)

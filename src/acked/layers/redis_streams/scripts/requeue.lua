@@ -1,0 +1,19 @@
+-- Give leases back, to be delivered again.
+-- uses: now wake fenced
+-- ARGV[3] a delay in milliseconds, ARGV[4] how much to take off the delivery count,
+-- ARGV[5...] leases. Returns the positions of those that were lost, and how many of these were
+-- trimmed away.
+local owned, lost, counts, places = fenced(5, #ARGV)
+local due, trimmed = now() + ARGV[3], 0
+for i, id in ipairs(owned) do
+  redis.call('ZADD', KEYS[2], due, id)
+  local moved = redis.call('XCLAIM', KEYS[1], ARGV[1], FREE, 0, id,
+    'RETRYCOUNT', math.max(0, counts[i] - ARGV[4]), 'JUSTID')
+  if #moved == 0 then
+    redis.call('ZREM', KEYS[2], id)
+    trimmed = trimmed + 1
+    lost[#lost + 1] = places[i]
+  end
+end
+if #owned > 0 then wake() end
+return {lost, trimmed}
