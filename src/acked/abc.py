@@ -31,9 +31,9 @@ from acked.types import (
     Finding,
     Gap,
     Leased,
-    Outcome,
     Receipt,
     Record,
+    Reply,
     Settlement,
     Start,
     Token,
@@ -166,24 +166,27 @@ class AckFeed(Protocol):
         """
         ...
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        """Carry out `batch` and return one outcome for each, in the same order.
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
+        """Carry out `batch` and return one answer for each, in the same order.
 
-        An outcome is CONFIRMED only when the broker has said yes; LOST when the lease is not
-        ours any more, and then nothing was changed for its present holder. A broken connection
-        is not an error here but the outcome UNKNOWN. A REJECT with a dead letter publishes that
-        first, or both in one atomic step; if it cannot be published, the outcome is UNKNOWN and
-        the original stays owed; likewise UNKNOWN, and logged, where the broker refuses for another
-        reason. *Called by* the engine's settler with at least one member and
-        never two for one token at once. *Retries:* nobody. *Cancellation* happens only when
-        closing has run out of time; outcomes are unknown then.
+        CONFIRMED only when the broker has said yes; LOST when the lease is not ours any more, and
+        then nothing was changed for its present holder. A broken connection is not raised but the
+        answer of those it struck: `ConnectionLost`, or UNKNOWN where there is nothing to say. What
+        the broker refuses (no rights, no memory, too large) is a `LayerError` for its answer, which
+        says who refused what and what to do: that member is unchanged and still owed. A REJECT with
+        a dead letter publishes that first, or both in one atomic step; if that fails, why is the
+        answer, and the original stays owed. A settlement tried again after UNKNOWN is decided
+        truly: CONFIRMED where the first try had worked. *Called by* the engine's settler with at
+        least one member and never two for one token at once. *Retries:* nobody. *Cancellation*
+        happens only when closing has run out of time; outcomes are unknown then.
         """
         ...
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
-        """Let the leases of `tokens` end `seconds` from now and return one outcome for each.
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
+        """Let the leases of `tokens` end `seconds` from now and return one answer for each.
 
-        Never takes a message back from another holder: that is LOST. Charges no attempt.
+        Never takes a message back from another holder: that is LOST. Charges no attempt. What the
+        broker refuses is a `LayerError` for its answer, and no lease was changed.
         *Called by* the engine's renewal. *Retries:* the engine, at its next turn. *Raises*
         `ConnectionLost` when nothing can be said of any. A token settled meanwhile is LOST, a
         no-op. Not called where `capabilities.extend` is off.

@@ -99,11 +99,11 @@ class DecodeError(AckedError, ValueError):
 
     On an ack-capable layer `delivery` is the message, still owed: settle it (`reject()` to be
     rid of it) or leave the subscription to have it delivered again. On a fire-and-forget layer
-    `delivery` is None. The undecoded bytes are in `raw`, never in the error's words.
+    `delivery` is None. The undecoded bytes are in `raw`, never in its message.
     """
 
-    def __init__(self, words: str, *, raw: bytes = b"", delivery: Owed | None = None) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, *, raw: bytes = b"", delivery: Owed | None = None) -> None:
+        super().__init__(message)
         self.raw: Final = raw
         self.delivery: Final = delivery
 
@@ -168,9 +168,9 @@ class PublishFailed(LayerError):
     """
 
     def __init__(
-        self, words: str, failures: Mapping[int, Exception], *, indeterminate: bool
+        self, message: str, failures: Mapping[int, Exception], *, indeterminate: bool
     ) -> None:
-        super().__init__(words)
+        super().__init__(message)
         self.failures: Final[Mapping[int, Exception]] = dict(failures)
         self.indeterminate: Final = indeterminate
 

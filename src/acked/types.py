@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeV
 
 import msgspec
 
-from acked.errors import ConfigurationError
+from acked.errors import ConfigurationError, LayerError
 
 __all__ = (
     "AckStatistics",
@@ -29,6 +29,7 @@ __all__ = (
     "Overflow",
     "Receipt",
     "Record",
+    "Reply",
     "Settlement",
     "Severity",
     "Start",
@@ -194,6 +195,14 @@ class Outcome(enum.IntEnum):
     """The lease is no longer ours: nothing was changed."""
     UNKNOWN = 3
     """The connection broke before the answer."""
+
+
+Reply: TypeAlias = Outcome | LayerError
+"""What a layer says of one settlement or extension.
+
+A `LayerError` says why there is no outcome: a `ConnectionLost` is UNKNOWN with its cause; any other
+is a refusal of the broker's: nothing was changed, and the message is still owed to its holder.
+"""
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
@@ -371,17 +380,17 @@ class Severity(enum.IntEnum):
     NOTICE = 1
     """Worth knowing: a bound that you may meet."""
     WARNING = 2
-    """Messages can be lost, late or repeated in a situation that the words name."""
+    """Messages can be lost, late or repeated in a situation that the message names."""
 
 
 class Finding(msgspec.Struct, frozen=True):
     """One fact about the server that matters for safety, as `channel.check()` reads it.
 
     `name` is stable, for programs (`persistence`, `eviction`, `server_version`); `value` is what
-    the server said, None where it would not say; `words` say what follows, and what to do.
+    the server said, None where it would not say; `message` says what follows, and what to do.
     """
 
     name: str
     value: str | int | float | bool | None
     severity: Severity
-    words: str
+    message: str

@@ -16,6 +16,7 @@ from acked.types import (
     Outcome,
     Receipt,
     Record,
+    Reply,
     Settlement,
     Start,
     Token,
@@ -54,6 +55,10 @@ class ScriptedLayer:
         self.answering.set()
         self.outcome: Outcome | LayerError = Outcome.CONFIRMED
         self.extension: Outcome | Exception = Outcome.CONFIRMED
+        self.replies: list[Sequence[Reply]] = []
+        """What the next settlements and extensions are answered, before `outcome` is."""
+        self.extending = anyio.Event()
+        self.extending.set()
         self.published: list[Record] = []
         self.batches: list[list[Settlement]] = []
         self.receives: list[int] = []
@@ -105,17 +110,22 @@ class ScriptedFeed:
             batch.append(layer.ready.popleft())
         return batch
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         layer = self.layer
         layer.batches.append(list(batch))
         layer.story.append(f"settle {len(batch)}")
         await layer.answering.wait()
+        if layer.replies:
+            return layer.replies.pop(0)
         if isinstance(layer.outcome, LayerError):
             raise layer.outcome
         return [layer.outcome] * len(batch)
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         self.layer.extended.append((list(tokens), seconds))
+        await self.layer.extending.wait()
+        if self.layer.replies:
+            return self.layer.replies.pop(0)
         if isinstance(self.layer.extension, Exception):
             raise self.layer.extension
         return [self.layer.extension] * len(tokens)

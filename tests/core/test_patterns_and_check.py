@@ -60,7 +60,7 @@ async def test_check_says_what_matters_as_data() -> None:
             assert finding.name == "persistence"
             assert finding.value is False
             assert finding.severity is Severity.NOTICE
-            assert "memory" in finding.words
+            assert "memory" in finding.message
 
 
 class Mute:

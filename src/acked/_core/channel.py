@@ -304,12 +304,12 @@ class Channel(Generic[L_co]):
         )
 
     async def check(self) -> Sequence[Finding]:
-        """Ask the server what matters for safety there, as data with plain words.
+        """Ask the server what matters for safety there, as data with a plain message.
 
         ```python
         for finding in await channel.check():
             if finding.severity is Severity.WARNING:
-                logger.warning("%s: %s", finding.name, finding.words)
+                logger.warning("%s: %s", finding.name, finding.message)
         ```
 
         Raises `CapabilityError` where the layer cannot say, `ConnectionLost` when nobody answers.

@@ -185,7 +185,7 @@ async def ghost_settles(world: World, pick: int, verb: int) -> None:
     message, lease, leased = holding
     silent.holdings.remove(holding)
     (outcome,) = await silent.seat.inside.settle([Settlement(leased.token, Verb(verb))])
-    answer = ANSWERS[outcome]
+    answer = ANSWERS[outcome] if isinstance(outcome, Outcome) else Answer.UNKNOWN
     world.model.settled(silent.group, message, lease, Verb(verb), answer, world.now)
 
 

@@ -46,6 +46,7 @@ from acked.types import (
     Outcome,
     Receipt,
     Record,
+    Reply,
     Settlement,
     Start,
     Token,
@@ -267,7 +268,7 @@ class _FaultyFeed:
             await self._end([batch[0].token])
         return batch
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         failure = self._plan.next("settle")
         if failure == "unsent":
             return [Outcome.UNKNOWN] * len(batch)
@@ -280,7 +281,7 @@ class _FaultyFeed:
         merged = [Outcome.LOST if one.token in self._ended else next(outcomes) for one in batch]
         return [Outcome.UNKNOWN] * len(batch) if failure == "unanswered" else merged
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         failure = self._plan.next("extend")
         if failure == "disconnected":
             raise ConnectionLost("the connection broke, as planned")

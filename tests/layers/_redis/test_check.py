@@ -16,7 +16,7 @@ OK, NOTICE, WARNING = Severity.OK, Severity.NOTICE, Severity.WARNING
 async def checked(layer) -> dict[str, Finding]:
     async with Channel(layer) as channel:
         found = await channel.check()
-    assert all(one.words for one in found)
+    assert all(one.message for one in found)
     assert len({one.name for one in found}) == len(found)
     return {one.name: one for one in found}
 

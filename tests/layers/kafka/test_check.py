@@ -54,7 +54,7 @@ class TestCheck:
         risky = {"replication_factor", "unclean_leader_election", "max_message_bytes"}
         risky |= {"cleanup_policy"}
         assert {name for name, one in found.items() if one.severity is Severity.WARNING} == risky
-        assert all(topic in found[name].words for name in (*risky, "retention"))
+        assert all(topic in found[name].message for name in (*risky, "retention"))
         assert found["retention"].value == 60
 
     async def test_what_is_not_settled_in_half_of_its_time_is_a_warning(self, kafka_broker) -> None:

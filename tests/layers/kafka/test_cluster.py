@@ -37,7 +37,7 @@ async def test_copies_that_need_not_be_written_are_a_warning(kafka_cluster) -> N
         await layer.publish([record(unsafe, 1)])
         found = {finding.name: finding for finding in await layer.check()}
     assert found["min_insync_replicas"].severity is Severity.WARNING
-    assert unsafe in found["min_insync_replicas"].words
+    assert unsafe in found["min_insync_replicas"].message
 
 
 async def test_a_leader_killed_in_mid_stream_loses_nothing(kafka_cluster, record_property) -> None:

@@ -50,7 +50,7 @@ async def test_a_broker_as_it_should_be_has_nothing_to_warn_of() -> None:
         "shared_subscriptions": True,
         "keep_alive": 15,
     }
-    assert "max_queued_messages 0" in found["queue_limit"].words
+    assert "max_queued_messages 0" in found["queue_limit"].message
 
 
 async def test_what_a_small_broker_dropped_is_a_warning_and_its_limits_are_told(
@@ -115,7 +115,7 @@ async def test_a_session_that_is_kept_shorter_and_no_keep_alive_are_warnings() -
     expected = {"session_expiry", "keep_alive", "shared_subscriptions"}
     assert verdicts(found, Severity.WARNING) == expected
     assert found["session_expiry"].value == 60
-    assert "604800" in found["session_expiry"].words
+    assert "604800" in found["session_expiry"].message
     assert found["keep_alive"].value == 0
     assert found["shared_subscriptions"].value is False
 

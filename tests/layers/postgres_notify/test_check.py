@@ -81,7 +81,7 @@ async def test_a_role_whose_idle_sessions_are_ended_is_warned_of_and_a_faster_he
     found = await checked(url)
     assert warned(found) == {"idle_session_timeout"}
     assert found["idle_session_timeout"].value == 0.6
-    assert "heartbeat" in found["idle_session_timeout"].words
+    assert "heartbeat" in found["idle_session_timeout"].message
     assert not warned(await checked(url, heartbeat=0.2))
     # It is as the words say: the one loses its session, the other keeps it.
     topic = fresh()

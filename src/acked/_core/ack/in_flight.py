@@ -9,7 +9,7 @@ from typing import Final
 
 from acked._core.notify import Notify
 from acked._machines.settlement import CONFIRMED, State, after
-from acked.types import Leased, Outcome, Settlement, Verb
+from acked.types import Leased, Outcome, Reply, Settlement, Verb
 
 __all__ = ("InFlight", "InFlightTracker")
 
@@ -77,29 +77,28 @@ class InFlightTracker:
         self.fetched += len(entries)
         return entries
 
-    def settled(
-        self, entries: list[InFlight], outcomes: Sequence[Outcome]
-    ) -> dict[InFlight, Outcome]:
+    def settled(self, entries: list[InFlight], answers: Sequence[Reply]) -> dict[InFlight, Reply]:
         """Move each entry on by the answer to its settlement, and close those that are done.
 
         Returns those whose settlement was not carried out. One with an UNKNOWN answer stays open.
         """
-        if self._are_all_acked(entries, outcomes):
+        if self._are_all_acked(entries, answers):
             return {}
-        failures: dict[InFlight, Outcome] = {}
-        for entry, outcome in zip(entries, outcomes, strict=True):
+        failures: dict[InFlight, Reply] = {}
+        for entry, answer in zip(entries, answers, strict=True):
+            outcome = answer if isinstance(answer, Outcome) else Outcome.UNKNOWN
             # What comes of taking one back is nobody's trouble: it comes again either way.
             if outcome >= Outcome.LOST and entry.state is not State.RETURNING:
-                failures[entry] = outcome
+                failures[entry] = answer
             entry.state = state = after(entry.state, outcome)
             self.closed[state] += 1
         self._close([entry for entry in entries if entry.state is not State.HELD])
         return failures
 
-    def _are_all_acked(self, entries: list[InFlight], outcomes: Sequence[Outcome]) -> bool:
+    def _are_all_acked(self, entries: list[InFlight], answers: Sequence[Reply]) -> bool:
         """Do what `settled` does where all are acks that were confirmed: whole lists at a time."""
         count = len(entries)
-        if outcomes.count(Outcome.CONFIRMED) < count:
+        if answers.count(Outcome.CONFIRMED) < count:
             return False
         if [entry.state for entry in entries].count(_ACKING) < count:
             return False

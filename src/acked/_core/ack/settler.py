@@ -8,20 +8,24 @@ Cancelling an `ack()` that waits does not stop its settlement: it leaves the mes
 delivered again if the connection breaks, and never lost.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 from anyio.lowlevel import checkpoint
 
 from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.episode import Episode
 from acked._core.failure import layer_failure
 from acked._core.notify import Notify
 from acked._machines.settlement import BEGIN, State, Step, begin
 from acked.abc import AckFeed
-from acked.errors import AckedError, AckUnconfirmed, LeaseLost
-from acked.types import Outcome, Record, Settlement, Verb
+from acked.errors import AckedError, AckUnconfirmed, ConnectionLost, LayerError, LeaseLost
+from acked.types import Outcome, Record, Reply, Settlement, Verb
 
-__all__ = ("Flush", "Settler")
+__all__ = ("Flush", "Settler", "error_of", "is_refusal", "one_for_each")
+
+logger = logging.getLogger("acked.subscription")
 
 _ACK: Final = Verb.ACK
 _HELD: Final = State.HELD
@@ -36,10 +40,10 @@ class Flush:
     def __init__(self) -> None:
         self._answered = Notify()
         self._finished = False
-        self._failures: Mapping[InFlight, Outcome] = {}
+        self._failures: Mapping[InFlight, Reply] = {}
         self._cause: Exception | None = None
 
-    def finish(self, failures: Mapping[InFlight, Outcome], cause: Exception | None) -> None:
+    def finish(self, failures: Mapping[InFlight, Reply], cause: Exception | None) -> None:
         """Note which settlements were not carried out, and wake everybody who waits."""
         self._failures = failures
         self._cause = cause
@@ -50,9 +54,9 @@ class Flush:
         """Wait for the layer's answer; raise if the settlement of `entry` was not carried out."""
         while not self._finished:
             await self._answered.wait()
-        outcome = self._failures.get(entry)
-        if outcome is not None:
-            raise error_of(entry, outcome) from self._cause
+        answer = self._failures.get(entry)
+        if answer is not None:
+            raise error_of(entry, answer, self._cause)
 
 
 class Settler:
@@ -78,6 +82,7 @@ class Settler:
         self._sending = self._flush
         self._work = Notify()
         self._closing = False
+        self._refusals = Episode(logger, "settling works again")
 
     def ack(self, entry: InFlight) -> Flush | None:
         """Queue an ack; return the flush to wait for, or None if there is nothing to await.
@@ -129,7 +134,7 @@ class Settler:
         self._work.set()
 
     def abandon(self) -> None:
-        """Answer UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
+        """Reply UNKNOWN to what can no longer be sent, so that nobody waits for ever."""
         entries, _, flush = self._take()
         if entries:
             self._answered(flush, entries, [Outcome.UNKNOWN] * len(entries))
@@ -153,42 +158,66 @@ class Settler:
     async def _send(self) -> None:
         entries, batch, flush = self._take()
         self._sending = flush
-        outcomes: Sequence[Outcome] = [Outcome.UNKNOWN] * len(entries)
+        answers: Sequence[Reply] = [Outcome.UNKNOWN] * len(entries)
         failure: AckedError | None = None
         try:
-            outcomes = await self._feed.settle(batch)
+            answers = one_for_each(await self._feed.settle(batch), batch, "settle")
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             failure = layer_failure(error, "settling")
             self._on_error(failure)
         finally:
-            self._answered(flush, entries, outcomes, failure)
+            self._answered(flush, entries, answers, failure)
 
     def _answered(
         self,
         flush: Flush,
         entries: list[InFlight],
-        outcomes: Sequence[Outcome],
+        answers: Sequence[Reply],
         cause: AckedError | None = None,
     ) -> None:
-        failures = self._tracker.settled(entries, outcomes)
+        failures = self._tracker.settled(entries, answers)
         flush.finish(failures, cause)
-        for entry, outcome in failures.items():
-            if outcome is Outcome.UNKNOWN:
+        for entry, answer in failures.items():
+            if answer is not Outcome.LOST:
                 self._note_unconfirmed(entry)
+        self._refusals.note(next(filter(is_refusal, failures.values()), None))
         if failures and self._pipelined:
-            self._on_error(error_of(*next(iter(failures.items()))))
+            self._on_error(error_of(*next(iter(failures.items())), cause))
 
 
-def error_of(entry: InFlight, outcome: Outcome) -> AckedError:
+def error_of(entry: InFlight, answer: Reply, cause: Exception | None) -> AckedError:
     """Return the error that says what became of a settlement that was not confirmed."""
     leased = entry.leased
     name = f"message {leased.record.id} of topic {leased.record.topic!r}"
-    if outcome is Outcome.LOST:
-        return LeaseLost(
+    error: AckedError
+    if answer is Outcome.LOST:
+        error = LeaseLost(
             f"{name} was settled after its lease had ended: nothing was changed, it may be "
             "delivered again; give a longer lease= or handle it faster"
         )
-    return AckUnconfirmed(
-        f"the settlement of {name} was not confirmed by the broker before the connection broke, or "
-        "the subscription was left: it may be settled, or it will be delivered again"
-    )
+    elif is_refusal(answer):
+        error = LayerError(f"the settlement of {name} was refused, and it is still owed: {answer}")
+    else:
+        error = AckUnconfirmed(
+            f"the settlement of {name} was not confirmed by the broker before the connection "
+            "broke, or the subscription was left: it may be settled, or it will be delivered again"
+        )
+    error.__cause__ = answer if isinstance(answer, LayerError) else cause
+    return error
+
+
+def is_refusal(answer: Reply) -> TypeGuard[LayerError]:
+    """Say whether the broker has said no, and why."""
+    return isinstance(answer, LayerError) and not isinstance(answer, ConnectionLost)
+
+
+def one_for_each(answers: Sequence[Reply], asked: Sequence[object], verb: str) -> Sequence[Reply]:
+    """Return `answers`; raise `LayerError` unless there is one for each that was asked for.
+
+    A layer's mistake must neither be taken for a yes nor leave somebody waiting for ever.
+    """
+    if len(answers) != len(asked):
+        raise LayerError(
+            f"the layer has a bug: {verb} returned {len(answers)} answers for {len(asked)}"
+        )
+    return answers

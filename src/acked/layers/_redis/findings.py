@@ -64,60 +64,62 @@ class _Told:
             value = self.config["appendfsync"]
         elif "aof_enabled" in self.info and self.config["save"] is not None:
             value = "snapshots" if self.config["save"] else "none"
-        severity, words = FSYNC.get(value or "", (NOTICE, UNTOLD))
-        return _finding("persistence", value, severity, words)
+        severity, message = FSYNC.get(value or "", (NOTICE, UNTOLD))
+        return _finding("persistence", value, severity, message)
 
     def eviction(self) -> Finding:
         value = self.info.get("maxmemory_policy")
         if self.number("maxmemory") and value != "noeviction":
-            words = (
+            message = (
                 "when memory is full the server deletes keys, and a stream is one: with allkeys-* "
                 "any, with volatile-* one that expires; set maxmemory-policy noeviction"
             )
-            return _finding("eviction", value, WARNING, words)
+            return _finding("eviction", value, WARNING, message)
         return _finding("eviction", value, OK, "the server deletes no stream to make room")
 
     def maxmemory(self) -> Finding:
         value = self.number("maxmemory")
         if value:
-            words = "when so many bytes are in use, nothing can be published: set maxlen=, or watch"
-            return _finding("maxmemory", value, NOTICE, words)
+            message = (
+                "when so many bytes are in use, nothing can be published: set maxlen=, or watch"
+            )
+            return _finding("maxmemory", value, NOTICE, message)
         return _finding("maxmemory", value, OK, "only the machine's memory bounds what is kept")
 
     def replicas(self) -> Finding:
         value = self.number("connected_slaves")
         if self.info.get("role") == "slave":
-            words = "this server is a replica, which cannot be written to: name the master"
-            return _finding("replicas", value, WARNING, words)
+            message = "this server is a replica, which cannot be written to: name the master"
+            return _finding("replicas", value, WARNING, message)
         return _finding("replicas", value, OK, "how many servers have a copy, a little later")
 
     def min_replicas(self) -> Finding:
         value = self.number("min-replicas-to-write")
         if value == 0 and self.number("connected_slaves"):
-            words = (
+            message = (
                 "replicas get what was confirmed a little later: a failover loses what had not "
                 "arrived; min-replicas-to-write bounds for how long that may go on"
             )
-            return _finding("min_replicas_to_write", value, NOTICE, words)
-        words = "without so many replicas nothing can be published"
-        return _finding("min_replicas_to_write", value, OK, words)
+            return _finding("min_replicas_to_write", value, NOTICE, message)
+        message = "without so many replicas nothing can be published"
+        return _finding("min_replicas_to_write", value, OK, message)
 
     def output_buffer(self) -> Finding:
         """Find the limit for subscribers in `normal 0 0 0 slave ... pubsub 33554432 8388608 60`."""
         limits = self.config["client-output-buffer-limit"]
         value = None if limits is None else limits.partition("pubsub ")[2]
-        words = (
+        message = (
             "whoever leaves so much unread (bytes at once, or bytes for seconds) is disconnected, "
             "which is a gap: read faster, or choose another overflow policy"
         )
         severity = OK if value is not None and value.startswith("0 0 ") else NOTICE
-        return _finding("output_buffer_limit", value, severity, words)
+        return _finding("output_buffer_limit", value, severity, message)
 
     def cluster(self, *, expected: bool, count: int) -> Finding:
         enabled = self.number("cluster_enabled")
         if enabled and not expected:
-            words = "this node of a cluster refuses what others serve: add cluster=1 to the URL"
-            return _finding("cluster", 1, WARNING, words)
+            message = "this node of a cluster refuses what others serve: add cluster=1 to the URL"
+            return _finding("cluster", 1, WARNING, message)
         return _finding("cluster", count if expected else enabled, OK, "nodes that serve slots")
 
 
@@ -141,16 +143,18 @@ def backlog(maxlen: int | None, behind: Sequence[int | None]) -> Finding:
         return Finding("backlog", _largest(behind), OK, "this layer trims no stream")
     most = _largest(behind)
     if most is None:
-        words = "the server does not tell how far groups are behind; maxlen= deletes what is unread"
-        return Finding("backlog", None, NOTICE, words)
+        message = (
+            "the server does not tell how far groups are behind; maxlen= deletes what is unread"
+        )
+        return Finding("backlog", None, NOTICE, message)
     if most > maxlen // 2:
-        words = (
+        message = (
             f"a group owes so many entries of a stream that is trimmed to {maxlen}: what is beyond "
             "is deleted, settled or not; consume faster, or give a larger maxlen="
         )
-        return Finding("backlog", most, WARNING, words)
-    words = f"no group owes more than half of the {maxlen} entries that a stream keeps"
-    return Finding("backlog", most, OK, words)
+        return Finding("backlog", most, WARNING, message)
+    message = f"no group owes more than half of the {maxlen} entries that a stream keeps"
+    return Finding("backlog", most, OK, message)
 
 
 def _largest(behind: Sequence[int | None]) -> int | None:
@@ -191,10 +195,10 @@ async def _or_none(reply: Awaitable[object]) -> object:
         return None
 
 
-def _finding(name: str, value: Value, severity: Severity, words: str) -> Finding:
+def _finding(name: str, value: Value, severity: Severity, message: str) -> Finding:
     if value is None:
         return Finding(name, None, NOTICE, UNTOLD)
-    return Finding(name, value, severity, words)
+    return Finding(name, value, severity, message)
 
 
 def _worst(findings: Sequence[Finding]) -> Finding:

@@ -33,8 +33,8 @@ def in_this_process() -> Finding:
         "persistence",
         value=False,
         severity=Severity.NOTICE,
-        words="messages live in this process's memory and end with it; where they must survive it, "
-        "choose sqlite-queue, redis-streams, kafka or mqtt",
+        message="messages live in this process's memory and end with it; where they must survive "
+        "it, choose sqlite-queue, redis-streams, kafka or mqtt",
     )
 
 

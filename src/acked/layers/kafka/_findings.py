@@ -36,10 +36,12 @@ def findings(
 
 def _brokers(settings: Settings) -> Finding:
     count = settings.brokers
-    words = "while one broker is down the others can go on"
+    message = "while one broker is down the others can go on"
     if count == 1:
-        words = "a single broker: while it is down nothing goes on, and what its disk loses is lost"
-    return Finding("brokers", count, NOTICE if count == 1 else OK, words)
+        message = (
+            "a single broker: while it is down nothing goes on, and what its disk loses is lost"
+        )
+    return Finding("brokers", count, NOTICE if count == 1 else OK, message)
 
 
 def _replicas(settings: Settings) -> Finding:
@@ -49,8 +51,10 @@ def _replicas(settings: Settings) -> Finding:
     if count is None:
         return _unknown("replication_factor")
     if count == 1:
-        words = f"{topic}: one copy of each message: it is lost with its broker's disk; have three"
-        return Finding("replication_factor", count, WARNING, words)
+        message = (
+            f"{topic}: one copy of each message: it is lost with its broker's disk; have three"
+        )
+        return Finding("replication_factor", count, WARNING, message)
     return Finding("replication_factor", count, OK, f"{topic}: {count} copies of each message")
 
 
@@ -59,22 +63,22 @@ def _in_sync(settings: Settings) -> Finding:
     if least is None:
         return _unknown("min_insync_replicas")
     copies = settings.replicas.get(topic) or _number(settings.broker, "default.replication.factor")
-    severity, words = OK, f"{topic}: so many copies are written before a publish is confirmed"
+    severity, message = OK, f"{topic}: so many copies are written before a publish is confirmed"
     if copies is not None and least > copies:
-        words = (
+        message = (
             f"{topic}: {least} copies must be in sync and there are {copies}: nothing is accepted"
         )
         severity = WARNING
     elif copies is not None and 1 == least < copies:
-        words = (
+        message = (
             f"{topic}: a publish is confirmed when the leader alone has it, if the others are "
             "behind, and lost if it dies then; set min.insync.replicas=2"
         )
         severity = WARNING
     elif copies is not None and 1 < least == copies:
-        words = f"{topic}: while one broker is down nothing is accepted; have one copy more"
+        message = f"{topic}: while one broker is down nothing is accepted; have one copy more"
         severity = NOTICE
-    return Finding("min_insync_replicas", least, severity, words)
+    return Finding("min_insync_replicas", least, severity, message)
 
 
 def _unclean(settings: Settings) -> Finding:
@@ -84,13 +88,13 @@ def _unclean(settings: Settings) -> Finding:
         return _unknown("unclean_leader_election")
     bad = next((scope for scope, values in told if values[name] == "true"), None)
     if bad is None:
-        words = "only a broker that has everything becomes a leader"
-        return Finding("unclean_leader_election", value=False, severity=OK, words=words)
-    words = (
+        message = "only a broker that has everything becomes a leader"
+        return Finding("unclean_leader_election", value=False, severity=OK, message=message)
+    message = (
         f"{bad}: a broker that lacks confirmed messages may become the leader, and then they are "
         f"lost; set {name}=false"
     )
-    return Finding("unclean_leader_election", value=True, severity=WARNING, words=words)
+    return Finding("unclean_leader_election", value=True, severity=WARNING, message=message)
 
 
 def retention_of(settings: Settings) -> Mapping[str, int]:
@@ -113,8 +117,8 @@ def _retention(settings: Settings) -> Finding:
         parts.append(f"{topic}: messages are deleted after {seconds} s, settled or not")
     if by_size:
         parts.append(f"{by_size[0]}: the oldest are deleted beyond {bytes_kept[by_size[0]]} bytes")
-    words = "; ".join(parts) or "nothing is deleted by age or size"
-    return Finding("retention", seconds, NOTICE if parts else OK, words)
+    message = "; ".join(parts) or "nothing is deleted by age or size"
+    return Finding("retention", seconds, NOTICE if parts else OK, message)
 
 
 def _cleanup(settings: Settings) -> Finding:
@@ -124,11 +128,11 @@ def _cleanup(settings: Settings) -> Finding:
     }
     compacted = sorted(topic for topic, policy in told.items() if "compact" in policy)
     if compacted:
-        words = (
+        message = (
             f"{compacted[0]} is compacted: of each key only the last message is kept, settled or "
             "not, and a message without a key is refused"
         )
-        return Finding("cleanup_policy", told[compacted[0]], WARNING, words)
+        return Finding("cleanup_policy", told[compacted[0]], WARNING, message)
     policy = next(iter(told.values()), "delete")
     if not policy:
         return _unknown("cleanup_policy")
@@ -140,32 +144,32 @@ def _largest(settings: Settings, max_request: int) -> Finding:
     if size is None:
         return _unknown("max_message_bytes")
     if size < max_request:
-        words = (
+        message = (
             f"{topic}: takes {size} bytes, headers and all: a larger message that the layer would "
             "carry is refused; set max.message.bytes=1048588"
         )
-        return Finding("max_message_bytes", size, WARNING, words)
+        return Finding("max_message_bytes", size, WARNING, message)
     return Finding("max_message_bytes", size, OK, "takes whatever the layer would carry")
 
 
 def _overdue(overdue: int) -> Finding:
     if overdue:
-        words = (
+        message = (
             "so many records, at most, that groups of this layer have not settled are older than "
             "half of the time for which they are kept: consume faster, or keep them for longer"
         )
-        return Finding("overdue", overdue, WARNING, words)
-    words = "whatever a group of this layer has not settled will be kept for as long again"
-    return Finding("overdue", 0, OK, words)
+        return Finding("overdue", overdue, WARNING, message)
+    message = "whatever a group of this layer has not settled will be kept for as long again"
+    return Finding("overdue", 0, OK, message)
 
 
 def _trimmed(trimmed: int) -> Finding:
     if trimmed:
-        words = (
+        message = (
             "so many records, at most, were deleted before a group of this layer had read them, "
             "since it was made; keep them for longer (retention), or consume faster"
         )
-        return Finding("trimmed", trimmed, WARNING, words)
+        return Finding("trimmed", trimmed, WARNING, message)
     return Finding("trimmed", 0, OK, "nothing was deleted before a group of this layer had read it")
 
 
@@ -175,24 +179,24 @@ def _offsets_copies(settings: Settings) -> Finding:
         return _unknown("offsets_replication_factor")
     if count == 1:
         severity = WARNING if settings.brokers > 1 else NOTICE
-        words = (
+        message = (
             "one copy of what groups have settled: groups stop while its broker is down, and begin "
             "anew if its disk is lost; make __consumer_offsets with three"
         )
-        return Finding("offsets_replication_factor", count, severity, words)
-    words = "copies of what groups have settled (as set now, for a topic that may be older)"
-    return Finding("offsets_replication_factor", count, OK, words)
+        return Finding("offsets_replication_factor", count, severity, message)
+    message = "copies of what groups have settled (as set now, for a topic that may be older)"
+    return Finding("offsets_replication_factor", count, OK, message)
 
 
 def _offsets_kept(settings: Settings) -> Finding:
     minutes = _number(settings.broker, "offsets.retention.minutes")
     if minutes is None:
         return _unknown("offsets_retention")
-    words = (
+    message = (
         f"a group without a consumer for {minutes} minutes is forgotten: it then begins anew, "
         "where its `start` says"
     )
-    return Finding("offsets_retention", minutes * 60, NOTICE, words)
+    return Finding("offsets_retention", minutes * 60, NOTICE, message)
 
 
 def _note_limit(settings: Settings) -> Finding:
@@ -200,13 +204,13 @@ def _note_limit(settings: Settings) -> Finding:
     if size is None:
         return _unknown("offset_metadata_max_bytes")
     if size < LIMIT:
-        words = (
+        message = (
             f"acks out of order can be refused: what the layer notes beside an offset takes up to "
             f"{LIMIT} bytes; set offset.metadata.max.bytes={LIMIT}"
         )
-        return Finding("offset_metadata_max_bytes", size, WARNING, words)
-    words = "room for what is settled out of order: about 1500 unsettled records before the last"
-    return Finding("offset_metadata_max_bytes", size, OK, words)
+        return Finding("offset_metadata_max_bytes", size, WARNING, message)
+    message = "room for what is settled out of order: about 1500 unsettled records before the last"
+    return Finding("offset_metadata_max_bytes", size, OK, message)
 
 
 def _automatic_topics(settings: Settings) -> Finding:
@@ -214,17 +218,17 @@ def _automatic_topics(settings: Settings) -> Finding:
     if value is None:
         return _unknown("auto_create_topics")
     if value == "true":
-        words = (
+        message = (
             "the brokers make a topic of any name that is asked for, as their defaults say: a "
             "mistyped name is no error; set auto.create.topics.enable=false"
         )
-        return Finding("auto_create_topics", value=True, severity=NOTICE, words=words)
-    words = "an unknown topic is refused, unless the layer has create_topics="
-    return Finding("auto_create_topics", value=False, severity=OK, words=words)
+        return Finding("auto_create_topics", value=True, severity=NOTICE, message=message)
+    message = "an unknown topic is refused, unless the layer has create_topics="
+    return Finding("auto_create_topics", value=False, severity=OK, message=message)
 
 
 def _unknown(name: str) -> Finding:
-    return Finding(name, value=None, severity=NOTICE, words=_SILENT)
+    return Finding(name, value=None, severity=NOTICE, message=_SILENT)
 
 
 def _scopes(settings: Settings) -> Mapping[str, Mapping[str, str | None]]:

@@ -46,7 +46,7 @@ _UNKNOWN_PERSISTENCE: Final = Finding(
     "persistence",
     value=None,
     severity=Severity.NOTICE,
-    words="no MQTT broker tells whether sessions survive its restart; Mosquitto keeps them with "
+    message="no MQTT broker tells whether sessions survive its restart; Mosquitto keeps them with "
     "`persistence true`, and when it is killed loses what came after the last save, every half "
     "hour unless `autosave_interval` says otherwise",
 )
@@ -55,9 +55,9 @@ _UNKNOWN_QUEUE_LIMIT: Final = Finding(
     "queue_limit",
     value=None,
     severity=Severity.NOTICE,
-    words="no MQTT broker tells how much it queues for a session; Mosquitto keeps 1000 messages by "
-    "default and drops the newest beyond, which it has accepted: set `max_queued_messages 0`, and "
-    "no `max_queued_bytes`",
+    message="no MQTT broker tells how much it queues for a session; Mosquitto keeps 1000 messages "
+    "by default and drops the newest beyond, which it has accepted: set "
+    "`max_queued_messages 0`, and no `max_queued_bytes`",
 )
 
 
@@ -69,27 +69,27 @@ def _said(granted: Properties | None, name: str, default: int) -> int:
 
 def _version(text: str | None) -> Finding:
     if text is None:
-        words = f"the broker has no {VERSION}, or this user may not read it"
-        return Finding("server_version", value=None, severity=Severity.NOTICE, words=words)
-    words = "the layer is tried with Mosquitto 2.0"
-    return Finding("server_version", value=text, severity=Severity.OK, words=words)
+        message = f"the broker has no {VERSION}, or this user may not read it"
+        return Finding("server_version", value=None, severity=Severity.NOTICE, message=message)
+    message = "the layer is tried with Mosquitto 2.0"
+    return Finding("server_version", value=text, severity=Severity.OK, message=message)
 
 
 def _session_expiry(granted: int, asked: int) -> Finding:
     if granted < asked:
         severity = Severity.WARNING
-        words = (
+        message = (
             f"the broker keeps a session for {granted} s without its consumer, not for the {asked} "
             "s that were asked for; what a group is owed is lost after that: raise the broker's "
             "limit, or be back sooner"
         )
     else:
         severity = Severity.OK
-        words = (
+        message = (
             "for as many seconds the broker keeps what it owes to a group that is not connected, "
             "unless its configuration says less: Mosquitto's `persistent_client_expiration`"
         )
-    return Finding("session_expiry", value=granted, severity=severity, words=words)
+    return Finding("session_expiry", value=granted, severity=severity, message=message)
 
 
 def _dropped(text: str | None) -> Finding:
@@ -98,14 +98,14 @@ def _dropped(text: str | None) -> Finding:
             "dropped",
             value=None,
             severity=Severity.NOTICE,
-            words=f"the broker has no {DROPPED}, or this user may not read it: what it drops, it "
+            message=f"the broker has no {DROPPED}, or this user may not read it: what it drops, it "
             "drops in silence",
         )
     return Finding(
         "dropped",
         value=int(text),
         severity=Severity.WARNING if int(text) else Severity.OK,
-        words="messages that the broker dropped since it started, of all clients and also of QoS "
+        message="messages that the broker dropped since it started, of all clients and also of QoS "
         "0: of QoS 1 each is one lost, for a queue was full (see queue_limit)",
     )
 
@@ -115,7 +115,7 @@ def _receive_maximum(value: int) -> Finding:
         "receive_maximum",
         value=value,
         severity=Severity.OK if value >= _SLOW_WINDOW else Severity.NOTICE,
-        words="publications that may be on their way to the broker at once; Mosquitto's "
+        message="publications that may be on their way to the broker at once; Mosquitto's "
         "`max_inflight_messages`, which also bounds what is on its way to a consumer, whatever its "
         "in_flight",
     )
@@ -126,40 +126,45 @@ def _packet_size(value: int) -> Finding:
         "maximum_packet_size",
         value=value,
         severity=Severity.OK if value == _LARGEST_PACKET else Severity.NOTICE,
-        words="bytes of the largest publication, headers included; publishing a larger one fails",
+        message="bytes of the largest publication, headers included; publishing a larger one fails",
     )
 
 
 def _maximum_qos(value: int) -> Finding:
-    words = "1 is what the layer needs; a broker with less is refused"
-    return Finding("maximum_qos", value=value, severity=Severity.OK, words=words)
+    message = "1 is what the layer needs; a broker with less is refused"
+    return Finding("maximum_qos", value=value, severity=Severity.OK, message=message)
 
 
 def _retain(*, is_available: bool) -> Finding:
-    words = (
+    message = (
         "the layer neither publishes nor receives retained messages; without them $SYS says nothing"
     )
-    return Finding("retain_available", value=is_available, severity=Severity.OK, words=words)
+    return Finding("retain_available", value=is_available, severity=Severity.OK, message=message)
 
 
 def _shared(*, is_available: bool, is_used: bool) -> Finding:
     severity = Severity.OK
-    words = (
+    message = (
         "several consumers can share a group, with shared=True; Mosquitto 2.0.11 forgets at a "
         "restart who does, until one is back: what is published before is refused (NoSubscribers)"
     )
     if not is_available:
         severity = Severity.WARNING if is_used else Severity.NOTICE
-        words = "the broker lets no group have several consumers: shared=True is refused there"
-    return Finding("shared_subscriptions", value=is_available, severity=severity, words=words)
+        message = "the broker lets no group have several consumers: shared=True is refused there"
+    return Finding("shared_subscriptions", value=is_available, severity=severity, message=message)
 
 
 def _keep_alive(value: int, asked: int) -> Finding:
-    severity, words = Severity.OK, "after twice as many seconds without an answer a connection ends"
+    severity, message = (
+        Severity.OK,
+        "after twice as many seconds without an answer a connection ends",
+    )
     if not value:
         severity = Severity.WARNING
-        words = "the broker wants no keep-alive, so a connection that fell silent is never noticed"
+        message = (
+            "the broker wants no keep-alive, so a connection that fell silent is never noticed"
+        )
     elif value > asked:
         severity = Severity.NOTICE
-        words = f"the broker wants it instead of {asked}; a silent connection is noticed later"
-    return Finding("keep_alive", value=value, severity=severity, words=words)
+        message = f"the broker wants it instead of {asked}; a silent connection is noticed later"
+    return Finding("keep_alive", value=value, severity=severity, message=message)

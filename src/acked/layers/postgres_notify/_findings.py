@@ -65,21 +65,21 @@ def _warn_if(is_bad: object) -> Severity:
 
 def _version(facts: Facts) -> Finding:
     severity = _warn_if(facts["server_version_num"] < OLDEST * 10_000)
-    words = f"acked needs PostgreSQL {OLDEST} or later"
-    return Finding("server_version", facts["server_version"], severity, words)
+    message = f"acked needs PostgreSQL {OLDEST} or later"
+    return Finding("server_version", facts["server_version"], severity, message)
 
 
 def _standby(facts: Facts) -> Finding:
-    words = "a standby can neither LISTEN nor NOTIFY; give the address of the primary"
-    return Finding("standby", facts["standby"], _warn_if(facts["standby"]), words)
+    message = "a standby can neither LISTEN nor NOTIFY; give the address of the primary"
+    return Finding("standby", facts["standby"], _warn_if(facts["standby"]), message)
 
 
 def _pooler(*, pooled: bool) -> Finding:
-    words = (
+    message = (
         "a pooler that shares sessions between transactions swallows LISTEN: nothing ever arrives; "
         "give the address of PostgreSQL itself, or of a pool with pool_mode=session"
     )
-    return Finding("transaction_pooler", pooled, _warn_if(pooled), words)
+    return Finding("transaction_pooler", pooled, _warn_if(pooled), message)
 
 
 def _queue(facts: Facts) -> Finding:
@@ -87,54 +87,56 @@ def _queue(facts: Facts) -> Finding:
     severity = _warn_if(used is not None and used >= FULL)
     if used is not None and FILLING <= used < FULL:
         severity = Severity.NOTICE
-    words = (
+    message = (
         "the part in use of the one queue that all notifications wait in; when it is full, every "
         "commit that notifies fails. It fills behind a session that listens and stays in a "
         "transaction: end the one with the oldest xact_start in pg_stat_activity"
     )
-    return Finding("notification_queue_usage", used, severity, words)
+    return Finding("notification_queue_usage", used, severity, message)
 
 
 def _idle_session(facts: Facts, rest: float) -> Finding:
     limit: int | None = facts.get("idle_session_timeout")  # since PostgreSQL 14
     seconds = None if limit is None else limit / 1000
     if not seconds:
-        severity, words = Severity.OK, "no session is ended for being idle"
+        severity, message = Severity.OK, "no session is ended for being idle"
     elif seconds > rest * 2:
         severity = Severity.OK
-        words = f"the session that listens is never idle so long: it has a heartbeat each {rest} s"
+        message = (
+            f"the session that listens is never idle so long: it has a heartbeat each {rest} s"
+        )
     else:
         severity = Severity.WARNING
-        words = (
+        message = (
             f"the server ends the session that listens after {seconds} s without a statement, and "
             f"its heartbeat comes after {rest} s: messages are missed each time (a gap tells); "
             f"set it to 0 for this role, or the layer's heartbeat below {seconds}"
         )
-    return Finding("idle_session_timeout", seconds, severity, words)
+    return Finding("idle_session_timeout", seconds, severity, message)
 
 
 def _idle_in_transaction(facts: Facts) -> Finding:
     seconds = facts["idle_in_transaction_session_timeout"] / 1000
-    words = (
+    message = (
         "our session that listens is never in a transaction; with 0, though, nothing ends one of "
         "others that listens in a transaction for ever, and lets the queue of notifications fill"
     )
-    return Finding("idle_in_transaction_session_timeout", seconds, Severity.OK, words)
+    return Finding("idle_in_transaction_session_timeout", seconds, Severity.OK, message)
 
 
 def _encoding(facts: Facts) -> Finding:
     encoding = facts["encoding"]
-    words = "a database that is not UTF8 refuses messages with characters its encoding has not"
-    return Finding("encoding", encoding, _warn_if(encoding != "UTF8"), words)
+    message = "a database that is not UTF8 refuses messages with characters its encoding has not"
+    return Finding("encoding", encoding, _warn_if(encoding != "UTF8"), message)
 
 
 def _names(facts: Facts) -> Finding:
     longest = facts["max_identifier_length"]
-    words = (
+    message = (
         f"bytes of a topic's name; acked allows {MAX_NAME}, and a server that was built with less "
         "cuts longer ones off: nothing ever arrives on them"
     )
-    return Finding("max_identifier_length", longest, _warn_if(longest < MAX_NAME), words)
+    return Finding("max_identifier_length", longest, _warn_if(longest < MAX_NAME), message)
 
 
 def _connections(facts: Facts, needed: int) -> Finding:
@@ -145,24 +147,24 @@ def _connections(facts: Facts, needed: int) -> Finding:
     severity = _warn_if(limit < needed)
     if severity is Severity.OK and limit - connected < needed:
         severity = Severity.NOTICE
-    words = (
+    message = (
         f"connections that this role can have, {connected} of the server's are in use; this layer "
         f"takes up to {needed}: with no place left, publishing fails and a lost connection is not "
         "made again"
     )
-    return Finding("connection_limit", limit, severity, words)
+    return Finding("connection_limit", limit, severity, message)
 
 
 def _tls(facts: Facts) -> Finding:
     tls = facts["tls"]
     exposed = tls is False and not facts["local"]
-    words = "without TLS whoever is on the way reads what is said; add ?sslmode=verify-full"
-    return Finding("tls", tls, Severity.NOTICE if exposed else Severity.OK, words)
+    message = "without TLS whoever is on the way reads what is said; add ?sslmode=verify-full"
+    return Finding("tls", tls, Severity.NOTICE if exposed else Severity.OK, message)
 
 
 def _keepalives(facts: Facts) -> Finding:
-    words = (
+    message = (
         "seconds of silence after which the server looks whether a client is still there (0: not "
         "over TCP); our own side does after 30, and by its heartbeat"
     )
-    return Finding("tcp_keepalives_idle", facts["tcp_keepalives_idle"], Severity.OK, words)
+    return Finding("tcp_keepalives_idle", facts["tcp_keepalives_idle"], Severity.OK, message)

@@ -216,14 +216,14 @@ class SQLiteQueueLayer:
                 "persistence",
                 value=True,
                 severity=Severity.OK,
-                words="each publish and each ack is on disk when it returns, as far as the disk "
+                message="each publish and each ack is on disk when it returns, as far as the disk "
                 "tells the truth; keep the file on a local disk, SQLite locks no network share",
             ),
             Finding(
                 "server_version",
                 value=sqlite3.sqlite_version,
                 severity=Severity.OK,
-                words="the SQLite of this Python",
+                message="the SQLite of this Python",
             ),
         ]
 
