@@ -13,7 +13,8 @@ Rules for every method here:
 
 - *Errors.* A layer raises `LayerError` (or one of its kind) for whatever its client or broker
   raises, translated at one seam, with the address (without credentials) and what to do.
-  `ConnectionLost` means: trying again may help, and the same object can be tried again.
+  `ConnectionLost` means: trying again may help, and the same object can be tried again;
+  so does a refusal with `may_pass` (busy, full, read-only), which is told by its own words.
 - *Cancellation* may arrive at any await. Each docstring says what it leaves behind.
 - *Loop.* Objects are used within one event loop at a time, by any number of tasks.
 - *Lifetime.* `async with layer:` may be entered and left by different tasks, and again after it
@@ -160,7 +161,7 @@ class AckFeed(Protocol):
 
         Includes what became free again: nacked messages whose delay is over, expired leases of
         dead consumers. *Called by* the engine's pump, `limit >= 1`. *Retries:* the engine calls
-        again with backoff after `ConnectionLost`; the feed then reconnects. *Cancelling* loses
+        again with backoff after an error that `may_pass`; the feed then reconnects. *Cancelling* loses
         nothing: what was leased meanwhile is returned by the next call, or comes back when its
         lease ends. Never returns an empty sequence.
         """

@@ -145,11 +145,22 @@ class StreamOverflow(AckedError):
 
 
 class LayerError(AckedError):
-    """The broker refused, or answered in a way that cannot be right; retrying will not help."""
+    """The broker refused, or answered in a way that cannot be right.
+
+    `may_pass` says whether the same may work after a while: the broker is busy, full, read-only,
+    without replicas. What receives is tried again then, as after a lost connection.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass: Final = may_pass
 
 
 class ConnectionLost(LayerError):
-    """The connection broke or could not be made; the engine may try again."""
+    """The connection broke or could not be made; trying again may help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, may_pass=True)
 
 
 class NoSubscribers(LayerError):

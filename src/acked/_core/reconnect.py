@@ -5,7 +5,7 @@ import random
 
 from acked._machines.backoff import Backoff
 from acked.abc import Clock
-from acked.errors import ConnectionLost
+from acked.errors import ConnectionLost, LayerError
 
 __all__ = ("ReconnectBudget",)
 
@@ -13,29 +13,35 @@ logger = logging.getLogger("acked.subscription")
 
 
 class ReconnectBudget:
-    """Waits between tries by `backoff`, for `timeout` seconds in all; None is for ever."""
+    """Waits by `backoff` before what may pass is tried again, for `timeout` seconds in all; None is for ever."""
 
     def __init__(self, backoff: Backoff, timeout: float | None, clock: Clock) -> None:
         self._backoff = backoff
         self._timeout = timeout
         self._clock = clock
         self._lost_since: float | None = None
+        self._told: type[LayerError] | None = None
         self._tries = 0
 
     def reset(self) -> None:
         """Note that the broker answered: the next loss begins anew."""
         if self._lost_since is not None:
             logger.warning("receiving again after %d tries", self._tries)
-            self._lost_since, self._tries = None, 0
+            self._lost_since, self._told, self._tries = None, None, 0
 
-    async def wait(self, lost: ConnectionLost) -> None:
-        """Wait before the next try; raise `lost` when the time is over."""
+    async def wait(self, error: LayerError) -> None:
+        """Wait before the next try; raise `error` if it does not pass, or the time is over."""
+        if not error.may_pass:
+            raise error
         now = self._clock.time()
+        if type(error) is not self._told:
+            self._told = type(error)
+            what = "connection lost" if isinstance(error, ConnectionLost) else "refused for now"
+            logger.warning("%s, trying again: %s", what, error)
         if self._lost_since is None:
-            logger.warning("connection lost, trying again: %s", lost)
             self._lost_since = now
         if self._timeout is not None and now - self._lost_since >= self._timeout:
-            raise lost
+            raise error
         self._tries += 1
         delay = self._backoff.delay(self._tries, random.random())  # noqa: S311 - no secret
         await self._clock.sleep_until(now + delay)

@@ -9,7 +9,7 @@ from acked._core.notify import Notify
 from acked._core.options import AckSettings
 from acked._core.reconnect import ReconnectBudget
 from acked.abc import AckFeed, Clock
-from acked.errors import AckedError, ConnectionLost
+from acked.errors import AckedError, LayerError
 from acked.types import Leased
 
 __all__ = ("Fetcher",)
@@ -46,8 +46,8 @@ class Fetcher:
                 limit = await self._free_slots()
                 try:
                     batch = await self._feed.receive(limit)
-                except ConnectionLost as lost:
-                    await self._reconnect.wait(lost)
+                except LayerError as error:
+                    await self._reconnect.wait(error)
                 else:
                     self._reconnect.reset()
                     self._take(batch)

@@ -29,7 +29,6 @@ from acked.abc import (
 from acked.clocks import SystemClock
 from acked.errors import (
     CapabilityError,
-    ConnectionLost,
     LayerError,
     NoSubscribers,
     PublishFailed,
@@ -190,8 +189,8 @@ class _GroupListener:
             while True:
                 try:
                     batch = await feed.receive(IN_FLIGHT)
-                except ConnectionLost as lost:
-                    await self._patience.wait(lost)
+                except LayerError as error:
+                    await self._patience.wait(error)
                 else:
                     self._patience.reset()
                     await self._arrived(feed, batch)
