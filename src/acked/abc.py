@@ -161,9 +161,9 @@ class AckFeed(Protocol):
 
         Includes what became free again: nacked messages whose delay is over, expired leases of
         dead consumers. *Called by* the engine's pump, `limit >= 1`. *Retries:* the engine calls
-        again with backoff after an error that `may_pass`; the feed then reconnects. *Cancelling* loses
-        nothing: what was leased meanwhile is returned by the next call, or comes back when its
-        lease ends. Never returns an empty sequence.
+        again with backoff after an error that `may_pass`; the feed then reconnects. *Cancelling*
+        loses nothing: what was leased meanwhile is returned by the next call, or comes back when
+        its lease ends. Never returns an empty sequence.
         """
         ...
 

@@ -13,7 +13,7 @@ logger = logging.getLogger("acked.subscription")
 
 
 class ReconnectBudget:
-    """Waits by `backoff` before what may pass is tried again, for `timeout` seconds in all; None is for ever."""
+    """Waits by `backoff` before what may pass is tried again, for `timeout` seconds in all."""
 
     def __init__(self, backoff: Backoff, timeout: float | None, clock: Clock) -> None:
         self._backoff = backoff
