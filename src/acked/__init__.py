@@ -1,9 +1,11 @@
 """Acknowledgement-first messaging: when `ack()` returned, the broker has said yes."""
 
-from acked._core.ack.delivery import Batch, Delivery
+from acked._core.ack.batch import Batch
+from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.channel import Channel
-from acked._core.options import AckOptions, FireAndForgetOptions, Redelivery
+from acked._core.observer import Observer
+from acked._core.options import AckOptions, FireAndForgetOptions, PublishOptions, Redelivery
 from acked._core.stream.adapter import fire_and_forget
 from acked._core.stream.message import Message
 from acked._core.stream.subscription import FireAndForgetSubscription
@@ -78,8 +80,10 @@ __all__ = (
     "Message",
     "MessageTooLarge",
     "NoSubscribers",
+    "Observer",
     "Overflow",
     "PublishFailed",
+    "PublishOptions",
     "Receipt",
     "Record",
     "Redelivery",

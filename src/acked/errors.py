@@ -43,6 +43,7 @@ __all__ = (
     "PublishFailed",
     "StreamOverflow",
     "UnsettledWarning",
+    "layer_failure",
 )
 
 
@@ -188,3 +189,12 @@ class PublishFailed(LayerError):
 
 class UnsettledWarning(ResourceWarning):
     """A delivery was garbage-collected unsettled; it will be delivered again."""
+
+
+def layer_failure(error: Exception, doing: str) -> LayerError:
+    """Return `error` if it is a `LayerError`, else one that names it: a bug must not be a hang."""
+    if isinstance(error, LayerError):
+        return error
+    failure = LayerError(f"the layer failed while {doing}: {type(error).__name__}")
+    failure.__cause__ = error
+    return failure

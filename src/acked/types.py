@@ -350,7 +350,9 @@ class AckStatistics(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Leases that ended before the settlement arrived."""
     released: int
-    """Given back unsettled on leaving."""
+    """Given back unsettled."""
+    dead_lettered: int
+    """Moved to the dead letters by the engine, and not delivered."""
     held: int
     """Handed to the user and not settled."""
     buffered: int

@@ -8,6 +8,7 @@ from typing import Any, Self
 import anyio
 import msgspec
 
+from acked import AckSubscription as Subscription
 from acked.abc import AckFeed, Sink
 from acked.errors import LayerError
 from acked.types import (
@@ -133,6 +134,14 @@ class ScriptedFeed:
     async def release(self, tokens: Sequence[Token]) -> None:
         self.layer.released.extend(tokens)
         self.layer.story.append("release")
+
+
+async def prefetch(subscription: Subscription[Any], count: int) -> None:
+    """Have `count` messages, all that are ready, fetched and seen by nobody."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, subscription.batches(count + 1, wait=60))
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
 
 
 def without(**flags: object) -> Capabilities:

@@ -22,7 +22,7 @@ from acked import (
 )
 from acked._core.ack.subscription import AckSubscription
 from acked.types import Outcome, Verb
-from tests.core.scripted import ScriptedLayer, leased
+from tests.core.scripted import ScriptedLayer, leased, prefetch
 
 pytestmark = pytest.mark.anyio
 
@@ -78,8 +78,8 @@ async def test_leaving_receives_nothing_more_and_waits_for_the_answers() -> None
 async def test_what_is_being_given_back_is_nobodys() -> None:
     layer = ScriptedLayer(*map(leased, range(3)))
     async with inside(layer) as leaver:
+        await prefetch(leaver.sub, 3)
         held = await anext(leaver.sub)
-        await wait_all_tasks_blocked()
         layer.answering = anyio.Event()
         await leaver.leave()
         assert layer.settled(Verb.NACK) == [0]
@@ -176,15 +176,18 @@ async def test_after_a_reconnect_the_time_to_reconnect_begins_anew() -> None:
         Channel(layer, clock=clock) as channel,
         channel.subscribe("t", group="g", reconnect=Backoff(initial=1), reconnect_timeout=5) as sub,
     ):
-        await wait_all_tasks_blocked()
-        clock.advance(2)
-        await (await anext(sub)).ack()
-        clock.advance(10)
-        layer.put(ConnectionLost("gone again"), leased(2))
-        await wait_all_tasks_blocked()
-        clock.advance(2)
-        with anyio.fail_after(5):
+
+        async def read_on() -> None:
             await (await anext(sub)).ack()
+
+        async with anyio.create_task_group() as tasks:
+            for more in ([], [ConnectionLost("gone again"), leased(2)]):
+                layer.put(*more)
+                tasks.start_soon(read_on)
+                await wait_all_tasks_blocked()
+                clock.advance(2)
+                await wait_all_tasks_blocked()
+                clock.advance(10)
     assert layer.settled(Verb.ACK) == [1, 2]
 
 
@@ -200,13 +203,15 @@ async def test_a_lost_lease_takes_nothing_else_out_of_the_buffer() -> None:
     assert layer.settled(Verb.ACK) == [2]
 
 
-async def test_a_reader_with_one_message_left_causes_no_fetch() -> None:
-    layer = ScriptedLayer(*map(leased, range(5)))
-    async with Channel(layer) as channel, channel.subscribe("t", group="g", in_flight=4) as sub:
+async def test_a_reader_with_enough_in_the_buffer_causes_no_fetch() -> None:
+    layer = ScriptedLayer(*map(leased, range(4)))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        await prefetch(sub, 4)
+        before = list(layer.receives)
         deliveries = [await anext(sub) for _ in range(3)]
         await deliveries[0].ack()
         await wait_all_tasks_blocked()
-        assert layer.receives == [4]
+        assert layer.receives == before
 
 
 async def test_without_time_to_reconnect_the_first_loss_is_told() -> None:

@@ -126,12 +126,15 @@ async def test_a_dead_letter_in_doubt_is_tried_again_and_its_message_not_nacked(
                 group="g",
                 lease=3 * TURN,
                 redelivery=Redelivery(max_deliveries=1, dead_letter="dead"),
-            ),
+            ) as sub,
+            anyio.create_task_group() as tasks,
         ):
+            tasks.start_soon(anext, sub)
             for _ in range(3):
                 await pass_turn(clock)
             layer.outcome = Outcome.CONFIRMED
             await pass_turn(clock)
+            tasks.cancel_scope.cancel()
     assert layer.settled(Verb.NACK) == []
     assert len(layer.settled(Verb.REJECT)) >= 2
 

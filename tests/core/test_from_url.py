@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 import pytest
 
 from acked import CapabilityError, Channel, ConfigurationError
-from acked._core import channel as channel_module
+from acked._core import urls
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from tests.core.scripted import ScriptedLayer
@@ -52,7 +52,7 @@ class _Pigeons(ScriptedLayer):
 
 def _installed(monkeypatch: pytest.MonkeyPatch, **named: str) -> None:
     points = [EntryPoint(n.replace("_", "-"), v, "acked.layers") for n, v in named.items()]
-    monkeypatch.setattr(channel_module, "entry_points", lambda group: EntryPoints(points))
+    monkeypatch.setattr(urls, "entry_points", lambda group: EntryPoints(points))
 
 
 async def test_a_third_party_registers_its_layer_as_an_entry_point(monkeypatch) -> None:

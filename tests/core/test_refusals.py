@@ -41,7 +41,9 @@ async def test_a_refused_settlement_says_who_refused_what_and_is_owed_still(verb
     layer = ScriptedLayer(leased(1))
     async with held(layer, VirtualClock()) as delivery:
         layer.replies = [[REFUSED]]
-        with pytest.raises(LayerError, match=r"of message id-1 .* refused.*owed.*NOPERM") as caught:
+        with pytest.raises(
+            LayerError, match=r"of message 'id-1' .* refused.*owed.*NOPERM"
+        ) as caught:
             await getattr(delivery, verb)()
         assert not isinstance(caught.value, ConnectionLost)
         assert caught.value.__cause__ is REFUSED

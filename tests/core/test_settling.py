@@ -86,7 +86,7 @@ async def test_an_unanswered_ack_raises_and_leaves_the_delivery_held() -> None:
     layer.outcome = Outcome.UNKNOWN
     async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
         delivery = await anext(sub)
-        with pytest.raises(AckUnconfirmed, match="message id-1 of topic 't'"):
+        with pytest.raises(AckUnconfirmed, match="message 'id-1' of topic 't'"):
             await delivery.ack()
         assert sub.statistics().held == 1
         layer.outcome = Outcome.CONFIRMED

@@ -1,41 +1,46 @@
 """What the user opens over a layer: publishes, subscribes, and keeps the two kinds apart."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache, partial
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
-from urllib.parse import urlsplit
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 import anyio
-import msgspec
 
 from acked._core.ack.subscription import AckSubscription
+from acked._core.layer_life import LayerLife, life_of
 from acked._core.notify import Notify
-from acked._core.options import AckOptions, AckSettings, FireAndForgetOptions, FireAndForgetSettings
+from acked._core.observer import Observer
+from acked._core.options import (
+    AckOptions,
+    AckSettings,
+    FireAndForgetOptions,
+    FireAndForgetSettings,
+    PublishOptions,
+    checked_options,
+    checked_seconds,
+)
 from acked._core.publishing import Encoders, as_topic, decoders, pattern_decoders
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
+from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
 from acked.abc import (
     AckLayer,
     Clock,
     FireAndForgetLayer,
     Inspectable,
     Layer,
-    LayerFactory,
     RemovesGroups,
 )
 from acked.clocks import SystemClock
 from acked.codecs import JSON
-from acked.errors import CapabilityError, ChannelClosed, ConfigurationError
+from acked.errors import CapabilityError, ChannelClosed, ConfigurationError, LayerError
 from acked.types import Codec, Finding, Receipt, Record, Topic
 
 __all__ = ("Channel",)
 
 T = TypeVar("T")
 L_co = TypeVar("L_co", bound=Layer, covariant=True)
-
-ENTRY_POINTS: Final = "acked.layers"
 
 
 class Channel(Generic[L_co]):
@@ -62,40 +67,49 @@ class Channel(Generic[L_co]):
         codec: Codec = JSON,
         clock: Clock | None = None,
         close_timeout: float = 10.0,
+        observer: Observer | None = None,
     ) -> None:
-        # Looked at once: on Python 3.11 asking whether it is one costs more than a publish.
-        either: Layer = layer
-        self._debts: AckLayer | None = either if isinstance(either, AckLayer) else None
-        self._news: FireAndForgetLayer | None = (
-            either if isinstance(either, FireAndForgetLayer) else None
-        )
-        if self._debts is None and self._news is None:
-            raise ConfigurationError(
-                f"{type(layer).__name__} is no layer: it has neither consume() nor listen()"
-            )
+        self._ack_layer, self._stream_layer = kinds_of(layer)
         self._layer = layer
         self._codec = codec
         self._clock: Clock = clock or SystemClock()
-        self._close_timeout = close_timeout
+        self._close_timeout = checked_seconds("close_timeout", close_timeout, above=0.0)
+        self._observer = observer
         self._encoders = Encoders(codec, layer.capabilities)
         self._decoders = lru_cache(partial(decoders, codec=codec))  # thousands may share a topic
         self._subscriptions: set[Subscription[Any]] = set()
         self._left = Notify()
         self._is_open = False
+        self._life: LayerLife  # while it is open
 
     @overload
     @classmethod
     def from_url(
-        cls, url: str, *, fire_and_forget: Literal[False] = False, codec: Codec = JSON
+        cls,
+        url: str,
+        *,
+        fire_and_forget: Literal[False] = False,
+        codec: Codec = JSON,
+        observer: Observer | None = None,
     ) -> "Channel[AckLayer]": ...
     @overload
     @classmethod
     def from_url(
-        cls, url: str, *, fire_and_forget: Literal[True], codec: Codec = JSON
+        cls,
+        url: str,
+        *,
+        fire_and_forget: Literal[True],
+        codec: Codec = JSON,
+        observer: Observer | None = None,
     ) -> "Channel[FireAndForgetLayer]": ...
     @classmethod
     def from_url(
-        cls, url: str, *, fire_and_forget: bool = False, codec: Codec = JSON
+        cls,
+        url: str,
+        *,
+        fire_and_forget: bool = False,
+        codec: Codec = JSON,
+        observer: Observer | None = None,
     ) -> "Channel[AckLayer] | Channel[FireAndForgetLayer]":
         """Return a channel over the layer that the scheme of `url` names, not yet opened.
 
@@ -104,19 +118,9 @@ class Channel(Generic[L_co]):
         `acked.layers`. Raises `ConfigurationError` for an unknown scheme or option and
         `CapabilityError` for a layer of the other kind.
         """
-        layer = layer_from_url(url)
         if fire_and_forget:
-            if isinstance(layer, FireAndForgetLayer):
-                return Channel(layer, codec=codec)
-            raise CapabilityError(
-                f"{urlsplit(url).scheme}:// is an ack-capable layer: leave fire_and_forget= out"
-            )
-        if isinstance(layer, AckLayer):
-            return Channel(layer, codec=codec)
-        raise CapabilityError(
-            f"{urlsplit(url).scheme}:// acknowledges nothing: say fire_and_forget=True, or choose "
-            "an ack-capable layer"
-        )
+            return Channel(stream_layer_from_url(url), codec=codec, observer=observer)
+        return Channel(ack_layer_from_url(url), codec=codec, observer=observer)
 
     def __repr__(self) -> str:
         state = "open" if self._is_open else "closed"
@@ -132,8 +136,9 @@ class Channel(Generic[L_co]):
         if self._is_open:
             raise ConfigurationError("this channel is open; make another one to open it twice")
         self._is_open = True
+        self._life = life_of(self._layer)
         try:
-            await self._layer.__aenter__()
+            await self._life.enter()
         except BaseException:
             self._is_open = False
             raise
@@ -150,73 +155,62 @@ class Channel(Generic[L_co]):
     async def aclose(self) -> None:
         """Close: subscriptions first, then the layer. A closed channel is left as it is.
 
-        Readers of open subscriptions get `ChannelClosed`; closing waits up to `close_timeout`
-        seconds for them to leave.
+        Nothing more is handed out: what nobody has seen is given back at once, and readers get
+        `ChannelClosed` at their next read. What is in hand may be settled until `close_timeout`
+        seconds are over; then it is given back, and settled no more.
         """
         if not self._is_open:
             return
         self._is_open = False
         with anyio.move_on_after(self._close_timeout, shield=True):
-            for subscription in tuple(self._subscriptions):
-                subscription.fail(ChannelClosed("the channel was closed"))
+            async with anyio.create_task_group() as tasks:
+                for subscription in tuple(self._subscriptions):
+                    subscription.shut(ChannelClosed("the channel was closed"))
+                    tasks.start_soon(subscription.stop_receiving)
             while self._subscriptions:
                 await self._left.wait()
+        with anyio.move_on_after(self._close_timeout, shield=True):
+            for subscription in tuple(self._subscriptions):
+                await subscription.abandon()
         with anyio.CancelScope(shield=True):
-            await self._layer.__aexit__(None, None, None)
+            await self._life.leave()
+        del self._life
 
     @overload
     async def publish(
-        self: "Channel[AckLayer]",
-        topic: Topic[T],
-        body: T,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self: "Channel[AckLayer]", topic: Topic[T], body: T, **options: Unpack[PublishOptions]
     ) -> Receipt: ...
     @overload
     async def publish(
-        self: "Channel[AckLayer]",
-        topic: str,
-        body: object,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self: "Channel[AckLayer]", topic: str, body: object, **options: Unpack[PublishOptions]
     ) -> Receipt: ...
     @overload
     async def publish(
         self: "Channel[FireAndForgetLayer]",
         topic: Topic[T],
         body: T,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        **options: Unpack[PublishOptions],
     ) -> None: ...
     @overload
     async def publish(
         self: "Channel[FireAndForgetLayer]",
         topic: str,
         body: object,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        **options: Unpack[PublishOptions],
     ) -> None: ...
     async def publish(
-        self,
-        topic: Topic[Any] | str,
-        body: object,
-        *,
-        key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, topic: Topic[Any] | str, body: object, **options: Unpack[PublishOptions]
     ) -> Receipt | None:
         """Publish one message; on an ack-capable layer return once the broker has accepted it.
 
-        Raises, with nothing sent: `EncodeError`, `MessageTooLarge`, `CapabilityError`,
-        `ConfigurationError`, `ChannelClosed`. Raises `PublishFailed` when the broker refused it
-        or, `indeterminate`, when we cannot know. Nothing is retried: a second try might be a
-        duplicate, and only you know whether that is harmless. Cancelled, the message is whole or
+        The options are those of `PublishOptions`. Raises, with nothing sent: `EncodeError`,
+        `MessageTooLarge`, `CapabilityError`, `ConfigurationError`, `ChannelClosed`. Raises
+        `PublishFailed` when the broker refused it or, `indeterminate`, when we cannot know.
+        Nothing is retried: a second try might be a duplicate, and only you know whether that is
+        harmless; `id=` gives it the identity of the first. Cancelled, the message is whole or
         absent.
         """
-        record = self._encoders.record(self._checked(topic), body, key, headers)
+        record = self._encoders.record(self._checked(topic), body, options)
         receipts = await self._send([record])
         return receipts[0] if receipts else None
 
@@ -277,22 +271,44 @@ class Channel(Generic[L_co]):
         """
         if not topics:
             raise ConfigurationError("subscribe to what? name at least one topic")
-        if self._debts is not None:
-            return self._subscribe_debts(self._debts, topics, options)
-        return self._subscribe_news(cast("FireAndForgetLayer", self._news), topics, options)
+        if self._ack_layer is not None:
+            return self._subscribe_acks(self._ack_layer, topics, options)
+        stream_layer = cast("FireAndForgetLayer", self._stream_layer)
+        return self._subscribe_stream(stream_layer, topics, options)
 
-    def _subscribe_debts(
+    def _subscribe_acks(
         self, layer: AckLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
     ) -> AckSubscription[Any]:
-        options = _options(AckSettings, "an ack-capable", given)
+        if "group" not in given and len(topics) > 1 and isinstance(topics[-1], str):
+            raise ConfigurationError(
+                f"an ack-capable layer needs group=; if {topics[-1]!r} is the group, write "
+                f"group={topics[-1]!r}"
+            )
+        options = checked_options(AckSettings, "an ack-capable", given)
         options.check(layer.capabilities)
-        decoding = self._decoders(tuple(self._checked(topic) for topic in topics))
-        return AckSubscription(layer, decoding, options, self._clock, self._opened, self._closed)
+        checked = tuple(self._checked(topic) for topic in topics)
+        letters = options.redelivery.dead_letter
+        if letters is not None:
+            self._encoders.check_topic(letters)
+            if any(letters == topic.name for topic in checked):
+                raise ConfigurationError(
+                    f"dead_letter={letters!r} is a topic of this subscription: what is rejected "
+                    "would come again for ever; name another topic"
+                )
+        return AckSubscription(
+            layer,
+            self._decoders(checked),
+            options,
+            self._clock,
+            self._observer,
+            self._opened,
+            self._closed,
+        )
 
-    def _subscribe_news(
+    def _subscribe_stream(
         self, layer: FireAndForgetLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
     ) -> FireAndForgetSubscription[Any]:
-        options = _options(FireAndForgetSettings, "a fire-and-forget", given)
+        options = checked_options(FireAndForgetSettings, "a fire-and-forget", given)
         options.check(layer.capabilities)
         # A pattern need not be a legal topic name, only a possible one.
         by_pattern = options.patterns
@@ -300,7 +316,7 @@ class Channel(Generic[L_co]):
         decoding = pattern_decoders(checked, self._codec) if by_pattern else self._decoders(checked)
         names = tuple(topic.name for topic in checked)
         return FireAndForgetSubscription(
-            layer, names, decoding, options, self._opened, self._closed
+            layer, names, decoding, options, self._observer, self._opened, self._closed
         )
 
     async def check(self) -> Sequence[Finding]:
@@ -340,6 +356,7 @@ class Channel(Generic[L_co]):
     def _require_open(self) -> None:
         if not self._is_open:
             raise ChannelClosed("open the channel first: async with channel: ...")
+        self._life.home.check()
 
     def _opened(self, subscription: Subscription[Any]) -> None:
         self._require_open()
@@ -356,48 +373,16 @@ class Channel(Generic[L_co]):
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()
-        if self._debts is not None:
-            return await self._debts.publish(records)
-        await cast("FireAndForgetLayer", self._news).publish(records)
-        return None
-
-
-Options = TypeVar("Options", AckSettings, FireAndForgetSettings)
-
-
-@cache
-def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    return {field.name: field for field in msgspec.structs.fields(kind)}
-
-
-def _options(kind: type[Options], article: str, options: dict[str, Any]) -> Options:
-    known = _fields(kind)
-    strange = sorted(options.keys() - known.keys())
-    if strange:
-        raise CapabilityError(
-            f"{article} layer has no option {strange[0]}=; it has {', '.join(known)}"
-        )
-    missing = [name for name, field in known.items() if field.required and name not in options]
-    if missing:
-        raise ConfigurationError(f"{article} layer needs {missing[0]}=")
-    return kind(**options)
-
-
-def layer_from_url(url: str) -> Layer:
-    """Return the layer whose entry point is called like the scheme of `url`."""
-    scheme = urlsplit(url).scheme
-    found = entry_points(group=ENTRY_POINTS)
-    if not scheme or scheme not in found.names:
-        raise ConfigurationError(
-            f"no layer is called {scheme!r}; installed: {', '.join(sorted(found.names))}"
-        )
-    point = found[scheme]
-    try:
-        factory = cast("LayerFactory", point.load())
-    except ImportError as error:
-        package = point.dist.name if point.dist is not None else "acked"
-        raise ConfigurationError(
-            f"{scheme}:// needs a package that is not installed ({error.name}); "
-            f"pip install '{package}[{','.join(point.extras)}]'"
-        ) from error
-    return factory.from_url(url)
+        receipts: Sequence[Receipt] | None = None
+        try:
+            if self._ack_layer is not None:
+                receipts = await self._ack_layer.publish(records)
+            else:
+                await cast("FireAndForgetLayer", self._stream_layer).publish(records)
+        except LayerError as error:
+            if self._observer is not None:
+                self._observer.publish_failed(records, error)
+            raise
+        if self._observer is not None:
+            self._observer.published(records, receipts)
+        return receipts

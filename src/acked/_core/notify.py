@@ -1,59 +1,118 @@
-"""A wake-up that costs nothing while nobody waits, and little while somebody does."""
+"""A wake-up that costs nothing while nobody waits, and little while many do."""
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeAlias
+from itertools import islice
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 
 __all__ = ("Notify",)
 
+FEW: Final = 64
+"""So many that wait are never looked through for those that were cancelled."""
+
 
 class Notify:
     """Wake whoever waits at this moment; nobody waiting, nothing happens.
 
-    Use it like a condition variable: `while not ready: await signal.wait()`. No wake-up is lost,
-    because nothing can happen between the look and the wait: there is no await between them.
+    Use it like a condition variable: `while not ready: await notify.wait()`. No wake-up is lost,
+    because nothing can happen between the look and the wait: there is no await between them. Who
+    was woken by `wake` and cannot use it, because it is cancelled, must wake the next.
     """
 
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: anyio.Event | _Futures | None = None
+        self._waiting: _Waiting | None = None
 
     def set(self) -> None:
         """Wake all that wait now."""
         waiting = self._waiting
         if waiting is not None:
             self._waiting = None
-            waiting.set()
+            waiting.wake(len(waiting))
 
-    def wait(self) -> Awaitable[None]:
+    def wake(self, count: int) -> None:
+        """Wake the `count` that wait for the longest."""
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.wake(count)
+
+    def wait(self) -> Awaitable[object]:
         """Return what to await, at once, for the next `set()`: no coroutine of its own."""
         waiting = self._waiting
         if waiting is None:
-            waiting = self._waiting = _Futures() if _on_asyncio() else anyio.Event()
+            waiting = self._waiting = _Futures() if _on_asyncio() else _Events()
         return waiting.wait()
+
+
+class _Waiting(Protocol):
+    def __len__(self) -> int: ...
+
+    def wake(self, count: int) -> None: ...
+
+    def wait(self) -> Awaitable[object]: ...
 
 
 _Future: TypeAlias = asyncio.Future[None]
 
 
 class _Futures(list[_Future]):
-    """What `anyio.Event` is on asyncio, without its two coroutines and 900 bytes of deque."""
+    """One future for each that waits, oldest first. No deque: most have one, or none."""
 
-    __slots__ = ()
+    __slots__ = ("_first", "_most")
 
-    def set(self) -> None:
-        for future in self:
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = 0
+        """How many were woken and are still in the list: they go when they are half of it."""
+        self._most = FEW
+
+    def wake(self, count: int) -> None:
+        first = self._first
+        while count and first < len(self):
+            future = self[first]
+            first += 1
             if not future.done():  # cancelled with the task that waited
                 future.set_result(None)
+                count -= 1
+        if 2 * first >= len(self):
+            del self[:first]
+            first = 0
+        self._first = first
 
     def wait(self) -> _Future:
+        if len(self) >= self._most:  # each time twice as many: those cancelled are looked for
+            self[:] = [future for future in self if not future.done()]
+            self._first = 0
+            self._most = max(FEW, 2 * len(self))
         future: _Future = asyncio.get_running_loop().create_future()
-        self[:] = [one for one in self if not one.done()]
         self.append(future)
         return future
+
+
+class _Events:
+    """The same where asyncio's futures cannot be awaited: an event for each that waits."""
+
+    def __init__(self) -> None:
+        self._events: dict[anyio.Event, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def wake(self, count: int) -> None:
+        for event in tuple(islice(self._events, count)):
+            del self._events[event]
+            event.set()
+
+    async def wait(self) -> None:
+        event = anyio.Event()
+        self._events[event] = None
+        try:
+            await event.wait()
+        finally:
+            self._events.pop(event, None)
 
 
 def _on_asyncio() -> bool:

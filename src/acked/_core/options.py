@@ -1,6 +1,9 @@
 """What a subscriber may choose, checked once, before anything is opened."""
 
-from typing import Final, Required, TypedDict
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, Required, TypedDict, TypeVar
 
 import msgspec
 
@@ -13,7 +16,10 @@ __all__ = (
     "AckSettings",
     "FireAndForgetOptions",
     "FireAndForgetSettings",
+    "PublishOptions",
     "Redelivery",
+    "checked_options",
+    "checked_seconds",
 )
 
 MEBIBYTE: Final = 1024 * 1024
@@ -40,7 +46,7 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
             checked_topic_name(self.dead_letter)
         if self.max_deliveries is None:
             return
-        if self.max_deliveries < 1:
+        if type(self.max_deliveries) is not int or self.max_deliveries < 1:
             raise ConfigurationError(f"max_deliveries={self.max_deliveries}: needs at least 1")
         if self.dead_letter is None:
             raise ConfigurationError(
@@ -50,6 +56,17 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
     def exhausted(self, attempt: int) -> bool:
         """Say whether a message at its delivery number `attempt` has had its chances."""
         return self.max_deliveries is not None and attempt > self.max_deliveries
+
+
+class PublishOptions(TypedDict, total=False):
+    """The options of `publish`."""
+
+    key: str | None
+    """What groups messages whose order matters."""
+    headers: Mapping[str, str] | None
+    """Text that travels beside the body."""
+    id: str | None
+    """The message's identity; the same again for a second try of one publish (drawn anew)."""
 
 
 class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,9 +88,12 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
         checked_topic_name(self.group)
         _at_least("in_flight", self.in_flight, 1)
         _at_least("in_flight_bytes", self.in_flight_bytes, 1)
-        for name in ("lease", "close_timeout"):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name}={getattr(self, name)}: needs to be above 0")
+        checked_seconds("lease", self.lease, above=0.0)
+        checked_seconds("close_timeout", self.close_timeout, above=0.0)
+        if self.max_lease is not None:
+            checked_seconds("max_lease", self.max_lease, above=0.0)
+        if self.reconnect_timeout is not None:
+            checked_seconds("reconnect_timeout", self.reconnect_timeout, least=0.0)
 
     def check(self, capabilities: Capabilities) -> None:
         """Raise `CapabilityError` for what the layer cannot do."""
@@ -134,6 +154,7 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _at_least("capacity", self.capacity, 1)
+        checked_seconds("close_timeout", self.close_timeout, above=0.0)
 
     def check(self, capabilities: Capabilities) -> None:
         """Raise `CapabilityError` for what the layer cannot do."""
@@ -146,3 +167,56 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
 def _at_least(name: str, given: int, least: int) -> None:
     if given < least:
         raise ConfigurationError(f"{name}={given}: needs to be at least {least}")
+
+
+def checked_seconds(
+    name: str, given: object, *, least: float | None = None, above: float | None = None
+) -> float:
+    """Return `given` as seconds; raise `ConfigurationError` for what is none, naming it."""
+    bound = f"at least {least:g}" if least is not None else f"above {above:g}"
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ConfigurationError(f"{name}={given!r}: needs to be a number of seconds, {bound}")
+    if (least is not None and given < least) or (above is not None and given <= above):
+        raise ConfigurationError(f"{name}={given!r}: needs to be {bound} seconds")
+    return float(given)
+
+
+Settings = TypeVar("Settings", AckSettings, FireAndForgetSettings)
+
+_WRITE: Final[dict[str, str]] = {
+    "start": "Start.EARLIEST, Start.LATEST or Start.at(time)",
+    "redelivery": "Redelivery(max_deliveries=..., dead_letter=...)",
+    "reconnect": "Backoff(initial=..., factor=..., maximum=...)",
+    "overflow": "Overflow.BLOCK, DROP_OLDEST, DROP_NEWEST or FAIL",
+}
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    return {field.name: field for field in msgspec.structs.fields(kind)}
+
+
+def checked_options(kind: type[Settings], article: str, options: dict[str, Any]) -> Settings:
+    """Return `options` of `subscribe` with all defaults, checked for what each may be.
+
+    Raises `CapabilityError` for an option of the other kind, `ConfigurationError` for a missing
+    one or a value that cannot be, with what to write.
+    """
+    known = _fields(kind)
+    strange = sorted(options.keys() - known.keys())
+    if strange:
+        raise CapabilityError(
+            f"{article} layer has no option {strange[0]}=; it has {', '.join(known)}"
+        )
+    missing = [name for name, field in known.items() if field.required and name not in options]
+    if missing:
+        raise ConfigurationError(f"{article} layer needs {missing[0]}=")
+    try:
+        return msgspec.convert(options, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, ConfigurationError):
+            raise error.__cause__ from None
+        why, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`").partition(".")[0]
+        write = f"; write {_WRITE[name]}" if name in _WRITE else ""
+        raise ConfigurationError(f"{name}={options.get(name)!r}: {why}{write}") from error

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar, cast
 
+from acked._core.options import PublishOptions
 from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
 from acked.types import NO_HEADERS, Capabilities, Codec, Record, Topic
@@ -18,8 +19,11 @@ T = TypeVar("T")
 
 Decoders = dict[str, Callable[[bytes], Any]]
 
+MAX_ID: Final = 255
+"""Characters of an id."""
+_KNOWN: Final = PublishOptions.__annotations__.keys()
 MAX_TOPICS_REMEMBERED: Final = 4096
-"""Of topics that match a pattern; there may be any number of them in a long run."""
+"""Topics that are published to, or match a pattern: a long run may have any number of them."""
 
 
 def as_topic(topic: Topic[Any] | str) -> Topic[Any]:
@@ -55,20 +59,23 @@ class Encoders:
         self._topic_pattern = re.compile(pattern) if pattern is not None else None
         self._encoders: dict[Topic[Any], tuple[Callable[[Any], bytes], str]] = {}
 
-    def record(
-        self, topic: Topic[T], body: T, key: str | None, headers: Mapping[str, str] | None
-    ) -> Record:
+    def record(self, topic: Topic[T], body: T, options: PublishOptions) -> Record:
         """Return the record that carries `body`.
 
         Raises `EncodeError`, `MessageTooLarge`, or `CapabilityError` for a key or headers that the
         layer has no place for.
         """
+        if options and not options.keys() <= _KNOWN:
+            strange = min(options.keys() - _KNOWN)
+            known = ", ".join(sorted(_KNOWN))
+            raise CapabilityError(f"publish has no option {strange}=; it has {known}")
         encode, content_type = self._encoder(topic)
+        headers = options.get("headers")
         return Record(
             topic.name,
             self._encoded(topic, encode, body),
-            _ids.next(),
-            self._checked_key(key),
+            _checked_id(options.get("id")) or _ids.next(),
+            self._checked_key(options.get("key")),
             self._checked_headers(headers) if headers else NO_HEADERS,
             content_type,
             time.time(),
@@ -115,6 +122,8 @@ class Encoders:
     def _encoder(self, topic: Topic[Any]) -> tuple[Callable[[Any], bytes], str]:
         found = self._encoders.get(topic)
         if found is None:
+            if len(self._encoders) >= MAX_TOPICS_REMEMBERED:
+                self._encoders.clear()
             codec = topic.codec or self._codec
             found = self._encoders[topic] = (codec.encoder(topic.payload), codec.content_type)
         return found
@@ -179,6 +188,16 @@ def _check_type(topic: Topic[Any], body: object) -> None:
     raise EncodeError(
         f"{topic!r} carries {payload.__name__}, not {type(body).__name__}; nothing was sent"
     )
+
+
+def _checked_id(given: str | None) -> str | None:
+    """Return the id that a publisher chose; the same rules as for a topic's name, but its words."""
+    if given is None:
+        return None
+    _check_text("id=", given)
+    if not 0 < len(given) <= MAX_ID:
+        raise ConfigurationError(f"id= needs 1 to {MAX_ID} characters, not {len(given)}")
+    return given
 
 
 def _check_text(what: str, text: object) -> None:

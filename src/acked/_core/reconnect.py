@@ -3,6 +3,7 @@
 import logging
 import random
 
+from acked._core.observer import Observer
 from acked._machines.backoff import Backoff
 from acked.abc import Clock
 from acked.errors import ConnectionLost, LayerError
@@ -15,10 +16,17 @@ logger = logging.getLogger("acked.subscription")
 class ReconnectBudget:
     """Waits by `backoff` before what may pass is tried again, for `timeout` seconds in all."""
 
-    def __init__(self, backoff: Backoff, timeout: float | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        backoff: Backoff,
+        timeout: float | None,
+        clock: Clock,
+        observer: Observer | None = None,
+    ) -> None:
         self._backoff = backoff
         self._timeout = timeout
         self._clock = clock
+        self._observer = observer
         self._lost_since: float | None = None
         self._told: type[LayerError] | None = None
         self._tries = 0
@@ -27,6 +35,8 @@ class ReconnectBudget:
         """Note that the broker answered: the next loss begins anew."""
         if self._lost_since is not None:
             logger.warning("receiving again after %d tries", self._tries)
+            if self._observer is not None:
+                self._observer.connection_restored(self._tries)
             self._lost_since, self._told, self._tries = None, None, 0
 
     async def wait(self, error: LayerError) -> None:
@@ -40,6 +50,8 @@ class ReconnectBudget:
             logger.warning("%s, trying again: %s", what, error)
         if self._lost_since is None:
             self._lost_since = now
+            if self._observer is not None:
+                self._observer.connection_lost(error)
         if self._timeout is not None and now - self._lost_since >= self._timeout:
             raise error
         self._tries += 1

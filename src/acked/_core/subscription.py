@@ -10,7 +10,8 @@ from typing import Any, Final, Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
-from acked.errors import AckedError, ChannelClosed
+from acked._core.options import checked_seconds
+from acked.errors import AckedError, ChannelClosed, ConfigurationError
 
 __all__ = ("Batches", "Subscription")
 
@@ -73,7 +74,9 @@ class Subscription(ABC, Generic[M_co]):
             self._inside = self._open()
             await self._inside.__aenter__()
             undo.pop_all()
-        self._opened = True
+            self._opened = True
+        if not self._opened:  # shut while it was being opened, and cancelled by that
+            raise ChannelClosed("the channel was closed while this subscription was being entered")
         return self
 
     async def __aexit__(
@@ -117,6 +120,19 @@ class Subscription(ABC, Generic[M_co]):
     async def __anext__(self) -> M_co:
         """Return the next item, waiting for it; raise when the subscription cannot go on."""
 
+    def shut(self, error: AckedError) -> None:
+        """Let the readers raise `error`, at once where what is buffered can be given back."""
+        if self._opened:
+            self.fail(error)
+        else:
+            self._scope.cancel()
+
+    async def stop_receiving(self) -> None:
+        """Give back what was fetched and nobody has seen."""
+
+    async def abandon(self) -> None:
+        """Give back what is held: it cannot be settled any more."""
+
     @abstractmethod
     def fail(self, error: AckedError) -> None:
         """Make the readers raise `error` once they have read what is buffered."""
@@ -142,7 +158,7 @@ class Batches(AsyncIterator[B], Generic[B]):
 
     def __init__(
         self,
-        ready: Callable[[int], Awaitable[None]],
+        ready: Callable[[int, int], Awaitable[None]],
         take: Callable[[int], B | None],
         *,
         size: int,
@@ -150,16 +166,18 @@ class Batches(AsyncIterator[B], Generic[B]):
     ) -> None:
         self._ready = ready
         self._take = take
+        if type(size) is not int or size < 1:
+            raise ConfigurationError(f"batches({size!r}): needs a whole number, at least 1")
         self._size = size
-        self._wait = wait
+        self._wait = checked_seconds("wait", wait, least=0.0)
 
     async def __anext__(self) -> B:
         """Return the next batch; it has at least one item."""
         while True:
-            await self._ready(1)
+            await self._ready(1, self._size)
             if self._wait > 0:
                 with anyio.move_on_after(self._wait):
-                    await self._ready(self._size)
+                    await self._ready(self._size, self._size)
             taken = self._take(self._size)
             if taken is not None:  # else another reader was faster
                 return taken

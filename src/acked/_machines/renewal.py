@@ -5,7 +5,7 @@ Rules:
 1. A lease is renewed three times in its length, so that one late or failed renewal costs nothing.
 2. Everything held or buffered is renewed, in one call, until it is settled.
 3. A lease is not renewed any more once the message was in our hands for longer than `max_lease`:
-   a handler that hangs for ever must not keep its message for ever.
+   a handler that hangs for ever must not keep its message for ever. The engine gives it back.
 4. The start of "in our hands" is the first renewal that saw the message: so the bound is kept to
    within one interval, and costs the hot path nothing.
 5. What was extended by hand is left alone until its own end comes near: a renewal must not cut
@@ -29,6 +29,8 @@ class Renewal(Generic[H]):
         self.interval: Final = lease / RENEWALS_A_LEASE
         self._lease = lease
         self._max_lease = max_lease
+        self.outlived: list[H] = []
+        """What was held for longer than `max_lease`, as the last look at all found it."""
         self._since: dict[H, float] = {}
         self._extended: dict[H, float] = {}
 
@@ -44,8 +46,7 @@ class Renewal(Generic[H]):
             for item, until in self._extended.items()
             if item in self._since and until > now + self._lease
         }
-        return [item for item, since in self._since.items() if self._needs_it(item, now - since)]
-
-    def _needs_it(self, item: H, age: float) -> bool:
-        too_old = self._max_lease is not None and age >= self._max_lease
-        return not too_old and item not in self._extended
+        most = self._max_lease
+        old = {i for i, since in self._since.items() if most is not None and now - since >= most}
+        self.outlived = [item for item in old if item not in self._extended]
+        return [item for item in self._since if item not in old and item not in self._extended]

@@ -2,19 +2,20 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from types import CodeType, TracebackType
-from typing import Generic, Protocol, Self, TypeVar, overload
+from typing import Generic, Protocol, Self, TypeVar
 
 import msgspec
 
 from acked._core.ack.in_flight import InFlight
 from acked._core.ack.settler import Flush
 from acked._core.callsite import line_of
+from acked._core.options import checked_seconds
 from acked._machines.settlement import State
-from acked.errors import AckedError, UnsettledWarning
+from acked.errors import AckedError, ConfigurationError, UnsettledWarning
 
-__all__ = ("Batch", "Delivery", "Settles")
+__all__ = ("Delivery", "Settles", "entry_of", "reason_of")
 
 T = TypeVar("T")
 
@@ -133,27 +134,29 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
 
         Raises as `ack` does, and `CapabilityError` where the layer cannot do this or cannot wait.
         """
-        flush = self._policy.nack(self._entry, delay)
+        flush = self._policy.nack(self._entry, checked_seconds("delay", delay, least=0.0))
         if flush is not None:
             await flush.confirmed(self._entry)
 
-    async def reject(self, reason: str = "") -> None:
+    async def reject(self, reason: str | BaseException = "") -> None:
         """Settle it as never to be delivered again to this group.
 
         With `Redelivery(dead_letter=...)` a copy goes to that topic first, with `reason` in its
-        headers. Raises as `ack` does, and `CapabilityError` where the layer cannot do this.
+        headers: a text, of which 1,000 characters are kept, or an exception. Raises as `ack` does,
+        and `CapabilityError` where the layer cannot do this.
         """
-        flush = self._policy.reject(self._entry, reason)
+        flush = self._policy.reject(self._entry, reason_of(reason))
         if flush is not None:
             await flush.confirmed(self._entry)
 
     async def extend(self, seconds: float) -> None:
         """Let the lease end `seconds` from now, beyond what the automatic renewal does.
 
-        Raises `LeaseLost` when the message is settled or not ours any more, `CapabilityError`
-        where leases cannot be extended.
+        It never ends sooner than the renewal would let it. Raises `LeaseLost` when the message is
+        settled or not ours any more, `AckUnconfirmed` or `LayerError` when it was not extended (it
+        is renewed as before), `CapabilityError` where leases cannot be extended.
         """
-        await self._policy.extend(self._entry, seconds)
+        await self._policy.extend(self._entry, checked_seconds("seconds", seconds, above=0.0))
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,7 +173,10 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         if exc is None:
             await self.ack()
         elif isinstance(exc, Exception):
-            await self.nack(delay=self._policy.retry_delay(self.attempt))
+            try:
+                await self.nack(delay=self._policy.retry_delay(self.attempt))
+            except AckedError as error:  # the handler's own exception is the one to be seen
+                exc.add_note(f"and its message was not nacked: {error}")
 
     def __del__(self) -> None:
         if self._entry.state is _HELD and not sys.is_finalizing():
@@ -185,72 +191,16 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
             )
 
 
-class Batch(Sequence[Delivery[T]]):
-    """Deliveries that are settled together, in one request; a sequence in order of delivery."""
-
-    def __init__(self, deliveries: Sequence[Delivery[T]], policy: Settles) -> None:
-        self._deliveries = deliveries
-        self._policy = policy
-
-    def __repr__(self) -> str:
-        return f"<Batch of {len(self)}>"
-
-    def __len__(self) -> int:
-        return len(self._deliveries)
-
-    def __iter__(self) -> Iterator[Delivery[T]]:
-        return iter(self._deliveries)
-
-    @overload
-    def __getitem__(self, index: int) -> Delivery[T]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Delivery[T]]: ...
-    def __getitem__(self, index: int | slice) -> Delivery[T] | Sequence[Delivery[T]]:
-        return self._deliveries[index]
-
-    async def ack(self) -> None:
-        """Ack every member, as `Delivery.ack` does.
-
-        Raises an `ExceptionGroup` with one error for each member that was not acked; the others
-        are.
-        """
-        await self._each(self._policy.ack)
-
-    async def nack(self, *, delay: float = 0.0) -> None:
-        """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
-        await self._each(lambda entry: self._policy.nack(entry, delay))
-
-    async def reject(self, reason: str = "") -> None:
-        """Reject every member, as `Delivery.reject` does; raises as `ack` does."""
-        await self._each(lambda entry: self._policy.reject(entry, reason))
-
-    async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
-        errors: list[AckedError] = []
-        waiting: list[tuple[InFlight, Flush]] = []
-        for delivery in self._deliveries:
-            entry = entry_of(delivery)
-            try:
-                flush = settle(entry)
-            except AckedError as error:
-                errors.append(error)
-            else:
-                if flush is not None:
-                    waiting.append((entry, flush))
-        await _collect(waiting, errors)
-        if errors:
-            raise ExceptionGroup(
-                f"{len(errors)} of {len(self)} deliveries were not settled", errors
-            )
-
-
-async def _collect(waiting: list[tuple[InFlight, Flush]], errors: list[AckedError]) -> None:
-    for entry, flush in waiting:
-        try:
-            await flush.confirmed(entry)
-        except AckedError as error:
-            errors.append(error)
-
-
 def entry_of(delivery: Delivery[T]) -> InFlight:
     """Return the engine's side of `delivery`."""
     return delivery._entry  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
+
+
+def reason_of(reason: str | BaseException) -> str:
+    """Return why something is rejected, as text; an exception by its class and its words."""
+    if isinstance(reason, str):
+        return reason
+    if isinstance(reason, BaseException):
+        words = str(reason)
+        return f"{type(reason).__name__}: {words}" if words else type(reason).__name__
+    raise ConfigurationError(f"a reason is a str or an exception, not {type(reason).__name__}")

@@ -1,33 +1,43 @@
-"""From the layer's feed into the reader's buffer: as much as there is room for, and no more."""
+"""From the layer's feed into the reader's buffer: what the reader will handle soon, and no more."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
 
 from acked._core.ack.in_flight import InFlight, InFlightTracker
-from acked._core.failure import layer_failure
 from acked._core.notify import Notify
+from acked._core.observer import Observer
 from acked._core.options import AckSettings
 from acked._core.reconnect import ReconnectBudget
+from acked._machines.window_size import WindowSize
 from acked.abc import AckFeed, Clock
-from acked.errors import AckedError, LayerError
-from acked.types import Leased
+from acked.clocks import SystemClock
+from acked.errors import AckedError, LayerError, layer_failure
+from acked.types import Capabilities, Leased
 
 __all__ = ("Fetcher",)
+
+UNSEEN: Final = 1.0
+"""Seconds after which what nobody has read is given back, where others could read it."""
 
 
 class Fetcher:
     """Receives while there is room; after a lost connection tries again, with backoff.
 
-    It asks for more when half of `in_flight` is free, or when the reader waits for more than is
-    there: so a reader that settles one message after the other causes no request for each.
+    It fetches for readers that wait, and ahead of them as much as they handle in a moment (see
+    `WindowSize`). A message that waits unseen for longer than `UNSEEN` is given back.
     """
 
     def __init__(
         self,
         feed: AckFeed,
+        capabilities: Capabilities,
         tracker: InFlightTracker,
         options: AckSettings,
         clock: Clock,
+        observer: Observer | None,
         accept: Callable[[list[InFlight]], Sequence[InFlight]],
     ) -> None:
         self.buffer: deque[InFlight] = deque()
@@ -35,50 +45,134 @@ class Fetcher:
         self.failure: AckedError | None = None
         self._feed = feed
         self._tracker = tracker
+        self._lease = options.lease
+        self._clock = clock
+        self._observer = observer
         self._accept = accept
-        self._wanted = 1
-        self._reconnect = ReconnectBudget(options.reconnect, options.reconnect_timeout, clock)
+        self._window = WindowSize(options.in_flight)
+        self._demand = 0
+        self._gathered = Notify()
+        # A lease that is the connection's is no other consumer's before the connection ends.
+        self._gives_back = capabilities.release and capabilities.lease == "timer"
+        self._filled = Notify()
+        self._stale = False
+        self._receiving = anyio.CancelScope()
+        self._is_shut = False
+        self._shut_out: list[InFlight] = []
+        self._reconnect = ReconnectBudget(
+            options.reconnect, options.reconnect_timeout, clock, observer
+        )
 
     async def run(self) -> None:
         """Feed the buffer until cancelled, or until the layer cannot go on."""
         try:
             while True:
-                limit = await self._free_slots()
+                limit = await self._room()
+                if self._stale:
+                    await self._give_back_what_is_stale()
+                    continue
                 try:
-                    batch = await self._feed.receive(limit)
+                    with anyio.CancelScope() as self._receiving:
+                        self._take(await self._feed.receive(limit))
                 except LayerError as error:
                     await self._reconnect.wait(error)
                 else:
-                    self._reconnect.reset()
-                    self._take(batch)
+                    if not self._receiving.cancelled_caught:
+                        self._reconnect.reset()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fail(layer_failure(error, "receiving"))
 
-    async def wait_for_more(self, wanted: int) -> None:
-        """Wait until more has arrived, for a reader that wants `wanted` messages at once."""
-        self._wanted = wanted
+    async def watch(self) -> None:
+        """See to it that nothing waits unseen for long while another consumer could have it."""
+        while self._gives_back:
+            if not self.buffer:
+                await self._filled.wait()
+            await self._clock.sleep_until(self._clock.time() + UNSEEN / 2)
+            if self.buffer and self._clock.time() - self.buffer[0].since >= UNSEEN:
+                self._stale = True
+                self._receiving.cancel()
+                self._tracker.freed.set()
+
+    async def wait_for_more(self, count: int, wanted: int) -> None:
+        """Wait until more has arrived, for a reader that needs `count` and would take `wanted`."""
+        self._demand += wanted
         self._tracker.freed.set()
-        await self.arrived.wait()
+        try:
+            await (self.arrived if count == 1 else self._gathered).wait()
+        except BaseException:
+            # Race: woken for a message, and cancelled: another reader must have it.
+            self.arrived.wake(len(self.buffer))
+            raise
+        finally:
+            self._demand -= wanted
 
     def fail(self, error: AckedError) -> None:
         """Let the reader raise `error` once it has read what is buffered."""
         self.failure = self.failure or error
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake all readers: there is something to raise."""
         self.arrived.set()
+        self._gathered.set()
 
-    def drop(self, entries: set[InFlight]) -> None:
-        """Take entries whose lease was lost out of the buffer: they may be another's now."""
-        kept = [entry for entry in self.buffer if entry not in entries]
+    def shut(self, error: AckedError) -> None:
+        """Let the reader raise `error` at its next read: nothing more is handed out."""
+        self._is_shut = True
+        self._shut_out += self.buffer
         self.buffer.clear()
-        self.buffer.extend(kept)
+        self.fail(error)
 
-    async def _free_slots(self) -> int:
+    def take_unseen(self) -> list[InFlight]:
+        """Return, once, what was fetched and nobody has seen."""
+        unseen = [*self._shut_out, *self.buffer]
+        self._shut_out.clear()
+        self.buffer.clear()
+        return unseen
+
+    def drop(self, entries: set[InFlight]) -> set[InFlight]:
+        """Take `entries` out of the buffer and return those that were there."""
+        dropped = entries.intersection(self.buffer)
+        if dropped:
+            kept = [entry for entry in self.buffer if entry not in dropped]
+            self.buffer.clear()
+            self.buffer.extend(kept)
+        return dropped
+
+    async def _room(self) -> int:
+        """Return how many messages to fetch, as soon as it is worth a request."""
         tracker = self._tracker
-        while True:
-            free_slots = tracker.free_slots()
-            if free_slots and (len(self.buffer) < self._wanted or tracker.should_fetch(free_slots)):
-                return free_slots
+        while not self._stale:
+            ahead = len(self.buffer)
+            wanted = max(self._demand, self._window.size) - ahead
+            if wanted > 0 and (self._demand > ahead or 2 * wanted >= self._window.size):
+                free_slots = tracker.free_slots()
+                if free_slots:
+                    return min(wanted, free_slots)
             await tracker.freed.wait()
+        return 0
 
     def _take(self, batch: Sequence[Leased]) -> None:
-        self.buffer.extend(self._accept(self._tracker.add(batch)))
-        self.arrived.set()
+        now, ahead = self._clock.time(), len(self.buffer)
+        self._window.fetched(self._tracker.fetched - ahead, now)
+        entries = self._tracker.add(batch, now, now + self._lease - self._age())
+        if self._observer is not None:
+            self._observer.fetched(batch)
+        accepted = self._accept(entries)
+        (self._shut_out if self._is_shut else self.buffer).extend(accepted)
+        self.arrived.wake(len(accepted))
+        self._gathered.set()
+        self._filled.set()
+
+    def _age(self) -> float:
+        """Return for how long the leases of the last fetch may have run before it returned."""
+        leased_at: float | None = getattr(self._feed, "leased_at", None)
+        return 0.0 if leased_at is None else max(0.0, SystemClock().time() - leased_at)
+
+    async def _give_back_what_is_stale(self) -> None:
+        self._stale = False
+        self._window.reset()
+        unseen = self.take_unseen()
+        if unseen:
+            self._tracker.give_back(unseen, seen=False)
+            await self._feed.release([entry.leased.token for entry in unseen])

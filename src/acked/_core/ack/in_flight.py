@@ -9,7 +9,7 @@ from typing import Final
 
 from acked._core.notify import Notify
 from acked._machines.settlement import CONFIRMED, State, after
-from acked.types import Leased, Outcome, Reply, Settlement, Verb
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Verb
 
 __all__ = ("InFlight", "InFlightTracker")
 
@@ -26,16 +26,20 @@ class InFlight(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # t
 
     leased: Leased
     size: int
-    """Bytes of its body."""
+    """Bytes of its body, key and headers."""
+    since: float
+    """The moment at which it was fetched, by the engine's clock."""
+    until: float
+    """The moment until which its lease is known to hold."""
     state: State = State.HELD
 
 
 class InFlightTracker:
-    """All open entries of one subscription, bounded in messages and in bytes of their bodies.
+    """All open entries of one subscription, bounded in messages and in bytes.
 
     `in_flight` is never exceeded. `in_flight_bytes` can be, by what one fetch brings beyond
     expectation: no broker tells the size of what it is about to send, so a fetch is sized by the
-    largest body seen so far.
+    largest message of late.
     """
 
     def __init__(self, in_flight: int, in_flight_bytes: int) -> None:
@@ -43,14 +47,20 @@ class InFlightTracker:
         self.open_bytes = 0
         self.fetched = 0
         self.unseen = 0
-        """Fetched, and gone before the user saw them: released or lost while buffered."""
+        """Fetched, and gone before the user saw them: given back, lost, dead-lettered."""
         self.closed = dict.fromkeys(State, 0)
         """Those that ended in each state after the user had seen them."""
         self.released = 0
+        self.hidden: set[InFlight] = set()
+        """Open, and never shown to the user: the engine sends them to the dead letters."""
+        self.dead_lettered = 0
+        """How many of these went there."""
         self.freed = Notify()
+        self.stall = 0.0
+        """Seconds by which the event loop was late for the last renewal: something blocks it."""
         self._in_flight = in_flight
         self._in_flight_bytes = in_flight_bytes
-        self._largest = 1
+        self._large = 1
 
     def free_slots(self) -> int:
         """Return how many more messages may be fetched now."""
@@ -58,22 +68,26 @@ class InFlightTracker:
         bytes_left = self._in_flight_bytes - self.open_bytes
         if messages <= 0 or bytes_left <= 0:
             return 0
-        return min(messages, max(1, bytes_left // self._largest))
+        return min(messages, max(1, bytes_left // self._large))
 
-    def should_fetch(self, free_slots: int) -> bool:
-        """Say whether to fetch while the reader still has something to read."""
-        return free_slots * 2 >= self._in_flight
-
-    def add(self, batch: Sequence[Leased]) -> list[InFlight]:
-        """Open an entry for each of `batch`, in the same order."""
+    def add(self, batch: Sequence[Leased], since: float, until: float) -> list[InFlight]:
+        """Open an entry for each of `batch`, in the same order, leased until the moment `until`."""
         entries = [
-            InFlight(leased.token, _ACK, leased=leased, size=len(leased.record.body))
+            InFlight(
+                leased.token,
+                _ACK,
+                leased=leased,
+                size=size_of(leased.record),
+                since=since,
+                until=until,
+            )
             for leased in batch
         ]
         sizes = [entry.size for entry in entries]
         self.open.update(entries)
         self.open_bytes += sum(sizes)
-        self._largest = max(self._largest, *sizes)
+        # Forgotten by and by: one large message must not make every later fetch a small one.
+        self._large = max(*sizes, self._large // 2, 1)
         self.fetched += len(entries)
         return entries
 
@@ -90,9 +104,9 @@ class InFlightTracker:
             # What comes of taking one back is nobody's trouble: it comes again either way.
             if outcome >= Outcome.LOST and entry.state is not State.RETURNING:
                 failures[entry] = answer
-            entry.state = state = after(entry.state, outcome)
-            self.closed[state] += 1
-        self._close([entry for entry in entries if entry.state is not State.HELD])
+            entry.state = after(entry.state, outcome)
+            if entry.state is not State.HELD:
+                self._close([entry], entry.state)
         return failures
 
     def _are_all_acked(self, entries: list[InFlight], answers: Sequence[Reply]) -> bool:
@@ -105,29 +119,44 @@ class InFlightTracker:
         for entry in entries:
             entry.state = _ACKED
         self.closed[_ACKED] += count
-        self._close(entries)
-        return True
-
-    def expire(self, entries: Iterable[InFlight]) -> None:
-        """Close entries whose lease ended."""
-        lost = [entry for entry in entries if entry in self.open]
-        for entry in lost:
-            entry.state = State.LOST
-        self.closed[State.LOST] += len(lost)
-        self._close(lost)
-
-    def give_back(self, entries: Iterable[InFlight], *, seen: bool) -> None:
-        """Close entries that went back to the layer without a settlement of the user's."""
-        returned = list(entries)
-        for entry in returned:
-            entry.state = State.LOST
-        if seen:
-            self.released += len(returned)
-        else:
-            self.unseen += len(returned)
-        self._close(returned)
-
-    def _close(self, entries: list[InFlight]) -> None:
         self.open.difference_update(entries)
         self.open_bytes -= sum([entry.size for entry in entries])
         self.freed.set()
+        return True
+
+    def expire(self, entries: Iterable[InFlight], *, seen: bool) -> None:
+        """Close entries whose lease ended."""
+        self._close(entries, State.LOST if seen else None)
+
+    def give_back(self, entries: Iterable[InFlight], *, seen: bool) -> None:
+        """Close entries that went back to the layer without a settlement of the user's."""
+        closed = self._close(entries, None)
+        if seen:
+            self.released += closed
+            self.unseen -= closed
+
+    def _close(self, entries: Iterable[InFlight], state: State | None) -> int:
+        """Close those that are open and count them: as ended in `state`, or None as unseen."""
+        closing = [entry for entry in entries if entry in self.open]
+        for entry in closing:
+            entry.state = State.LOST if state is None else state
+            if entry in self.hidden:
+                self.dead_lettered += state is State.REJECTED
+                self.unseen += 1
+            elif state is None:
+                self.unseen += 1
+            else:
+                self.closed[state] += 1
+        self.open.difference_update(closing)
+        self.hidden.difference_update(closing)
+        self.open_bytes -= sum([entry.size for entry in closing])
+        self.freed.set()
+        return len(closing)
+
+
+def size_of(record: Record) -> int:
+    """Return the bytes of what a record carries, as far as its publisher chooses them."""
+    size = len(record.body) + len(record.key or "")
+    if record.headers:
+        size += sum(map(len, record.headers)) + sum(map(len, record.headers.values()))
+    return size

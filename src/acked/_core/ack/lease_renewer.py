@@ -1,6 +1,7 @@
-"""Keeps leases alive while their messages are held."""
+"""Keeps leases alive while their messages are held or buffered."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -9,6 +10,8 @@ import anyio
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.settler import is_refusal, one_for_each
 from acked._core.episode import Episode
+from acked._core.observer import Observer
+from acked._core.options import AckSettings
 from acked._machines.renewal import Renewal
 from acked._machines.settlement import State
 from acked.abc import AckFeed, Clock
@@ -35,25 +38,30 @@ class LeaseRenewer:
         capabilities: Capabilities,
         tracker: InFlightTracker,
         clock: Clock,
+        options: AckSettings,
+        observer: Observer | None,
         *,
-        lease: float,
-        max_lease: float | None,
         on_lost: Callable[[set[InFlight]], None],
+        on_outlived: Callable[[InFlight], None],
     ) -> None:
         self._feed = feed
         self._tracker = tracker
         self._clock = clock
-        self._renewal: Renewal[InFlight] = Renewal(lease, max_lease)
-        self._lease = lease
+        self._observer = observer
+        self._lease = options.lease
+        self._renewal: Renewal[InFlight] = Renewal(options.lease, options.max_lease)
         self._can_extend = capabilities.extend
         self._needs_renewal = capabilities.extend and capabilities.lease == "timer"
         self._on_lost = on_lost
+        self._on_outlived = on_outlived
         self._one_at_a_time = anyio.Lock()
         self._refusals = Episode(logger, "leases are renewed again")
 
     async def renew_due(self) -> None:
         """Wait for the next turn and renew whatever is held then."""
-        await self._clock.sleep_until(self._clock.time() + self._renewal.interval)
+        moment = self._clock.time() + self._renewal.interval
+        await self._clock.sleep_until(moment)
+        self._tracker.stall = self._clock.time() - moment
         if not self._needs_renewal:
             return
         async with self._one_at_a_time:
@@ -61,7 +69,23 @@ class LeaseRenewer:
             held = [entry for entry in self._tracker.open if entry.state is State.HELD]
             due = self._renewal.due(held, self._clock.time())
             if due:
-                self._renewed(due, await self._answers(due))
+                await self._renew(due)
+            for entry in self._renewal.outlived:
+                self._on_outlived(entry)
+
+    async def renew_before_handing_out(self, buffer: deque[InFlight]) -> None:
+        """Renew what of `buffer` may not be ours any more, and lose what is not.
+
+        So what is handed out afterwards has a lease that holds, also after the machine slept.
+        """
+        async with self._one_at_a_time:
+            now = self._clock.time()
+            over = [entry for entry in buffer if entry.until <= now]
+            if over and self._can_extend:
+                await self._renew(over)
+            still = {entry for entry in over if entry.until <= now}
+            if still:
+                self._on_lost(still)
 
     async def extend(self, entry: InFlight, seconds: float) -> None:
         """Let the lease of `entry` end `seconds` from now.
@@ -79,26 +103,32 @@ class LeaseRenewer:
             tokens = [entry.leased.token]
             (answer,) = one_for_each(await self._feed.extend(tokens, seconds), tokens, "extend")
         if answer in _DONE:
+            entry.until = until
             self._renewal.extended(entry, until)
             return
         if answer is Outcome.LOST:
             self._lost([entry])
         raise not_extended(entry, answer)
 
-    async def _answers(self, due: Sequence[InFlight]) -> Sequence[Reply]:
-        """Ask for one lease more; a layer that raises has said the same of all."""
-        tokens = [entry.leased.token for entry in due]
+    async def _renew(self, entries: Sequence[InFlight]) -> None:
+        """Ask for one lease more for each; a layer that raises has said the same of all."""
+        until = self._clock.time() + self._lease  # taken before, as above
+        tokens = [entry.leased.token for entry in entries]
+        answers: Sequence[Reply]
         try:
-            return one_for_each(await self._feed.extend(tokens, self._lease), tokens, "extend")
+            answers = one_for_each(await self._feed.extend(tokens, self._lease), tokens, "extend")
         except LayerError as error:
-            return [error] * len(due)
-
-    def _renewed(self, due: Sequence[InFlight], answers: Sequence[Reply]) -> None:
+            answers = [error] * len(entries)
         # What was not renewed has two more turns before its lease ends; the fetcher tells of a
         # connection that is lost for longer.
         self._refusals.note(next(filter(is_refusal, answers), None))
-        pairs = zip(due, answers, strict=True)
+        for entry, answer in zip(entries, answers, strict=True):
+            if answer in _DONE:
+                entry.until = until
+        pairs = zip(entries, answers, strict=True)
         self._lost([entry for entry, answer in pairs if answer is Outcome.LOST])
+        if self._observer is not None:
+            self._observer.renewed([entry.leased for entry in entries], answers)
 
     def _lost(self, entries: Iterable[InFlight]) -> None:
         # Race: settled while the renewal was on its way. Then LOST is no news: only what nobody
@@ -113,7 +143,7 @@ class LeaseRenewer:
 def not_extended(entry: InFlight, answer: Reply) -> AckedError:
     """Return the error that says why a lease was not extended."""
     leased = entry.leased
-    name = f"the lease of message {leased.record.id} of topic {leased.record.topic!r}"
+    name = f"the lease of message {leased.record.id!r} of topic {leased.record.topic!r}"
     error: AckedError
     if answer is Outcome.LOST:
         error = LeaseLost(f"cannot extend: {name} has ended, it may be another consumer's now")

@@ -1,27 +1,28 @@
 """Where the deliveries of one subscription are settled: what is asked for, checked and queued.
 
 What is decided for every layer lives here and nowhere else: dead letters, the limit of
-deliveries, what happens to the unsettled on leaving. Sending is the settler's, leases
-are the renewer's.
+deliveries, what happens to the unsettled on leaving. Sending is the settler's, leases are the
+renewer's.
 """
 
 import logging
+import random
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from acked._core.ack.dead_letters import dead_letter
+from acked._core.ack.dead_letters import SMALLEST, dead_letter
 from acked._core.ack.fetcher import Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.lease_renewer import LeaseRenewer
-from acked._core.ack.settler import Flush, Settler
+from acked._core.ack.settler import Flush, Settler, is_refusal
 from acked._core.background import BackgroundTask
-from acked._core.failure import layer_failure
+from acked._core.observer import Observer
 from acked._core.options import AckSettings
 from acked._machines.settlement import State
 from acked.abc import AckFeed, Clock
-from acked.errors import AckedError, CapabilityError
-from acked.types import Capabilities, Record, Settlement, Verb
+from acked.errors import AckedError, CapabilityError, layer_failure
+from acked.types import Capabilities, Record, Reply, Settlement, Verb
 
 __all__ = ("SettlementPolicy",)
 
@@ -29,7 +30,7 @@ logger = logging.getLogger("acked.subscription")
 
 
 class SettlementPolicy:
-    """Settles, extends, has_dead_letters, gives back; one for each subscription."""
+    """Settles, extends, sends to the dead letters, gives back; one for each subscription."""
 
     def __init__(
         self,
@@ -38,17 +39,21 @@ class SettlementPolicy:
         tracker: InFlightTracker,
         options: AckSettings,
         clock: Clock,
+        observer: Observer | None,
     ) -> None:
-        self.fetcher: Final = Fetcher(feed, tracker, options, clock, self._accept)
+        self.fetcher: Final = Fetcher(
+            feed, capabilities, tracker, options, clock, observer, self._accept
+        )
         self._feed = feed
         self._capabilities = capabilities
         self._tracker = tracker
         self._options = options
-        pipelined = not options.confirm_acks
+        self._observer = observer
         self._settler = Settler(
             feed,
             tracker,
-            pipelined=pipelined,
+            observer,
+            pipelined=not options.confirm_acks,
             on_error=self._on_error,
             on_unconfirmed=self._note_unconfirmed,
         )
@@ -58,19 +63,28 @@ class SettlementPolicy:
             capabilities,
             tracker,
             clock,
-            lease=options.lease,
-            max_lease=options.max_lease,
+            options,
+            observer,
             on_lost=self._expire,
+            on_outlived=self._requeue_outlived,
         )
         self._error: AckedError | None = None
+        self._more_errors = 0
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
-        self._dying: dict[InFlight, str] = {}
+        self._rejected: dict[InFlight, tuple[str, int]] = {}
+        """Why, and by how much the dead letter is cut: until the broker has taken it."""
         self._receiving = BackgroundTask(self.fetcher.run)
         self._settling = BackgroundTask(self._settler.run)
         self._keeping = BackgroundTask(self._keep)
-        self.services: Final = (self._receiving, self._settling, self._keeping)
+        self._watching = BackgroundTask(self.fetcher.watch)
+        self.services: Final = (
+            self._receiving,
+            self._settling,
+            self._keeping,
+            self._watching,
+        )
 
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
         """Queue a nack, as `Settler.ack` does; also raises `CapabilityError`."""
@@ -84,7 +98,12 @@ class SettlementPolicy:
         """Queue a rejection and its dead letter, as `nack` does."""
         if not self._capabilities.reject:
             raise CapabilityError("this layer cannot reject; ack the message instead")
-        return self._settler.settle(entry, Verb.REJECT, 0.0, self._dead_letter(entry, reason))
+        flush = self._settler.settle(
+            entry, Verb.REJECT, 0.0, self._dead_letter(entry, reason, cut=0)
+        )
+        if self.has_dead_letters:
+            self._rejected.setdefault(entry, (reason, 0))
+        return flush
 
     async def extend(self, entry: InFlight, seconds: float) -> None:
         """Let the lease of `entry` end `seconds` from now."""
@@ -101,45 +120,90 @@ class SettlementPolicy:
         """Return the delay of the nack after the handler of delivery number `attempt` failed."""
         if not self._capabilities.nack_delay:
             return 0.0
-        return self._options.redelivery.backoff.delay(attempt)
+        chance = random.random()  # noqa: S311 - no secret
+        return self._options.redelivery.backoff.delay(attempt, chance)
 
     @property
     def has_dead_letters(self) -> bool:
         """Whether there is a topic for dead letters."""
         return self._options.redelivery.dead_letter is not None
 
-    def dead_letter_it(self, entry: InFlight, reason: str) -> bool:
-        """Send `entry` to the dead letters; False, and nothing done, if they have no topic."""
+    def give_up(self, entry: InFlight, reason: str) -> bool:
+        """Send `entry`, which the user never sees, to the dead letters.
+
+        Returns False, and nothing is done, if they have no topic.
+        """
         if not self.has_dead_letters:
             return False
-        self._dying[entry] = reason
+        self._tracker.hidden.add(entry)
         self.reject(entry, reason)
-        logger.warning("message %s goes to the dead letters: %s", entry.leased.record.id, reason)
+        logger.warning("message %r goes to the dead letters: %s", entry.leased.record.id, reason)
         return True
 
     def take_error(self) -> AckedError | None:
         """Return, once, what a settlement met that nobody waited for."""
-        error_of, self._error = self._error, None
-        return error_of
+        error, self._error = self._error, None
+        if error is not None and self._more_errors:
+            error.add_note(f"and {self._more_errors} more since the last read: see statistics()")
+            self._more_errors = 0
+        return error
+
+    async def renew_before_handing_out(self) -> None:
+        """Renew, or lose, what is buffered and may not be ours any more."""
+        await self._renewer.renew_before_handing_out(self.fetcher.buffer)
+
+    def shut(self, error: AckedError) -> None:
+        """Hand out nothing more; the reader raises `error`."""
+        self.fetcher.shut(error)
+
+    async def stop_receiving(self) -> None:
+        """Receive nothing more, and give back at once what nobody has seen."""
+        await self._receiving.stop()
+        self._watching.end()
+        unseen = self.fetcher.take_unseen()
+        self._tracker.give_back(unseen, seen=False)
+        await self._release(unseen, charge=False)
 
     async def leave(self, *, interrupted: bool) -> None:
-        """Stop receiving, send what is queued, give back what is unsettled; in this order."""
+        """Stop receiving, send what is queued, give back what is unsettled; in this order.
+
+        An attempt is charged only for what the user saw and was not interrupted at.
+        """
         try:
-            await self._receiving.stop()
+            await self.stop_receiving()
             self._settler.close()
             await self._settling.ended()
             self._settler.abandon()  # a task may have asked for more before this one woke
-            await self._give_back(interrupted=interrupted)
+            await self.abandon(charge=not interrupted)
         finally:
             self._tracker.give_back(self._tracker.open, seen=True)
             for service in self.services:
                 service.end()
 
-    def _dead_letter(self, entry: InFlight, reason: str) -> Record | None:
+    async def abandon(self, *, charge: bool) -> None:
+        """Give back what is held: from now on it cannot be settled any more."""
+        held = [entry for entry in self._tracker.open if entry.state is State.HELD]
+        self._tracker.give_back(held, seen=True)
+        await self._release(held, charge=charge)
+
+    async def _release(self, entries: Sequence[InFlight], *, charge: bool) -> None:
+        """Let `entries` come again. A layer that cannot now is logged: leases end by themselves."""
+        if not entries:
+            return
+        try:
+            if charge and self._capabilities.nack:
+                await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in entries])
+            elif self._capabilities.release:
+                await self._feed.release([entry.leased.token for entry in entries])
+        except Exception as error:
+            failure = layer_failure(error, "giving back what is unsettled")
+            logger.warning("%s", failure, exc_info=error)
+
+    def _dead_letter(self, entry: InFlight, reason: str, *, cut: int) -> Record | None:
         topic = self._options.redelivery.dead_letter
         if topic is None:
             return None
-        return dead_letter(entry.leased, topic, group=self._options.group, reason=reason)
+        return dead_letter(entry.leased, topic, group=self._options.group, reason=reason, cut=cut)
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
         """Return what may be handed out; what had its deliveries goes to the dead letters."""
@@ -148,7 +212,7 @@ class SettlementPolicy:
             return entries
         exhausted = [d for d in entries if redelivery.exhausted(d.leased.attempt)]
         for entry in exhausted:
-            self.dead_letter_it(entry, f"delivered {redelivery.max_deliveries} times")
+            self.give_up(entry, f"delivered {redelivery.max_deliveries} times")
         return [d for d in entries if d.state is State.HELD]
 
     async def _keep(self) -> None:
@@ -175,53 +239,62 @@ class SettlementPolicy:
             self._requeue(entry, 0.0)
 
     def _requeue(self, entry: InFlight, delay: float) -> None:
-        if entry.state is not State.HELD or entry in self._dying:
+        if entry.state is not State.HELD or entry in self._rejected:
             return
         if self._capabilities.nack:
             self._settler.requeue(entry, delay)
-        else:
-            self._tracker.expire([entry])  # not renewed any more, its lease ends by itself
+        else:  # not renewed any more, its lease ends by itself
+            self._tracker.expire([entry], seen=True)
+
+    def _requeue_outlived(self, entry: InFlight) -> None:
+        """Let come again what was held for longer than `max_lease`: its handler hangs."""
+        logger.warning(
+            "message %r was held for longer than max_lease=%g s and comes again",
+            entry.leased.record.id,
+            self._options.max_lease,
+        )
+        self.fetcher.drop({entry})
+        self._rejected.pop(entry, None)
+        self._requeue(entry, 0.0)
 
     def _retry_dead_letters(self) -> None:
-        """Bury again what could not be: it stays owed until its copy was accepted."""
-        open_entries = self._tracker.open
-        self._dying = {d: reason for d, reason in self._dying.items() if d in open_entries}
-        for entry, reason in self._dying.items():
-            if entry.state is State.HELD:
-                logger.warning("message %s: its dead letter failed", entry.leased.record.id)
-                self.reject(entry, reason)
+        """Reject again what could not be: it stays owed until its copy was accepted.
 
-    def _on_error(self, error: AckedError) -> None:
+        One that was refused is cut further each time, since a dead letter is larger than its
+        original. What cannot be written at all gives its place back, and comes again later.
+        """
+        is_open = self._tracker.open
+        self._rejected = {one: why for one, why in self._rejected.items() if one in is_open}
+        for entry, (reason, cut) in tuple(self._rejected.items()):
+            if entry.state is not State.HELD:
+                continue
+            name = entry.leased.record.id
+            if cut <= SMALLEST:
+                logger.warning("message %r: its dead letter failed, it is tried again", name)
+                letter = self._dead_letter(entry, reason, cut=cut)
+                self._settler.settle(entry, Verb.REJECT, 0.0, letter)
+            else:
+                logger.error("message %r cannot be dead-lettered, it will come again", name)
+                del self._rejected[entry]
+                self._requeue(entry, self._options.lease if self._capabilities.nack_delay else 0.0)
+
+    def _on_error(self, error: AckedError, count: int) -> None:
+        self._more_errors += count - (self._error is None)
         self._error = self._error or error
-        self.fetcher.arrived.set()
+        self.fetcher.tell()
 
-    def _note_unconfirmed(self, entry: InFlight) -> None:
-        """Note that nobody knows whether `entry` is settled: it may be tried again, for a while."""
+    def _note_unconfirmed(self, entry: InFlight, reply: Reply) -> None:
+        """Note that `entry` is not known to be settled: it may be tried again, for a while."""
         before, since = self._unconfirmed
         before.discard(entry)
         since.add(entry)
+        if entry in self._rejected and is_refusal(reply) and not reply.may_pass:
+            reason, cut = self._rejected[entry]
+            self._rejected[entry] = (reason, cut + 1)
 
     def _expire(self, lost: set[InFlight]) -> None:
-        self.fetcher.drop(lost)
-        self._tracker.expire(lost)
-
-    async def _give_back(self, *, interrupted: bool) -> None:
-        """Return what is unsettled: an attempt is charged only for what the user saw and left.
-
-        A layer that cannot do it now is logged: leases end by themselves.
-        """
-        buffered = list(self.fetcher.buffer)
-        self.fetcher.buffer.clear()
-        self._tracker.give_back(buffered, seen=False)
-        seen = [entry for entry in self._tracker.open if entry.state is State.HELD]
-        self._tracker.give_back(seen, seen=True)
-        charge = not interrupted and self._capabilities.nack
-        released = buffered if charge else buffered + seen
-        try:
-            if charge and seen:
-                await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in seen])
-            if released and self._capabilities.release:
-                await self._feed.release([entry.leased.token for entry in released])
-        except Exception as error:
-            failure = layer_failure(error, "giving back what is unsettled")
-            logger.warning("%s", failure, exc_info=error)
+        unseen = self.fetcher.drop(lost)
+        self._tracker.expire(unseen, seen=False)
+        self._tracker.expire(lost - unseen, seen=True)
+        if self._observer is not None:
+            self._observer.lost([entry.leased for entry in lost])

@@ -16,11 +16,18 @@ from anyio.lowlevel import checkpoint
 
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.episode import Episode
-from acked._core.failure import layer_failure
 from acked._core.notify import Notify
+from acked._core.observer import Observer
 from acked._machines.settlement import BEGIN, State, Step, begin
 from acked.abc import AckFeed
-from acked.errors import AckedError, AckUnconfirmed, ConnectionLost, LayerError, LeaseLost
+from acked.errors import (
+    AckedError,
+    AckUnconfirmed,
+    ConnectionLost,
+    LayerError,
+    LeaseLost,
+    layer_failure,
+)
 from acked.types import Outcome, Record, Reply, Settlement, Verb
 
 __all__ = ("Flush", "Settler", "error_of", "is_refusal", "one_for_each")
@@ -35,18 +42,16 @@ _ACKING: Final = BEGIN[_ACK][_HELD][0]
 class Flush:
     """One request's worth of settlements, and who of them was not confirmed."""
 
-    __slots__ = ("_answered", "_cause", "_failures", "_finished")
+    __slots__ = ("_answered", "_failures", "_finished")
 
     def __init__(self) -> None:
         self._answered = Notify()
         self._finished = False
-        self._failures: Mapping[InFlight, Reply] = {}
-        self._cause: Exception | None = None
+        self._failures: Mapping[InFlight, AckedError] = {}
 
-    def finish(self, failures: Mapping[InFlight, Reply], cause: Exception | None) -> None:
-        """Note which settlements were not carried out, and wake everybody who waits."""
+    def finish(self, failures: Mapping[InFlight, AckedError]) -> None:
+        """Note which settlements were not carried out and why, and wake everybody who waits."""
         self._failures = failures
-        self._cause = cause
         self._finished = True
         self._answered.set()
 
@@ -54,9 +59,9 @@ class Flush:
         """Wait for the layer's answer; raise if the settlement of `entry` was not carried out."""
         while not self._finished:
             await self._answered.wait()
-        answer = self._failures.get(entry)
-        if answer is not None:
-            raise error_of(entry, answer, self._cause)
+        error = self._failures.get(entry)
+        if error is not None:
+            raise error
 
 
 class Settler:
@@ -66,13 +71,15 @@ class Settler:
         self,
         feed: AckFeed,
         tracker: InFlightTracker,
+        observer: Observer | None,
         *,
         pipelined: bool,
-        on_error: Callable[[AckedError], None],
-        on_unconfirmed: Callable[[InFlight], None],
+        on_error: Callable[[AckedError, int], None],
+        on_unconfirmed: Callable[[InFlight, Reply], None],
     ) -> None:
         self._feed = feed
         self._tracker = tracker
+        self._observer = observer
         self._pipelined = pipelined
         self._on_error = on_error
         self._note_unconfirmed = on_unconfirmed
@@ -164,8 +171,11 @@ class Settler:
             answers = one_for_each(await self._feed.settle(batch), batch, "settle")
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             failure = layer_failure(error, "settling")
-            self._on_error(failure)
+            self._on_error(failure, 1)
         finally:
+            if self._observer is not None:
+                for entry, settlement, answer in zip(entries, batch, answers, strict=True):
+                    self._observer.settled(entry.leased, settlement.verb, answer)
             self._answered(flush, entries, answers, failure)
 
     def _answered(
@@ -176,24 +186,35 @@ class Settler:
         cause: AckedError | None = None,
     ) -> None:
         failures = self._tracker.settled(entries, answers)
-        flush.finish(failures, cause)
+        stall = self._tracker.stall
+        errors = {one: error_of(one, answer, cause, stall) for one, answer in failures.items()}
+        flush.finish(errors)
         for entry, answer in failures.items():
             if answer is not Outcome.LOST:
-                self._note_unconfirmed(entry)
+                self._note_unconfirmed(entry, answer)
         self._refusals.note(next(filter(is_refusal, failures.values()), None))
-        if failures and self._pipelined:
-            self._on_error(error_of(*next(iter(failures.items())), cause))
+        if errors and self._pipelined:
+            self._on_error(next(iter(errors.values())), len(errors))
 
 
-def error_of(entry: InFlight, answer: Reply, cause: Exception | None) -> AckedError:
-    """Return the error that says what became of a settlement that was not confirmed."""
+def error_of(entry: InFlight, answer: Reply, cause: Exception | None, stall: float) -> AckedError:
+    """Return the error that says what became of a settlement that was not confirmed.
+
+    `stall` is for how many seconds the event loop was blocked lately.
+    """
     leased = entry.leased
-    name = f"message {leased.record.id} of topic {leased.record.topic!r}"
+    name = f"message {leased.record.id!r} of topic {leased.record.topic!r}"
     error: AckedError
     if answer is Outcome.LOST:
+        why = "give a longer lease= or handle it faster"
+        if stall > 1.0:
+            why = (
+                f"the event loop was blocked for {stall:.1f} s, so it was not renewed: run such "
+                "work in a thread"
+            )
         error = LeaseLost(
             f"{name} was settled after its lease had ended: nothing was changed, it may be "
-            "delivered again; give a longer lease= or handle it faster"
+            f"delivered again; {why}"
         )
     elif is_refusal(answer):
         error = LayerError(f"the settlement of {name} was refused, and it is still owed: {answer}")

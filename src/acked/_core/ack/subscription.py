@@ -8,10 +8,12 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
-from acked._core.ack.delivery import Batch, Delivery
+from acked._core.ack.batch import Batch
+from acked._core.ack.delivery import Delivery
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.policy import SettlementPolicy
 from acked._core.callsite import calling_frame
+from acked._core.observer import Observer
 from acked._core.options import AckSettings
 from acked._core.publishing import Decoders
 from acked._core.subscription import Batches, Subscription
@@ -39,6 +41,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         decoders: Decoders,
         options: AckSettings,
         clock: Clock,
+        observer: Observer | None,
         on_opened: Callable[[Subscription[Any]], None],
         on_closed: Callable[[Subscription[Any]], None],
     ) -> None:
@@ -47,6 +50,10 @@ class AckSubscription(Subscription[Delivery[T]]):
         self._decoders = decoders
         self._options = options
         self._clock = clock
+        self._now = clock.time
+        self._leases_end = layer.capabilities.lease == "timer"
+        self._observer = observer
+        self._make: Callable[..., Delivery[T]] = Delivery if observer is None else self._observed
         self._tracker = InFlightTracker(options.in_flight, options.in_flight_bytes)
         self._buffer: deque[InFlight] = deque()
         self._feed: AckFeed | None = None
@@ -66,8 +73,12 @@ class AckSubscription(Subscription[Delivery[T]]):
         while True:
             self._reads -= 1
             if self._reads < 0 or not self._buffer:
-                await self._ready(1)
+                await self._ready(1, 1)
             entry = self._buffer.popleft()
+            if self._leases_end and entry.until <= self._now():
+                self._buffer.appendleft(entry)
+                await self._policy.renew_before_handing_out()
+                continue
             frame = calling_frame(1)
             record = entry.leased.record
             try:
@@ -75,7 +86,7 @@ class AckSubscription(Subscription[Delivery[T]]):
             except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
                 self._undecodable(entry, error, frame)
                 continue
-            return Delivery(body, entry, self._policy, frame.f_code, frame.f_lasti)
+            return self._make(body, entry, self._policy, frame.f_code, frame.f_lasti)
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Batch[T]]:
         """Iterate over batches of up to `size` deliveries, settled together by `batch.ack()`.
@@ -93,15 +104,16 @@ class AckSubscription(Subscription[Delivery[T]]):
     def statistics(self) -> AckStatistics:
         """Return what was done so far and what is held now."""
         tracker, buffered = self._tracker, len(self._buffer)
-        seen_open = len(tracker.open) - buffered
+        unseen = buffered + len(tracker.hidden)
         return AckStatistics(
-            delivered=tracker.fetched - tracker.unseen - buffered,
+            delivered=tracker.fetched - tracker.unseen - unseen,
             acked=tracker.closed[State.ACKED],
             nacked=tracker.closed[State.NACKED],
             rejected=tracker.closed[State.REJECTED],
             lost=tracker.closed[State.LOST],
             released=tracker.released,
-            held=seen_open,
+            dead_lettered=tracker.dead_lettered,
+            held=len(tracker.open) - unseen,
             buffered=buffered,
             open_bytes=tracker.open_bytes,
             lag=self._lag(),
@@ -117,6 +129,22 @@ class AckSubscription(Subscription[Delivery[T]]):
         if self._opened:
             self._policy.fetcher.fail(error)
 
+    def shut(self, error: AckedError) -> None:
+        """Make the readers raise `error`: nothing more is handed out."""
+        super().shut(error)
+        if self._opened:
+            self._policy.shut(error)
+
+    async def stop_receiving(self) -> None:
+        """Fetch nothing more, and give back what nobody has seen."""
+        if self._opened:
+            await self._policy.stop_receiving()
+
+    async def abandon(self) -> None:
+        """Give back what is held: it cannot be settled any more."""
+        if self._opened:
+            await self._policy.abandon(charge=False)
+
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[None]:
         options = self._options
@@ -129,34 +157,45 @@ class AckSubscription(Subscription[Delivery[T]]):
         )
         async with consuming as self._feed, anyio.create_task_group() as tasks:
             self._policy = policy = SettlementPolicy(
-                self._feed, self._layer.capabilities, self._tracker, options, self._clock
+                self._feed,
+                self._layer.capabilities,
+                self._tracker,
+                options,
+                self._clock,
+                self._observer,
             )
             self._buffer = policy.fetcher.buffer
             for service in policy.services:
                 tasks.start_soon(service)
             yield
 
-    async def _ready(self, count: int) -> None:
-        """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
+    async def _ready(self, count: int, wanted: int) -> None:
+        """Return when `count` are buffered, after a checkpoint if one is due; raise what failed.
+
+        `wanted` is how many the reader would take.
+        """
         if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
         await self._take_turns()
         fetcher = self._policy.fetcher
         while True:
-            error_of = self._policy.take_error()
-            if error_of is not None:
-                raise error_of
+            error = self._policy.take_error()
+            if error is not None:
+                raise error
             if len(self._buffer) >= count:
-                return
+                if not self._leases_end or self._buffer[0].until > self._now():
+                    return
+                await self._policy.renew_before_handing_out()
+                continue
             if fetcher.failure is not None:
                 if self._buffer:
                     return
                 raise fetcher.failure
-            await fetcher.wait_for_more(count)
+            await fetcher.wait_for_more(count, wanted)
 
     def _undecodable(self, entry: InFlight, error: Exception, frame: FrameType) -> None:
         """Send it to the dead letters, or raise `DecodeError` if there are none."""
-        if not self._policy.dead_letter_it(entry, f"undecodable: {type(error).__name__}"):
+        if not self._policy.give_up(entry, f"undecodable: {type(error).__name__}"):
             record = entry.leased.record
             raw = Delivery(record.body, entry, self._policy, frame.f_code, frame.f_lasti)
             raise undecodable(raw, error) from error
@@ -164,8 +203,11 @@ class AckSubscription(Subscription[Delivery[T]]):
     def _take(self, limit: int, frame: FrameType) -> Batch[T] | None:
         """Return up to `limit` deliveries; one that does not decode ends the batch before it."""
         taken: list[Delivery[T]] = []
+        now = self._now()
         while self._buffer and len(taken) < limit:
             entry = self._buffer[0]
+            if self._leases_end and entry.until <= now:
+                break
             record = entry.leased.record
             try:
                 body = self._decoders[record.topic](record.body)
@@ -176,8 +218,15 @@ class AckSubscription(Subscription[Delivery[T]]):
                 self._undecodable(entry, error, frame)
                 continue
             self._buffer.popleft()
-            taken.append(Delivery(body, entry, self._policy, frame.f_code, frame.f_lasti))
+            taken.append(self._make(body, entry, self._policy, frame.f_code, frame.f_lasti))
+        self._reads -= len(taken)
         return Batch(taken, self._policy) if taken else None
+
+    def _observed(self, body: T, entry: InFlight, *place: Any) -> Delivery[T]:
+        """Make a delivery, and tell the observer that the user is handed it."""
+        assert self._observer is not None  # noqa: S101 - else nobody calls this
+        self._observer.handed_out(entry.leased)
+        return Delivery(body, entry, *place)
 
     async def _leave(self, *, interrupted: bool) -> None:
         await self._policy.leave(interrupted=interrupted)

@@ -15,7 +15,6 @@ from typing import Final, Self, cast
 import anyio
 import msgspec
 
-from acked._core.failure import layer_failure
 from acked._core.reconnect import ReconnectBudget
 from acked._machines.backoff import Backoff
 from acked.abc import (
@@ -32,6 +31,7 @@ from acked.errors import (
     LayerError,
     NoSubscribers,
     PublishFailed,
+    layer_failure,
 )
 from acked.types import Finding, Leased, Outcome, Record, Settlement, Start, Verb
 

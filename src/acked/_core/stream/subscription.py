@@ -4,80 +4,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 
-from acked._core.notify import Notify
+from acked._core.observer import Observer
 from acked._core.options import FireAndForgetSettings
 from acked._core.publishing import Decoders
+from acked._core.stream.buffer import Stream
 from acked._core.stream.message import Message
 from acked._core.subscription import Batches, Subscription
-from acked._machines.overflow import BoundedBuffer, merged
+from acked._machines.overflow import merged
 from acked.abc import FireAndForgetLayer, PatternLayer
-from acked.errors import AckedError, ChannelClosed, DecodeError, LayerError, StreamOverflow
-from acked.types import FireAndForgetStatistics, Gap, Record
+from acked.errors import AckedError, ChannelClosed, DecodeError
+from acked.types import FireAndForgetStatistics, Gap
 
-__all__ = ("FireAndForgetSubscription", "Stream")
+__all__ = ("FireAndForgetSubscription",)
 
 T = TypeVar("T")
-
-
-class Stream:
-    """The bounded stream of one subscription: what a layer sees of it is `acked.abc.Sink`."""
-
-    __slots__ = ("_closed", "_room", "arrived", "buffer", "failure", "told", "unknown_gaps")
-
-    def __init__(self, options: FireAndForgetSettings) -> None:
-        self.buffer: BoundedBuffer[Record] = BoundedBuffer(options.capacity, options.overflow)
-        self.arrived = Notify()
-        self.failure: AckedError | None = None
-        self.told = 0
-        """Messages that layers said were missed."""
-        self.unknown_gaps = 0
-        self._room = Notify()
-        self._closed = False
-
-    def offer(self, record: Record) -> bool:
-        """Take `record` without waiting; see `acked.abc.Sink`."""
-        taken = self._closed or self.buffer.offer(record)
-        self.arrived.set()
-        return taken
-
-    async def send(self, record: Record) -> None:
-        """Take `record`, waiting for room under BLOCK; see `acked.abc.Sink`."""
-        while not self.offer(record):
-            await self._room.wait()
-
-    def gap(self, gap: Gap) -> None:
-        """Note that messages may have been missed; see `acked.abc.Sink`."""
-        self.buffer.mark(gap)
-        if gap.missed is None:
-            self.unknown_gaps += 1
-        else:
-            self.told += gap.missed
-
-    def fail(self, error: LayerError) -> None:
-        """Let the reader raise `error` after what is buffered; see `acked.abc.Sink`."""
-        self.end(error)
-
-    def end(self, error: AckedError) -> None:
-        """Let the reader raise `error` after what is buffered; the first such error stays."""
-        self.failure = self.failure or error
-        self.arrived.set()
-
-    def take(self) -> tuple[Record, Gap | None]:
-        """Return the oldest record and the gap before it; one more sender has room now."""
-        taken = self.buffer.take()
-        self._room.set()
-        return taken
-
-    def overflowed(self) -> StreamOverflow | None:
-        """Return what FAIL has to say, if it came to that."""
-        if not self.buffer.failed:
-            return None
-        return StreamOverflow(self.buffer.failed, self.buffer.capacity)
-
-    def close(self) -> None:
-        """Let waiting senders go on: nobody reads here any more."""
-        self._closed = True
-        self._room.set()
 
 
 class FireAndForgetSubscription(Subscription[Message[T]]):
@@ -104,6 +44,7 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         names: Sequence[str],
         decoders: Decoders,
         options: FireAndForgetSettings,
+        observer: Observer | None,
         on_opened: Callable[[Subscription[Any]], None],
         on_closed: Callable[[Subscription[Any]], None],
     ) -> None:
@@ -112,7 +53,7 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         self._names = names
         self._decoders = decoders
         self._patterns = options.patterns
-        self._stream = Stream(options)
+        self._stream = Stream(options, observer)
         self._delivered = 0
         self._carried: Gap | None = None
         self._undecodable: DecodeError | None = None
@@ -131,7 +72,11 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             await self._take_turns()
         if self._undecodable is not None or not self._stream.buffer.items:
             while not self._is_ready(1):
-                await self._stream.arrived.wait()
+                try:
+                    await self._stream.arrived.wait()
+                except BaseException:
+                    self._wake_another()
+                    raise
         return self._next()
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Sequence[Message[T]]]:
@@ -163,11 +108,20 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             return by_pattern.listen_patterns(self._names, self._stream)
         return self._layer.listen(self._names, self._stream)
 
-    async def _ready(self, count: int) -> None:
+    async def _ready(self, count: int, wanted: int) -> None:  # noqa: ARG002 - nothing is fetched
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
         await self._take_turns()
+        notify = self._stream.arrived if count == 1 else self._stream.gathered
         while not self._is_ready(count):
-            await self._stream.arrived.wait()
+            try:
+                await notify.wait()
+            except BaseException:
+                self._wake_another()
+                raise
+
+    def _wake_another(self) -> None:
+        # Race: woken for a message, and cancelled: another reader must have it.
+        self._stream.arrived.wake(len(self._stream.buffer))
 
     def _is_ready(self, count: int) -> bool:
         """Say whether `count` are buffered, or as many as will ever be; raise what failed."""

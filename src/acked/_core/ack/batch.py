@@ -1,0 +1,82 @@
+"""Deliveries that are settled together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, overload
+
+from acked._core.ack.delivery import Delivery, Settles, entry_of, reason_of
+from acked._core.ack.in_flight import InFlight
+from acked._core.ack.settler import Flush
+from acked._core.options import checked_seconds
+from acked.errors import AckedError
+
+__all__ = ("Batch",)
+
+T = TypeVar("T")
+
+
+class Batch(Sequence[Delivery[T]]):
+    """Deliveries that are settled together, in one request; a sequence in order of delivery."""
+
+    def __init__(self, deliveries: Sequence[Delivery[T]], policy: Settles) -> None:
+        self._deliveries = deliveries
+        self._policy = policy
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[Delivery[T]]:
+        return iter(self._deliveries)
+
+    @overload
+    def __getitem__(self, index: int) -> Delivery[T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Delivery[T]]: ...
+    def __getitem__(self, index: int | slice) -> Delivery[T] | Sequence[Delivery[T]]:
+        return self._deliveries[index]
+
+    async def ack(self) -> None:
+        """Ack every member, as `Delivery.ack` does.
+
+        Raises an `ExceptionGroup` with one error for each member that was not acked; the others
+        are.
+        """
+        await self._each(self._policy.ack)
+
+    async def nack(self, *, delay: float = 0.0) -> None:
+        """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
+        delay = checked_seconds("delay", delay, least=0.0)
+        await self._each(lambda entry: self._policy.nack(entry, delay))
+
+    async def reject(self, reason: str | BaseException = "") -> None:
+        """Reject every member, as `Delivery.reject` does; raises as `ack` does."""
+        why = reason_of(reason)
+        await self._each(lambda entry: self._policy.reject(entry, why))
+
+    async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
+        errors: list[AckedError] = []
+        waiting: list[tuple[InFlight, Flush]] = []
+        for delivery in self._deliveries:
+            entry = entry_of(delivery)
+            try:
+                flush = settle(entry)
+            except AckedError as error:
+                errors.append(error)
+            else:
+                if flush is not None:
+                    waiting.append((entry, flush))
+        await _collect(waiting, errors)
+        if errors:
+            raise ExceptionGroup(
+                f"{len(errors)} of {len(self)} deliveries were not settled", errors
+            )
+
+
+async def _collect(waiting: list[tuple[InFlight, Flush]], errors: list[AckedError]) -> None:
+    for entry, flush in waiting:
+        try:
+            await flush.confirmed(entry)
+        except AckedError as error:
+            errors.append(error)

@@ -1,0 +1,49 @@
+"""Where a channel was opened: in which event loop, thread and process it may be used."""
+
+import asyncio
+import os
+import threading
+
+from acked.errors import ConfigurationError
+
+__all__ = ("Home",)
+
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603 - a fact about the process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+class Home:
+    """The place where something was opened, and the error for its use elsewhere."""
+
+    __slots__ = ("_forks", "_loop", "_thread")
+
+    def __init__(self) -> None:
+        self._forks = _forks
+        self._thread = threading.get_ident()
+        self._loop = _running_loop()
+
+    def check(self) -> None:
+        """Raise `ConfigurationError` outside of the loop, thread and process of the opening."""
+        if self._forks != _forks:
+            where = "in another process: open a channel of its own after the fork"
+        elif self._thread != threading.get_ident():
+            where = "in another thread: use anyio.from_thread.run, or open a channel there"
+        elif self._loop is not _running_loop():
+            where = "in another event loop: open a channel in each"
+        else:
+            return
+        raise ConfigurationError(f"this channel was opened {where}")
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # trio's
+        return None
