@@ -5,12 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from acked.conformance.broken import CATALOGUE, Broken
-from acked.conformance.broken.__main__ import main
-from acked.conformance.broken._catalogue import HEALTHY
-from acked.conformance.broken._matrix import chosen, matrix
-from acked.conformance.broken._plugin import Tried
 from acked.conformance.law import law_of
+from tests.broken_layers import CATALOGUE, Broken
+from tests.broken_layers.__main__ import main
+from tests.broken_layers.catalogue import HEALTHY
+from tests.broken_layers.matrix import chosen, matrix
+from tests.broken_layers.plugin import Tried
 
 every = pytest.mark.parametrize("one", CATALOGUE.values(), ids=CATALOGUE)
 

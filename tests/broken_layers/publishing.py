@@ -10,10 +10,10 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from acked.abc import Clock
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue, changed
 from acked.errors import PublishFailed
 from acked.types import Leased, Receipt, Record
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import Feed, Queue, changed
 
 __all__ = ()
 

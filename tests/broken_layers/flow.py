@@ -9,10 +9,10 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue
 from acked.layers.memory_queue._group import Lease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Verb
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import Feed, Queue
 
 __all__ = ()
 

@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue, RememberingQueue
 from acked.layers.memory_queue._group import Lease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import Feed, Queue, RememberingQueue
 
 __all__ = ()
 

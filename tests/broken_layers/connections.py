@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import ConnectedQueue, Feed
 from acked.types import Leased, Outcome, Settlement, Token
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import ConnectedQueue, Feed
 
 __all__ = ()
 

@@ -6,12 +6,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from acked.abc import Clock
-from acked.conformance.broken._planted import News, Queue
 from acked.conformance.law import law_of
 from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
+from tests.broken_layers.planted import News, Queue
 
 __all__ = ("CATALOGUE", "HEALTHY", "Broken", "broken")
 

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from acked.abc import Clock
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue
 from acked.types import Record, Start
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import Feed, Queue
 
 __all__ = ()
 
@@ -75,7 +75,7 @@ class LeavesAFileOpen(Queue):
         self._logs: list[IO[str]] = []
 
     async def __aenter__(self) -> Self:
-        self._logs.append(Path(__file__).open(encoding="utf-8"))  # noqa: ASYNC230, SIM115
+        self._logs.append(Path(__file__).open(encoding="utf-8"))  # noqa: SIM115
         return await super().__aenter__()
 
 

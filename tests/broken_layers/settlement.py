@@ -8,10 +8,10 @@ from typing import Self
 import msgspec
 
 from acked.abc import Clock
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import Feed, Queue, RememberingQueue, remove
 from acked.layers.memory_queue._group import GroupQueue, Kept, Lease
 from acked.types import Leased, Outcome, Settlement, Verb
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import Feed, Queue, RememberingQueue, remove
 
 __all__ = ()
 

@@ -12,15 +12,18 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from acked.conformance.broken._catalogue import CATALOGUE, HEALTHY, Broken
-from acked.conformance.broken._plugin import JOB, Job, Tried
 from acked.conformance.law import law_of
 from acked.conformance.laws.modelled import ModelledLaws
+from tests.broken_layers.catalogue import CATALOGUE, HEALTHY, Broken
+from tests.broken_layers.plugin import JOB, Job, Tried
 
 __all__ = ("Matrix", "chosen", "matrix", "tried")
 
 PROCESSES: Final = 4
 """More than cores: a law that a bug keeps waiting needs none."""
+ROOT: Final = Path(__file__).parents[2]
+"""The checkout: `tests` is found there."""
+SUITE: Final = Path(__file__).with_name("suite.py")
 PATIENCE: Final = 900.0
 """Seconds for one process."""
 
@@ -84,16 +87,22 @@ def _run(job: Job, seed: int) -> list[Tried]:
     place = answers.with_suffix(".json")
     place.write_bytes(msgspec.json.encode(job))
     answers.touch()
-    # As `python -m acked.conformance` does: no configuration, the folder may be anybody's.
-    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--pyargs", "-q", "--tb=short"]
-    command += ["-p", "no:cacheprovider", "-p", "acked.conformance.broken._plugin"]
-    command += ["-W", "ignore", "acked.conformance.broken._suite"]
+    # As `python -m acked.conformance` does: none of the settings of our own tests.
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", str(ROOT), "-q"]
+    command += ["--import-mode=importlib", "--noconftest", "--tb=short", "-W", "ignore"]
+    command += ["-p", "no:cacheprovider", "-p", "tests.broken_layers.plugin", str(SUITE)]
     if seed:
         command.append(f"--hypothesis-seed={seed}")
     environment = {**os.environ, JOB: str(place), "PYTHONHASHSEED": str(seed)}
     try:
-        run = subprocess.run(  # noqa: S603 - our own words
-            command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        run = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"the laws hang on one of {', '.join(job.tests)}") from error

@@ -1,4 +1,4 @@
-"""`python -m acked.conformance.broken [--json] [--full] [--seeds N]`: the kill matrix."""
+"""`python -m tests.broken_layers [--json] [--full] [--seeds N]`: the kill matrix."""
 
 import sys
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from acked.conformance.broken import CATALOGUE
-from acked.conformance.broken._catalogue import HEALTHY
-from acked.conformance.broken._matrix import Matrix, chosen, matrix, tried
-from acked.conformance.broken._plugin import Tried
+from tests.broken_layers import CATALOGUE
+from tests.broken_layers.catalogue import HEALTHY
+from tests.broken_layers.matrix import Matrix, chosen, matrix, tried
+from tests.broken_layers.plugin import Tried
 
 __all__ = ("main",)
 

@@ -1,16 +1,16 @@
-"""The laws on every broken layer, and on the healthy ones they are made from; see `_plugin`."""
+"""The laws on every broken layer, and on the healthy ones they are made from; see `plugin`."""
 
 from typing import Final
 
 import pytest
 
 from acked.abc import Clock, Layer
-from acked.conformance.broken import CATALOGUE
-from acked.conformance.broken._catalogue import HEALTHY
-from acked.conformance.broken._planted import ConnectedQueue, News, Queue
 from acked.conformance.harness import Harness, VirtualHarness
 from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
+from tests.broken_layers import CATALOGUE
+from tests.broken_layers.catalogue import HEALTHY
+from tests.broken_layers.planted import ConnectedQueue, News, Queue
 
 __all__ = ("TestNews", "TestQueue")
 

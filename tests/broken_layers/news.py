@@ -12,10 +12,10 @@ from anyio.lowlevel import checkpoint
 
 from acked._machines.glob import glob
 from acked.abc import Sink
-from acked.conformance.broken._catalogue import broken
-from acked.conformance.broken._planted import News
 from acked.layers.memory import _Listener
 from acked.types import Gap, GapCause, Record
+from tests.broken_layers.catalogue import broken
+from tests.broken_layers.planted import News
 
 __all__ = ()
 
