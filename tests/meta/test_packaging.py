@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile) -> None:
     assert tops == {"acked", "_acked_pytest.py", f"acked-{version()}.dist-info"}
     files = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src/acked").rglob("*.py")}
     assert files < set(wheel.namelist())
+    assert [name for name in wheel.namelist() if "broken" in name] == []
 
 
 def test_the_wheel_says_that_it_is_typed(wheel: ZipFile) -> None:
