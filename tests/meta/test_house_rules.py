@@ -113,7 +113,7 @@ def test_what_users_see_has_the_path_they_import() -> None:
         assert hasattr(importlib.import_module(path), name)
 
 
-USERS_OF_THE_PUBLIC_API = {PACKAGE / name for name in ("cli", "conformance", "compat")}
+USERS_OF_THE_PUBLIC_API = {PACKAGE / name for name in ("cli", "demo", "conformance", "compat")}
 
 
 def test_no_module_below_the_public_api_imports_the_package_root() -> None:

@@ -1,7 +1,7 @@
 """The demo: publish orders, kill a worker in mid-work, and count what became of each order.
 
-One process publishes and watches; the others, see `acked.cli.worker`, consume in one group. How
-the numbers come about is written in `acked.cli.tally`.
+One process publishes and watches; the others, see `acked.demo.worker`, consume in one group. How
+the numbers come about is written in `acked.demo.tally`.
 """
 
 import time
@@ -16,14 +16,14 @@ import msgspec
 
 from acked import Channel, Topic
 from acked.abc import AckLayer
-from acked.cli.crew import Crew
-from acked.cli.endings import Broken
-from acked.cli.order import Order
-from acked.cli.order_file import orders_of
-from acked.cli.tally import Report, Tally
-from acked.cli.worker import GROUP, HANDS
+from acked.demo.failures import Broken
+from acked.demo.order import Order
+from acked.demo.order_file import orders_of
+from acked.demo.tally import Report, Tally
+from acked.demo.worker import GROUP, HANDS
+from acked.demo.worker_pool import WorkerPool
 
-__all__ = ("Plan", "Result", "run")
+__all__ = ("Plan", "Result", "play")
 
 KILL_AT: Final = 0.4
 """A worker is killed when so much of everything was acked."""
@@ -91,7 +91,7 @@ class Watcher(Protocol):
         ...
 
 
-async def run(plan: Plan, channel: Channel[AckLayer], folder: Path, watcher: Watcher) -> Result:
+async def play(plan: Plan, channel: Channel[AckLayer], folder: Path, watcher: Watcher) -> Result:
     """Carry out `plan` over `channel`, which is not open yet, with files in `folder`.
 
     Raises `AckedError` for what the layer met, `Broken` for a worker that failed.
@@ -99,30 +99,30 @@ async def run(plan: Plan, channel: Channel[AckLayer], folder: Path, watcher: Wat
     topic = Topic(f"acked-demo-{token_hex(4)}", Order)
     async with channel:
         watcher.say(f"{plan}")
-        with Crew(
+        with WorkerPool(
             plan.workers,
             folder,
             url=plan.url,
             topic=topic.name,
             lease=plan.lease,
             work=plan.work,
-        ) as crew:
-            demo = Demo(plan, crew, watcher)
+        ) as pool:
+            scenario = Scenario(plan, pool, watcher)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(demo.publish, channel, topic)
-                await demo.watch()
-            await crew.leave()
-            demo.look()
+                tasks.start_soon(scenario.publish, channel, topic)
+                await scenario.watch()
+            await pool.leave()
+            scenario.look()
         watcher.say("the workers are done; looking whether the group is still owed an order")
-        return demo.result(await still_owed(channel, topic, plan.lease))
+        return scenario.result(await still_owed(channel, topic, plan.lease))
 
 
-class Demo:
+class Scenario:
     """One run, from the first order to the last ack."""
 
-    def __init__(self, plan: Plan, crew: Crew, watcher: Watcher) -> None:
+    def __init__(self, plan: Plan, pool: WorkerPool, watcher: Watcher) -> None:
         self._plan = plan
-        self._crew = crew
+        self._pool = pool
         self._watcher = watcher
         self._tally = Tally(plan.count, workers=plan.workers)
         self._kill_at = int(KILL_AT * plan.count)
@@ -141,14 +141,14 @@ class Demo:
         """Return when every order was acked, or when nothing happens any more."""
         while not self._is_over():
             await anyio.sleep(TURN)
-            self._crew.check()
+            self._pool.check()
             self.look()
             if not self._has_killed and self._is_mid_work():
                 self._kill()
 
     def look(self) -> None:
         """Read what is new in the ledgers."""
-        for worker, entry in self._crew.news():
+        for worker, entry in self._pool.new_entries():
             self._tally.note(worker, entry)
         self._watcher.show(published=self._tally.accepted, acked=self._tally.confirmed)
 
@@ -169,7 +169,7 @@ class Demo:
         if not self._tally.in_work(victim):
             return
         self._has_killed = True
-        name, moment = self._crew.kill(victim)
+        name, moment = self._pool.kill(victim)
         self._tally.note_kill(victim, moment)
         self.look()
         held = self._tally.in_work(victim)

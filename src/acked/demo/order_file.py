@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from acked.cli.endings import Refused
-from acked.cli.order import Fields, Order
+from acked.demo.failures import Refused
+from acked.demo.order import Fields, Order
 
 __all__ = ("count_orders", "orders_of", "shipped_orders")
 
@@ -26,7 +26,7 @@ _decode: Final = msgspec.json.Decoder(Fields).decode
 @contextmanager
 def shipped_orders() -> Generator[Path]:
     """Give the path of the file that comes with the package: 244 restaurant bills."""
-    with as_file(files("acked.cli") / "orders.jsonl") as path:
+    with as_file(files("acked.demo") / "orders.jsonl") as path:
         yield path
 
 

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from acked.cli.ledger import Entry, Step
+from acked.demo.ledger import Entry, Stage
 
 __all__ = ("Report", "Tally")
 
@@ -73,15 +73,15 @@ class Tally:
     def note(self, worker: int, entry: Entry) -> None:
         """Count one line of a worker's ledger."""
         self.last_moment = max(self.last_moment, entry.moment)
-        if entry.step is Step.BEGAN:
+        if entry.stage is Stage.BEGAN:
             self._note_begun(worker, entry)
             return
         # Not by the number alone: with a lease too short a worker gets its own orders again.
         delivery = (entry.number, entry.attempt)
         begun = self._open[worker].pop(delivery, Begun(entry.moment, is_asked=False))
-        if entry.step is Step.ASKED:
+        if entry.stage is Stage.ASKED:
             self._open[worker][delivery] = begun._replace(is_asked=True)
-        elif entry.step is Step.ACKED:
+        elif entry.stage is Stage.ACKED:
             self._note_acked(entry)
 
     def note_kill(self, worker: int, moment: int) -> None:

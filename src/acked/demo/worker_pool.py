@@ -1,7 +1,5 @@
 """The worker processes, seen from the demo that starts and kills them."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +9,12 @@ from typing import Final, Self
 import anyio
 import msgspec
 
-from acked.cli.endings import Broken
-from acked.cli.ledger import Entry, LedgerReader
-from acked.cli.worker import Assignment
+from acked.demo.failures import Broken
+from acked.demo.ledger import Entry, LedgerReader
+from acked.demo.lifeline import start_child
+from acked.demo.worker import Assignment
 
-__all__ = ("Crew",)
+__all__ = ("WorkerPool",)
 
 TURN: Final = 0.01
 """Seconds between two looks at whether a process has ended."""
@@ -23,7 +22,7 @@ LEAVING: Final = 15.0
 """Seconds that the workers have to leave the group in order."""
 
 
-class Worker:
+class WorkerProcess:
     """One process, its ledger, and what it said when it failed."""
 
     def __init__(self, folder: Path, number: int, url: str, topic: str, lease: float, work: float):
@@ -32,13 +31,7 @@ class Worker:
         ledger = folder / f"worker-{number}.ledger"
         self.ledger: Final = LedgerReader(ledger)
         with self._said.open("wb") as errors:
-            self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                [sys.executable, "-m", "acked.cli.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is the demo's, which then ends its workers
-            )
+            self.process: Final = start_child("acked.demo.worker", stderr=errors)
         # By standard input: a password in a URL must not show in the list of processes.
         assignment = Assignment(url, topic, str(ledger), lease, work)
         self._write(msgspec.json.encode(assignment) + b"\n")
@@ -74,20 +67,20 @@ class Worker:
             stdin.write(line)
             stdin.flush()
         except BrokenPipeError:
-            pass  # ended before it read: `Crew.check` tells
+            pass  # ended before it read: `WorkerPool.check` tells
 
 
-class Crew:
+class WorkerPool:
     """The workers of one run. Leaving ends those that still run."""
 
     def __init__(
         self, size: int, folder: Path, *, url: str, topic: str, lease: float, work: float
     ) -> None:
-        self._all: list[Worker] = []
-        self._victim: Worker | None = None
+        self._all: list[WorkerProcess] = []
+        self._victim: WorkerProcess | None = None
         try:
             for number in range(1, size + 1):
-                self._all.append(Worker(folder, number, url, topic, lease, work))
+                self._all.append(WorkerProcess(folder, number, url, topic, lease, work))
         except BaseException:
             self._end()
             raise
@@ -103,10 +96,10 @@ class Crew:
     ) -> None:
         self._end()
 
-    def news(self) -> Iterator[tuple[int, Entry]]:
+    def new_entries(self) -> Iterator[tuple[int, Entry]]:
         """Yield what the workers wrote since the last call, with the index of the worker."""
         for index, worker in enumerate(self._all):
-            for entry in worker.ledger.news():
+            for entry in worker.ledger.new_entries():
                 yield index, entry
 
     def kill(self, index: int) -> tuple[str, int]:
@@ -135,7 +128,7 @@ class Crew:
                 raise Broken(f"{worker.name} failed on leaving: {worker.last_words()}")
 
     @property
-    def _rest(self) -> list[Worker]:
+    def _rest(self) -> list[WorkerProcess]:
         return [worker for worker in self._all if worker is not self._victim]
 
     def _end(self) -> None:

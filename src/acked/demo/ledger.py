@@ -21,10 +21,10 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ("Entry", "Ledger", "LedgerReader", "Step")
+__all__ = ("Entry", "Ledger", "LedgerReader", "Stage")
 
 
-class Step(enum.StrEnum):
+class Stage(enum.StrEnum):
     """How far a worker has come with an order."""
 
     BEGAN = "began"
@@ -36,7 +36,7 @@ class Step(enum.StrEnum):
 class Entry(msgspec.Struct, frozen=True):
     """One line of a ledger."""
 
-    step: Step
+    stage: Stage
     number: int
     attempt: int
     moment: int
@@ -48,9 +48,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
 
-    def note(self, step: Step, number: int, attempt: int) -> None:
+    def note(self, stage: Stage, number: int, attempt: int) -> None:
         """Write one line; when this returns it is out of the process."""
-        self._file.write(f"{step} {number} {attempt} {time.monotonic_ns()}\n".encode())
+        self._file.write(f"{stage} {number} {attempt} {time.monotonic_ns()}\n".encode())
 
     def close(self) -> None:
         """Close the file."""
@@ -65,12 +65,12 @@ class LedgerReader:
         self._file = path.open("rb", buffering=0)
         self._rest = b""
 
-    def news(self) -> Iterator[Entry]:
+    def new_entries(self) -> Iterator[Entry]:
         """Yield the lines that are new, in their order."""
         *lines, self._rest = (self._rest + self._file.readall()).split(b"\n")
         for line in lines:
-            step, number, attempt, moment = line.decode().split()
-            yield Entry(Step(step), int(number), int(attempt), int(moment))
+            stage, number, attempt, moment = line.decode().split()
+            yield Entry(Stage(stage), int(number), int(attempt), int(moment))
 
     def close(self) -> None:
         """Close the file."""

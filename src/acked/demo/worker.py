@@ -1,6 +1,6 @@
 """One worker of the demo: a consumer in a process of its own, to be killed.
 
-Started as `python -m acked.cli.worker`; its assignment comes as one line of JSON on standard
+Started as `python -m acked.demo.worker`; its assignment comes as one line of JSON on standard
 input. It ends when the rest of standard input does.
 """
 
@@ -13,10 +13,10 @@ import msgspec
 from anyio.from_thread import BlockingPortal
 
 from acked import AckSubscription, AckUnconfirmed, Channel, LeaseLost, Topic
-from acked.cli.causes import first_cause, one_line
-from acked.cli.ledger import Ledger, Step
-from acked.cli.lifeline import on_parents_end
-from acked.cli.order import Order
+from acked.demo.causes import first_cause
+from acked.demo.ledger import Ledger, Stage
+from acked.demo.lifeline import on_parents_end
+from acked.demo.order import Order
 
 __all__ = ("GROUP", "HANDS", "Assignment", "main")
 
@@ -39,19 +39,18 @@ async def handle(orders: AckSubscription[Order], ledger: Ledger, work: float) ->
     """Do the work of one order after the other, for ever."""
     async for delivery in orders:
         number, attempt = delivery.body.number, delivery.attempt
-        ledger.note(Step.BEGAN, number, attempt)
+        ledger.note(Stage.BEGAN, number, attempt)
         await anyio.sleep(work)  # a payment service, a database, ...
-        ledger.note(Step.ASKED, number, attempt)
+        ledger.note(Stage.ASKED, number, attempt)
         try:
             await delivery.ack()
         except LeaseLost:
-            ledger.note(
-                Step.TOO_LATE, number, attempt
-            )  # still owed: another worker has it, or will
+            # Still owed: another worker has it, or will.
+            ledger.note(Stage.TOO_LATE, number, attempt)
         except AckUnconfirmed:
             continue  # nobody knows: it is acked, or comes again
         else:
-            ledger.note(Step.ACKED, number, attempt)
+            ledger.note(Stage.ACKED, number, attempt)
 
 
 async def consume(assignment: Assignment, ledger: Ledger) -> None:
@@ -78,7 +77,8 @@ def main() -> int:
         anyio.run(consume, assignment, ledger)
     except Exception as error:  # noqa: BLE001 - whatever it is, its words belong on one line
         cause = first_cause(error)
-        print(f"{type(cause).__name__}: {one_line(cause)}", file=sys.stderr)  # noqa: T201 - a program
+        words = " ".join(str(cause).split())
+        print(f"{type(cause).__name__}: {words}", file=sys.stderr)  # noqa: T201 - a program
         return 1
     finally:
         ledger.close()

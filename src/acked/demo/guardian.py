@@ -1,6 +1,6 @@
 """Keeps a server and its folder for as long as the demo lives: both go when the demo does.
 
-Started as `python -m acked.cli.guardian FOLDER COMMAND...`. A server cannot watch the demo by
+Started as `python -m acked.demo.guardian FOLDER COMMAND...`. A server cannot watch the demo by
 itself, and must not outlive it even when the demo is killed.
 """
 
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-from acked.cli.lifeline import on_parents_end
+from acked.demo.lifeline import on_parents_end
 
 __all__ = ("main",)
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from acked.cli.demo import Result
+from acked.demo.scenario import Result
 
 __all__ = ("Screen", "show_table")
 

@@ -2,15 +2,14 @@
 
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from acked.cli.endings import Broken, Refused
+from acked.demo.failures import Broken, Refused
+from acked.demo.lifeline import start_child
 
 __all__ = ("private_redis",)
 
@@ -42,14 +41,14 @@ def private_redis(folder: Path) -> Generator[str]:
             "there is no redis-server on this machine: install it (apt-get install redis-server, "
             "or brew install redis), name one that runs with --url, or leave --layer out"
         )
-    server = Server(program, folder)
+    server = RedisServer(program, folder)
     try:
         yield server.address
     finally:
         server.stop()
 
 
-class Server:
+class RedisServer:
     """A running server and its guardian."""
 
     def __init__(self, program: str, folder: Path) -> None:
@@ -76,12 +75,8 @@ class Server:
         self._folder.mkdir(exist_ok=True)
         settings = self._folder / "redis.conf"
         settings.write_text(SETTINGS.format(port=self._port, folder=self._folder))
-        self._guardian = subprocess.Popen(  # noqa: S603 - found on the path, or ourselves
-            [sys.executable, "-m", "acked.cli.guardian", str(self._folder), program, str(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is the demo's, which then ends its server
+        self._guardian = start_child(
+            "acked.demo.guardian", str(self._folder), program, str(settings)
         )
 
     def _answers(self) -> bool:
