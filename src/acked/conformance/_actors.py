@@ -1,8 +1,8 @@
-"""Who acts in a program: consumers in tasks of their own, and ghosts that fell silent.
+"""Who acts in a program: consumers in tasks of their own, and those that fell silent.
 
 A subscription is entered and left by one task, so each has a task; it is read, and what it
-delivered is settled, from the task that runs the program. A *ghost* is a feed without an engine:
-nobody renews its leases, as if its process had died.
+delivered is settled, from the task that runs the program. A *silent consumer* is a feed without an
+engine: nobody renews its leases, as if its process had died.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,12 +17,12 @@ from acked import AckedError, Delivery, Subscription
 from acked.abc import AckFeed
 from acked.types import Leased, Verb
 
-__all__ = ("Consumer", "Ghost", "Holding", "Reading", "Seat")
+__all__ = ("Consumer", "ContextTask", "Holding", "Reading", "SilentConsumer")
 
 T = TypeVar("T")
 
 
-class Seat(Generic[T]):
+class ContextTask(Generic[T]):
     """A task that stays in a context until it is told to leave it, or is cancelled."""
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
@@ -109,7 +109,7 @@ class Consumer(msgspec.Struct, eq=False):
     name: str
     group: str
     in_flight: int
-    seat: Seat[Subscription[Delivery[str]]]
+    task: ContextTask[Subscription[Delivery[str]]]
     holdings: list[Holding]
     reading: Reading | None = None
 
@@ -122,10 +122,10 @@ class Consumer(msgspec.Struct, eq=False):
         return sum(one.may_be_held for one in self.holdings) >= self.in_flight
 
 
-class Ghost(msgspec.Struct, eq=False):
+class SilentConsumer(msgspec.Struct, eq=False):
     """A consumer that fell silent, and what it holds: message, number of the lease, the rest."""
 
     name: str
     group: str
-    seat: Seat[AckFeed]
+    task: ContextTask[AckFeed]
     holdings: list[tuple[str, int, Leased]]

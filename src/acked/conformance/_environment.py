@@ -1,4 +1,4 @@
-"""What a program runs in: a channel over the layer under test, the cast, and the model."""
+"""What a program runs in: a channel over the layer under test, those who act, and the model."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from acked import (
     Topic,
 )
 from acked.abc import AckFeed, AckLayer
-from acked.conformance._cast import Consumer, Ghost, Holding, Seat
+from acked.conformance._actors import Consumer, ContextTask, Holding, SilentConsumer
 from acked.conformance._waiting import Waiting
 from acked.conformance.harness import Harness
 from acked.conformance.model import Illegal, Model
 
-__all__ = ("CONSUMERS", "GROUPS", "World")
+__all__ = ("CONSUMERS", "GROUPS", "Environment")
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ CONSUMERS: Final = {"a1": 3, "a2": 5, "b1": 1}
 """Who may consume, the group's letter first; and the `in_flight` of each."""
 
 
-class World:
+class Environment:
     """One broker's topic, two groups, and what everybody knows of them.
 
     `disturbed`: errors of the connection are legal from now on.
@@ -47,14 +47,14 @@ class World:
         self.topic: Final = Topic(harness.topic("program"), str)
         self.dead: Final = Topic(harness.topic("dead"), str)
         self.group_names: Final = {letter: harness.group(letter) for letter in GROUPS}
-        self.undertaker: Final = harness.group("undertaker")
+        self.dead_letter_reader: Final = harness.group("dead_letter_reader")
         self.model: Final = Model(GROUPS, self.capabilities, fragile=fragile)
         self.disturbed = fragile
         self.waiting.faulty = fragile
         self.consumers: Final[dict[str, Consumer]] = {}
         self.former: Final[dict[str, list[Holding]]] = {name: [] for name in CONSUMERS}
-        self.ghosts: Final[list[Ghost]] = []
-        self.burials: Final[Counter[tuple[str, str]]] = Counter()
+        self.silent_consumers: Final[list[SilentConsumer]] = []
+        self.rejections: Final[Counter[tuple[str, str]]] = Counter()
         """How often a rejection was asked for, by group and message."""
         self.tasks: Final = tasks
         self._ticking = anyio.CancelScope()
@@ -74,7 +74,7 @@ class World:
             async with self._subscription(letter, 1):
                 pass
         if self.capabilities.dead_letter:
-            async with self.channel.subscribe(self.dead, group=self.undertaker):
+            async with self.channel.subscribe(self.dead, group=self.dead_letter_reader):
                 pass
 
     async def close(self) -> None:
@@ -87,7 +87,7 @@ class World:
         """Raise `Illegal` if a window is exceeded or an account does not add up."""
         for consumer in self.consumers.values():
             self.collect(consumer)
-            now = cast("Any", consumer.seat.inside).statistics()
+            now = cast("Any", consumer.task.inside).statistics()
             ended = now.acked + now.nacked + now.rejected + now.lost + now.released
             if now.delivered != ended + now.held:
                 raise Illegal(f"the account of {consumer.name} does not add up: {now}")
@@ -107,12 +107,12 @@ class World:
         alone = not self.capabilities.competing
         if alone and any(one.group == group for one in self.consumers.values()):
             return None
-        seat = await self.seated(lambda: self._subscription(group, in_flight))
-        consumer = Consumer(self.fresh(f"{name}."), group, in_flight, seat, [])
+        task = await self.entered(lambda: self._subscription(group, in_flight))
+        consumer = Consumer(self.fresh(f"{name}."), group, in_flight, task, [])
         self.consumers[name] = consumer
         return consumer
 
-    async def ghost(self, group: str, count: int) -> Ghost:
+    async def silent_consumer(self, group: str, count: int) -> SilentConsumer:
         """Return a feed of the group that no engine serves."""
 
         def join() -> AbstractAsyncContextManager[AckFeed]:
@@ -124,9 +124,9 @@ class World:
                 start=Start.EARLIEST,
             )
 
-        ghost = Ghost(self.fresh("ghost."), group, await self.seated(join), [])
-        self.ghosts.append(ghost)
-        return ghost
+        silent = SilentConsumer(self.fresh("silent."), group, await self.entered(join), [])
+        self.silent_consumers.append(silent)
+        return silent
 
     async def leave(self, name: str, *, interrupted: bool = False) -> None:
         """Let the consumer leave, as `break` does or as cancelling does."""
@@ -136,35 +136,35 @@ class World:
         if consumer.reading is not None:
             await consumer.reading.stop()
             self.collect(consumer)
-        await consumer.seat.leave(interrupted=interrupted)
+        await consumer.task.leave(interrupted=interrupted)
         self.model.left(consumer.name, charge=not (interrupted and self.capabilities.release))
         for holding in consumer.holdings:
             holding.over = holding.over or not holding.sure
         self.former[name] += consumer.holdings
 
     async def leave_all(self) -> None:
-        """Let everybody leave, the ghosts too."""
+        """Let everybody leave, the silent ones, too."""
         for name in tuple(self.consumers):
             await self.leave(name)
-        while self.ghosts:
-            ghost = self.ghosts.pop()
-            await ghost.seat.leave()
-            self.model.left(ghost.name, charge=True)
+        while self.silent_consumers:
+            silent = self.silent_consumers.pop()
+            await silent.task.leave()
+            self.model.left(silent.name, charge=True)
 
-    async def seated(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> Seat[T]:
-        """Return a seat in what `make` returns; after a disturbance, try more than once."""
+    async def entered(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> ContextTask[T]:
+        """Enter what `make` returns, in a task that stays; after a disturbance, try repeatedly."""
         tries = 20 if self.disturbed else 1
         while True:
             tries -= 1
-            seat = Seat(make)
+            task = ContextTask(make)
             try:
-                await self.tasks.start(seat.run)
+                await self.tasks.start(task.run)
             except LayerError:
                 if not tries:
                     raise
                 await self.harness.pass_time(self.harness.lease / 8)
             else:
-                return seat
+                return task
 
     def must_come(self, group: str, consumer: Consumer | None) -> set[str]:
         """Return what the group is owed now, if others cannot have fetched all of it."""
@@ -201,12 +201,12 @@ class World:
                 await self.harness.pass_time(self.harness.lease / 50)
 
     def _subscription(self, group: str, in_flight: int) -> Subscription[Delivery[str]]:
-        buries = self.dead.name if self.capabilities.dead_letter else None
+        dead_letter_topic = self.dead.name if self.capabilities.dead_letter else None
         return self.channel.subscribe(
             self.topic,
             group=self.group_names[group],
             in_flight=in_flight,
             lease=self.harness.lease,
             max_lease=None,
-            redelivery=Redelivery(dead_letter=buries),
+            redelivery=Redelivery(dead_letter=dead_letter_topic),
         )
