@@ -11,14 +11,14 @@ from anyio.lowlevel import checkpoint
 from acked import AckedError, ChannelClosed, FireAndForgetSubscription, GapCause, Message
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
+from acked.conformance.laws.fire_and_forget_steps import bodies_of, hear, hear_all
 from acked.conformance.laws.lifecycle import alive, nothing_is_left
-from acked.conformance.laws.news import bodies_of, hear, hear_all
 from acked.conformance.laws.steps import soon
 
-__all__ = ("NewsFaultLaws", "NewsLifeLaws")
+__all__ = ("FireAndForgetFaultLaws", "FireAndForgetLifeLaws")
 
 
-class NewsLifeLaws:
+class FireAndForgetLifeLaws:
     """What opening, cancelling and closing leave behind."""
 
     @law("A6", "G1", needs=("lossy",))
@@ -122,7 +122,7 @@ class NewsLifeLaws:
                 assert bodies_of(await hear(afterwards, 1)) == ["new"]
 
 
-class NewsFaultLaws:
+class FireAndForgetFaultLaws:
     """A layer may miss messages when the connection or the broker fails; it may not hide it."""
 
     @law("B9", "H2", "H8", needs=("lossy",), hooks=("cut",))

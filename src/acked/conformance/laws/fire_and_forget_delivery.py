@@ -1,74 +1,29 @@
-"""Laws for fire-and-forget layers: what is published is heard, or the reader is told of a miss.
+"""Laws A and B for fire-and-forget layers: whoever listens hears what is published, as it was."""
 
-B1-B3, B6, B8, B9: who gets what. F3, I1: overflow, and the account of it. The lifecycle and the
-faults are in `news_life`.
-"""
-
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from acked import (
-    RAW,
-    CapabilityError,
-    EncodeError,
-    FireAndForgetSubscription,
-    Message,
-    MessageTooLarge,
-    Overflow,
-    StreamOverflow,
-    Topic,
-)
+from acked import RAW, CapabilityError, EncodeError, Message, MessageTooLarge, Overflow, Topic
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.publishing import BODIES, HEADERS
-from acked.conformance.laws.steps import soon
+from acked.conformance.laws.fidelity import BODIES, HEADERS
+from acked.conformance.laws.fire_and_forget_steps import (
+    FEW,
+    SEVERAL,
+    accounted,
+    bodies_of,
+    hear,
+    hear_all,
+)
 
-__all__ = ("NewsLaws", "accounted", "hear", "hear_all")
-
-SEVERAL: Final = 50
-FEW: Final = 4
-
-
-async def hear(subscription: FireAndForgetSubscription[Any], count: int) -> list[Message[Any]]:
-    """Return the next `count` messages; `TimeoutError` where they do not come soon."""
-    with anyio.fail_after(soon()):
-        return [await anext(subscription) for _ in range(count)]
+__all__ = ("FireAndForgetDeliveryLaws",)
 
 
-async def hear_all(
-    subscription: FireAndForgetSubscription[Any], last: object
-) -> list[Message[Any]]:
-    """Return the messages up to the one whose body is `last`."""
-    heard: list[Message[Any]] = []
-    with anyio.fail_after(soon()):
-        async for message in subscription:
-            heard.append(message)
-            if message.body == last:
-                break
-    return heard
-
-
-async def accounted(subscription: FireAndForgetSubscription[Any], count: int) -> None:
-    """Return when `count` messages have arrived or are told as missed; fail if never."""
-    with anyio.fail_after(soon()):
-        while True:
-            seen = subscription.statistics()
-            if seen.delivered + seen.buffered + seen.missed >= count:
-                return
-            await anyio.sleep(0.001)
-
-
-def bodies_of(messages: Sequence[Message[Any]]) -> list[Any]:
-    """Return what was heard, in the order of arrival."""
-    return [message.body for message in messages]
-
-
-class NewsLaws:
-    """Who hears what, and what a slow reader is told."""
+class FireAndForgetDeliveryLaws:
+    """Who hears what."""
 
     @law("A1", needs=("lossy",))
     async def test_bodies_are_heard_byte_for_byte(self, harness: Harness) -> None:
@@ -249,77 +204,6 @@ class NewsLaws:
             await accounted(stuck, SEVERAL)
             assert stuck.statistics().missed == SEVERAL - 1
 
-    @law("F3", "B9", needs=("lossy",))
-    async def test_drop_oldest_keeps_the_newest_and_tells_the_rest(self, harness: Harness) -> None:
-        """F3, B9: as a reference deque; the count stands where the loss was, before the first."""
-        topic = harness.topic()
-        async with (
-            harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_OLDEST) as news,
-        ):
-            await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            heard = await hear(news, FEW)
-            assert bodies_of(heard) == list(range(SEVERAL))[-FEW:]
-            assert [message.gap and message.gap.missed for message in heard] == [
-                SEVERAL - FEW,
-                *[None] * (FEW - 1),
-            ]
-            assert_reconciled(news, SEVERAL)
-
-    @law("F3", "B9", needs=("lossy",))
-    async def test_drop_newest_keeps_the_oldest_and_tells_the_rest(self, harness: Harness) -> None:
-        """F3, B9: the count comes with the first message after the loss."""
-        topic = harness.topic()
-        async with (
-            harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_NEWEST) as news,
-        ):
-            await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            heard = await hear(news, FEW)
-            assert bodies_of(heard) == list(range(FEW))
-            assert {message.gap for message in heard} == {None}
-            await channel.publish(topic, "after")
-            (after,) = await hear(news, 1)
-            assert (after.body, after.gap and after.gap.missed) == ("after", SEVERAL - FEW)
-            assert_reconciled(news, SEVERAL + 1)
-
-    @law("F3", needs=("lossy",))
-    async def test_fail_lets_read_what_waits_and_then_raises_the_count(
-        self, harness: Harness
-    ) -> None:
-        """F3: `StreamOverflow`, not a silent end."""
-        topic = harness.topic()
-        async with (
-            harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.FAIL) as news,
-        ):
-            await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            assert bodies_of(await hear(news, FEW)) == list(range(FEW))
-            with pytest.raises(StreamOverflow), anyio.fail_after(soon()):
-                await anext(news)
-
-    @law("F3", "B9", needs=("lossy",))
-    async def test_block_drops_nothing_that_the_layer_can_hold_back(self, harness: Harness) -> None:
-        """F3, B9: whoever feeds the subscription waits; a slow reader hears it all."""
-        topic = harness.topic()
-        async with (
-            harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.BLOCK) as news,
-            anyio.create_task_group() as tasks,
-        ):
-            tasks.start_soon(channel.publish_many, topic, range(SEVERAL))
-            heard: list[Any] = []
-            while len(heard) < SEVERAL:
-                await checkpoint()
-                assert news.statistics().buffered <= FEW
-                heard += await hear(news, 1)
-            assert bodies_of(heard) == list(range(SEVERAL))
-            assert {message.gap for message in heard} == {None}
-            assert_reconciled(news, SEVERAL)
-
     @law("I4", needs=("lossy",))
     async def test_payloads_do_not_show(self, harness: Harness) -> None:
         """I4: in no repr of a message, a subscription, a channel or a layer."""
@@ -341,10 +225,3 @@ class NewsLaws:
                     channel.subscribe("t", **option)
         for verb in ("ack", "nack", "reject", "extend"):
             assert not hasattr(Message, verb)
-
-
-def assert_reconciled(news: FireAndForgetSubscription[Any], published: int) -> None:
-    """I1: at rest, with the connection whole, nothing is unaccounted for."""
-    seen = news.statistics()
-    assert seen.delivered + seen.missed + seen.buffered == published
-    assert seen.unknown_gaps == 0
