@@ -11,14 +11,14 @@ from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
-from tests.broken_layers.planted import News, Queue
+from tests.broken_layers.planted import Broadcast, Queue
 
 __all__ = ("CATALOGUE", "HEALTHY", "Broken", "broken")
 
 HEALTHY: Final = ("healthy", "healthy-connected")
 """The names of layers without a bug: the second one's leases are connections."""
 
-Plantable = Queue | News
+Plantable = Queue | Broadcast
 C = TypeVar("C", bound=type[Plantable])
 
 

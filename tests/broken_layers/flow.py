@@ -107,7 +107,7 @@ class FetchesOneTooMany(Queue):
 
 @broken("test_nothing_is_dropped_while_the_reader_is_slow")
 class DropsWhatDoesNotFit(Queue):
-    """What a consumer has no room for is dropped, as news may be and debts may not."""
+    """What a consumer has no room for is dropped, as if nobody were owed it."""
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         taken = super().take(feed, limit)

@@ -27,9 +27,9 @@ from acked.types import (
 
 __all__ = (
     "BACKLOG",
+    "Broadcast",
     "ConnectedQueue",
     "Feed",
-    "News",
     "Queue",
     "RememberingQueue",
     "changed",
@@ -178,7 +178,7 @@ class ConnectedQueue(Queue):
         queue.nudge()
 
 
-class News(MemoryLayer):
+class Broadcast(MemoryLayer):
     """A memory layer with a connection; a broken one overrides what it does wrongly."""
 
     async def cut(self) -> None:

@@ -10,9 +10,9 @@ from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from tests.broken_layers import CATALOGUE
 from tests.broken_layers.catalogue import HEALTHY
-from tests.broken_layers.planted import ConnectedQueue, News, Queue
+from tests.broken_layers.planted import Broadcast, ConnectedQueue, Queue
 
-__all__ = ("TestNews", "TestQueue")
+__all__ = ("TestBroadcast", "TestQueue")
 
 HEALTHY_QUEUES: Final[dict[str, type[Queue]]] = dict(
     zip(HEALTHY, (Queue, ConnectedQueue), strict=True)
@@ -44,16 +44,16 @@ class QueueHarness(VirtualHarness):
         return healthy(clock=clock) if healthy else CATALOGUE[name].make(clock)
 
 
-class NewsHarness(Harness):
-    """A layer of news that may be broken."""
+class BroadcastHarness(Harness):
+    """A fire-and-forget layer that may be broken."""
 
     soon = 2.0
     limit = 15.0
     shares_layer = True
 
     def __init__(self, name: str) -> None:
-        made = News() if name in HEALTHY else CATALOGUE[name].make(self.clock)
-        assert isinstance(made, News)
+        made = Broadcast() if name in HEALTHY else CATALOGUE[name].make(self.clock)
+        assert isinstance(made, Broadcast)
         self._layer = made
         self.cut = made.cut
 
@@ -75,10 +75,10 @@ class TestQueue(AckLayerLaws):
         return QueueHarness(request.param)
 
 
-class TestNews(FireAndForgetLaws):
-    """What a layer of news promises."""
+class TestBroadcast(FireAndForgetLaws):
+    """What a fire-and-forget layer promises."""
 
     @pytest.fixture(params=_named(FireAndForgetLaws))
-    def harness(self, request: pytest.FixtureRequest) -> NewsHarness:
+    def harness(self, request: pytest.FixtureRequest) -> BroadcastHarness:
         """Return a harness for one of them."""
-        return NewsHarness(request.param)
+        return BroadcastHarness(request.param)

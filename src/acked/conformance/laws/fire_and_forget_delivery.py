@@ -29,12 +29,12 @@ class FireAndForgetDeliveryLaws:
     async def test_bodies_are_heard_byte_for_byte(self, harness: Harness) -> None:
         """A1: empty, NUL, 0xFF, what is not UTF-8; each as large as the layer carries."""
         topic = Topic(harness.topic(), bytes, codec=RAW)
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             limit = channel.layer.capabilities.max_payload
             small = [body for body in BODIES if limit is None or 4 * len(body) < 3 * limit]
             for body in small:
                 await channel.publish(topic, body)
-            assert bodies_of(await hear(news, len(small))) == small
+            assert bodies_of(await hear(sub, len(small))) == small
 
     @law("A2", needs=("lossy", "max_payload"))
     async def test_a_body_over_the_limit_is_refused_before_anything_is_sent(
@@ -42,21 +42,21 @@ class FireAndForgetDeliveryLaws:
     ) -> None:
         """A2: `MessageTooLarge`; and none of the others of the same publish is sent."""
         topic = Topic(harness.topic(), bytes, codec=RAW)
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             limit = channel.layer.capabilities.max_payload
             with pytest.raises(MessageTooLarge):
                 await channel.publish_many(topic, [b"small", bytes(limit + 1)])
             await channel.publish(topic, b"sentinel")
-            assert bodies_of(await hear(news, 1)) == [b"sentinel"]
+            assert bodies_of(await hear(sub, 1)) == [b"sentinel"]
 
     @law("A3", "A4", needs=("lossy", "headers", "keys"))
     async def test_what_travels_beside_a_body_is_heard_as_it_was(self, harness: Harness) -> None:
         """A3, A4: headers, key, topic; two messages have two ids."""
         topic = harness.topic()
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             await channel.publish(topic, 1, key="ключ", headers=HEADERS)
             await channel.publish(topic, 2)
-            first, second = await hear(news, 2)
+            first, second = await hear(sub, 2)
             assert (first.key, dict(first.headers), first.topic) == ("ключ", HEADERS, topic)
             assert (second.key, dict(second.headers), second.topic) == (None, {}, topic)
             assert first.id != second.id
@@ -65,17 +65,17 @@ class FireAndForgetDeliveryLaws:
     async def test_what_cannot_be_carried_is_refused_unsent(self, harness: Harness) -> None:
         """A3: refused with nothing sent, never mangled."""
         topic = harness.topic()
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             with pytest.raises(EncodeError):
                 await channel.publish(topic, 1, headers={"a": "\ud800"})
             await channel.publish(topic, "sentinel")
-            assert bodies_of(await hear(news, 1)) == ["sentinel"]
+            assert bodies_of(await hear(sub, 1)) == ["sentinel"]
 
     @law("A7", "B9", needs=("lossy",))
     async def test_concurrent_publishers_are_all_heard(self, harness: Harness) -> None:
         """A7, B9: each message once; what one publisher said one after the other stays in order."""
         topic = harness.topic()
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
 
             async def publish(name: int) -> None:
                 for number in range(FEW):
@@ -84,7 +84,7 @@ class FireAndForgetDeliveryLaws:
             async with anyio.create_task_group() as tasks:
                 for name in range(SEVERAL):
                     tasks.start_soon(publish, name)
-            heard = bodies_of(await hear(news, SEVERAL * FEW))
+            heard = bodies_of(await hear(sub, SEVERAL * FEW))
             for name in range(SEVERAL):
                 assert [n for who, n in heard if who == name] == list(range(FEW))
 
@@ -92,7 +92,7 @@ class FireAndForgetDeliveryLaws:
     async def test_a_cancelled_publish_leaves_the_layer_usable(self, harness: Harness) -> None:
         """A9, A10: each is whole or absent, and the next one is heard."""
         topic = harness.topic()
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             for number in range(SEVERAL):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(channel.publish, topic, number)
@@ -100,7 +100,7 @@ class FireAndForgetDeliveryLaws:
                         await checkpoint()
                     tasks.cancel_scope.cancel()
             await channel.publish(topic, "last")
-            heard = bodies_of(await hear_all(news, "last"))[:-1]
+            heard = bodies_of(await hear_all(sub, "last"))[:-1]
             assert len(heard) == len(set(heard))
             assert set(heard) <= set(range(SEVERAL))
 
@@ -132,9 +132,9 @@ class FireAndForgetDeliveryLaws:
         try:
             for number in range(10):
                 topic = harness.topic()
-                async with ours.subscribe(topic) as news:
+                async with ours.subscribe(topic) as sub:
                     await theirs.publish(topic, number)
-                    assert bodies_of(await hear(news, 1)) == [number]
+                    assert bodies_of(await hear(sub, 1)) == [number]
         finally:
             if theirs is not ours:
                 await theirs.aclose()
@@ -154,8 +154,8 @@ class FireAndForgetDeliveryLaws:
             for number in range(SEVERAL):
                 await channel.publish(other if number % 3 == 0 else one, number)
             expected = [number for number in range(SEVERAL) if number % 3]
-            for news in (first, second):
-                heard = await hear(news, len(expected))
+            for sub in (first, second):
+                heard = await hear(sub, len(expected))
                 assert bodies_of(heard) == expected
                 assert {message.gap for message in heard} == {None}
             numbers = bodies_of(await hear(both, SEVERAL))
@@ -170,12 +170,12 @@ class FireAndForgetDeliveryLaws:
         others = [root, f"{root}-a", f"x{root}.a", f"{root}.".upper() + "A"]
         async with (
             harness.channel() as channel,
-            channel.subscribe(f"{root}.*", f"{root}.a?", f"{root}.\\[b\\]", patterns=True) as news,
+            channel.subscribe(f"{root}.*", f"{root}.a?", f"{root}.\\[b\\]", patterns=True) as sub,
         ):
             for topic in (*others, *matching, *others):
                 await channel.publish(topic, topic)
             await channel.publish(f"{root}.end", "end")
-            heard = await hear_all(news, "end")
+            heard = await hear_all(sub, "end")
             assert bodies_of(heard) == [*matching, "end"]
             assert [message.topic for message in heard] == [*matching, f"{root}.end"]
 
@@ -208,15 +208,15 @@ class FireAndForgetDeliveryLaws:
     async def test_payloads_do_not_show(self, harness: Harness) -> None:
         """I4: in no repr of a message, a subscription, a channel or a layer."""
         topic, secret = harness.topic(), "s3cr3t-payload"
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             await channel.publish(topic, secret, headers={"h": secret})
-            (message,) = await hear(news, 1)
+            (message,) = await hear(sub, 1)
             assert message.body == secret
-            for thing in (message, news, channel, channel.layer):
+            for thing in (message, sub, channel, channel.layer):
                 assert secret not in repr(thing)
 
     @law("B9", needs=("lossy",))
-    async def test_what_is_for_debts_is_refused(self, harness: Harness) -> None:
+    async def test_what_is_for_ack_layers_is_refused(self, harness: Harness) -> None:
         """B9: there is nothing to settle, and nobody can ask for it by mistake."""
         async with harness.channel() as channel:
             options: list[dict[str, Any]] = [{"group": "g"}, {"in_flight": 1}, {"lease": 1.0}]

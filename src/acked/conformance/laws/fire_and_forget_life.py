@@ -36,9 +36,9 @@ class FireAndForgetLifeLaws:
         await channel.aclose()
         with pytest.raises(ChannelClosed):
             await channel.publish(topic, 1)
-        async with channel, channel.subscribe(topic) as news:  # opened again, it works again
+        async with channel, channel.subscribe(topic) as sub:  # opened again, it works again
             await channel.publish(topic, 2)
-            assert bodies_of(await hear(news, 1)) == [2]
+            assert bodies_of(await hear(sub, 1)) == [2]
 
     @law("G4", needs=("lossy",))
     async def test_a_closed_channel_leaves_no_task_socket_or_thread(self, harness: Harness) -> None:
@@ -47,9 +47,9 @@ class FireAndForgetLifeLaws:
         for way in ("read", "break", "cancel"):
             topic = harness.topic()
             with anyio.CancelScope() as scope:
-                async with harness.channel() as channel, channel.subscribe(topic) as news:
+                async with harness.channel() as channel, channel.subscribe(topic) as sub:
                     await channel.publish_many(topic, range(5))
-                    await hear(news, 5 if way == "read" else 2)
+                    await hear(sub, 5 if way == "read" else 2)
                     if way == "cancel":
                         scope.cancel()
                         await anyio.sleep_forever()
@@ -60,11 +60,11 @@ class FireAndForgetLifeLaws:
         """G5: reads cancelled at moments of all kinds while messages arrive."""
         topic, moments = harness.topic(), random.Random(5)  # noqa: S311 - no secret
         heard: list[Message[Any]] = []
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
 
             async def read() -> None:
                 while True:
-                    heard.append(await anext(news))
+                    heard.append(await anext(sub))
 
             for number in range(30):
                 async with anyio.create_task_group() as tasks:
@@ -73,7 +73,7 @@ class FireAndForgetLifeLaws:
                     await channel.publish(topic, number)
                     await anyio.sleep(moments.choice([0, 0, 0.001, 0.003]))
                     tasks.cancel_scope.cancel()
-            heard += await hear(news, 30 - len(heard))
+            heard += await hear(sub, 30 - len(heard))
             assert bodies_of(heard) == list(range(30))
 
     @law("G6", needs=("lossy",))
@@ -82,10 +82,10 @@ class FireAndForgetLifeLaws:
         channel, topic, reads = harness.channel(), harness.topic(), anyio.Event()
 
         async def read() -> None:
-            async with channel.subscribe(topic) as news:
+            async with channel.subscribe(topic) as sub:
                 reads.set()
                 with pytest.raises(ChannelClosed):
-                    await anext(news)
+                    await anext(sub)
 
         with anyio.fail_after(soon()):
             async with channel, anyio.create_task_group() as tasks:
@@ -105,9 +105,9 @@ class FireAndForgetLifeLaws:
                 async def come_and_go() -> None:
                     for _ in range(5):
                         with anyio.move_on_after(moments.choice([0.0, 0.002, 1.0])):
-                            async with channel.subscribe(topic) as news:
+                            async with channel.subscribe(topic) as sub:
                                 await channel.publish(topic, "mine")
-                                await hear(news, 1)
+                                await hear(sub, 1)
 
                 for _ in range(10):
                     tasks.start_soon(come_and_go)
@@ -149,7 +149,7 @@ class FireAndForgetFaultLaws:
         topic = harness.topic()
         accepted: list[int] = []
         heard: list[Message[Any]] = []
-        async with harness.channel() as channel, channel.subscribe(topic) as news:
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
             for turn in range(times):
                 first = turn * SEVERAL
                 await publish(channel, topic, first, accepted)  # the connection is whole yet
@@ -157,7 +157,7 @@ class FireAndForgetFaultLaws:
                     tasks.start_soon(fault)
                     for number in range(first + 1, first + SEVERAL):
                         await publish(channel, topic, number, accepted)
-                heard += await heard_after(channel, topic, news)
+                heard += await heard_after(channel, topic, sub)
         assert len(accepted) >= times, "a whole connection accepted nothing"
         assert_every_miss_is_told(heard, accepted)
         gaps = [message.gap for message in heard if message.gap is not None]
@@ -194,7 +194,7 @@ async def publish(channel: Any, topic: str, number: int, accepted: list[int]) ->
 
 
 async def heard_after(
-    channel: Any, topic: str, news: FireAndForgetSubscription[Any]
+    channel: Any, topic: str, sub: FireAndForgetSubscription[Any]
 ) -> list[Message[Any]]:
     """Return what is heard until the subscription hears again: sentinels, until one arrives."""
     heard: list[Message[Any]] = []
@@ -207,6 +207,6 @@ async def heard_after(
                 continue
             with anyio.move_on_after(0.3):
                 while True:
-                    heard.append(await anext(news))
+                    heard.append(await anext(sub))
                     if heard[-1].body == SENTINEL:
                         return heard

@@ -24,17 +24,17 @@ class OverflowLaws:
         topic = harness.topic()
         async with (
             harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_OLDEST) as news,
+            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_OLDEST) as sub,
         ):
             await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            heard = await hear(news, FEW)
+            await accounted(sub, SEVERAL)
+            heard = await hear(sub, FEW)
             assert bodies_of(heard) == list(range(SEVERAL))[-FEW:]
             assert [message.gap and message.gap.missed for message in heard] == [
                 SEVERAL - FEW,
                 *[None] * (FEW - 1),
             ]
-            assert_reconciled(news, SEVERAL)
+            assert_reconciled(sub, SEVERAL)
 
     @law("F3", "B9", needs=("lossy",))
     async def test_drop_newest_keeps_the_oldest_and_tells_the_rest(self, harness: Harness) -> None:
@@ -42,17 +42,17 @@ class OverflowLaws:
         topic = harness.topic()
         async with (
             harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_NEWEST) as news,
+            channel.subscribe(topic, capacity=FEW, overflow=Overflow.DROP_NEWEST) as sub,
         ):
             await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            heard = await hear(news, FEW)
+            await accounted(sub, SEVERAL)
+            heard = await hear(sub, FEW)
             assert bodies_of(heard) == list(range(FEW))
             assert {message.gap for message in heard} == {None}
             await channel.publish(topic, "after")
-            (after,) = await hear(news, 1)
+            (after,) = await hear(sub, 1)
             assert (after.body, after.gap and after.gap.missed) == ("after", SEVERAL - FEW)
-            assert_reconciled(news, SEVERAL + 1)
+            assert_reconciled(sub, SEVERAL + 1)
 
     @law("F3", needs=("lossy",))
     async def test_fail_lets_read_what_waits_and_then_raises_the_count(
@@ -62,13 +62,13 @@ class OverflowLaws:
         topic = harness.topic()
         async with (
             harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.FAIL) as news,
+            channel.subscribe(topic, capacity=FEW, overflow=Overflow.FAIL) as sub,
         ):
             await channel.publish_many(topic, range(SEVERAL))
-            await accounted(news, SEVERAL)
-            assert bodies_of(await hear(news, FEW)) == list(range(FEW))
+            await accounted(sub, SEVERAL)
+            assert bodies_of(await hear(sub, FEW)) == list(range(FEW))
             with pytest.raises(StreamOverflow), anyio.fail_after(soon()):
-                await anext(news)
+                await anext(sub)
 
     @law("F3", "B9", needs=("lossy",))
     async def test_block_drops_nothing_that_the_layer_can_hold_back(self, harness: Harness) -> None:
@@ -76,22 +76,22 @@ class OverflowLaws:
         topic = harness.topic()
         async with (
             harness.channel() as channel,
-            channel.subscribe(topic, capacity=FEW, overflow=Overflow.BLOCK) as news,
+            channel.subscribe(topic, capacity=FEW, overflow=Overflow.BLOCK) as sub,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(channel.publish_many, topic, range(SEVERAL))
             heard: list[Any] = []
             while len(heard) < SEVERAL:
                 await checkpoint()
-                assert news.statistics().buffered <= FEW
-                heard += await hear(news, 1)
+                assert sub.statistics().buffered <= FEW
+                heard += await hear(sub, 1)
             assert bodies_of(heard) == list(range(SEVERAL))
             assert {message.gap for message in heard} == {None}
-            assert_reconciled(news, SEVERAL)
+            assert_reconciled(sub, SEVERAL)
 
 
-def assert_reconciled(news: FireAndForgetSubscription[Any], published: int) -> None:
+def assert_reconciled(sub: FireAndForgetSubscription[Any], published: int) -> None:
     """I1: at rest, with the connection whole, nothing is unaccounted for."""
-    seen = news.statistics()
+    seen = sub.statistics()
     assert seen.delivered + seen.missed + seen.buffered == published
     assert seen.unknown_gaps == 0

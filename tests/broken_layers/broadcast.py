@@ -1,4 +1,4 @@
-"""Broken news: messages that are missed without a word, told wrongly, or heard by the wrong."""
+"""Broken broadcasts: messages that are missed without a word, told wrongly, or heard by the wrong."""
 
 # pyright: reportPrivateUsage=false
 
@@ -15,7 +15,7 @@ from acked.abc import Sink
 from acked.layers.memory import _Listener
 from acked.types import Gap, GapCause, Record
 from tests.broken_layers.catalogue import broken
-from tests.broken_layers.planted import News
+from tests.broken_layers.planted import Broadcast
 
 __all__ = ()
 
@@ -24,7 +24,7 @@ ROOM: Final = 32
 
 
 @broken("test_drop_newest_keeps_the_oldest_and_tells_the_rest")
-class DropsWithoutCounting(News):
+class DropsWithoutCounting(Broadcast):
     """What does not fit into a buffer before the subscription's own is dropped, and not counted."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -32,7 +32,7 @@ class DropsWithoutCounting(News):
 
 
 @broken("test_drop_newest_keeps_the_oldest_and_tells_the_rest")
-class CountsDropsTwice(News):
+class CountsDropsTwice(Broadcast):
     """The layer tells of what the subscription has dropped, and counted, already."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -43,7 +43,7 @@ class CountsDropsTwice(News):
 
 
 @broken("test_block_drops_nothing_that_the_layer_can_hold_back")
-class DropsWhereItIsToWait(News):
+class DropsWhereItIsToWait(Broadcast):
     """What the subscription has no room for is told as missed, where BLOCK says to wait."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -53,7 +53,7 @@ class DropsWhereItIsToWait(News):
 
 
 @broken("test_whatever_is_published_after_entering_is_heard")
-class SubscribedBeforeItIs(News):
+class SubscribedBeforeItIs(Broadcast):
     """Entering does not wait for the broker's yes: the first message goes past."""
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ class SubscribedBeforeItIs(News):
 
 
 @broken("test_every_subscription_hears_everything_once_and_in_order")
-class HearsAMessageForEachTopic(News):
+class HearsAMessageForEachTopic(Broadcast):
     """Who listens to several topics hears each message once for each of them."""
 
     @asynccontextmanager
@@ -86,7 +86,7 @@ class HearsAMessageForEachTopic(News):
 
 
 @broken("test_every_subscription_hears_everything_once_and_in_order")
-class OneOfThemHears(News):
+class OneOfThemHears(Broadcast):
     """Subscriptions of one topic share its messages, as consumers of a group do."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -101,7 +101,7 @@ class OneOfThemHears(News):
 
 
 @broken("test_concurrent_publishers_are_all_heard")
-class LaterNewsComeFirst(News):
+class LaterMessagesComeFirst(Broadcast):
     """Each publish is a task of its own: the order is the scheduler's."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class LaterNewsComeFirst(News):
 
 
 @broken("test_topics_do_not_hear_one_another")
-class HearsLongerTopicsToo(News):
+class HearsLongerTopicsToo(Broadcast):
     """A topic is heard by whoever listens to a prefix of its name."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -128,7 +128,7 @@ class HearsLongerTopicsToo(News):
 
 
 @broken("test_a_pattern_brings_what_matches_once")
-class HearsAMessageForEachPattern(News):
+class HearsAMessageForEachPattern(Broadcast):
     """What matches two patterns of a subscription is heard twice."""
 
     @asynccontextmanager
@@ -143,7 +143,7 @@ class HearsAMessageForEachPattern(News):
 
 
 @broken("test_coming_and_going_makes_nobody_deaf")
-class TheFirstToLeaveSilencesTheTopic(News):
+class TheFirstToLeaveSilencesTheTopic(Broadcast):
     """Who leaves a topic unsubscribes the connection, and with it who still listens."""
 
     @asynccontextmanager
@@ -157,7 +157,7 @@ class TheFirstToLeaveSilencesTheTopic(News):
 
 
 @broken("test_no_message_is_missed_without_a_gap_when_connections_are_cut")
-class HidesAReconnect(News):
+class HidesAReconnect(Broadcast):
     """Connected again, it goes on as if nothing had happened; what was missed is not told."""
 
     async def cut(self) -> None:
