@@ -101,13 +101,13 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def accounts_add_up(self) -> None:
         """See that no window is exceeded, and every account adds up."""
-        self._call(self._check)
+        self._call(self._env.check)
 
     def teardown(self) -> None:
         """See that exactly what is owed comes, and end the run."""
         try:
             if not self._failed:
-                self._call(self._finish)
+                self._call(finish, self._env)
         finally:
             self._portal.call(self._over.set)
             self._stack.close()
@@ -121,12 +121,6 @@ class Machine(RuleBasedStateMachine):
             await self._over.wait()
             await env.close()
             tasks.cancel_scope.cancel()
-
-    async def _check(self) -> None:
-        self._env.check()
-
-    async def _finish(self) -> None:
-        await finish(self._env)
 
     def _do(self, word: str, *arguments: object) -> None:
         self._call(STEPS[word], self._env, *arguments)
@@ -155,6 +149,7 @@ def machine(
         stateful_step_count=steps,
         deadline=None,
         database=None,
+        report_multiple_bugs=False,  # several would come wrapped in a group
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     made: type[TestCase] = case
