@@ -47,7 +47,7 @@ class Environment:
         self.topic: Final = Topic(harness.topic("program"), str)
         self.dead: Final = Topic(harness.topic("dead"), str)
         self.group_names: Final = {letter: harness.group(letter) for letter in GROUPS}
-        self.dead_letter_reader: Final = harness.group("dead_letter_reader")
+        self.dead_letter_reader: Final = harness.group("reader")
         self.model: Final = Model(GROUPS, self.capabilities, fragile=fragile)
         self.disturbed = fragile
         self.waiting.faulty = fragile
