@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from acked import Channel, Receipt, Record
-from acked.cli.demo import Plan, run
-from acked.cli.endings import Broken
+from acked.demo.failures import Broken
+from acked.demo.scenario import Plan, play
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.crash]
 
-BILLS = Path(__file__).parents[2] / "src" / "acked" / "cli" / "orders.jsonl"
+BILLS = Path(__file__).parents[2] / "src" / "acked" / "demo" / "orders.jsonl"
 
 
 class Silent:
@@ -39,7 +39,7 @@ def plan(url: str) -> Plan:
 
 async def test_an_accepted_order_that_never_arrives_is_counted_as_lost(tmp_path: Path) -> None:
     path = tmp_path / "queue.db"
-    result = await run(
+    result = await play(
         plan(f"sqlite-queue://{path}"), Channel(LyingLayer(path)), tmp_path, Silent()
     )
     assert (result.report.accepted, result.report.acked, result.report.lost) == (20, 19, 1)
@@ -49,7 +49,7 @@ async def test_an_accepted_order_that_never_arrives_is_counted_as_lost(tmp_path:
 async def test_a_worker_that_fails_ends_the_demo_with_its_words(tmp_path: Path) -> None:
     channel = Channel(SQLiteQueueLayer(tmp_path / "queue.db"))
     with pytest.raises(ExceptionGroup) as caught:
-        await run(plan("nothing://"), channel, tmp_path, Silent())
+        await play(plan("nothing://"), channel, tmp_path, Silent())
     broken = caught.value.exceptions[0]
     assert isinstance(broken, Broken)
     assert broken.exit_code == 1

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from acked.cli.endings import Refused
-from acked.cli.order import Order
-from acked.cli.order_file import count_orders, orders_of, shipped_orders
+from acked.demo.failures import Refused
+from acked.demo.order import Order
+from acked.demo.order_file import count_orders, orders_of, shipped_orders
 
 
 @pytest.fixture

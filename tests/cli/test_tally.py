@@ -2,8 +2,8 @@
 
 import pytest
 
-from acked.cli.ledger import Entry, Step
-from acked.cli.tally import Report, Tally
+from acked.demo.ledger import Entry, Stage
+from acked.demo.tally import Report, Tally
 
 FIRST, SECOND = 0, 1
 
@@ -17,16 +17,16 @@ class Story:
         self.now = 0
 
     def begins(self, worker: int, number: int, attempt: int = 1) -> "Story":
-        return self._note(worker, Step.BEGAN, number, attempt)
+        return self._note(worker, Stage.BEGAN, number, attempt)
 
     def asks(self, worker: int, number: int, attempt: int = 1) -> "Story":
-        return self._note(worker, Step.ASKED, number, attempt)
+        return self._note(worker, Stage.ASKED, number, attempt)
 
     def acked(self, worker: int, number: int, attempt: int = 1) -> "Story":
-        return self._note(worker, Step.ACKED, number, attempt)
+        return self._note(worker, Stage.ACKED, number, attempt)
 
     def late(self, worker: int, number: int, attempt: int = 1) -> "Story":
-        return self._note(worker, Step.TOO_LATE, number, attempt)
+        return self._note(worker, Stage.TOO_LATE, number, attempt)
 
     def handles(self, worker: int, number: int, attempt: int = 1) -> "Story":
         return (
@@ -43,7 +43,7 @@ class Story:
     def report(self, owed: frozenset[int] = frozenset()) -> Report:
         return self.tally.report(owed)
 
-    def _note(self, worker: int, step: Step, number: int, attempt: int) -> "Story":
+    def _note(self, worker: int, step: Stage, number: int, attempt: int) -> "Story":
         self.now += 1
         self.tally.note(worker, Entry(step, number, attempt, self.now * 10**9))
         return self
@@ -130,8 +130,8 @@ def test_an_acked_order_that_is_owed_is_a_broken_promise() -> None:
 @pytest.mark.parametrize("is_read_first", [True, False])
 def test_an_order_that_begins_after_its_ack_is_a_broken_promise(is_read_first: bool) -> None:
     tally = Tally(1, workers=2)
-    acked = [(FIRST, Entry(Step.BEGAN, 1, 1, 10)), (FIRST, Entry(Step.ACKED, 1, 1, 20))]
-    again = [(SECOND, Entry(Step.BEGAN, 1, 2, 30))]
+    acked = [(FIRST, Entry(Stage.BEGAN, 1, 1, 10)), (FIRST, Entry(Stage.ACKED, 1, 1, 20))]
+    again = [(SECOND, Entry(Stage.BEGAN, 1, 2, 30))]
     for worker, entry in again + acked if is_read_first else acked + again:
         tally.note(worker, entry)
     assert tally.broken_promises == 1

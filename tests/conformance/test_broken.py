@@ -1,16 +1,21 @@
 """The suite is tested: each broken layer is killed by the law meant for it, a healthy one by none."""
 
 import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from acked.conformance.broken import CATALOGUE, Broken
-from acked.conformance.broken.__main__ import main
-from acked.conformance.broken._catalogue import HEALTHY
-from acked.conformance.broken._matrix import chosen, matrix
-from acked.conformance.broken._plugin import Tried
 from acked.conformance.law import law_of
+from tests.broken_layers import CATALOGUE, Broken
+from tests.broken_layers.__main__ import main
+from tests.broken_layers.catalogue import HEALTHY
+from tests.broken_layers.matrix import chosen, matrix
+from tests.broken_layers.plugin import Tried
 
 every = pytest.mark.parametrize("one", CATALOGUE.values(), ids=CATALOGUE)
 
@@ -25,6 +30,29 @@ def test_each_broken_layer_is_killed_by_the_law_meant_for_it() -> None:
     for name, tests in printed["by"].items():
         assert tests[0] == CATALOGUE[name].law
     assert ran.exit_code == 0
+
+
+@pytest.mark.matrix
+def test_whoever_unpacks_the_sdist_can_test_the_suite(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path]
+    subprocess.run(build, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+    (archive,) = tmp_path.glob("acked-*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    name, one = next(iter(CATALOGUE.items()))
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.broken_layers", "--json", "--only", name],
+        cwd=unpacked,
+        env={**os.environ, "PYTHONPATH": str(unpacked / "src")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    printed = json.loads(ran.stdout)
+    assert printed["killed"] == 1
+    assert one.law in printed["by"][name]
 
 
 @every

@@ -18,7 +18,8 @@ from acked import (
 from acked._core.ack.settler import Settler
 from acked.abc import AckLayer, FireAndForgetLayer
 from acked.conformance import Harness, VirtualHarness
-from acked.conformance.fault_layer import FAILURES, Fault, FaultLayer, FaultPlan
+from acked.conformance.fault_layer import FaultLayer
+from acked.conformance.fault_plan import FAILURES, Fault, FaultPlan
 from acked.conformance.laws.modelled import try_programs
 from acked.conformance.programs import Program, ProgramFailure, run_program
 from acked.layers.memory import MemoryLayer
@@ -141,7 +142,7 @@ async def test_an_operation_is_delayed_by_the_clock() -> None:
     ],
 )
 async def test_dropped_news_is_told_by_a_gap(failure, gap: Gap) -> None:
-    layer = FaultLayer(MemoryLayer(), FaultPlan([Fault("news", 1, failure)]))
+    layer = FaultLayer(MemoryLayer(), FaultPlan([Fault("deliver", 1, failure)]))
     assert isinstance(layer, FireAndForgetLayer)
     async with Channel(layer) as channel, channel.subscribe("t") as sub:
         for number in range(3):
@@ -152,7 +153,7 @@ async def test_dropped_news_is_told_by_a_gap(failure, gap: Gap) -> None:
 
 async def test_a_full_subscription_counts_a_record_once() -> None:
     """A record that has no room is offered, then sent: one operation, not two."""
-    plan = FaultPlan([Fault("news", 2, "dropped")])
+    plan = FaultPlan([Fault("deliver", 2, "dropped")])
     async with (
         Channel(FaultLayer(MemoryLayer(), plan)) as channel,
         channel.subscribe("t", capacity=1, overflow=Overflow.BLOCK) as sub,

@@ -5,7 +5,7 @@ import pytest
 
 from acked.conformance import VirtualHarness
 from acked.conformance._workload import Workload
-from acked.conformance.history import Event, History, violations
+from acked.conformance.history import History, HistoryEvent, violations
 from acked.layers.memory_queue import CAPABILITIES, MemoryQueueLayer
 from acked.types import Capabilities, Verb
 
@@ -16,11 +16,11 @@ class Record:
     """Writes histories with few words; everything takes a second, in one group."""
 
     def __init__(self) -> None:
-        self.history: list[Event] = []
+        self.history: list[HistoryEvent] = []
 
     def note(self, kind, **fields) -> "Record":
         fields.setdefault("group", "" if kind in {"publish", "accepted"} else "g")
-        self.history.append(Event(kind=kind, at=float(len(self.history)), **fields))
+        self.history.append(HistoryEvent(kind=kind, at=float(len(self.history)), **fields))
         return self
 
     def published(self, *messages: str, key: str = "k") -> "Record":

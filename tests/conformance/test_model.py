@@ -95,7 +95,7 @@ def test_leaving_gives_back_what_was_held(charge: bool, attempt: int) -> None:
 
 def test_a_lease_that_is_over_may_be_settled_until_somebody_else_has_it() -> None:
     one = model("m", "n")
-    late, stale = (one.delivered("g", m, 1, "ghost", 0, until=10) for m in "mn")
+    late, stale = (one.delivered("g", m, 1, "silent", 0, until=10) for m in "mn")
     with pytest.raises(Illegal, match="LOST"):
         one.settled("g", "m", late, ACK, Answer.LOST, 9)
     assert one.due("g", 10) == {"m", "n"}
@@ -109,7 +109,7 @@ def test_a_lease_that_is_over_may_be_settled_until_somebody_else_has_it() -> Non
 
 def test_an_extended_lease_is_its_holders() -> None:
     one = model("m")
-    lease = one.delivered("g", "m", 1, "ghost", 0, until=10)
+    lease = one.delivered("g", "m", 1, "silent", 0, until=10)
     one.extended("g", "m", lease, NEVER)
     assert one.due("g", 1000) == set()
     with pytest.raises(Illegal, match="extended"):
@@ -118,13 +118,13 @@ def test_an_extended_lease_is_its_holders() -> None:
 
 def test_a_rejection_makes_a_dead_letter_if_there_is_a_topic_for_it() -> None:
     one = model("m", "n", "o")
-    for message, buried, answer in (
+    for message, dead_lettered, answer in (
         ("m", True, Answer.DONE),
         ("n", False, Answer.DONE),
         ("o", True, Answer.UNKNOWN),
     ):
         lease = one.delivered("g", message, 1, "c", 0)
-        one.settled("g", message, lease, REJECT, answer, 0, buried=buried)
+        one.settled("g", message, lease, REJECT, answer, 0, dead_lettered=dead_lettered)
     assert one.dead("g") == {"m": True, "o": False}
 
 

@@ -213,8 +213,8 @@ def an_ack_is_believed_before_it_was_sent(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_window_is_one_too_large(patch: pytest.MonkeyPatch) -> None:
-    original = InFlightTracker.room
-    patch.setattr(InFlightTracker, "room", lambda self: original(self) + 1)
+    original = InFlightTracker.free_slots
+    patch.setattr(InFlightTracker, "free_slots", lambda self: original(self) + 1)
 
 
 def a_contradiction_is_swallowed(patch: pytest.MonkeyPatch) -> None:

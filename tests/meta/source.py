@@ -54,7 +54,10 @@ def decorators(node: Function | ast.ClassDef) -> set[str]:
     return set(map(ast.unparse, node.decorator_list))
 
 
+COMMANDS = ("acked.cli", "acked.demo")
+
+
 def public_modules() -> list[str]:
     """Return the name of every module that users may import; commands are used by their words."""
     found = [info.name for info in pkgutil.walk_packages([str(PACKAGE)], "acked.")]
-    return ["acked", *(n for n in found if "._" not in n and not n.startswith("acked.cli"))]
+    return ["acked", *(n for n in found if "._" not in n and not n.startswith(COMMANDS))]

@@ -27,8 +27,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"acked", "_acked_pytest.py", f"acked-{version()}.dist-info"}
-    files = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src/acked").rglob("*.py")}
+    sources = (file for file in (ROOT / "src/acked").rglob("*.*") if file.suffix != ".pyc")
+    files = {str(file.relative_to(ROOT / "src")) for file in sources}
     assert files < set(wheel.namelist())
+    assert [name for name in wheel.namelist() if "broken" in name] == []
 
 
 def test_the_wheel_says_that_it_is_typed(wheel: ZipFile) -> None:
@@ -46,7 +48,8 @@ def test_every_layer_and_the_command_can_be_found_by_name(wheel: ZipFile) -> Non
     assert entries["console_scripts"]["acked"] == "acked.cli.main:main"
     for target in entries["acked.layers"].values():
         module, _, _ = target.partition(":")
-        assert f"{module.replace('.', '/')}.py" in wheel.namelist()
+        place = module.replace(".", "/")
+        assert {f"{place}.py", f"{place}/__init__.py"} & set(wheel.namelist())
 
 
 def version() -> str:

@@ -1,29 +1,14 @@
 """The commands, as click knows them."""
 
-import tempfile
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
 
-import anyio
 import click
-import msgspec
 
-from acked import CapabilityError, Channel
-from acked.abc import AckLayer
-from acked.cli.demo import Plan, Result, run
-from acked.cli.endings import Refused, ending_in_order
-from acked.cli.order_file import count_orders, shipped_orders
-from acked.cli.redis_server import private_redis
-from acked.cli.screen import Screen, show_table
+from acked.cli.endings import ending_in_order
+from acked.demo.run import run_demo
 
 __all__ = ("acked",)
-
-SHIPPED_COUNT: Final = 20_000
-"""Orders of the demo, where neither a file nor a number is given."""
 
 
 @click.group()
@@ -94,43 +79,14 @@ def demo(
     """
     if layer and url:
         raise click.UsageError("give --layer or --url, not both")
-    with ExitStack() as stack:
-        stack.enter_context(ending_in_order())
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acked-demo-")))
-        file = path or stack.enter_context(shipped_orders())
-        number = count_orders(file, count if path or count else SHIPPED_COUNT)
-        where = url or stack.enter_context(served(layer or "sqlite-queue", folder))
-        plan = Plan(path=file, count=number, url=where, workers=workers, lease=lease)
-        result = carry_out(plan, folder)
-    show_table(result, is_on_stderr=as_json)
-    if as_json:
-        click.echo(msgspec.json.encode(result.report))
-    context.exit(0 if result.is_good else 1)
-
-
-@contextmanager
-def served(layer: str, folder: Path) -> Generator[str]:
-    """Give the URL of a broker for this run alone, whose files are in `folder`."""
-    if layer == "redis-streams":
-        with private_redis(folder / "redis") as address:
-            yield f"redis-streams://{address}"
-    else:
-        yield f"sqlite-queue://{folder}/orders.db"
-
-
-def carry_out(plan: Plan, folder: Path) -> Result:
-    """Run the demo with its progress on the screen."""
-    channel = channel_to(plan.url)
-    with Screen(plan.count) as screen:
-        return anyio.run(run, plan, channel, folder, screen)
-
-
-def channel_to(url: str) -> Channel[AckLayer]:
-    """Return a channel to `url`, or raise `Refused` for one that the demo can show nothing of."""
-    scheme = urlsplit(url).scheme
-    if scheme == "memory-queue":
-        raise Refused("memory-queue:// lives in one process, and the demo needs several")
-    try:
-        return Channel.from_url(url)
-    except CapabilityError:
-        raise Refused(f"{scheme}:// has no acknowledgements; choose a layer that has") from None
+    with ending_in_order():
+        is_good = run_demo(
+            path,
+            layer=layer,
+            url=url,
+            count=count,
+            workers=workers,
+            lease=lease,
+            as_json=as_json,
+        )
+    context.exit(0 if is_good else 1)

@@ -9,31 +9,24 @@ from typing import ClassVar, Final
 import click
 
 from acked import AckedError, CapabilityError, ConfigurationError
-from acked.cli.causes import first_cause, one_line
 
-__all__ = ("Broken", "Refused", "ending_in_order")
+__all__ = ("ending_in_order",)
 
 INTERRUPTED: Final = 130
 """What a shell says of a program that Ctrl-C ended."""
 
 
-class Refused(click.ClickException):
-    """What was asked for cannot be done; nothing was published. The words say what to do."""
+class CannotBeDone(click.ClickException):
+    """What was asked for is wrong, as a wrong option is."""
 
     exit_code: ClassVar[int] = 2
-
-
-class Broken(click.ClickException):
-    """The run broke off before there was a result."""
-
-    exit_code: ClassVar[int] = 1
 
 
 @contextmanager
 def ending_in_order() -> Generator[None]:
     """Turn what ends the block into one line and an exit status, after the block has cleaned up.
 
-    SIGTERM is treated as Ctrl-C is, so that it leaves nothing behind either.
+    SIGTERM is treated as Ctrl-C is, so that it leaves nothing behind either. A bug stays as it is.
     """
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -41,8 +34,10 @@ def ending_in_order() -> Generator[None]:
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
-    except Exception as error:
-        raise _in_one_line(error) from error
+    except (CapabilityError, ConfigurationError) as error:
+        raise CannotBeDone(_one_line(error)) from error
+    except (AckedError, OSError) as error:
+        raise click.ClickException(_one_line(error)) from error
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -57,14 +52,5 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
     interrupt(signal.SIGINT, frame)
 
 
-def _in_one_line(error: Exception) -> Exception:
-    """Return what click prints as one line; a bug stays as it is."""
-    first = first_cause(error)
-    words = one_line(first)
-    if isinstance(first, click.ClickException | click.exceptions.Exit):
-        return first
-    if isinstance(first, CapabilityError | ConfigurationError):
-        return Refused(words)
-    if isinstance(first, AckedError | OSError):
-        return Broken(words)
-    return error
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

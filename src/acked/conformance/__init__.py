@@ -13,7 +13,8 @@ import pytest
 # Before the laws are imported: then their plain asserts say what was compared.
 pytest.register_assert_rewrite("acked.conformance.laws")
 
-from acked.conformance.fault_layer import Fault, FaultLayer, FaultPlan  # noqa: E402
+from acked.conformance.fault_layer import FaultLayer  # noqa: E402
+from acked.conformance.fault_plan import Fault, FaultPlan  # noqa: E402
 from acked.conformance.harness import Harness, VirtualHarness  # noqa: E402
 from acked.conformance.law import Law, law, law_of  # noqa: E402
 from acked.conformance.laws.ack import AckLayerLaws  # noqa: E402

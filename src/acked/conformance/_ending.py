@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from acked.conformance._steps import begin_reading, publish, receive, settle
+from acked.conformance._answers import settle
+from acked.conformance._environment import CONSUMERS, GROUPS, Environment
+from acked.conformance._steps import begin_reading, publish, receive
 from acked.conformance._waiting import TURNS
-from acked.conformance._world import CONSUMERS, GROUPS, World
 from acked.conformance.model import Illegal
 from acked.types import Verb
 
@@ -14,39 +15,39 @@ TRIES = 20
 """How often an ack may go unanswered, on a faulty layer."""
 
 
-async def finish(world: World) -> None:
+async def finish(env: Environment) -> None:
     """Let who lives leave, drain every group, and look into the dead letters."""
-    for name in tuple(world.consumers):
-        await world.leave(name)  # the ghosts stay: nobody gives back what they hold
-    wait = world.model.quiet_at() - world.now
+    for name in tuple(env.consumers):
+        await env.leave(name)  # the silent ones stay: nobody gives back what they hold
+    wait = env.model.quiet_at() - env.now
     if wait > 0:
-        await world.harness.pass_time(wait)
+        await env.harness.pass_time(wait)
     names = [next(name for name in CONSUMERS if name[0] == group) for group in GROUPS]
-    await publish(world, 1)  # what comes unbidden comes before it
+    await publish(env, 1)  # what comes unbidden comes before it
     for name in names:
-        await _drain(world, name)
+        await _drain(env, name)
     for name in names:  # now nothing is owed, so a reader waits until it is woken
-        await begin_reading(world, name)
-    await world.waiting.pause(TURNS)
-    await publish(world, 1)
+        await begin_reading(env, name)
+    await env.waiting.pause(TURNS)
+    await publish(env, 1)
     for name in names:
-        await _drain(world, name)
-    if world.capabilities.dead_letter:
-        await _check_dead_letters(world)
+        await _drain(env, name)
+    if env.capabilities.dead_letter:
+        await _check_dead_letters(env)
 
 
-async def _drain(world: World, name: str) -> None:
-    while (holding := await receive(world, name)) is not None:
+async def _drain(env: Environment, name: str) -> None:
+    while (holding := await receive(env, name)) is not None:
         for _ in range(TRIES):
-            await settle(world, holding, Verb.ACK, lambda one: one.ack())
+            await settle(env, holding, Verb.ACK, lambda one: one.ack())
             if not holding.may_be_held:
                 break
         else:
             raise Illegal(f"{holding.delivery!r} could not be acked in {TRIES} tries")
-    await world.leave(name)
+    await env.leave(name)
 
 
-async def _check_dead_letters(world: World) -> None:
+async def _check_dead_letters(env: Environment) -> None:
     """Compare the dead letters with what was rejected: each once, more often only by faults.
 
     A copy may be there although the original came again: it is made first, and a rejection may be
@@ -55,25 +56,26 @@ async def _check_dead_letters(world: World) -> None:
     missing = {
         (group, message)
         for group in GROUPS
-        for message, certain in world.model.dead(group).items()
+        for message, certain in env.model.dead(group).items()
         if certain
     }
-    letters = {name: letter for letter, name in world.group_names.items()}
+    letters = {name: letter for letter, name in env.group_names.items()}
     seen: Counter[tuple[str, str]] = Counter()
-    seat = await world.seated(lambda: world.channel.subscribe(world.dead, group=world.undertaker))
+    group = env.dead_letter_reader
+    reader = await env.entered(lambda: env.channel.subscribe(env.dead, group=group))
     try:
         while (
-            one := await world.waiting.wait_for_more(seat.inside.__anext__, patient=bool(missing))
+            one := await env.waiting.wait_for_more(reader.inside.__anext__, patient=bool(missing))
         ) is not None:
-            await world.waiting.tried(one.ack)
+            await env.waiting.tried(one.ack)
             found = (letters[one.headers["acked-group"]], one.body)
             seen[found] += 1
             missing.discard(found)
     finally:
-        await seat.leave()
+        await reader.leave()
     if missing:
         raise Illegal(f"rejected, and not in the dead letters: {sorted(missing)}")
-    if invented := seen.keys() - world.burials.keys():
+    if invented := seen.keys() - env.rejections.keys():
         raise Illegal(f"in the dead letters, and never rejected: {sorted(invented)}")
-    if not world.disturbed and (extra := seen - world.burials):
+    if not env.disturbed and (extra := seen - env.rejections):
         raise Illegal(f"in the dead letters more often than rejected: {dict(extra)}")

@@ -12,23 +12,15 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from acked import (
-    AckedError,
-    AckUnconfirmed,
-    AlreadySettled,
-    CapabilityError,
-    Delivery,
-    LayerError,
-    LeaseLost,
-    PublishFailed,
-)
-from acked.conformance._cast import Consumer, Holding, Reading
-from acked.conformance._waiting import CANCELLED, TURNS
-from acked.conformance._world import World
+from acked import CapabilityError, LayerError, LeaseLost, PublishFailed
+from acked.conformance._actors import Consumer, Holding, Reading
+from acked.conformance._answers import error_of, expect, lose, require_disturbed, settle
+from acked.conformance._environment import Environment
+from acked.conformance._waiting import TURNS
 from acked.conformance.model import NEVER, Answer, Illegal
 from acked.types import Outcome, Settlement, Verb
 
-__all__ = ("STEPS", "begin_reading", "publish", "receive", "settle")
+__all__ = ("STEPS", "begin_reading", "publish", "receive")
 
 ANSWERS: Final = {
     Outcome.CONFIRMED: Answer.DONE,
@@ -38,44 +30,44 @@ ANSWERS: Final = {
 }
 
 
-async def publish(world: World, count: int) -> None:
+async def publish(env: Environment, count: int) -> None:
     """Publish `count` messages in one request."""
-    names = [world.fresh("m") for _ in range(count)]
+    names = [env.fresh("m") for _ in range(count)]
     failures: dict[int, Exception] = {}
     indeterminate = False
     try:
-        await world.channel.publish_many(world.topic, names)
+        await env.channel.publish_many(env.topic, names)
     except PublishFailed as failed:
-        _require_disturbed(world, failed)
+        require_disturbed(env, failed)
         failures, indeterminate = dict(failed.failures), failed.indeterminate
     for number, name in enumerate(names):
         if number not in failures or indeterminate:
-            world.model.published(name, certain=number not in failures)
+            env.model.published(name, certain=number not in failures)
 
 
-async def publish_cancelled(world: World, turns: int) -> None:
+async def publish_cancelled(env: Environment, turns: int) -> None:
     """Publish one message and cancel that."""
-    name = world.fresh("m")
-    answer = await world.waiting.tried(lambda: world.channel.publish(world.topic, name), turns)
+    name = env.fresh("m")
+    answer = await env.waiting.tried(lambda: env.channel.publish(env.topic, name), turns)
     if isinstance(answer, LayerError):
-        _require_disturbed(world, answer)
-    world.model.published(name, certain=answer is None)
+        require_disturbed(env, answer)
+    env.model.published(name, certain=answer is None)
 
 
-async def open_(world: World, name: str) -> None:
+async def open_(env: Environment, name: str) -> None:
     """Let the consumer join, unless it is there already."""
-    await world.consumer(name)
+    await env.consumer(name)
 
 
-async def receive(world: World, name: str) -> Holding | None:
+async def receive(env: Environment, name: str) -> Holding | None:
     """Read one delivery; where one must come, wait for it."""
-    consumer = await world.consumer(name)
+    consumer = await env.consumer(name)
     if consumer is None or consumer.full():
         return None
-    must = world.must_come(consumer.group, consumer)
-    holding = await _read(world, consumer, patient=bool(must))
+    must = env.must_come(consumer.group, consumer)
+    holding = await _read(env, consumer, patient=bool(must))
     if holding is None and must:
-        owed = (f"{one} is {world.model.describe(consumer.group, one)}" for one in sorted(must))
+        owed = (f"{one} is {env.model.describe(consumer.group, one)}" for one in sorted(must))
         raise Illegal(
             f"{name} waited in vain for what its group is owed, more than the windows of other "
             f"consumers have room for: {'; '.join(owed)}"
@@ -83,126 +75,126 @@ async def receive(world: World, name: str) -> Holding | None:
     return holding
 
 
-async def begin_reading(world: World, name: str) -> None:
+async def begin_reading(env: Environment, name: str) -> None:
     """Let the consumer wait for a delivery while the program goes on."""
-    consumer = await world.consumer(name)
+    consumer = await env.consumer(name)
     if consumer is not None and consumer.reading is None and not consumer.full():
         consumer.reading = Reading()
-        world.tasks.start_soon(consumer.reading.run, consumer.seat.inside.__anext__)
+        env.tasks.start_soon(consumer.reading.run, consumer.task.inside.__anext__)
 
 
-async def read_cancelled(world: World, name: str, turns: int) -> None:
+async def read_cancelled(env: Environment, name: str, turns: int) -> None:
     """Begin to read one delivery and cancel that."""
-    consumer = await world.consumer(name)
+    consumer = await env.consumer(name)
     if consumer is not None and not consumer.full():
-        await _read(world, consumer, patient=False, turns=turns)
+        await _read(env, consumer, patient=False, turns=turns)
 
 
-async def ack(world: World, name: str, pick: int, turns: int | None = None) -> None:
+async def ack(env: Environment, name: str, pick: int, turns: int | None = None) -> None:
     """Ack one of the deliveries; cancel that, if `turns` are given."""
-    if (holding := _picked(world, name, pick)) is not None:
-        await settle(world, holding, Verb.ACK, lambda one: one.ack(), turns)
+    if (holding := _picked(env, name, pick)) is not None:
+        await settle(env, holding, Verb.ACK, lambda one: one.ack(), turns)
 
 
 async def nack(
-    world: World, name: str, pick: int, delay: float = 0.0, turns: int | None = None
+    env: Environment, name: str, pick: int, delay: float = 0.0, turns: int | None = None
 ) -> None:
     """Nack likewise."""
-    seconds = delay * world.harness.lease if world.capabilities.nack_delay else 0.0
-    if (holding := _picked(world, name, pick)) is not None:
-        free_at = world.now + seconds if seconds else 0.0
-        await settle(world, holding, Verb.NACK, lambda one: one.nack(delay=seconds), turns, free_at)
+    seconds = delay * env.harness.lease if env.capabilities.nack_delay else 0.0
+    if (holding := _picked(env, name, pick)) is not None:
+        free_at = env.now + seconds if seconds else 0.0
+        await settle(env, holding, Verb.NACK, lambda one: one.nack(delay=seconds), turns, free_at)
 
 
-async def reject(world: World, name: str, pick: int, turns: int | None = None) -> None:
+async def reject(env: Environment, name: str, pick: int, turns: int | None = None) -> None:
     """Reject likewise."""
-    if (holding := _picked(world, name, pick)) is not None:
+    if (holding := _picked(env, name, pick)) is not None:
         if holding.may_be_held:
-            world.burials[holding.group, holding.delivery.body] += 1
-        await settle(world, holding, Verb.REJECT, lambda one: one.reject("no"), turns)
+            env.rejections[holding.group, holding.delivery.body] += 1
+        await settle(env, holding, Verb.REJECT, lambda one: one.reject("no"), turns)
 
 
-async def extend(world: World, name: str, pick: int) -> None:
+async def extend(env: Environment, name: str, pick: int) -> None:
     """Extend the lease of one of the deliveries."""
-    holding = _picked(world, name, pick)
+    holding = _picked(env, name, pick)
     if holding is None:
         return
-    answer = await world.waiting.tried(lambda: holding.delivery.extend(2 * world.harness.lease))
-    if not world.capabilities.extend:
-        _expect(answer, CapabilityError, "extending, which the layer cannot do,")
+    answer = await env.waiting.tried(lambda: holding.delivery.extend(2 * env.harness.lease))
+    if not env.capabilities.extend:
+        expect(answer, CapabilityError, "extending, which the layer cannot do,")
     elif not holding.may_be_held:
-        _expect(answer, LeaseLost, "extending what is not held")
+        expect(answer, LeaseLost, "extending what is not held")
     elif isinstance(answer, LeaseLost):
         if holding.verb is None:
-            _lost(world, holding, Verb.NACK)
+            lose(env, holding, Verb.NACK)
     elif answer is not None:
-        _require_disturbed(world, _error(answer))
+        require_disturbed(env, error_of(answer))
     else:  # the engine goes on renewing it
-        world.model.extended(holding.group, holding.delivery.body, holding.lease, NEVER)
+        env.model.extended(holding.group, holding.delivery.body, holding.lease, NEVER)
 
 
-async def leave(world: World, name: str) -> None:
+async def leave(env: Environment, name: str) -> None:
     """Let the consumer leave its subscription as `break` does."""
-    await world.leave(name)
+    await env.leave(name)
 
 
-async def interrupt(world: World, name: str) -> None:
+async def interrupt(env: Environment, name: str) -> None:
     """Let the consumer leave by cancellation."""
-    await world.leave(name, interrupted=True)
+    await env.leave(name, interrupted=True)
 
 
-async def reopen(world: World) -> None:
+async def reopen(env: Environment) -> None:
     """Close the channel under its subscriptions, and open another one over the same broker."""
     async with anyio.create_task_group() as together:
-        together.start_soon(world.channel.aclose)
-        await world.waiting.pause(2)
-        await world.leave_all()
-    world.channel = world.harness.channel()
-    await world.channel.__aenter__()
+        together.start_soon(env.channel.aclose)
+        await env.waiting.pause(2)
+        await env.leave_all()
+    env.channel = env.harness.channel()
+    await env.channel.__aenter__()
 
 
-async def ghost(world: World, group: str, count: int) -> None:
+async def fall_silent(env: Environment, group: str, count: int) -> None:
     """Let a consumer take up to `count` messages and fall silent."""
-    if world.capabilities.lease != "timer" or not world.must_come(group, None):
+    if env.capabilities.lease != "timer" or not env.must_come(group, None):
         return
-    silent = await world.ghost(group, count)
-    until = world.now + world.harness.lease
-    batch = await world.waiting.patiently(lambda: silent.seat.inside.receive(count))
+    silent = await env.silent_consumer(group, count)
+    until = env.now + env.harness.lease
+    batch = await env.waiting.patiently(lambda: silent.task.inside.receive(count))
     if batch is None:
         raise Illegal(f"a feed of group {group!r} waited in vain for what is ready")
     for leased in batch:
         message = msgspec.json.decode(leased.record.body, type=str)
-        lease = world.model.delivered(group, message, leased.attempt, silent.name, world.now, until)
+        lease = env.model.delivered(group, message, leased.attempt, silent.name, env.now, until)
         silent.holdings.append((message, lease, leased))
 
 
-async def ghost_settles(world: World, pick: int, verb: int) -> None:
+async def silent_settles(env: Environment, pick: int, verb: int) -> None:
     """Let a silent consumer settle something after all, whoever has it now."""
-    found = [(one, holding) for one in world.ghosts for holding in one.holdings]
+    found = [(one, holding) for one in env.silent_consumers for holding in one.holdings]
     if not found:
         return
     silent, holding = found[pick % len(found)]
     message, lease, leased = holding
     silent.holdings.remove(holding)
-    (outcome,) = await silent.seat.inside.settle([Settlement(leased.token, Verb(verb))])
+    (outcome,) = await silent.task.inside.settle([Settlement(leased.token, Verb(verb))])
     answer = ANSWERS[outcome] if isinstance(outcome, Outcome) else Answer.UNKNOWN
-    world.model.settled(silent.group, message, lease, Verb(verb), answer, world.now)
+    env.model.settled(silent.group, message, lease, Verb(verb), answer, env.now)
 
 
-async def pass_time(world: World, leases: float) -> None:
+async def pass_time(env: Environment, leases: float) -> None:
     """Let time pass."""
-    await world.harness.pass_time(leases * world.harness.lease)
+    await env.harness.pass_time(leases * env.harness.lease)
 
 
-async def cut(world: World) -> None:
+async def cut(env: Environment) -> None:
     """Break every connection, where the harness can."""
-    await _disturb(world, world.harness.cut)
+    await _disturb(env, env.harness.cut)
 
 
-async def restart(world: World) -> None:
+async def restart(env: Environment) -> None:
     """Restart the broker, where the harness can and the layer claims to survive it."""
-    if world.capabilities.persistent:
-        await _disturb(world, world.harness.restart_broker)
+    if env.capabilities.persistent:
+        await _disturb(env, env.harness.restart_broker)
 
 
 STEPS: Final[dict[str, Callable[..., Awaitable[object]]]] = {
@@ -210,104 +202,33 @@ STEPS: Final[dict[str, Callable[..., Awaitable[object]]]] = {
     for step in (
         *(publish, publish_cancelled, open_, receive, begin_reading, read_cancelled),
         *(ack, nack, reject, extend, leave, interrupt, reopen),
-        *(ghost, ghost_settles, pass_time, cut, restart),
+        *(fall_silent, silent_settles, pass_time, cut, restart),
     )
 }
 """What may be in a program, by name."""
 
 
-async def settle(
-    world: World,
-    holding: Holding,
-    verb: Verb,
-    call: Callable[[Delivery[str]], Awaitable[None]],
-    turns: int | None = None,
-    free_at: float = 0.0,
-) -> None:
-    """Settle, and compare what was answered with what may be answered."""
-    answer = await world.waiting.tried(lambda: call(holding.delivery), turns)
-    if not getattr(world.capabilities, verb.name.lower(), True):
-        _expect(answer, CapabilityError, f"{verb.name}, which the layer cannot do,")
-    elif holding.sure:
-        wrong = None if verb is holding.verb else AlreadySettled
-        _expect(answer, wrong, f"{verb.name} of what was settled")
-    elif holding.over:
-        if holding.verb is None:
-            _expect(answer, LeaseLost, f"{verb.name} of what is not held any more")
-    elif answer is None:
-        _note(world, holding, verb, Answer.DONE, free_at)
-        holding.verb, holding.sure = verb, True
-    elif isinstance(answer, LeaseLost):
-        _lost(world, holding, verb)
-    elif answer is CANCELLED or isinstance(answer, AckUnconfirmed):
-        if answer is not CANCELLED:
-            _require_disturbed(world, _error(answer))
-        _note(world, holding, verb, Answer.UNKNOWN, free_at)
-        holding.verb = verb
-    elif not isinstance(answer, AlreadySettled) or holding.verb in {None, verb}:
-        raise Illegal(f"{verb.name} raised {answer!r}") from _error(answer)
-
-
 async def _read(
-    world: World, consumer: Consumer, *, patient: bool, turns: int = TURNS
+    env: Environment, consumer: Consumer, *, patient: bool, turns: int = TURNS
 ) -> Holding | None:
     reading = consumer.reading
     if reading is not None:
-        await world.waiting.wait_for_more(reading.ended, patient=patient, turns=turns)
-        return world.collect(consumer)
-    read = consumer.seat.inside.__anext__
-    delivery = await world.waiting.wait_for_more(read, patient=patient, turns=turns)
-    return None if delivery is None else world.took(consumer, delivery)
+        await env.waiting.wait_for_more(reading.ended, patient=patient, turns=turns)
+        return env.collect(consumer)
+    read = consumer.task.inside.__anext__
+    delivery = await env.waiting.wait_for_more(read, patient=patient, turns=turns)
+    return None if delivery is None else env.took(consumer, delivery)
 
 
-def _picked(world: World, name: str, pick: int) -> Holding | None:
-    present = world.consumers.get(name)
-    ever = world.former[name] + (present.holdings if present is not None else [])
+def _picked(env: Environment, name: str, pick: int) -> Holding | None:
+    present = env.consumers.get(name)
+    ever = env.former[name] + (present.holdings if present is not None else [])
     held_first = sorted(ever, key=lambda one: not one.may_be_held)
     return held_first[pick % len(ever)] if ever else None
 
 
-def _note(world: World, holding: Holding, verb: Verb, answer: Answer, free_at: float) -> None:
-    world.model.settled(
-        holding.group,
-        holding.delivery.body,
-        holding.lease,
-        verb,
-        answer,
-        world.now,
-        free_at=free_at,
-        buried=world.capabilities.dead_letter,
-        again=holding.verb is verb,
-    )
-
-
-def _lost(world: World, holding: Holding, verb: Verb) -> None:
-    _note(world, holding, verb, Answer.LOST, 0.0)
-    holding.over = True
-
-
-def _require_disturbed(world: World, error: BaseException) -> None:
-    """Raise `Illegal` for an error that a healthy broker gives no reason for."""
-    if not world.disturbed:
-        raise Illegal(f"nothing was wrong with the broker, but: {error!r}") from error
-
-
-def _error(answer: object) -> BaseException:
-    assert isinstance(answer, BaseException)  # noqa: S101 - the only other answers were handled
-    return answer
-
-
-def _expect(answer: object, wanted: type[AckedError] | None, what: str) -> None:
-    if answer is CANCELLED:
-        return
-    if wanted is None and answer is not None:
-        raise Illegal(f"{what} in the same way is a no-op; it raised {answer!r}")
-    if wanted is not None and not isinstance(answer, wanted):
-        raise Illegal(f"{what} must raise {wanted.__name__}; the answer was {answer!r}")
-
-
-async def _disturb(world: World, hook: Callable[[], Awaitable[Any]] | None) -> None:
+async def _disturb(env: Environment, hook: Callable[[], Awaitable[Any]] | None) -> None:
     if hook is not None:
-        world.disturbed = world.waiting.faulty = True
-        world.model.disturbed(ends_leases=world.capabilities.lease == "connection")
+        env.disturbed = env.waiting.faulty = True
+        env.model.disturbed(ends_leases=env.capabilities.lease == "connection")
         await hook()

@@ -16,7 +16,7 @@ from acked import (
 )
 from acked.abc import AckLayer
 from acked.conformance.harness import Harness
-from acked.conformance.history import Event, Kind
+from acked.conformance.history import HistoryEvent, Kind
 from acked.types import Verb
 
 __all__ = ("Workload",)
@@ -34,7 +34,7 @@ class Workload:
     """
 
     def __init__(self, harness: Harness, seed: int, *, messages: int, consumers: int) -> None:
-        self.history: Final[list[Event]] = []
+        self.history: Final[list[HistoryEvent]] = []
         self._harness = harness
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._channel: Channel[AckLayer] = harness.channel()
@@ -48,7 +48,7 @@ class Workload:
         self._virtual = isinstance(harness.clock, VirtualClock)
         self._patience = 5.0 if self._virtual else harness.recovery + 2 * harness.lease
 
-    async def run(self) -> list[Event]:
+    async def run(self) -> list[HistoryEvent]:
         """Let everybody work, then drain each group; return what happened."""
         async with self._channel, anyio.create_task_group() as background:
             if self._virtual:
@@ -73,7 +73,7 @@ class Workload:
             await self._harness.pass_time(self._harness.lease * LONGEST_PAUSE / 4)
 
     def _note(self, kind: Kind, **fields: Any) -> None:
-        self.history.append(Event(kind=kind, at=self._harness.clock.time(), **fields))
+        self.history.append(HistoryEvent(kind=kind, at=self._harness.clock.time(), **fields))
 
     async def _pause(self, leases: float) -> None:
         clock = self._harness.clock

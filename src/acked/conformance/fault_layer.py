@@ -19,25 +19,22 @@ production. The faults:
 | | `unanswered` | `AckUnconfirmed`; everything was settled |
 | | `lease_ended` | `LeaseLost`; the messages come again |
 | `extend` | `disconnected` | the renewal fails; the engine tries again at its next turn |
-| `news` | `dropped` | a message of a fire-and-forget layer is missed, and told by a gap |
+| `deliver` | `dropped` | a message of a fire-and-forget layer is missed, and told by a gap |
 | | `reconnected` | the same, with a gap of unknown size |
-| any but `news` | `delayed` | the operation takes the plan's `delay` longer |
+| any but `deliver` | `delayed` | the operation takes the plan's `delay` longer |
 
 Operations are counted from 0, each kind by itself, over the life of the layer object.
 """
 
-import random
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Generic, Literal, Self, TypeAlias, TypeVar, overload
-
-import msgspec
+from typing import Final, Generic, Self, TypeVar, overload
 
 from acked.abc import AckFeed, AckLayer, Clock, FireAndForgetLayer, Layer, Sink
 from acked.clocks import SystemClock
-from acked.errors import ConfigurationError, ConnectionLost, LayerError, PublishFailed
+from acked.conformance.fault_plan import Failure, FaultPlan
+from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.types import (
     Capabilities,
     Gap,
@@ -53,99 +50,9 @@ from acked.types import (
     Verb,
 )
 
-__all__ = ("Fault", "FaultLayer", "FaultPlan", "FaultyAckLayer", "FaultyNewsLayer")
+__all__ = ("FaultLayer", "FaultyAckLayer", "FaultyFireAndForgetLayer")
 
 L_co = TypeVar("L_co", bound=Layer, covariant=True)
-
-Operation: TypeAlias = Literal["publish", "receive", "settle", "extend", "news"]
-Failure: TypeAlias = Literal[
-    "refused",
-    "unsent",
-    "unanswered",
-    "disconnected",
-    "lease_ended",
-    "dropped",
-    "reconnected",
-    "delayed",
-]
-
-FAILURES: Final[dict[str, tuple[Failure, ...]]] = {
-    "publish": ("refused", "unsent", "unanswered", "delayed"),
-    "receive": ("disconnected", "lease_ended", "delayed"),
-    "settle": ("unsent", "unanswered", "lease_ended", "delayed"),
-    "extend": ("disconnected", "delayed"),
-    "news": ("dropped", "reconnected"),
-}
-"""What can happen to each operation."""
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """What happens to the operation number `number` (from 0) of its kind.
-
-    Raises `ConfigurationError` for a fault that this operation cannot have.
-    """
-
-    operation: Operation
-    number: int
-    failure: Failure
-
-    def __post_init__(self) -> None:
-        legal = FAILURES.get(self.operation, ())
-        if self.failure not in legal:
-            raise ConfigurationError(
-                f"{self.operation!r} cannot be {self.failure!r}; it can be: {', '.join(legal)}"
-            )
-
-
-class FaultPlan:
-    """Which operations fail, and how: a list, or by chance with a seed.
-
-    `FaultPlan([Fault("publish", 2, "unanswered")])` is exact; `FaultPlan(seed=7, rate=0.1)` lets
-    one operation in ten fail. The same seed gives the same operation the same fault, however
-    tasks interleave. `delay` is in seconds. `injected` says what happened so far, in order.
-
-    Raises `ConfigurationError` for a `rate` outside [0, 1] or a negative `delay`.
-    """
-
-    def __init__(
-        self,
-        faults: Iterable[Fault] = (),
-        *,
-        seed: int | None = None,
-        rate: float = 0.05,
-        delay: float = 0.1,
-    ) -> None:
-        if not 0 <= rate <= 1 or delay < 0:
-            raise ConfigurationError(
-                f"rate={rate}, delay={delay}: needs 0 <= rate <= 1, delay >= 0"
-            )
-        self.delay: Final = delay
-        self.injected: Final[list[Fault]] = []
-        self._faults = {(fault.operation, fault.number): fault for fault in faults}
-        self._seed = seed
-        self._rate = rate
-        self._numbers: Counter[Operation] = Counter()
-
-    def __repr__(self) -> str:
-        return f"<FaultPlan, seed {self._seed}, injected so far: {self.injected}>"
-
-    def next(self, operation: Operation) -> Failure | None:
-        """Count one more `operation` and return what happens to it; None if nothing does."""
-        number = self._numbers[operation]
-        self._numbers[operation] += 1
-        fault = self._faults.get((operation, number)) or self._by_chance(operation, number)
-        if fault is None:
-            return None
-        self.injected.append(fault)
-        return fault.failure
-
-    def _by_chance(self, operation: Operation, number: int) -> Fault | None:
-        if self._seed is None:
-            return None
-        chance = random.Random(f"{self._seed} {operation} {number}")  # noqa: S311 - no secret
-        if chance.random() >= self._rate:
-            return None
-        return Fault(operation, number, chance.choice(FAILURES[operation]))
 
 
 class _Faulty(Generic[L_co]):
@@ -210,7 +117,7 @@ class FaultyAckLayer(_Faulty[AckLayer]):
             yield _FaultyFeed(feed, self.plan, self._clock)
 
 
-class FaultyNewsLayer(_Faulty[FireAndForgetLayer]):
+class FaultyFireAndForgetLayer(_Faulty[FireAndForgetLayer]):
     """What `FaultLayer` makes of a fire-and-forget layer."""
 
     async def publish(self, records: Sequence[Record]) -> None:
@@ -234,17 +141,17 @@ def FaultLayer(
 @overload
 def FaultLayer(
     inner: FireAndForgetLayer, plan: FaultPlan, *, clock: Clock | None = None
-) -> FaultyNewsLayer: ...
+) -> FaultyFireAndForgetLayer: ...
 def FaultLayer(  # noqa: N802 - reads as the class it returns: which one depends on `inner`
     inner: AckLayer | FireAndForgetLayer, plan: FaultPlan, *, clock: Clock | None = None
-) -> FaultyAckLayer | FaultyNewsLayer:
+) -> FaultyAckLayer | FaultyFireAndForgetLayer:
     """Return a layer that does what `inner` does and fails as `plan` says.
 
     `clock` is what delays wait for; give the one that the channel has.
     """
     if isinstance(inner, AckLayer):
         return FaultyAckLayer(inner, plan, clock)
-    return FaultyNewsLayer(inner, plan, clock)
+    return FaultyFireAndForgetLayer(inner, plan, clock)
 
 
 class _FaultyFeed:
@@ -332,7 +239,7 @@ class _FaultySink:
         self._inner.fail(error)
 
     def _misses(self) -> bool:
-        failure = self._plan.next("news")
+        failure = self._plan.next("deliver")
         if failure == "dropped":
             self._inner.gap(Gap(1, frozenset({GapCause.BROKER})))
         elif failure == "reconnected":

@@ -23,7 +23,7 @@ import msgspec
 
 from acked.types import Capabilities, Verb
 
-__all__ = ("Event", "History", "Kind", "Violation", "violations")
+__all__ = ("History", "HistoryEvent", "Kind", "Violation", "violations")
 
 Kind: TypeAlias = Literal[
     "publish", "accepted", "join", "deliver", "settle", "confirmed", "lost", "leave", "release"
@@ -35,7 +35,7 @@ after `release` nothing is charged, since the holder was interrupted."""
 NEVER = float("inf")
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened at the moment `at`, on the clock of the leases."""
 
     kind: Kind
@@ -52,7 +52,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     delay: float = 0.0
 
 
-History: TypeAlias = Sequence[Event]
+History: TypeAlias = Sequence[HistoryEvent]
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -113,10 +113,10 @@ class _Story:
         self._can = can
         self._found: list[Violation] = []
         self._published = False
-        self._holding: Event | None = None
-        self._settling: dict[str, Event] = {}
-        self._settled: Event | None = None
-        self._delay: tuple[Event, float] | None = None
+        self._holding: HistoryEvent | None = None
+        self._settling: dict[str, HistoryEvent] = {}
+        self._settled: HistoryEvent | None = None
+        self._delay: tuple[HistoryEvent, float] | None = None
         self._numbers = {id(event): number for number, event in enumerate(whole)}
 
     def violations(self) -> list[Violation]:
@@ -125,13 +125,13 @@ class _Story:
             getattr(self, f"_on_{event.kind}", self._nothing)(event)
         return self._found
 
-    def _nothing(self, event: Event) -> None:
+    def _nothing(self, event: HistoryEvent) -> None:
         """Leave what is judged elsewhere: accepted, joined, left."""
 
-    def _on_publish(self, _: Event) -> None:
+    def _on_publish(self, _: HistoryEvent) -> None:
         self._published = True
 
-    def _on_deliver(self, event: Event) -> None:
+    def _on_deliver(self, event: HistoryEvent) -> None:
         if not self._published:
             self._complain("invention", f"was delivered to {event.consumer}, never published")
         if self._settled is not None:
@@ -149,10 +149,10 @@ class _Story:
         self._delay = None
         self._holding = event
 
-    def _on_settle(self, event: Event) -> None:
+    def _on_settle(self, event: HistoryEvent) -> None:
         self._settling[event.consumer] = event
 
-    def _on_confirmed(self, event: Event) -> None:
+    def _on_confirmed(self, event: HistoryEvent) -> None:
         call = self._settling.get(event.consumer)
         holding = self._holding
         if call is None or call.verb is None:
@@ -169,21 +169,21 @@ class _Story:
         elif call.delay:
             self._delay = (call, call.at + call.delay)
 
-    def _over(self, last: Event, event: Event) -> bool:
+    def _over(self, last: HistoryEvent, event: HistoryEvent) -> bool:
         """Say whether the lease of the delivery `last` may be over when `event` comes."""
         if event.at >= last.until or self._departed(last.consumer, event):
             return True
         call = self._settling.get(last.consumer)
         return call is not None and self._before(last, call)
 
-    def _before(self, first: Event, second: Event) -> bool:
+    def _before(self, first: HistoryEvent, second: HistoryEvent) -> bool:
         return self._numbers[id(first)] < self._numbers[id(second)]
 
-    def _departed(self, consumer: str, event: Event) -> bool:
+    def _departed(self, consumer: str, event: HistoryEvent) -> bool:
         departure = self._departures.get(consumer)
         return departure is not None and self._before(departure, event)
 
-    def _check_attempt(self, last: Event | None, event: Event) -> None:
+    def _check_attempt(self, last: HistoryEvent | None, event: HistoryEvent) -> None:
         if not self._can.attempts:
             return
         if last is None:
@@ -204,7 +204,7 @@ class _Story:
 def _disorder(history: History, published: _Publishing, *, total: bool) -> list[Violation]:
     found: list[Violation] = []
     first: set[tuple[str, str]] = set()
-    latest: dict[tuple[str, str], Event] = {}
+    latest: dict[tuple[str, str], HistoryEvent] = {}
     for number, event in enumerate(history):
         if event.kind != "deliver":
             continue

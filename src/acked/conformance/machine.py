@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from acked.conformance._ending import finish
+from acked.conformance._environment import CONSUMERS, GROUPS, Environment
 from acked.conformance._steps import STEPS
-from acked.conformance._world import CONSUMERS, GROUPS, World
 from acked.conformance.harness import Harness
 from acked.types import Verb
 
@@ -35,7 +35,7 @@ turns: st.SearchStrategy[int] = st.integers(0, 5)
 
 
 class Machine(RuleBasedStateMachine):
-    """One world, driven rule by rule; `make_harness` and `backend` are set by `machine`."""
+    """One env, driven rule by rule; `make_harness` and `backend` are set by `machine`."""
 
     make_harness: Callable[[], Harness]
     backend: str = "asyncio"
@@ -45,7 +45,7 @@ class Machine(RuleBasedStateMachine):
         self._stack = ExitStack()
         self._portal = self._stack.enter_context(start_blocking_portal(self.backend))
         self._failed = False
-        done, self._world = self._portal.start_task(self._live)
+        done, self._env = self._portal.start_task(self._live)
         self._stack.callback(done.result)
 
     @rule(count=st.integers(1, 4))
@@ -84,14 +84,14 @@ class Machine(RuleBasedStateMachine):
         self._do(how, name)
 
     @rule(group=st.sampled_from(GROUPS), count=st.integers(1, 3))
-    def ghost(self, group: str, count: int) -> None:
+    def fall_silent(self, group: str, count: int) -> None:
         """Let a consumer fall silent."""
-        self._do("ghost", group, count)
+        self._do("fall_silent", group, count)
 
     @rule(pick=picks, verb=st.sampled_from(Verb))
-    def ghost_settles(self, pick: int, verb: Verb) -> None:
+    def silent_settles(self, pick: int, verb: Verb) -> None:
         """Let a silent one settle after all."""
-        self._do("ghost_settles", pick, int(verb))
+        self._do("silent_settles", pick, int(verb))
 
     @rule(leases=st.sampled_from([0.4, 1.1]))
     def pass_time(self, leases: float) -> None:
@@ -101,35 +101,29 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def accounts_add_up(self) -> None:
         """See that no window is exceeded, and every account adds up."""
-        self._call(self._check)
+        self._call(self._env.check)
 
     def teardown(self) -> None:
         """See that exactly what is owed comes, and end the run."""
         try:
             if not self._failed:
-                self._call(self._finish)
+                self._call(finish, self._env)
         finally:
             self._portal.call(self._over.set)
             self._stack.close()
 
-    async def _live(self, *, task_status: anyio.abc.TaskStatus[World]) -> None:
+    async def _live(self, *, task_status: anyio.abc.TaskStatus[Environment]) -> None:
         self._over = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            world = World(self.make_harness(), tasks, fragile=False)
-            await world.begin()
-            task_status.started(world)
+            env = Environment(self.make_harness(), tasks, fragile=False)
+            await env.begin()
+            task_status.started(env)
             await self._over.wait()
-            await world.close()
+            await env.close()
             tasks.cancel_scope.cancel()
 
-    async def _check(self) -> None:
-        self._world.check()
-
-    async def _finish(self) -> None:
-        await finish(self._world)
-
     def _do(self, word: str, *arguments: object) -> None:
-        self._call(STEPS[word], self._world, *arguments)
+        self._call(STEPS[word], self._env, *arguments)
 
     def _call(self, function: Callable[..., Any], *arguments: object) -> None:
         try:
@@ -155,6 +149,7 @@ def machine(
         stateful_step_count=steps,
         deadline=None,
         database=None,
+        report_multiple_bugs=False,  # several would come wrapped in a group
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     made: type[TestCase] = case

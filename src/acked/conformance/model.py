@@ -67,11 +67,11 @@ class Case(msgspec.Struct, frozen=True):
         """Say whether it can be delivered at `now`."""
         return self.where in {Where.READY, Where.HELD} and self.free_at <= now
 
-    def after(self, verb: Verb, free_at: float, *, buried: bool) -> "Case":
+    def after(self, verb: Verb, free_at: float, *, dead_lettered: bool) -> "Case":
         """Return what is true once the settlement of this held case was carried out."""
         if verb is Verb.NACK:
             return Case(Where.READY, self.charged, free_at, self.holder)
-        dead = verb is Verb.REJECT and buried
+        dead = verb is Verb.REJECT and dead_lettered
         return Case(Where.DEAD if dead else Where.SETTLED, self.charged, holder=self.holder)
 
     def __str__(self) -> str:
@@ -145,18 +145,18 @@ class Model:
         now: float,
         *,
         free_at: float = 0.0,
-        buried: bool = False,
+        dead_lettered: bool = False,
         again: bool = False,
     ) -> None:
         """Note what the holder of `lease` was answered; `Illegal` if no case allows it.
 
-        `free_at` is the moment before which a nack may not bring it again, `buried` whether a
-        rejection makes a dead letter, `again` whether the same was asked for before: then the
+        `free_at` is the moment before which a nack may not bring it again, `dead_lettered` whether
+        a rejection makes a dead letter, `again` whether the same was asked for before: then the
         answer may be to that.
         """
         cases = self._of(group, message, f"its lease {lease} was settled")
         mine = {c for c in cases if c.where is Where.HELD and c.lease == lease}
-        carried_out = {case.after(verb, free_at, buried=buried) for case in mine}
+        carried_out = {case.after(verb, free_at, dead_lettered=dead_lettered) for case in mine}
         legal: Cases | set[Case]
         if answer is Answer.DONE:
             legal = carried_out | (cases - mine) if again else carried_out

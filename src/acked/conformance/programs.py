@@ -15,8 +15,8 @@ import anyio
 from hypothesis import strategies as st
 
 from acked.conformance._ending import finish
+from acked.conformance._environment import CONSUMERS, GROUPS, Environment
 from acked.conformance._steps import STEPS
-from acked.conformance._world import CONSUMERS, GROUPS, World
 from acked.conformance.harness import Harness
 from acked.types import Capabilities, Verb
 
@@ -73,8 +73,8 @@ def steps(capabilities: Capabilities, *disturbances: str) -> st.SearchStrategy[S
         st.just(("reopen",)),
     ]
     if capabilities.lease == "timer":
-        kinds.append(st.tuples(st.just("ghost"), st.sampled_from(GROUPS), st.integers(1, 3)))
-        kinds.append(st.tuples(st.just("ghost_settles"), picks, verbs))
+        kinds.append(st.tuples(st.just("fall_silent"), st.sampled_from(GROUPS), st.integers(1, 3)))
+        kinds.append(st.tuples(st.just("silent_settles"), picks, verbs))
     kinds.extend(st.just((word,)) for word in disturbances)
     return st.one_of(kinds)
 
@@ -98,21 +98,21 @@ async def run_program(harness: Harness, program: Program, *, fragile: bool = Fal
     failure: ProgramFailure | None = None
     at = "the beginning"
     async with anyio.create_task_group() as tasks:
-        world = World(harness, tasks, fragile=fragile)
+        env = Environment(harness, tasks, fragile=fragile)
         try:
-            await world.begin()
+            await env.begin()
             for number, (word, *arguments) in enumerate(program):
                 at = f"step {number}, {(word, *arguments)},"
-                await STEPS[str(word)](world, *arguments)
-                world.check()
+                await STEPS[str(word)](env, *arguments)
+                env.check()
             at = "the end"
-            await finish(world)
-            await world.close()
+            await finish(env)
+            await env.close()
         except Exception as error:  # noqa: BLE001 - whatever it was, the program belongs to it
             failure = ProgramFailure(program, at, error)
             failure.__cause__ = error
             with anyio.CancelScope(shield=True):
                 tasks.cancel_scope.cancel()
-                await world.channel.aclose()
+                await env.channel.aclose()
     if failure is not None:
         raise failure

@@ -6,9 +6,12 @@ from typing import ClassVar, Final
 import pytest
 
 from acked.conformance.laws.acknowledgement import AcknowledgementLaws
+from acked.conformance.laws.attempts import AttemptLaws
+from acked.conformance.laws.batches import BatchLaws
 from acked.conformance.laws.dead_letters import DeadLetterLaws
 from acked.conformance.laws.delivery import DeliveryLaws
 from acked.conformance.laws.faults import FaultLaws
+from acked.conformance.laws.fidelity import FidelityLaws
 from acked.conformance.laws.flow import FlowLaws
 from acked.conformance.laws.giving_back import GivingBackLaws
 from acked.conformance.laws.leases import LeaseLaws
@@ -40,10 +43,13 @@ OPEN: Final[Mapping[str, str]] = {
 
 
 class AckLayerLaws(
+    FidelityLaws,
     PublishingLaws,
     DeliveryLaws,
     AcknowledgementLaws,
+    BatchLaws,
     LeaseLaws,
+    AttemptLaws,
     GivingBackLaws,
     DeadLetterLaws,
     OrderingLaws,

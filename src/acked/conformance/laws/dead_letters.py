@@ -153,15 +153,15 @@ class DeadLetterLaws:
     @law("C17", needs=("dead_letter", "reject", "nack"))
     async def test_past_max_deliveries_it_is_dead_exactly_once(self, harness: Harness) -> None:
         """C17: delivered so often, then once to the dead letters, then never again."""
-        dead, undertaker = harness.topic("dead"), harness.group("undertaker")
+        dead, reader = harness.topic("dead"), harness.group("reader")
         policy = Redelivery(max_deliveries=2, dead_letter=dead)
         async with place(harness) as (channel, topic, group):
-            await introduce(channel, dead, group=undertaker)
+            await introduce(channel, dead, group=reader)
             await channel.publish_many(topic, ["poison", "good"])
             seen: list[object] = []
             async with (
                 channel.subscribe(topic, group=group, redelivery=policy, lease=LONG) as sub,
-                channel.subscribe(dead, group=undertaker, lease=LONG) as letters,
+                channel.subscribe(dead, group=reader, lease=LONG) as letters,
             ):
                 for _ in range(3):
                     (delivery,) = await receive(sub, 1)
@@ -173,16 +173,16 @@ class DeadLetterLaws:
                 await letter.ack()
             assert ordered(seen) == ["good", "poison", "poison"]
             await nothing_is_owed(channel, topic, group)
-            await nothing_is_owed(channel, dead, undertaker)
+            await nothing_is_owed(channel, dead, reader)
 
     @law("C17", needs=("dead_letter", "attempts", "persistent"), hooks=("url",))
     async def test_a_poison_that_kills_its_consumer_is_dead_too(self, harness: Harness) -> None:
         """C17: its process was killed while holding it, and had nobody told of it."""
         assert harness.url is not None
-        dead, undertaker = harness.topic("dead"), harness.group("undertaker")
+        dead, reader = harness.topic("dead"), harness.group("reader")
         policy = Redelivery(max_deliveries=1, dead_letter=dead)
         async with place(harness) as (channel, topic, group):
-            await introduce(channel, dead, group=undertaker)
+            await introduce(channel, dead, group=reader)
             await channel.publish(topic, "poison")
             async with child("hold", harness.url, topic, group, 1, lease=harness.lease) as process:
                 await killed(process)
@@ -190,7 +190,7 @@ class DeadLetterLaws:
                 channel.subscribe(
                     topic, group=group, redelivery=policy, lease=harness.lease
                 ) as sub,
-                channel.subscribe(dead, group=undertaker, lease=LONG) as letters,
+                channel.subscribe(dead, group=reader, lease=LONG) as letters,
             ):
                 with anyio.fail_after(harness.recovery + soon()):
                     letter = await anext(letters)

@@ -164,7 +164,7 @@ class DeliveryLaws:
         topic = harness.topic()
         early, late, timed = harness.group(), harness.group(), harness.group()
         async with opened(harness) as channel:
-            # A group that owes them, so that they are kept where only debts are.
+            # A group that owes them, so that they are kept where only what is owed is.
             async with channel.subscribe(topic, group=early, lease=LONG) as sub:
                 await channel.publish(topic, "old")
                 await anyio.sleep(APART)

@@ -4,13 +4,19 @@ from typing import ClassVar
 
 import pytest
 
-from acked.conformance.laws.news import NewsLaws
-from acked.conformance.laws.news_life import NewsFaultLaws, NewsLifeLaws
+from acked.conformance.laws.fire_and_forget_delivery import FireAndForgetDeliveryLaws
+from acked.conformance.laws.fire_and_forget_life import (
+    FireAndForgetFaultLaws,
+    FireAndForgetLifeLaws,
+)
+from acked.conformance.laws.overflow import OverflowLaws
 
 __all__ = ("FireAndForgetLaws",)
 
 
-class FireAndForgetLaws(NewsLaws, NewsLifeLaws, NewsFaultLaws):
+class FireAndForgetLaws(
+    FireAndForgetDeliveryLaws, OverflowLaws, FireAndForgetLifeLaws, FireAndForgetFaultLaws
+):
     """What every fire-and-forget layer promises, as far as its `capabilities` claim it.
 
     ```python

@@ -152,7 +152,7 @@ class FlowLaws:
                 assert sub.statistics().open_bytes == 0
 
     @law("F3", "F4")
-    async def test_debts_are_not_dropped_so_there_is_no_overflow_policy(
+    async def test_what_is_owed_is_not_dropped_so_there_is_no_overflow_policy(
         self, harness: Harness
     ) -> None:
         """F3, F4: the drop policies are refused, and nothing was subscribed."""

@@ -1,0 +1,21 @@
+"""The suite is tested: layers with one plausible bug each, and the law that is to find it.
+
+`python -m tests.broken_layers`, in a checkout, tries the laws on each of them and prints the kill
+matrix. It is not installed with the package: whoever changes the suite has a checkout.
+"""
+
+from tests.broken_layers import (
+    broadcast,
+    connections,
+    flow,
+    leases,
+    lifecycle,
+    publishing,
+    settlement,
+)
+from tests.broken_layers.catalogue import CATALOGUE, Broken
+
+__all__ = ("CATALOGUE", "CONCERNS", "Broken")
+
+CONCERNS = (settlement, leases, connections, flow, publishing, lifecycle, broadcast)
+"""Where the broken layers are: importing them enters them into the catalogue."""

@@ -1,0 +1,202 @@
+"""Healthy layers in which each step can be done wrongly: what every broken layer is made from."""
+
+# pyright: reportPrivateUsage=false
+# Bugs are planted where bugs are: inside.
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+import msgspec
+
+from acked.abc import Clock
+from acked.layers.memory import MemoryLayer
+from acked.layers.memory_queue import MemoryQueueLayer, _Feed
+from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, Lease
+from acked.types import (
+    Gap,
+    GapCause,
+    Leased,
+    Outcome,
+    Record,
+    Settlement,
+    Start,
+    Token,
+)
+
+__all__ = (
+    "BACKLOG",
+    "Broadcast",
+    "ConnectedQueue",
+    "Feed",
+    "Queue",
+    "RememberingQueue",
+    "changed",
+    "remove",
+)
+
+BACKLOG: Final = 2000
+"""More than any law publishes to one topic."""
+
+RightFeed: Final = _Feed
+
+
+class Feed(_Feed):
+    """One consumer, which asks its layer how to do each step."""
+
+    layer: "Queue"
+
+    def __init__(self, layer: "Queue", queues: Sequence[GroupQueue], lease: float) -> None:
+        super().__init__(layer._broker, layer._clock, queues, lease)
+        self.layer = layer
+        self.notes: list[Any] = []
+        """What a bug remembers of this consumer."""
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        return await self.layer.receive(self, limit)
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        return await self.layer.settle(self, batch)
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        return await self.layer.extend(self, tokens, seconds)
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        await self.layer.release(self, tokens)
+
+    def leave(self) -> None:
+        self.layer.leave(self)
+
+    def _take(self, limit: int) -> list[Leased]:
+        return self.layer.take(self, limit)
+
+    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+        return self.layer.settle_one(self, lease, settlement, now)
+
+
+class Queue(MemoryQueueLayer):
+    """A memory queue; a broken one overrides the step that it does wrongly."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock, max_backlog=BACKLOG)
+        self.feeds: list[Feed] = []
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[Feed]:
+        """Join as the memory queue does."""
+        queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
+        feed = Feed(self, queues, lease)
+        self.feeds.append(feed)
+        try:
+            yield feed
+        finally:
+            self.feeds.remove(feed)
+            feed.leave()
+
+    async def refuse(self, topic: str) -> None:
+        """Fill the topic up, as the hook of the harness must."""
+        await MemoryQueueLayer.publish(self, [Record(topic, b"", str(n)) for n in range(BACKLOG)])
+
+    async def receive(self, feed: Feed, limit: int) -> Sequence[Leased]:
+        """Wait for messages."""
+        return await RightFeed.receive(feed, limit)
+
+    async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+        """Settle a batch."""
+        return await RightFeed.settle(feed, batch)
+
+    async def extend(
+        self, feed: Feed, tokens: Sequence[Token], seconds: float
+    ) -> Sequence[Outcome]:
+        """Extend leases."""
+        return await RightFeed.extend(feed, tokens, seconds)
+
+    async def release(self, feed: Feed, tokens: Sequence[Token]) -> None:
+        """Give back."""
+        await RightFeed.release(feed, tokens)
+
+    def leave(self, feed: Feed) -> None:
+        """Leave the group."""
+        RightFeed.leave(feed)
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        """Lease what is ready."""
+        return RightFeed._take(feed, limit)
+
+    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+        """Carry out one settlement of a valid lease."""
+        return RightFeed._settle(feed, lease, settlement, now)
+
+
+class RememberingQueue(Queue):
+    """A queue that remembers, beyond a lease, which message its token was for."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock)
+        self._leased: dict[Token, Kept] = {}
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        """Lease what is ready."""
+        taken = super().take(feed, limit)
+        self._leased |= {one.token: feed._held[one.token].kept for one in taken}
+        return taken
+
+    def lease_by_now(self, token: Token) -> Lease | None:
+        """Return the lease that somebody has of the message that `token` was for."""
+        kept = self._leased[token]
+        leases = (lease for feed in self.feeds for lease in feed._held.values())
+        return next((lease for lease in leases if lease.kept is kept), None)
+
+
+class ConnectedQueue(Queue):
+    """A queue whose leases are connections: they end when one breaks, and not before."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock)
+        claimed = msgspec.structs.replace(self.capabilities, lease="connection", extend=False)
+        vars(self)["capabilities"] = claimed
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[Feed]:
+        """Join for as long as the connection is there."""
+        right = super().consume(topics, group, in_flight=in_flight, lease=NEVER, start=start)
+        async with right as feed:
+            yield feed
+
+    async def end_leases(self, topic: str, group: str) -> None:
+        """Break the connections of a group's consumers, as the hook of the harness must."""
+        queue = self._broker.topic(topic).groups[group]
+        for feed in self.feeds:
+            for lease in [one for one in feed._held.values() if one.queue is queue]:
+                del feed._held[lease.token]
+                queue.give_back(lease, charge=True)
+        queue.nudge()
+
+
+class Broadcast(MemoryLayer):
+    """A memory layer with a connection; a broken one overrides what it does wrongly."""
+
+    async def cut(self) -> None:
+        """Miss what is published for a moment, and tell that something may have been missed."""
+        away, self._listeners = self._listeners, {}
+        await anyio.sleep(0.005)
+        self._listeners = away
+        for listeners in away.values():
+            for listener in listeners:
+                listener.sink.gap(Gap(None, frozenset({GapCause.RECONNECT})))
+
+
+def remove(feed: Feed, lease: Lease) -> None:
+    """Owe the message of `lease` no more."""
+    del feed._held[lease.token]
+    lease.queue.settled(lease)
+
+
+def changed(records: Sequence[Record], **fields: Any) -> list[Record]:
+    """Return copies of `records` with other `fields`."""
+    return [msgspec.structs.replace(record, **fields) for record in records]
