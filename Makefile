@@ -8,11 +8,13 @@
 #   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
 #   make bench   the benchmarks
 #   make docs    the documentation, into site/
+#   make release-rehearsal   a release, to an index on this machine
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
+RELEASE := .venv-release
 
 # The checkers look for the environment they check first on the path.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -26,7 +28,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 CHAT_BROKER = $(filter-out memory,$(firstword $(subst -, ,$(LAYER))))
 
-.PHONY: demo test test-lowest crash check chat bench docs $(CHECKS)
+.PHONY: demo test test-lowest crash check chat bench docs release-rehearsal $(CHECKS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
@@ -85,3 +87,12 @@ bench: $(INSTALLED)
 
 docs: $(INSTALLED)
 	@mkdocs build --strict
+
+# With the tools of a release alone: what users install must not need ours.
+$(RELEASE)/.installed: tests/release/requirements.txt
+	@test -x $(RELEASE)/bin/pip || $(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+release-rehearsal: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m tests.release $(if $(VERSION),--version '$(VERSION)')
