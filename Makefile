@@ -41,7 +41,7 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	@test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints-lowest.txt \
-	  --editable '.[redis,postgres,kafka,mqtt,pydantic,cli,conformance]' trio pytest-timeout
+	  --editable '.[all,conformance]' trio pytest-timeout
 	@touch $@
 
 # The installer's words go to stderr: what is printed is the demo's, to the last line with JSON=1.

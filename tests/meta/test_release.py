@@ -10,7 +10,9 @@ import yaml
 from tests.meta.source import ROOT
 from tests.release.cut import NotReady, cut, cut_changelog, released
 
-BEFORE = "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing.\n\n## [0.1.0] - 2026-01-02\n\n- x\n"
+BEFORE = (
+    "# Changelog\n\n## [Unreleased]\n\n### Added\n\n- A thing.\n\n## [0.1.0] - 2026-01-02\n\n- x\n"
+)
 
 
 def test_what_was_unreleased_stands_under_the_version() -> None:
