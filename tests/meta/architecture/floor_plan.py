@@ -3,7 +3,6 @@
 from tests.meta.architecture.rooms import arrows, floors, on_floor, ranks, short
 from tests.meta.architecture.svg import Box, document, labelled, path, rectangle, text
 
-WIDTH = 940
 LEFT = 20
 BOX = (128, 24)
 GAP = (12, 22)
@@ -15,23 +14,25 @@ TITLE = 18
 
 def draw() -> str:
     """Return the picture as SVG."""
+    plan = floors()
+    wide = 2 * LEFT + STEP + max(sum(map(_width, floor)) for floor in plan)
     boxes: dict[str, Box] = {}
     shapes: list[str] = []
     y = 10.0
-    for n, floor in enumerate(floors()):
-        x = (WIDTH - STEP / 2 - sum(map(_width, floor)) + GAP[0]) / 2 + _indent(n)
+    for n, floor in enumerate(plan):
+        x = (wide - STEP / 2 - sum(map(_width, floor)) + GAP[0]) / 2 + _indent(n)
         bottom = y
         inner: list[str] = []
         for member in floor:
             x, lower = _place(member, x, y, boxes, inner)
             bottom = max(bottom, lower)
-        shapes.append(rectangle(Box(LEFT, y, WIDTH - 2 * LEFT, bottom - y + 8), "floor"))
+        shapes.append(rectangle(Box(LEFT, y, wide - 2 * LEFT, bottom - y + 8), "floor"))
         shapes += inner
         y = bottom + 8 + BETWEEN
     lines = [_arrow(room, target, boxes) for room, target in arrows()]
     words = [labelled(box, _label(room)) for room, box in boxes.items()]
     return document(
-        WIDTH, y - BETWEEN + 10, "acked: floors, rooms and imports", [*shapes, *lines, *words]
+        wide, y - BETWEEN + 10, "acked: floors, rooms and imports", [*shapes, *lines, *words]
     )
 
 

@@ -51,7 +51,14 @@ def rooms() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {room_of(module): set() for module in MODULES}
     for module in MODULES:
         found[room_of(module)] |= {room_of(target) for target in imported(module)}
-    return {room: others - {room} for room, others in sorted(found.items())}
+    imports = {room: others - {room} for room, others in sorted(found.items())}
+    used = {target for targets in imports.values() for target in targets}
+    # A package that only holds others is a frame around their rooms.
+    return {
+        room: targets
+        for room, targets in imports.items()
+        if targets or room in used or not any(one.startswith(f"{room}.") for one in imports)
+    }
 
 
 def floors() -> Floors:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.meta.architecture.rooms import MODULES, floors
+from tests.meta.architecture.rooms import MODULES, floors, room_of, short
 from tests.meta.architecture.svg import Box, document, labelled, path, text
 from tests.meta.source import Function, tree
 
@@ -141,7 +141,7 @@ def draw(way: Way) -> str:
     ]
     for lane, x in middle.items():
         shapes.append(labelled(Box(x - wide / 2 + 4, 8, wide - 8, 22), lane))
-        shapes.append(text(x, 42, find(lane)[0].partition(".")[2], "small", "middle"))
+        shapes.append(text(x, 42, short(room_of(find(lane)[0])), "small", "middle"))
     for n, (before, step) in enumerate(way.links(), 1):
         start = middle[before.owner] if before else middle[step.owner]
         shapes += _step(n, step, start, middle[step.owner], TOP + ROW * n - 6)
