@@ -14,6 +14,19 @@ def test_everything_public_is_in_the_reference() -> None:
     assert set(acked.__all__) - shown == set()
 
 
+def test_each_decision_has_its_context_and_what_was_rejected() -> None:
+    page = (ROOT / "docs/explanation/design_decisions.md").read_text()
+    records = page.split("\n## ")[1:]
+    assert len(records) >= 15
+    parts = {
+        one.splitlines()[0]: re.findall(r"^\*\*(\w+)\.\*\* ", one, re.MULTILINE) for one in records
+    }
+    wrong = [
+        title for title, found in parts.items() if found != ["Context", "Decision", "Rejected"]
+    ]
+    assert wrong == []
+
+
 def test_the_changelog_speaks_of_this_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
