@@ -25,6 +25,7 @@ TOUCHED = {
     "constraints*.txt": "the versions of its client",
     "tests/smoke/keepers.py": "with its client alone: put something in that it must keep",
     "docs/how-to/choose_a_layer.md": "when to choose it",
+    "docs/reference/logging.md": "its logger",
     "README.md": "the table of layers",
     "CHANGELOG.md": "users hear of it",
 }
