@@ -28,7 +28,7 @@ TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 CHAT_BROKER = $(filter-out memory,$(firstword $(subst -, ,$(LAYER))))
 
-.PHONY: demo test test-lowest crash check chat bench docs release-rehearsal $(CHECKS)
+.PHONY: demo test test-lowest crash check chat bench docs $(CHECKS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
@@ -94,5 +94,6 @@ $(RELEASE)/.installed: tests/release/requirements.txt
 	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+.PHONY: release-rehearsal
 release-rehearsal: $(RELEASE)/.installed
 	@$(RELEASE)/bin/python -m tests.release $(if $(VERSION),--version '$(VERSION)')

@@ -69,6 +69,7 @@ STAYS = {
     "compose/external.py": "a variable as an example",
     "compose/native/process.py": "an example in a comment",
     "compose/native/server.py": "why a folder is open to others",
+    ".ci/run": "it requires brokers by name; `all` would do",
     "CONTRIBUTING.md": "examples",
     "LICENSE": "a word of its own",
     "Makefile": "examples",
