@@ -8,11 +8,13 @@
 #   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
 #   make bench   the benchmarks
 #   make docs    the documentation, into site/
+#   make release-rehearsal   a release, to an index on this machine
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
+RELEASE := .venv-release
 
 # The checkers look for the environment they check first on the path.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -39,7 +41,7 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	@test -x $(LOWEST)/bin/pip || $(PYTHON) -m venv $(LOWEST)
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints-lowest.txt \
-	  --editable '.[redis,postgres,kafka,mqtt,pydantic,cli,conformance]' trio pytest-timeout
+	  --editable '.[all,conformance]' trio pytest-timeout
 	@touch $@
 
 # The installer's words go to stderr: what is printed is the demo's, to the last line with JSON=1.
@@ -85,3 +87,13 @@ bench: $(INSTALLED)
 
 docs: $(INSTALLED)
 	@mkdocs build --strict
+
+# With the tools of a release alone: what users install must not need ours.
+$(RELEASE)/.installed: tests/release/requirements.txt
+	@test -x $(RELEASE)/bin/pip || $(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.PHONY: release-rehearsal
+release-rehearsal: $(RELEASE)/.installed
+	@$(RELEASE)/bin/python -m tests.release $(if $(VERSION),--version '$(VERSION)')

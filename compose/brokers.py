@@ -1,13 +1,13 @@
 """Start, stop and look at the brokers of this checkout.
 
-    python compose/brokers.py up redis kafka     start them (all without names), print their URLs
+    python compose/brokers.py up NAME ...        start them (all without names), print their URLs
     python compose/brokers.py status
     env $(python compose/brokers.py urls) pytest
     python compose/brokers.py down
     python compose/brokers.py install            only install what `up` and the tests would need
 
 In containers where a Docker engine answers, else as private processes; ACKED_BROKERS=docker or
-=native decides. ACKED_CACHE is the folder for Kafka's jars and the record of what runs.
+=native decides. ACKED_CACHE is the folder for what is fetched and the record of what runs.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Python put the script's own folder first, where `redis` and `kafka` are folders of files.
+    # Python put the script's own folder first, where a broker's folder hides its client library.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from compose import state

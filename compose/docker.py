@@ -1,4 +1,4 @@
-"""One broker as a container, by the services of `compose.yaml`."""
+"""One broker as a container, by the service in the `compose.yaml` of its folder."""
 
 import os
 import re
@@ -6,19 +6,11 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
 from compose.lifecycle import Broker, BrokerError, Route
 from compose.native.guardian import GUARDIAN
 from compose.native.process import free_ports
-
-_FILE = Path(__file__).resolve().parent / "compose.yaml"
-_URLS = {
-    "redis": "redis://{login}127.0.0.1:{port}/0",
-    "postgres": "postgresql://acked@127.0.0.1:{port}/postgres",
-    "kafka": "kafka://127.0.0.1:{port}",
-    "mqtt": "mqtt://127.0.0.1:{port}",
-}
+from compose.recipe import CONFIGURATION, Recipe, Site
 
 
 @cache
@@ -44,28 +36,29 @@ class DockerBroker(Broker):
 
     def __init__(
         self,
-        name: str,
+        recipe: Recipe,
         *,
         ports: list[int] | None = None,
         password: str | None = None,
         is_detached: bool = False,
     ) -> None:
-        self._ports = ports or free_ports(3)
-        super().__init__(name, self._ports[0])
+        self._ports = ports or free_ports(recipe.port_count)
+        super().__init__(recipe.name, self._ports[0])
+        self._recipe = recipe
+        self._file = CONFIGURATION / recipe.name / "compose.yaml"
         self._password = password
         self._is_detached = is_detached
-        self._project = f"acked-{name}-{self.port}"
+        self._project = f"acked-{recipe.name}-{self.port}"
 
     @property
     def url(self) -> str:
         """The address for clients, with the password when the server asks for one."""
-        login = "" if self._password is None else f":{quote(self._password, safe='')}@"
-        return _URLS[self.name].format(port=self.port, login=login)
+        return self._recipe.url(Site(Path(), self._ports))
 
     @property
     def version(self) -> str:
         """The tag of the image."""
-        found = re.search(rf"\n  {self.name}:\n    image: \S+:(\S+)", _FILE.read_text())
+        found = re.search(rf"\n  {self.name}:\n    image: \S+:(\S+)", self._file.read_text())
         return found[1] if found else "unknown"
 
     @property
@@ -77,9 +70,7 @@ class DockerBroker(Broker):
     @property
     def route(self) -> Route:
         """Where a proxy forwards to, and where it must listen."""
-        if self.name == "kafka":
-            return Route(self._ports[1], self._ports[2])
-        return Route(self.port, 0)
+        return self._recipe.route(Site(Path(), self._ports))
 
     def record(self) -> dict[str, object]:
         """Return what another process needs to find the container again."""
@@ -115,15 +106,16 @@ class DockerBroker(Broker):
             GUARDIAN.forget(self._project)
 
     def _command(self, *words: str) -> list[str]:
-        of_this = ["-p", self._project, "-f", str(_FILE), "--profile", self.name]
+        of_this = ["-p", self._project, "-f", str(self._file)]
         return ["docker", "compose", *of_this, *words]
 
     def _compose(self, *words: str) -> str:
         prefix = f"ACKED_{self.name.upper()}"
-        ports = dict(zip(("_PORT", "_TARGET_PORT", "_LISTEN_PORT"), self._ports, strict=True))
+        target, listen = self.route
+        ports = {"_PORT": self.port, "_TARGET_PORT": target, "_LISTEN_PORT": listen}
         own = {f"{prefix}{suffix}": str(port) for suffix, port in ports.items()}
         if self._password is not None:
-            own["ACKED_REDIS_PASSWORD"] = self._password
+            own[f"{prefix}_PASSWORD"] = self._password
         done = subprocess.run(
             self._command(*words),
             check=False,

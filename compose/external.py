@@ -4,9 +4,8 @@ import os
 import socket
 from urllib.parse import urlsplit
 
+from compose.catalogue import recipe_for
 from compose.lifecycle import Broker, BrokerError, BrokerUnavailableError
-
-_DEFAULT_PORTS = {"redis": 6379, "postgres": 5432, "kafka": 9092, "mqtt": 1883}
 
 
 def variable(name: str) -> str:
@@ -19,7 +18,7 @@ class ExternalBroker(Broker):
 
     def __init__(self, name: str, url: str) -> None:
         parts = urlsplit(url)
-        super().__init__(name, parts.port or _DEFAULT_PORTS[name])
+        super().__init__(name, parts.port or recipe_for(name).default_port)
         self._host = parts.hostname or "127.0.0.1"
         self._url = url
 

@@ -5,13 +5,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
+from compose.catalogue import recipe_for
 from compose.docker import DockerBroker, engine_answers
-from compose.lifecycle import NAMES, Broker, BrokerError
-from compose.native.kafka import KafkaRecipe
-from compose.native.mqtt import MosquittoRecipe
-from compose.native.postgres import PostgresRecipe
-from compose.native.recipe import Recipe
-from compose.native.redis import RedisRecipe
+from compose.lifecycle import Broker, BrokerError
 from compose.native.server import NativeBroker
 
 Kind = Literal["docker", "native"]
@@ -41,36 +37,17 @@ def create(
     """Return a private broker, not started yet.
 
     Args:
-        name: redis, postgres, kafka or mqtt.
-        password: what clients must give; redis only.
-        is_for_benchmarks: let Kafka's JVM optimise fully, at the price of a slower start.
+        name: one of `compose.lifecycle.NAMES`.
+        password: what clients must give, where the recipe takes one.
+        is_for_benchmarks: let it run fast, at the price of a slower start, where that can be had.
         is_detached: let it outlive this process; else it ends with it, however that ends.
         kind: how it runs, `chosen_kind()` by default.
 
     """
-    if name not in NAMES:
-        raise BrokerError(f"no broker is called {name!r}: there are {', '.join(NAMES)}")
-    if password is not None and name != "redis":
-        raise BrokerError(f"a password was given for {name}: only redis takes one")
-    if (kind or chosen_kind()) == "docker":
-        return DockerBroker(name, password=password, is_detached=is_detached)
     recipe = recipe_for(name, password=password, is_for_benchmarks=is_for_benchmarks)
+    if (kind or chosen_kind()) == "docker":
+        return DockerBroker(recipe, password=password, is_detached=is_detached)
     return NativeBroker(recipe, is_detached=is_detached)
-
-
-def recipe_for(
-    name: str, *, password: str | None = None, is_for_benchmarks: bool = False
-) -> Recipe:
-    """Return how the native broker `name` is run."""
-    match name:
-        case "redis":
-            return RedisRecipe(password=password)
-        case "postgres":
-            return PostgresRecipe()
-        case "kafka":
-            return KafkaRecipe(is_for_benchmarks=is_for_benchmarks)
-        case _:
-            return MosquittoRecipe()
 
 
 def start_all(brokers: Iterable[Broker]) -> dict[str, BrokerError]:

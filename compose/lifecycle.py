@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-NAMES = ("redis", "postgres", "kafka", "mqtt")
+NAMES = tuple(sorted(file.parent.name for file in Path(__file__).parent.glob("*/recipe.py")))
+"""The brokers there are; see `compose.catalogue`."""
 
 
 class BrokerError(Exception):

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from compose.cache import cache_folder
+from compose.catalogue import recipe_for
 from compose.docker import DockerBroker
-from compose.fleet import Kind, recipe_for
+from compose.fleet import Kind
 from compose.native.server import NativeBroker, NativeRecord
 
 Running = NativeBroker | DockerBroker
@@ -62,5 +63,5 @@ def _entry(broker: Running) -> _Entry:
 
 def _adopt(name: str, entry: _Entry) -> Running:
     if entry.kind == "docker":
-        return DockerBroker(name, ports=entry.record["ports"], is_detached=True)
+        return DockerBroker(recipe_for(name), ports=entry.record["ports"], is_detached=True)
     return NativeBroker.adopt(recipe_for(name), NativeRecord(**entry.record))

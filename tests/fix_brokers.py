@@ -1,10 +1,11 @@
 """Fixtures that give tests real brokers, and start only those that the run needs.
 
-`redis_broker` and its like are shared by the whole run: leave them running. A test that kills,
-pauses or restarts asks for `private_broker` or `private_redis`, which makes one of its own.
+There is one for each broker of `compose.catalogue`: `redis_broker` and its like are shared by the
+whole run: leave them running. A test that kills, pauses or restarts asks for `private_broker` or
+`private_redis`, which makes one of its own.
 
 `ACKED_TEST_REDIS_URL` and its like name servers that exist already. A broker that cannot be had is
-a skip with the reason, or an error where `ACKED_REQUIRE=redis,postgres,kafka,mqtt` names it.
+a skip with the reason, or an error where `ACKED_REQUIRE=redis,postgres` names it; `all` names all.
 Nothing is installed here: `python compose/brokers.py install` does that.
 """
 
@@ -14,12 +15,11 @@ from typing import Protocol, TypeVar
 
 import pytest
 
+from compose.catalogue import CLUSTERS, Cluster, new_cluster
 from compose.external import ExternalBroker
 from compose.fleet import chosen_kind, close_all, create, start_all
 from compose.lifecycle import NAMES, Broker, BrokerError
 from compose.native.install import TOOLS
-from compose.native.kafka_cluster import KafkaCluster
-from compose.native.redis_cluster import RedisCluster
 
 T = TypeVar("T")
 
@@ -60,7 +60,8 @@ _SHARED = pytest.StashKey[SharedBrokers]()
 
 def required() -> set[str]:
     """Return the brokers whose absence is an error."""
-    return {name for name in os.environ.get(_REQUIRE, "").replace(" ", "").split(",") if name}
+    named = {name for name in os.environ.get(_REQUIRE, "").replace(" ", "").split(",") if name}
+    return {*NAMES, *TOOLS} if named == {"all"} else named
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -119,28 +120,29 @@ def shared_brokers(pytestconfig: pytest.Config) -> Iterator[SharedBrokers]:
     shared.close()
 
 
-@pytest.fixture(scope="session")
-def redis_broker(shared_brokers: SharedBrokers) -> Broker:
-    """Redis, shared by the run."""
-    return or_skip("redis", lambda: shared_brokers.get("redis"))
+def _shared(name: str) -> object:
+    @pytest.fixture(scope="session", name=f"{name}_broker")
+    def broker(shared_brokers: SharedBrokers) -> Broker:
+        """A broker that the run shares."""
+        return or_skip(name, lambda: shared_brokers.get(name))
+
+    return broker
 
 
-@pytest.fixture(scope="session")
-def postgres_broker(shared_brokers: SharedBrokers) -> Broker:
-    """PostgreSQL, shared by the run."""
-    return or_skip("postgres", lambda: shared_brokers.get("postgres"))
+def _cluster(name: str) -> object:
+    @pytest.fixture(scope="module", name=f"{name}_cluster")
+    def cluster() -> Iterator[Cluster]:
+        """A cluster for this module alone: a test that kills a node starts it again."""
+        made = new_cluster(name)
+        or_skip(name, made.start)
+        yield made
+        made.close()
+
+    return cluster
 
 
-@pytest.fixture(scope="session")
-def kafka_broker(shared_brokers: SharedBrokers) -> Broker:
-    """Apache Kafka, shared by the run."""
-    return or_skip("kafka", lambda: shared_brokers.get("kafka"))
-
-
-@pytest.fixture(scope="session")
-def mqtt_broker(shared_brokers: SharedBrokers) -> Broker:
-    """Mosquitto, shared by the run."""
-    return or_skip("mqtt", lambda: shared_brokers.get("mqtt"))
+globals().update({f"{name}_broker": _shared(name) for name in NAMES})
+globals().update({f"{name}_cluster": _cluster(name) for name in CLUSTERS})
 
 
 class PrivateBrokers(Protocol):
@@ -182,27 +184,6 @@ def module_broker() -> Iterator[Callable[[str], Broker]]:
 
     yield get
     close_all(made.values())
-
-
-@pytest.fixture(scope="module")
-def redis_cluster() -> Iterator[RedisCluster]:
-    """A Redis Cluster of three masters for this module alone, whose tests may kill the nodes.
-
-    A test that does so starts them again.
-    """
-    cluster = RedisCluster()
-    or_skip("redis", cluster.start)
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def kafka_cluster() -> Iterator[KafkaCluster]:
-    """A Kafka cluster of three nodes for this module alone, whose last test may kill one."""
-    cluster = KafkaCluster()
-    or_skip("kafka", cluster.start)
-    yield cluster
-    cluster.close()
 
 
 class PrivateRedis(Protocol):

@@ -1,27 +1,17 @@
-"""Install what native brokers need and this machine lacks: Debian packages, and Kafka's jars."""
+"""Install what native brokers need and this machine lacks: packages, and what recipes fetch."""
 
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
 from compose.cache import cache_folder
-from compose.lifecycle import BrokerError, BrokerUnavailableError
-from compose.native.kafka import POM, jar_folder, kafka_version
-from compose.native.mqtt import MosquittoRecipe
-from compose.native.postgres import PostgresRecipe
-from compose.native.recipe import Recipe, program, run
-from compose.native.redis import RedisRecipe
+from compose.catalogue import recipe_for
+from compose.lifecycle import BrokerError
+from compose.recipe import Fetches, run
 
-_SERVERS: dict[str, tuple[Recipe, str]] = {
-    "redis": (RedisRecipe(), "redis-server"),
-    "postgres": (PostgresRecipe(), "postgresql"),
-    "mqtt": (MosquittoRecipe(), "mosquitto"),
-}
-_JAVA_TOOLS = {"java": "default-jre-headless", "mvn": "maven"}
 TOOLS = {"chromium": ("chromium", "fonts-dejavu-core")}
 """Programs that tests need besides brokers, and the packages that hold them."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -45,32 +35,17 @@ def install(names: Iterable[str]) -> list[str]:
 
     """
     wanted = list(names)
+    recipes = [recipe_for(name) for name in wanted if name not in TOOLS]
+    tools = [name for name in wanted if name in TOOLS and shutil.which(name) is None]
     with locked("install"):
-        packages = _missing_packages(wanted)
+        packages = [package for recipe in recipes for package in recipe.missing()]
+        packages += [package for tool in tools for package in TOOLS[tool]]
         if packages:
             _install_packages(packages)
-        fetched = "kafka" in wanted and not jar_folder().is_dir()
-        if fetched:
-            _fetch_jars()
-    return [*packages, *([f"kafka {kafka_version()} jars"] if fetched else [])]
-
-
-def _missing_packages(names: list[str]) -> list[str]:
-    missing: list[str] = []
-    for name in names:
-        if name in _SERVERS:
-            recipe, package = _SERVERS[name]
-            try:
-                recipe.version()
-            except BrokerUnavailableError:
-                missing.append(package)
-    for name in names:
-        if name in TOOLS and shutil.which(name) is None:
-            missing += TOOLS[name]
-    if "kafka" in names:
-        tools = ["java"] if jar_folder().is_dir() else list(_JAVA_TOOLS)
-        missing += [_JAVA_TOOLS[tool] for tool in tools if shutil.which(tool) is None]
-    return missing
+        fetched = [
+            one for recipe in recipes if isinstance(recipe, Fetches) for one in recipe.fetch()
+        ]
+    return [*packages, *fetched]
 
 
 def _install_packages(packages: list[str]) -> None:
@@ -105,23 +80,3 @@ def _no_services_started() -> Generator[None]:
         yield
     finally:
         _POLICY.unlink(missing_ok=True)
-
-
-def _fetch_jars() -> None:
-    """Let Maven copy the jars; the folder appears complete or not at all."""
-    target = jar_folder()
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="kafka-jars-") as text:
-        folder = Path(text)
-        # Maven writes beside the POM unless it is told not to; the POM's folder is under git.
-        pom = Path(shutil.copy(POM, folder / "pom.xml"))
-        jars = folder / "jars"
-        run(
-            [
-                *(program("mvn", "kafka"), "-q", "-B", "-Dstyle.color=never", "-f", str(pom)),
-                *("dependency:copy-dependencies", f"-DoutputDirectory={jars}"),
-                "-DincludeScope=runtime",
-            ],
-            doing="fetching Kafka's jars with `mvn dependency:copy-dependencies`",
-            timeout=600,
-        )
-        jars.rename(target)

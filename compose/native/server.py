@@ -11,7 +11,7 @@ from compose.cache import cache_folder
 from compose.lifecycle import Broker, BrokerError, Route
 from compose.native.guardian import GUARDIAN, delete
 from compose.native.process import ServerProcess, free_ports, wait_until
-from compose.native.recipe import Recipe, Site, telling_line
+from compose.recipe import Recipe, Site, telling_line
 
 _START_TIMEOUT = 60.0
 _STOP_TIMEOUT = 10.0

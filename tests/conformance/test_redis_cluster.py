@@ -11,7 +11,7 @@ from acked.conformance.harness import Harness
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
-from compose.native.redis_cluster import RedisCluster
+from compose.redis.cluster import RedisCluster
 
 
 class ClusterHarness(Harness):

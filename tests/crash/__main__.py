@@ -1,9 +1,9 @@
 """`python -m tests.crash LAYER`: break everything in mid-stream, count, print one line of JSON.
 
-Debts (redis-streams, kafka, mqtt): two processes publish while the broker is restarted, the
-connections are cut and one of three consumers is killed. Exit status 1 if a message was lost that
-was accepted. News (redis-pubsub, postgres-notify, memory): the same, and 1 if a listener missed a
-message of which no gap tells. Status 2: the run could not be made. Progress is on standard error.
+Ack-capable layers: two processes publish while the broker is restarted, the connections are cut and
+one of three consumers is killed. Exit status 1 if a message was lost that was accepted.
+Fire-and-forget ones: the same, and 1 if a listener missed a message of which no gap tells. Status 2:
+the run could not be made. Progress is on standard error.
 """
 
 import argparse

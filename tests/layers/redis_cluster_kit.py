@@ -3,8 +3,8 @@
 import redis
 from redis.crc import key_slot
 
-from compose.native.redis_cluster import RedisCluster
 from compose.native.server import NativeBroker
+from compose.redis.cluster import RedisCluster
 from tests.layers.redis_streams.kit import fresh
 
 SLOTS = 16384

@@ -2,6 +2,7 @@
 
 import ast
 import pkgutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,15 @@ def tree(file: Path) -> ast.Module:
 def name_of(file: Path) -> str:
     """Return a file's path as a reader knows it."""
     return str(file.relative_to(ROOT))
+
+
+@cache
+def tracked() -> list[Path]:
+    """Return every file of the checkout that is under git, or is new and not ignored."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True)
+    found = (ROOT / name for name in done.stdout.split("\0") if name)
+    return sorted(file for file in found if file.is_file())
 
 
 def functions() -> Iterator[tuple[str, Function]]:

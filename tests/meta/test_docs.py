@@ -3,7 +3,8 @@
 import re
 
 import acked
-from tests.meta.source import ROOT
+from docs._hooks import layers
+from tests.meta.source import ROOT, name_of, tracked
 
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
@@ -12,6 +13,32 @@ def test_everything_public_is_in_the_reference() -> None:
     pages = "\n".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md"))
     shown = set(re.findall(r"^::: acked\.(\w+)$", pages, re.MULTILINE))
     assert set(acked.__all__) - shown == set()
+
+
+def test_the_tables_that_help_to_choose_have_every_layer_with_its_kind() -> None:
+    kinds = {layer: hasattr(layer.kind, "consume") for layer in layers()}
+    words = {True: "ack-capable", False: "fire-and-forget"}
+    page = (ROOT / "docs/how-to/choose_a_layer.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([\w-]+) \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted((one.kind.__name__, words[kind]) for one, kind in kinds.items())
+
+    (row,) = re.findall(r"^\| layers today .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    cells = [set(re.findall(r"`([\w-]+)`", cell)) for cell in row.split("|")[2:4]]
+    by_kind = [{one.schemes[0] for one in kinds if kinds[one] == kind} for kind in (True, False)]
+    assert cells == by_kind
+
+
+def test_each_decision_has_its_context_and_what_was_rejected() -> None:
+    page = (ROOT / "docs/explanation/design_decisions.md").read_text()
+    records = page.split("\n## ")[1:]
+    assert len(records) >= 15
+    parts = {
+        one.splitlines()[0]: re.findall(r"^\*\*(\w+)\.\*\* ", one, re.MULTILINE) for one in records
+    }
+    wrong = [
+        title for title, found in parts.items() if found != ["Context", "Decision", "Rejected"]
+    ]
+    assert wrong == []
 
 
 def test_the_changelog_speaks_of_this_version() -> None:
@@ -32,6 +59,10 @@ def test_each_make_target_is_explained_as_a_plain_command() -> None:
 
 def test_no_file_names_a_package_registry() -> None:
     hosts = ("pypi" + ".org", "npmjs" + ".com", "maven" + ".org", "index" + "-url")
-    names = ("constraints.txt", "pyproject.toml", "Makefile", ".ci/run", "compose/kafka/pom.xml")
-    text = "\n".join((ROOT / name).read_text() for name in names)
-    assert [host for host in hosts if host in text] == []
+    naming = {
+        name_of(file): host
+        for file in tracked()
+        for host in hosts
+        if host.encode() in file.read_bytes()
+    }
+    assert naming == {}

@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compose import state
-from compose.fleet import chosen_kind, recipe_for
+from compose import lifecycle, state
+from compose.catalogue import recipe_for
+from compose.fleet import chosen_kind
 from compose.native.process import wait_until
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
@@ -74,7 +75,7 @@ def test_a_misspelt_name_is_one_clear_line() -> None:
     done = brokers("up", "rediss")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
-        "no broker is called 'rediss': there are redis, postgres, kafka, mqtt"
+        f"no broker is called 'rediss': there are {', '.join(lifecycle.NAMES)}"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from acked import ConnectionLost, LayerError
 from acked.conformance.harness import fresh
 from acked.layers.kafka import KafkaLayer
-from compose.native.kafka import KafkaRecipe
+from compose.kafka.recipe import KafkaRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
 from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, record, take

@@ -16,7 +16,7 @@ from acked.errors import ConnectionLost
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Leased, Record, Settlement, Start, Verb
 from compose.lifecycle import Broker
-from compose.native.mqtt import MosquittoRecipe
+from compose.mqtt.recipe import MosquittoRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
 

@@ -174,7 +174,7 @@ async def test_a_session_that_the_broker_forgot_is_a_warning_and_consuming_goes_
             await take(feed, 1)
         await anyio.to_thread.run_sync(forget_session, url, client_id)
         between.accept()
-        with caplog.at_level(logging.WARNING, logger="acked.mqtt"):
+        with caplog.at_level(logging.WARNING, logger="acked.layers.mqtt"):
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(feed.receive, 1)

@@ -35,7 +35,7 @@ from acked.types import Outcome, Start
 
 __all__ = ("Membership", "Owner")
 
-logger: Final = logging.getLogger("acked.kafka")
+logger: Final = logging.getLogger("acked.layers.kafka")
 
 
 MOST: Final = 250

@@ -21,7 +21,7 @@ LinkFactory: TypeAlias = Callable[
 ]
 """Makes a connection out of what to call with a message, and what when it broke."""
 
-logger = logging.getLogger("acked.mqtt")
+logger = logging.getLogger("acked.layers.mqtt")
 
 
 class MQTTFeed:

@@ -16,7 +16,7 @@ from acked.layers.mqtt._records import new_properties
 
 __all__ = ("Session", "client_of", "refusal")
 
-logger = logging.getLogger("acked.mqtt")
+logger = logging.getLogger("acked.layers.mqtt")
 
 _FAILURE: Final = 0x80
 # Server unavailable, server busy, quota exceeded, use another server, connection rate exceeded.

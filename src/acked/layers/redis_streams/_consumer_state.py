@@ -14,7 +14,7 @@ from acked.types import Start
 
 __all__ = ("ConsumerState", "logger")
 
-logger: Final = logging.getLogger("acked.redis_streams")
+logger: Final = logging.getLogger("acked.layers.redis_streams")
 
 
 class ConsumerState:

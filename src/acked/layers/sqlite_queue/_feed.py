@@ -24,7 +24,7 @@ __all__ = ("Access", "SQLiteQueueFeed")
 
 R = TypeVar("R")
 
-logger = logging.getLogger("acked.sqlite_queue")
+logger = logging.getLogger("acked.layers.sqlite_queue")
 
 LONGEST_POLL: Final = 0.25
 """How long a consumer that has had no news for a while may take to learn of some, in seconds."""

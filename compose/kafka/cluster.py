@@ -1,7 +1,7 @@
 """A Kafka cluster as private processes: three nodes, each a broker and a controller (KRaft)."""
 
 from compose.fleet import close_all, start_all
-from compose.native.kafka import KafkaRecipe, Node, new_cluster_id
+from compose.kafka.recipe import KafkaRecipe, Node, new_cluster_id
 from compose.native.process import free_ports
 from compose.native.server import NativeBroker
 
@@ -40,3 +40,6 @@ class KafkaCluster:
     def close(self) -> None:
         """End the nodes and delete their data."""
         close_all(self.nodes)
+
+
+CLUSTER = KafkaCluster

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from compose.lifecycle import Route
-from compose.native.recipe import CONFIGURATION, Site, ask, program, run
+from compose.recipe import CONFIGURATION, Site, ask, program, run, unless_found
 
 # CONNECT of MQTT 3.1.1 with a clean session, ten seconds keep-alive and no client identifier.
 _CONNECT = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00"
@@ -24,6 +24,7 @@ class MosquittoRecipe:
     settings: tuple[str, ...] = ()
 
     name: ClassVar[str] = "mqtt"
+    default_port: ClassVar[int] = 1883
     port_count: ClassVar[int] = 1
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     end_signal: ClassVar[signal.Signals] = signal.SIGKILL
@@ -35,13 +36,17 @@ class MosquittoRecipe:
         found = re.search(r"version (\S+)", words)
         return found[1] if found else "unknown"
 
+    def missing(self) -> list[str]:
+        """Return the package of the server, unless it is installed."""
+        return unless_found(self.version, "mosquitto")
+
     def account(self) -> str | None:
         """Run as whoever runs the tests."""
         return None
 
     def prepare(self, site: Site) -> None:
         """Write the configuration; its `user` keeps root, else it would lose its own folder."""
-        shared = (CONFIGURATION / "mosquitto" / "mosquitto.conf").read_text()
+        shared = (CONFIGURATION / "mqtt" / "mosquitto.conf").read_text()
         lines = [
             f"user {getpass.getuser()}",
             f"listener {site.port} 127.0.0.1",
@@ -68,3 +73,6 @@ class MosquittoRecipe:
 
     def _program(self) -> str:
         return program("mosquitto", self.name)
+
+
+RECIPE = MosquittoRecipe

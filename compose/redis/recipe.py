@@ -7,7 +7,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from compose.lifecycle import Route
-from compose.native.recipe import CONFIGURATION, Site, ask, program, run
+from compose.recipe import CONFIGURATION, Site, ask, program, run, unless_found
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class RedisRecipe:
     password: str | None = field(default=None, repr=False)
     more: tuple[str, ...] = ()
     name: ClassVar[str] = "redis"
+    default_port: ClassVar[int] = 6379
     port_count: ClassVar[int] = 1
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     end_signal: ClassVar[signal.Signals] = signal.SIGKILL
@@ -29,6 +30,10 @@ class RedisRecipe:
         words = run([self._program(), "--version"], doing="asking redis-server for its version")
         found = re.search(r"v=(\S+)", words)
         return found[1] if found else words.strip()
+
+    def missing(self) -> list[str]:
+        """Return the package of the server, unless it is installed."""
+        return unless_found(self.version, "redis-server")
 
     def account(self) -> str | None:
         """Run as whoever runs the tests."""
@@ -74,3 +79,6 @@ class RedisRecipe:
 def _command(*words: bytes) -> bytes:
     parts = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
     return b"*%d\r\n%b" % (len(words), parts)
+
+
+RECIPE = RedisRecipe

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from compose.lifecycle import Route
-from compose.native.recipe import (
+from compose.recipe import (
     CONFIGURATION,
     Site,
     account_instead_of_root,
     ask,
     program,
     run,
+    unless_found,
 )
 
 _LOGIN = b"user\0acked\0database\0postgres\0\0"
@@ -28,6 +29,7 @@ class PostgresRecipe:
     """PostgreSQL with one superuser, `acked`, and no password."""
 
     name: ClassVar[str] = "postgres"
+    default_port: ClassVar[int] = 5432
     port_count: ClassVar[int] = 1
     # The fast shutdown; at SIGTERM it would wait for all clients to leave.
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
@@ -39,6 +41,10 @@ class PostgresRecipe:
         words = run([_program("postgres"), "--version"], doing="asking postgres for its version")
         found = re.search(r"\d+(\.\d+)+", words)
         return found[0] if found else words.strip()
+
+    def missing(self) -> list[str]:
+        """Return the package of the server, unless it is installed."""
+        return unless_found(self.version, "postgresql")
 
     def account(self) -> str | None:
         """Run as `postgres` when root, whom the server refuses."""
@@ -90,3 +96,6 @@ def _program(name: str) -> str:
 
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=major, reverse=True)
     return program(name, "postgres", *folders)
+
+
+RECIPE = PostgresRecipe

@@ -6,13 +6,14 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from compose.lifecycle import BrokerError, BrokerUnavailableError, Route
 
-CONFIGURATION = Path(__file__).resolve().parent.parent
+CONFIGURATION = Path(__file__).resolve().parent
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
 
 
@@ -45,6 +46,8 @@ class Recipe(Protocol):
     """How `NativeBroker` runs one kind of server. Called by one thread at a time."""
 
     name: ClassVar[str]
+    default_port: ClassVar[int]
+    """Where a server listens whose URL names no port."""
     port_count: ClassVar[int]
     stop_signal: ClassVar[signal.Signals]
     """Asks for a graceful stop that keeps everything."""
@@ -53,6 +56,10 @@ class Recipe(Protocol):
 
     def version(self) -> str:
         """Return the installed version; raise `BrokerUnavailableError` when there is none."""
+        ...
+
+    def missing(self) -> list[str]:
+        """Return Debian's packages that must be installed before it can run."""
         ...
 
     def account(self) -> str | None:
@@ -78,6 +85,24 @@ class Recipe(Protocol):
     def route(self, site: Site) -> Route:
         """Return where a proxy forwards to and listens."""
         ...
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A recipe that needs more than packages."""
+
+    def fetch(self) -> list[str]:
+        """Fetch it where it is missing, once its packages are there; return what was fetched."""
+        ...
+
+
+def unless_found(find: Callable[[], object], package: str) -> list[str]:
+    """Return `package`, unless `find` finds what it holds."""
+    try:
+        find()
+    except BrokerUnavailableError:
+        return [package]
+    return []
 
 
 def program(name: str, broker: str, *folders: Path) -> str:

@@ -2,7 +2,9 @@
 
 import base64
 import re
+import shutil
 import signal
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import ClassVar
 
 from compose.cache import cache_folder
 from compose.lifecycle import BrokerUnavailableError, Route
-from compose.native.recipe import CONFIGURATION, Site, program, run
+from compose.recipe import CONFIGURATION, Site, program, run
 
+_TOOLS = {"java": "default-jre-headless", "mvn": "maven"}
 POM = CONFIGURATION / "kafka" / "pom.xml"
 
 
@@ -52,6 +55,7 @@ class KafkaRecipe:
     more: tuple[str, ...] = ()
     scram: tuple[str, ...] = ()
     name: ClassVar[str] = "kafka"
+    default_port: ClassVar[int] = 9092
     # For clients, for the controller, and the two of the route for a proxy.
     port_count: ClassVar[int] = 4
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -65,6 +69,18 @@ class KafkaRecipe:
                 " run `python compose/brokers.py install kafka`"
             )
         return kafka_version()
+
+    def missing(self) -> list[str]:
+        """Return the packages of Java and, as long as the jars are missing, of Maven."""
+        tools = ["java"] if jar_folder().is_dir() else list(_TOOLS)
+        return [_TOOLS[tool] for tool in tools if shutil.which(tool) is None]
+
+    def fetch(self) -> list[str]:
+        """Let Maven copy the jars; the folder appears complete or not at all."""
+        if jar_folder().is_dir():
+            return []
+        _fetch_jars(jar_folder())
+        return [f"kafka {kafka_version()} jars"]
 
     def account(self) -> str | None:
         """Run as whoever runs the tests."""
@@ -135,3 +151,24 @@ def _java(*options: str, is_quick: bool) -> list[str]:
         "-cp",
         f"{jar_folder()}/*",
     ]
+
+
+def _fetch_jars(target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="kafka-jars-") as text:
+        folder = Path(text)
+        # Maven writes beside the POM unless it is told not to; the POM's folder is under git.
+        pom = Path(shutil.copy(POM, folder / "pom.xml"))
+        jars = folder / "jars"
+        run(
+            [
+                *(program("mvn", "kafka"), "-q", "-B", "-Dstyle.color=never", "-f", str(pom)),
+                *("dependency:copy-dependencies", f"-DoutputDirectory={jars}"),
+                "-DincludeScope=runtime",
+            ],
+            doing="fetching Kafka's jars with `mvn dependency:copy-dependencies`",
+            timeout=600,
+        )
+        jars.rename(target)
+
+
+RECIPE = KafkaRecipe

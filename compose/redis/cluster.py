@@ -2,9 +2,9 @@
 
 from compose.lifecycle import BrokerError
 from compose.native.process import free_ports, wait_until
-from compose.native.recipe import ask, program, run
-from compose.native.redis import RedisRecipe
 from compose.native.server import NativeBroker
+from compose.recipe import ask, program, run
+from compose.redis.recipe import RedisRecipe
 
 _READY_WITHIN = 30.0
 _MASTERS = 3
@@ -53,3 +53,6 @@ def _node(bus_port: int) -> RedisRecipe:
 
 def _is_ready(node: NativeBroker) -> bool:
     return b"cluster_state:ok" in ask(node.port, b"CLUSTER INFO\r\n")
+
+
+CLUSTER = RedisCluster
