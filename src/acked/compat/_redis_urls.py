@@ -7,13 +7,18 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from redis.asyncio import Redis, SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
+from acked.compat._drivers import Driver
 from acked.errors import ConfigurationError
 from acked.layers._kit import without_credentials
 
-__all__ = ("plain_url", "url_of")
+__all__ = ("REDIS", "plain_url", "url_of")
 
 logger = logging.getLogger("acked.compat")
+
+REDIS: Final = Driver(lost=(RedisConnectionError,), refused=(RedisError,))
 
 UNDERSTOOD: Final = (
     "ssl_ca_certs",

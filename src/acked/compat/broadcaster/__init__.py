@@ -13,9 +13,7 @@ raised where they happen. On asyncio. The guide *Move from broadcaster* has all 
 
 from typing import Final
 
-from acked.compat.broadcaster._base import Broadcast
-from acked.compat.broadcaster._events import Event
-from acked.compat.broadcaster.backends.base import BroadcastBackend
+from acked.compat.broadcaster._base import Broadcast, BroadcastBackend, Event
 
 __version__: Final = "0.3.1"
 """The release of the original whose API this is."""

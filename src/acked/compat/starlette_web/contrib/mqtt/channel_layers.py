@@ -9,15 +9,14 @@ import anyio.lowlevel
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 
 from acked import fire_and_forget
-from acked.compat.starlette_web._source import OnLoss, Source
+from acked.abc import FireAndForgetLayer
+from acked.compat._source import OnLoss, patience
+from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http.exceptions import (
-    ImproperlyConfigured,
-    NotSupportedError,
-)
+from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
 from acked.compat.starlette_web.contrib.mqtt.serializers import MQTTSerializer
-from acked.errors import ConfigurationError, ConnectionLost, PublishFailed
+from acked.errors import ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Record
 
@@ -30,7 +29,7 @@ NOTHING: Final = "acked/nothing"
 """Where an empty message goes when the connection must be made again."""
 
 
-class MQTTChannelLayer(Source):
+class MQTTChannelLayer(SourceLayer):
     """News over MQTT; a group may be a filter (`a/+`, `a/#`), and an event names its own topic.
 
     Each group that is subscribed to has a session of its own, kept while the connection is made
@@ -62,26 +61,22 @@ class MQTTChannelLayer(Source):
             )
         login = f"{quote(username, safe='')}:{quote(password or '', safe='')}@" if username else ""
         address = f"[{host}]" if ":" in host else host
-        certificates = {
-            name: options.pop(name)
-            for name in ("ca_certs", "certfile", "keyfile")
-            if name in options
-        }
-        try:
-            self._layer: Final = MQTTLayer(
+        files = ("ca_certs", "certfile", "keyfile")
+        certificates = {name: options.pop(name) for name in files if name in options}
+        # A session is of one connection: there is nothing that a clean one would leave behind.
+        options.pop("clean_session", None)
+
+        def make() -> FireAndForgetLayer:
+            self._layer = MQTTLayer(
                 f"{'mqtts' if ssl else 'mqtt'}://{login}{address}:{port}",
                 client_id=client_id,
                 session_expiry=SESSION_EXPIRY,
                 keepalive=keepalive,
                 **certificates,
             )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(details=str(error)) from error
-        # A session is of one connection: there is nothing that a clean one would leave behind.
-        options.pop("clean_session", None)
-        patience = None if on_loss == "reconnect" else 0.0
-        news = fire_and_forget(self._layer, reconnect_timeout=patience)
-        super().__init__(news, on_loss, options)
+            return fire_and_forget(self._layer, reconnect_timeout=patience(on_loss))
+
+        super().__init__(make, on_loss, options)
         self._serializer = self.serializer_class()
 
     async def publish(

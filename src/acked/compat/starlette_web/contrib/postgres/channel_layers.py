@@ -6,20 +6,21 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
 from acked.compat._drivers import Driver
-from acked.compat.starlette_web._source import OnLoss, Source, way
+from acked.compat._source import OnLoss, way
+from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.http.exceptions import (
     ImproperlyConfigured,
     NotSupportedError,
 )
-from acked.errors import ConfigurationError, MessageTooLarge
+from acked.errors import MessageTooLarge
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from acked.types import Record
 
 __all__ = ("PostgreSQLChannelLayer",)
 
 
-class PostgreSQLChannelLayer(Source):
+class PostgreSQLChannelLayer(SourceLayer):
     """News over PostgreSQL: texts of up to 7999 bytes, without anything around them.
 
     `options` are those of `asyncpg.connect`: `dsn`, or `host`, `port`, `user`, `password`,
@@ -34,16 +35,13 @@ class PostgreSQLChannelLayer(Source):
     )
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        try:
-            layer = PostgresNotifyLayer(
-                _dsn(options),
-                on_loss=way(on_loss),
-                timeout=options.pop("timeout", 10.0),
-                bare=True,
+        def make() -> PostgresNotifyLayer:
+            seconds = options.pop("timeout", 10.0)
+            return PostgresNotifyLayer(
+                _dsn(options), on_loss=way(on_loss), timeout=seconds, bare=True
             )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(details=str(error)) from error
-        super().__init__(layer, on_loss, options)
+
+        super().__init__(make, on_loss, options)
 
     async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
         """Publish the text `message`.

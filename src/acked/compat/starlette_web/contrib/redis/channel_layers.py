@@ -1,25 +1,22 @@
 """PUBLISH and SUBSCRIBE."""
 
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from acked.compat._drivers import Driver
-from acked.compat._redis_urls import url_of
-from acked.compat.starlette_web._source import Listens, OnLoss, Source, way
+from acked.compat._redis_urls import REDIS, url_of
+from acked.compat._source import Listens, OnLoss, way
+from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http.exceptions import ImproperlyConfigured
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
-from acked.errors import ConfigurationError
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.types import Record
 
 __all__ = ("RedisPubSubChannelLayer",)
 
 
-class RedisPubSubChannelLayer(Source):
+class RedisPubSubChannelLayer(SourceLayer):
     """News over Redis, on one connection that listens.
 
     `options` are those of `redis.asyncio.Redis`: address, credentials and TLS are used. What a
@@ -29,16 +26,14 @@ class RedisPubSubChannelLayer(Source):
     """
 
     serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
-    driver: ClassVar[Driver] = Driver(lost=(RedisConnectionError,), refused=(RedisError,))
+    driver: ClassVar[Driver] = REDIS
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        try:
-            url = url_of(Redis(**options))
-            layer = RedisPubSubLayer(url, on_loss=way(on_loss))
-        except (ConfigurationError, TypeError) as error:
-            raise ImproperlyConfigured(details=str(error)) from error
-        super().__init__(layer, on_loss, ())
-        self._layer: Final = layer
+        def make() -> RedisPubSubLayer:
+            self._layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way(on_loss))
+            return self._layer
+
+        super().__init__(make, on_loss)
         self._serializer = self.serializer_class()
 
     @property

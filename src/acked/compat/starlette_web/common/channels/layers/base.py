@@ -24,10 +24,7 @@ class BaseChannelLayer:
         raise NotSupportedError
 
     async def subscribe(self, group: str, **kwargs: Any) -> None:
-        """Let `next_published` return what is published to `group` from now on.
-
-        Called for the first subscriber of a group, and not again before `unsubscribe`.
-        """
+        """Let `next_published` return what is published to `group`; until `unsubscribe`, once."""
         raise NotSupportedError
 
     async def unsubscribe(self, group: str, **kwargs: Any) -> None:
@@ -39,8 +36,5 @@ class BaseChannelLayer:
         raise NotSupportedError
 
     async def next_published(self) -> Event:
-        """Wait for the next event.
-
-        `ListenerClosed` ends every subscriber; whatever else it raises is raised in each of them.
-        """
+        """Wait for the next event; `ListenerClosed` ends every subscriber, others are raised."""
         raise NotSupportedError

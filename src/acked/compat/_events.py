@@ -1,0 +1,160 @@
+"""Events as both originals have them, for whom they are, and who hands them out."""
+
+import copy
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+
+from acked import ChannelClosed, Gap, GapCause, Message, NewsStatistics, NewsSubscription
+from acked.errors import LayerError
+
+__all__ = ("BaseEvent", "EventReader", "owner", "owning")
+
+E = TypeVar("E")
+
+
+class BaseEvent:
+    """A message and where it was published; as in the originals its fields can be changed.
+
+    Two events are equal without regard to `gap`.
+    """
+
+    PLACE: ClassVar[str]
+    """What the original calls the field that says where: a channel, or a group."""
+
+    gap: Gap | None = None
+    """Messages that may have been missed just before it; None when none was."""
+    owner: str | None = None
+    """The subscription that it is for, where that is called otherwise (`a;b`, `a*`)."""
+    message: Any
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BaseEvent) or self.PLACE != other.PLACE:
+            return NotImplemented
+        return self._content() == other._content()
+
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        place, message = self._content()
+        return f"Event({self.PLACE}={place!r}, message={message!r})"
+
+    def _content(self) -> tuple[str, Any]:
+        return getattr(self, self.PLACE), self.message
+
+
+_owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
+
+
+@contextmanager
+def owning(place: str) -> Generator[None]:
+    """Let whatever a backend registers within belong to the subscription to `place`.
+
+    So it may register any names for that (`"a;b"`: `a` and `b`), and events of these find the
+    subscriber.
+    """
+    token = _owner.set(place)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
+def owner() -> str | None:
+    """Return whose subscription is being made or undone; None when it is nobody's."""
+    return _owner.get()
+
+
+class EventReader(Generic[E]):
+    """The events of one place, in order; any task may read, each event goes to one of them.
+
+    What is missed is logged once for an episode, not for each message. A lost connection is an
+    episode; an overflow is one until the reader has caught up.
+    """
+
+    LOGGER: ClassVar[logging.Logger]
+    END: ClassVar[type[Exception]]
+    """What is raised after the last event; raised by a backend, it says that there was one."""
+
+    def __init__(self, place: str, messages: NewsSubscription[Any]) -> None:
+        self._place = place
+        self._messages = messages
+        self._is_behind = False
+        self._reported = 0
+
+    def statistics(self) -> NewsStatistics:
+        """Return how many events were delivered, missed, and wait to be read."""
+        return self._messages.statistics()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> E:
+        """Return the next event; end when nothing comes any more, raise what is the matter."""
+        try:
+            return await self._next()
+        except self.END:
+            raise StopAsyncIteration from None
+
+    async def _next(self) -> E:
+        """Return the next event; raise `END` after the last one, or what the backend raised."""
+        try:
+            message = await anext(self._messages)
+        except ChannelClosed:
+            raise self.END from None
+        except LayerError as error:
+            failure = error
+        else:
+            self._note(message)
+            event: E = _event(message)
+            return event
+        cause = failure.__cause__
+        if isinstance(cause, self.END):
+            raise self.END from None
+        raise self._failure(failure, cause)
+
+    def _failure(self, failure: LayerError, cause: BaseException | None) -> BaseException:
+        """Return what to raise for `failure`, which `cause` led to."""
+        return cause or failure
+
+    def closed(self) -> None:
+        """Say how many were dropped since it was said last."""
+        missed = self.statistics().missed
+        if missed > self._reported:
+            self.LOGGER.warning(
+                "a subscriber of %r has missed %d message(s): it read too slowly",
+                self._place,
+                missed - self._reported,
+            )
+        self._reported = missed
+        self._is_behind = False
+
+    def _note(self, message: Message[Any]) -> None:
+        if message.gap is not None:
+            self._note_gap(message.gap)
+        if self._is_behind and not self.statistics().buffered:
+            self.closed()
+
+    def _note_gap(self, gap: Gap) -> None:
+        if GapCause.OVERFLOW in gap.causes and not self._is_behind:
+            self._is_behind = True
+            self.LOGGER.warning("a subscriber of %r is too slow: messages are dropped", self._place)
+        if gap.causes - {GapCause.OVERFLOW}:
+            self.LOGGER.warning(
+                "a subscriber of %r may have missed messages: %s",
+                self._place,
+                "the connection was lost and made again"
+                if GapCause.RECONNECT in gap.causes
+                else "the broker dropped some",
+            )
+
+
+def _event(message: Message[Any]) -> Any:
+    """Return the very event, or a copy where the gap before it is of this reader alone."""
+    event: Any = message.body
+    if message.gap != getattr(event, "gap", None):
+        event = copy.copy(event)
+        event.gap = message.gap
+    return event

@@ -1,0 +1,262 @@
+"""The one bridge: what a backend's `next_published` returns, to whoever subscribes.
+
+A backend is any object with `connect`, `disconnect`, `subscribe`, `unsubscribe`, `publish` and
+`next_published`: of an application, or one of ours.
+"""
+
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Generic, TypeVar, cast
+
+import anyio
+
+from acked import Channel, ChannelClosed, Overflow
+from acked.abc import Sink
+from acked.compat._events import EventReader, owning
+from acked.compat._held import Held
+from acked.errors import LayerError
+from acked.layers.memory import MemoryLayer
+from acked.types import Record, Topic
+
+__all__ = ("CAPACITY", "Relay")
+
+logger = logging.getLogger("acked.compat")
+
+CAPACITY: Final = 65_536
+"""Events that may wait for a subscriber; the originals kept any number, until memory ended."""
+
+S = TypeVar("S", bound=EventReader[Any])
+
+
+class ByReference:
+    """Events are objects of this process and never become bytes."""
+
+    content_type: str = "application/x-python-object"
+
+    def decoder(self, payload: type[Any]) -> Callable[[Any], Any]:
+        """Return a function that gives back what it is given."""
+        del payload
+        return lambda event: event
+
+    encoder = decoder
+
+
+class Bridge(MemoryLayer):
+    """A backend of either original as a layer of `acked`; events travel as the objects they are.
+
+    Rules:
+
+    1. The first subscriber of a place subscribes the backend to it, the last one to leave ends it.
+       Both take turns for each place, so that neither can undo the other.
+    2. An event belongs to the place whose subscribing registered it, else to the one it names.
+    3. What `next_published` raises fails everybody, now and later. If it has an `owner`, it fails
+       those only, and who subscribes to that place afterwards hears again.
+    """
+
+    def __init__(self, backend: Any, place_of: Callable[[Any], str]) -> None:
+        super().__init__()
+        self.ended: LayerError | None = None
+        self._backend = backend
+        self._place_of = place_of
+        self._places: dict[str, _Shared] = {}
+        self._by_topic: dict[str, _Shared] = {}
+        self._numbers = itertools.count(1)
+
+    async def run(self) -> None:
+        """Hand out events until `next_published` has raised."""
+        self.ended = None
+        while self.ended is None:
+            try:
+                event = await self._backend.next_published()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
+                self._fail(error)
+            else:
+                self._hand_out(event)
+
+    def clear(self) -> None:
+        """Forget all places: subscriptions of a backend end with its connection."""
+        for shared in self._places.values():
+            shared.is_subscribed = False
+        self._places.clear()
+        self._by_topic.clear()
+
+    @asynccontextmanager
+    async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
+        """Feed the events of the place whose topic this is into `sink`."""
+        (shared,) = (self._by_topic[topic] for topic in topics)
+        shared.sinks[sink] = None
+        if self.ended is not None:
+            sink.fail(self.ended)
+        try:
+            yield
+        finally:
+            del shared.sinks[sink]
+
+    @asynccontextmanager
+    async def joined(
+        self, place: str, options: Mapping[str, Any], patience: float
+    ) -> AsyncGenerator[str]:
+        """Have the backend subscribed to `place`, and yield the topic to listen to.
+
+        Leaving takes up to `patience` seconds.
+        """
+        shared = self._shared(place)
+        shared.users += 1
+        try:
+            async with shared.turn:
+                if shared.has_failed:
+                    await self._unsubscribe(place, shared, options)
+                if not shared.is_subscribed:
+                    with owning(place):
+                        await self._backend.subscribe(place, **options)
+                    shared.is_subscribed, shared.has_failed = True, False
+            yield shared.topic
+        finally:
+            with anyio.move_on_after(patience, shield=True) as scope:
+                await self._leave(place, shared, options)
+            if scope.cancelled_caught:
+                logger.warning("leaving %r took more than %g s: given up", place, patience)
+
+    def _shared(self, place: str) -> "_Shared":
+        """Return who shares `place`; a topic of ours, for a place need not be a legal name."""
+        found = self._places.get(place)
+        if found is None:
+            found = self._places[place] = _Shared(f"place-{next(self._numbers)}")
+            self._by_topic[found.topic] = found
+        return found
+
+    async def _leave(self, place: str, shared: "_Shared", options: Mapping[str, Any]) -> None:
+        async with shared.turn:
+            shared.users -= 1
+            if not shared.users:
+                await self._unsubscribe(place, shared, options)
+            # Race: somebody may have come meanwhile, and waits for the turn.
+            if not shared.users and self._places.get(place) is shared:
+                del self._places[place], self._by_topic[shared.topic]
+
+    async def _unsubscribe(self, place: str, shared: "_Shared", options: Mapping[str, Any]) -> None:
+        if shared.is_subscribed:
+            shared.is_subscribed = False
+            try:
+                with owning(place):
+                    await self._backend.unsubscribe(place, **options)
+            except Exception as error:  # noqa: BLE001 - must not hide what the body raised
+                logger.warning("leaving %r: %s: %s", place, type(error).__name__, error)
+
+    def _hand_out(self, event: Any) -> None:
+        owner = getattr(event, "owner", None)
+        shared = self._places.get(self._place_of(event) if owner is None else owner)
+        if shared is None:
+            return
+        gap = getattr(event, "gap", None)
+        record = Record(shared.topic, cast("bytes", event), id="")
+        for sink in shared.sinks:
+            if gap is not None:
+                sink.gap(gap)
+            sink.offer(record)
+
+    def _fail(self, error: Exception) -> None:
+        owner: str | None = getattr(error, "owner", None)
+        ended = LayerError(
+            f"next_published() of {type(self._backend).__name__} raised "
+            f"{type(error).__name__}: {error}"
+        )
+        ended.__cause__ = error
+        if owner is None:
+            self.ended = ended
+        for place, shared in self._places.items():
+            if owner is None or owner == place:
+                shared.has_failed = True
+                for sink in shared.sinks:
+                    sink.fail(ended)
+
+
+class _Shared:
+    """A place that somebody subscribes to, or is about to."""
+
+    def __init__(self, topic: str) -> None:
+        self.topic: Final = topic
+        self.turn: Final = anyio.Lock()
+        self.users = 0
+        self.is_subscribed = False
+        self.has_failed = False
+        self.sinks: dict[Sink, None] = {}
+
+
+class Relay(Generic[S]):
+    """Has a backend listen while it is open, and its events wait for each subscriber.
+
+    Both originals' hubs are faces of it. Built anywhere, also outside an event loop; opened and
+    closed by any task, again and again, on one event loop after another.
+    """
+
+    EXIT_MAX_DELAY: float
+    """Seconds that leaving a subscription, or disconnecting the backend, may take."""
+
+    def __init__(self, backend: Any, place_of: Callable[[Any], str]) -> None:
+        self._bridge = Bridge(backend, place_of)
+        # A subscriber that outstays the closing is told, and not waited for.
+        self._events = Channel(self._bridge, codec=ByReference(), close_timeout=0.0)
+        self._subscribers: dict[str, set[S]] = {}
+        self._turn = anyio.Lock()
+        self._open: Held | None = None
+
+    async def _enter(self, backend: Any) -> bool:
+        """Connect `backend` and listen; return whether that was to be done."""
+        async with self._turn:
+            if self._open is not None:
+                return False
+            held = Held(self._opened(backend))
+            await held.enter()
+            self._open = held
+            return True
+
+    async def _leave(self) -> None:
+        """Disconnect, also while being cancelled: whoever reads is told."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                held, self._open = self._open, None
+                failure = None if held is None else await held.leave()
+        if failure is not None:
+            raise failure
+
+    @asynccontextmanager
+    async def _opened(self, backend: Any) -> AsyncGenerator[None]:
+        await backend.connect()
+        try:
+            async with self._events, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._bridge.run)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            self._bridge.clear()
+            self._subscribers.clear()
+            with anyio.fail_after(self.EXIT_MAX_DELAY, shield=True):
+                await backend.disconnect()
+
+    @asynccontextmanager
+    async def _subscribed(
+        self, place: str, capacity: int, options: Mapping[str, Any], kind: type[S]
+    ) -> AsyncGenerator[S]:
+        """Subscribe: whatever is published after entering arrives. Any task may leave it."""
+        if self._open is None:
+            raise ChannelClosed(f"{self!r}: connect it, or enter it first")
+        async with self._bridge.joined(place, options, self.EXIT_MAX_DELAY) as topic:
+            messages = self._events.subscribe(
+                Topic(topic, object), capacity=capacity, overflow=Overflow.DROP_OLDEST
+            )
+            held = Held(messages)
+            await held.enter()
+            subscriber = kind(place, messages)
+            self._subscribers.setdefault(place, set()).add(subscriber)
+            try:
+                yield subscriber
+            finally:
+                subscriber.closed()
+                remaining = self._subscribers.get(place, set())
+                remaining.discard(subscriber)
+                if not remaining:
+                    self._subscribers.pop(place, None)
+                await held.leave()
