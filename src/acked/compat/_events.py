@@ -5,14 +5,13 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Self
 
-from acked import ChannelClosed, Gap, GapCause, Message, NewsStatistics, NewsSubscription
+from acked import ChannelClosed, GapCause, NewsStatistics, NewsSubscription
 from acked.errors import LayerError
+from acked.types import Gap
 
 __all__ = ("BaseEvent", "EventReader", "owner", "owning")
-
-E = TypeVar("E")
 
 
 class BaseEvent:
@@ -24,11 +23,11 @@ class BaseEvent:
     PLACE: ClassVar[str]
     """What the original calls the field that says where: a channel, or a group."""
 
+    message: Any
     gap: Gap | None = None
     """Messages that may have been missed just before it; None when none was."""
     owner: str | None = None
     """The subscription that it is for, where that is called otherwise (`a;b`, `a*`)."""
-    message: Any
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BaseEvent) or self.PLACE != other.PLACE:
@@ -46,6 +45,8 @@ class BaseEvent:
 
 
 _owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
+owner = _owner.get
+"""Return whose subscription is being made or undone; None when it is nobody's."""
 
 
 @contextmanager
@@ -62,12 +63,7 @@ def owning(place: str) -> Generator[None]:
         _owner.reset(token)
 
 
-def owner() -> str | None:
-    """Return whose subscription is being made or undone; None when it is nobody's."""
-    return _owner.get()
-
-
-class EventReader(Generic[E]):
+class EventReader:
     """The events of one place, in order; any task may read, each event goes to one of them.
 
     What is missed is logged once for an episode, not for each message. A lost connection is an
@@ -91,14 +87,14 @@ class EventReader(Generic[E]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> E:
+    async def __anext__(self) -> Any:
         """Return the next event; end when nothing comes any more, raise what is the matter."""
         try:
             return await self._next()
         except self.END:
             raise StopAsyncIteration from None
 
-    async def _next(self) -> E:
+    async def _next(self) -> Any:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
         try:
             message = await anext(self._messages)
@@ -107,54 +103,36 @@ class EventReader(Generic[E]):
         except LayerError as error:
             failure = error
         else:
-            self._note(message)
-            event: E = _event(message)
+            self._note(message.gap)
+            if message.gap == getattr(message.body, "gap", None):
+                return message.body
+            event = copy.copy(message.body)  # the gap is of this reader alone
+            event.gap = message.gap
             return event
-        cause = failure.__cause__
-        if isinstance(cause, self.END):
-            raise self.END from None
-        raise self._failure(failure, cause)
+        raise self._raised(failure)
 
-    def _failure(self, failure: LayerError, cause: BaseException | None) -> BaseException:
-        """Return what to raise for `failure`, which `cause` led to."""
-        return cause or failure
+    def _raised(self, failure: LayerError) -> BaseException:
+        """Return what to raise for `failure`."""
+        return failure.__cause__ or failure
 
     def closed(self) -> None:
         """Say how many were dropped since it was said last."""
         missed = self.statistics().missed
         if missed > self._reported:
-            self.LOGGER.warning(
-                "a subscriber of %r has missed %d message(s): it read too slowly",
-                self._place,
-                missed - self._reported,
-            )
-        self._reported = missed
-        self._is_behind = False
+            self._warn("has missed %d message(s): it read too slowly", missed - self._reported)
+        self._reported, self._is_behind = missed, False
 
-    def _note(self, message: Message[Any]) -> None:
-        if message.gap is not None:
-            self._note_gap(message.gap)
+    def _note(self, gap: Gap | None) -> None:
+        causes = gap.causes if gap is not None else frozenset[GapCause]()
+        if GapCause.OVERFLOW in causes and not self._is_behind:
+            self._is_behind = True
+            self._warn("is too slow: messages are dropped")
+        if GapCause.RECONNECT in causes:
+            self._warn("may have missed messages: the connection was lost and made again")
+        elif GapCause.BROKER in causes:
+            self._warn("may have missed messages: the broker dropped some")
         if self._is_behind and not self.statistics().buffered:
             self.closed()
 
-    def _note_gap(self, gap: Gap) -> None:
-        if GapCause.OVERFLOW in gap.causes and not self._is_behind:
-            self._is_behind = True
-            self.LOGGER.warning("a subscriber of %r is too slow: messages are dropped", self._place)
-        if gap.causes - {GapCause.OVERFLOW}:
-            self.LOGGER.warning(
-                "a subscriber of %r may have missed messages: %s",
-                self._place,
-                "the connection was lost and made again"
-                if GapCause.RECONNECT in gap.causes
-                else "the broker dropped some",
-            )
-
-
-def _event(message: Message[Any]) -> Any:
-    """Return the very event, or a copy where the gap before it is of this reader alone."""
-    event: Any = message.body
-    if message.gap != getattr(event, "gap", None):
-        event = copy.copy(event)
-        event.gap = message.gap
-    return event
+    def _warn(self, words: str, *values: object) -> None:
+        self.LOGGER.warning(f"a subscriber of %r {words}", self._place, *values)  # noqa: G004

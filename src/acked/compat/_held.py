@@ -23,7 +23,6 @@ class Held:
         self._scope = anyio.CancelScope()
         self._entered, self._leaving, self._left = (anyio.Event() for _ in range(3))
         self._failure: Exception | None = None
-        self._task: object = None
 
     async def enter(self) -> None:
         """Enter the context; raise what entering raises. Cancelled, it is not entered."""
@@ -60,8 +59,9 @@ class Held:
 def _spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
     """Let `work` run in a task that is in nobody's group; return what keeps it alive."""
     try:
-        return asyncio.get_running_loop().create_task(work())
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         import trio  # noqa: PLC0415 - only here for who runs on it
 
         return trio.lowlevel.spawn_system_task(work)
+    return loop.create_task(work())

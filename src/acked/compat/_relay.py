@@ -8,17 +8,17 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, cast
 
 import anyio
 
-from acked import Channel, ChannelClosed, Overflow
+from acked import Channel, ChannelClosed, Overflow, Topic
 from acked.abc import Sink
 from acked.compat._events import EventReader, owning
 from acked.compat._held import Held
 from acked.errors import LayerError
 from acked.layers.memory import MemoryLayer
-from acked.types import Record, Topic
+from acked.types import Record
 
 __all__ = ("CAPACITY", "Relay")
 
@@ -27,11 +27,9 @@ logger = logging.getLogger("acked.compat")
 CAPACITY: Final = 65_536
 """Events that may wait for a subscriber; the originals kept any number, until memory ended."""
 
-S = TypeVar("S", bound=EventReader[Any])
-
 
 class ByReference:
-    """Events are objects of this process and never become bytes."""
+    """A codec for events, which are objects of this process and never become bytes."""
 
     content_type: str = "application/x-python-object"
 
@@ -44,9 +42,7 @@ class ByReference:
 
 
 class Bridge(MemoryLayer):
-    """A backend of either original as a layer of `acked`; events travel as the objects they are.
-
-    Rules:
+    """A backend of either original as a layer of `acked`; each subscription has a topic of its own.
 
     1. The first subscriber of a place subscribes the backend to it, the last one to leave ends it.
        Both take turns for each place, so that neither can undo the other.
@@ -55,54 +51,28 @@ class Bridge(MemoryLayer):
        those only, and who subscribes to that place afterwards hears again.
     """
 
-    def __init__(self, backend: Any, place_of: Callable[[Any], str]) -> None:
+    def __init__(self, backend: Any, place_of: Callable[[Any], str], patience: float) -> None:
         super().__init__()
         self.ended: LayerError | None = None
         self._backend = backend
         self._place_of = place_of
+        self._patience = patience
+        self._asked: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._places: dict[str, _Shared] = {}
-        self._by_topic: dict[str, _Shared] = {}
         self._numbers = itertools.count(1)
 
-    async def run(self) -> None:
-        """Hand out events until `next_published` has raised."""
-        self.ended = None
-        while self.ended is None:
-            try:
-                event = await self._backend.next_published()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                self._fail(error)
-            else:
-                self._hand_out(event)
-
-    def clear(self) -> None:
-        """Forget all places: subscriptions of a backend end with its connection."""
-        for shared in self._places.values():
-            shared.is_subscribed = False
-        self._places.clear()
-        self._by_topic.clear()
+    def topic(self, place: str, options: Mapping[str, Any]) -> str:
+        """Return what to listen to for `place`, which need not be a legal name of a topic."""
+        topic = f"subscriber-{next(self._numbers)}"
+        self._asked[topic] = place, options
+        return topic
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
-        """Feed the events of the place whose topic this is into `sink`."""
-        (shared,) = (self._by_topic[topic] for topic in topics)
-        shared.sinks[sink] = None
-        if self.ended is not None:
-            sink.fail(self.ended)
-        try:
-            yield
-        finally:
-            del shared.sinks[sink]
-
-    @asynccontextmanager
-    async def joined(
-        self, place: str, options: Mapping[str, Any], patience: float
-    ) -> AsyncGenerator[str]:
-        """Have the backend subscribed to `place`, and yield the topic to listen to.
-
-        Leaving takes up to `patience` seconds.
-        """
-        shared = self._shared(place)
+        """Feed the events of the place that is asked for into `sink`."""
+        (topic,) = topics
+        place, options = self._asked.pop(topic)
+        shared = self._places.setdefault(place, _Shared())
         shared.users += 1
         try:
             async with shared.turn:
@@ -112,20 +82,16 @@ class Bridge(MemoryLayer):
                     with owning(place):
                         await self._backend.subscribe(place, **options)
                     shared.is_subscribed, shared.has_failed = True, False
-            yield shared.topic
+            shared.sinks[sink] = topic
+            if self.ended is not None:
+                sink.fail(self.ended)
+            yield
         finally:
-            with anyio.move_on_after(patience, shield=True) as scope:
+            shared.sinks.pop(sink, None)
+            with anyio.move_on_after(self._patience, shield=True) as scope:
                 await self._leave(place, shared, options)
             if scope.cancelled_caught:
-                logger.warning("leaving %r took more than %g s: given up", place, patience)
-
-    def _shared(self, place: str) -> "_Shared":
-        """Return who shares `place`; a topic of ours, for a place need not be a legal name."""
-        found = self._places.get(place)
-        if found is None:
-            found = self._places[place] = _Shared(f"place-{next(self._numbers)}")
-            self._by_topic[found.topic] = found
-        return found
+                logger.warning("leaving %r took more than %g s: given up", place, self._patience)
 
     async def _leave(self, place: str, shared: "_Shared", options: Mapping[str, Any]) -> None:
         async with shared.turn:
@@ -134,7 +100,7 @@ class Bridge(MemoryLayer):
                 await self._unsubscribe(place, shared, options)
             # Race: somebody may have come meanwhile, and waits for the turn.
             if not shared.users and self._places.get(place) is shared:
-                del self._places[place], self._by_topic[shared.topic]
+                del self._places[place]
 
     async def _unsubscribe(self, place: str, shared: "_Shared", options: Mapping[str, Any]) -> None:
         if shared.is_subscribed:
@@ -145,48 +111,56 @@ class Bridge(MemoryLayer):
             except Exception as error:  # noqa: BLE001 - must not hide what the body raised
                 logger.warning("leaving %r: %s: %s", place, type(error).__name__, error)
 
-    def _hand_out(self, event: Any) -> None:
-        owner = getattr(event, "owner", None)
+    async def run(self) -> None:
+        """Hand out events until `next_published` has raised."""
+        self.ended = None
+        while self.ended is None:
+            try:
+                event = await self._backend.next_published()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
+                self._fail(error, getattr(error, "owner", None))
+            else:
+                self._hand_out(event, getattr(event, "owner", None))
+
+    def _hand_out(self, event: Any, owner: str | None) -> None:
         shared = self._places.get(self._place_of(event) if owner is None else owner)
-        if shared is None:
-            return
         gap = getattr(event, "gap", None)
-        record = Record(shared.topic, cast("bytes", event), id="")
-        for sink in shared.sinks:
+        for sink, topic in shared.sinks.items() if shared is not None else ():
             if gap is not None:
                 sink.gap(gap)
-            sink.offer(record)
+            sink.offer(Record(topic, cast("bytes", event), id=""))
 
-    def _fail(self, error: Exception) -> None:
-        owner: str | None = getattr(error, "owner", None)
-        ended = LayerError(
-            f"next_published() of {type(self._backend).__name__} raised "
-            f"{type(error).__name__}: {error}"
-        )
-        ended.__cause__ = error
+    def _fail(self, error: Exception, owner: str | None) -> None:
+        name, kind = type(self._backend).__name__, type(error).__name__
+        failure = LayerError(f"next_published() of {name} raised {kind}: {error}")
+        failure.__cause__ = error
         if owner is None:
-            self.ended = ended
+            self.ended = failure
         for place, shared in self._places.items():
-            if owner is None or owner == place:
+            if owner in {None, place}:
                 shared.has_failed = True
                 for sink in shared.sinks:
-                    sink.fail(ended)
+                    sink.fail(failure)
+
+    def clear(self) -> None:
+        """Forget all places: subscriptions of a backend end with its connection."""
+        for shared in self._places.values():
+            shared.is_subscribed = False
+        self._places.clear()
 
 
 class _Shared:
     """A place that somebody subscribes to, or is about to."""
 
-    def __init__(self, topic: str) -> None:
-        self.topic: Final = topic
+    def __init__(self) -> None:
         self.turn: Final = anyio.Lock()
         self.users = 0
-        self.is_subscribed = False
-        self.has_failed = False
-        self.sinks: dict[Sink, None] = {}
+        self.is_subscribed = self.has_failed = False
+        self.sinks: dict[Sink, str] = {}
 
 
-class Relay(Generic[S]):
-    """Has a backend listen while it is open, and its events wait for each subscriber.
+class Relay:
+    """Has a backend listen while it is open; its events wait for each subscriber.
 
     Both originals' hubs are faces of it. Built anywhere, also outside an event loop; opened and
     closed by any task, again and again, on one event loop after another.
@@ -196,29 +170,25 @@ class Relay(Generic[S]):
     """Seconds that leaving a subscription, or disconnecting the backend, may take."""
 
     def __init__(self, backend: Any, place_of: Callable[[Any], str]) -> None:
-        self._bridge = Bridge(backend, place_of)
+        self._bridge = Bridge(backend, place_of, self.EXIT_MAX_DELAY)
         # A subscriber that outstays the closing is told, and not waited for.
         self._events = Channel(self._bridge, codec=ByReference(), close_timeout=0.0)
-        self._subscribers: dict[str, set[S]] = {}
-        self._turn = anyio.Lock()
+        self._subscribers: dict[str, set[Any]] = {}
         self._open: Held | None = None
 
     async def _enter(self, backend: Any) -> bool:
         """Connect `backend` and listen; return whether that was to be done."""
-        async with self._turn:
-            if self._open is not None:
-                return False
-            held = Held(self._opened(backend))
-            await held.enter()
-            self._open = held
-            return True
+        if self._open is not None:
+            return False
+        held = Held(self._opened(backend))
+        await held.enter()
+        self._open = held
+        return True
 
     async def _leave(self) -> None:
         """Disconnect, also while being cancelled: whoever reads is told."""
-        with anyio.CancelScope(shield=True):
-            async with self._turn:
-                held, self._open = self._open, None
-                failure = None if held is None else await held.leave()
+        held, self._open = self._open, None
+        failure = None if held is None else await held.leave()
         if failure is not None:
             raise failure
 
@@ -238,25 +208,28 @@ class Relay(Generic[S]):
 
     @asynccontextmanager
     async def _subscribed(
-        self, place: str, capacity: int, options: Mapping[str, Any], kind: type[S]
-    ) -> AsyncGenerator[S]:
+        self, place: str, capacity: int, options: Mapping[str, Any], kind: type[EventReader]
+    ) -> AsyncGenerator[Any]:
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
         if self._open is None:
             raise ChannelClosed(f"{self!r}: connect it, or enter it first")
-        async with self._bridge.joined(place, options, self.EXIT_MAX_DELAY) as topic:
-            messages = self._events.subscribe(
-                Topic(topic, object), capacity=capacity, overflow=Overflow.DROP_OLDEST
-            )
-            held = Held(messages)
-            await held.enter()
-            subscriber = kind(place, messages)
-            self._subscribers.setdefault(place, set()).add(subscriber)
-            try:
-                yield subscriber
-            finally:
-                subscriber.closed()
-                remaining = self._subscribers.get(place, set())
-                remaining.discard(subscriber)
-                if not remaining:
-                    self._subscribers.pop(place, None)
-                await held.leave()
+        topic = Topic(self._bridge.topic(place, options), object)
+        messages = self._events.subscribe(
+            topic,
+            capacity=capacity,
+            overflow=Overflow.DROP_OLDEST,
+            close_timeout=self.EXIT_MAX_DELAY,
+        )
+        held = Held(messages)
+        await held.enter()
+        subscriber = kind(place, messages)
+        subscribers = self._subscribers.setdefault(place, set())
+        subscribers.add(subscriber)
+        try:
+            yield subscriber
+        finally:
+            subscriber.closed()
+            subscribers.discard(subscriber)
+            if not subscribers and self._subscribers.get(place) is subscribers:
+                del self._subscribers[place]
+            await held.leave()

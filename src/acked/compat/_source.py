@@ -2,14 +2,15 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, cast
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
 
 from acked import Channel, ConfigurationError, Gap, GapCause, Topic
-from acked.abc import FireAndForgetLayer, PatternLayer
+from acked.abc import FireAndForgetLayer, PatternLayer, Sink
 from acked.codecs import RAW
 from acked.compat._drivers import Driver
 from acked.compat._events import BaseEvent, owner
@@ -17,34 +18,22 @@ from acked.compat._held import Held
 from acked.errors import ConnectionLost, LayerError
 from acked.types import Record
 
-__all__ = ("InMemory", "Listens", "OnLoss", "Source", "patience", "way")
+__all__ = ("InMemory", "Listens", "OnLoss", "Source")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
+_Listen: TypeAlias = Callable[[Sequence[str], Sink], AbstractAsyncContextManager[None]]
 
-CAPACITY = 65_536
+CAPACITY: Final = 65_536
 """Events that wait to be handed out to the subscribers; one more is dropped, and told by a gap.
 
 They are handed out one in a turn of the loop, so that a fast reader needs no large buffer, and may
 arrive by hundreds in one.
 """
-OVERFLOW = Gap(1, frozenset({GapCause.OVERFLOW}))
-DROPPED_BENEATH = Gap(None, frozenset({GapCause.OVERFLOW}))
-UNREADABLE = Gap(1, frozenset({GapCause.BROKER}))
-
-_Key: TypeAlias = tuple[str | None, bool, str]
-"""Who listens, whether by pattern, and to what."""
-
-
-def way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
-    """Return what `on_loss` is to a layer of `acked`."""
-    return "reconnect" if on_loss == "reconnect" else "raise"
-
-
-def patience(on_loss: OnLoss) -> float | None:
-    """Return for how many seconds `acked.fire_and_forget` tries to connect again."""
-    return None if on_loss == "reconnect" else 0.0
+OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
+DROPPED_BENEATH: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
+UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
 
 class Source:
@@ -83,7 +72,7 @@ class Source:
         item = await self._inbox.next()
         if item is None:
             raise self.END("this layer is not connected: nothing comes any more")
-        if not isinstance(item, _Failure):
+        if not isinstance(item, Failure):
             return item
         ends = self._ends_quietly and isinstance(item.error, ConnectionLost)
         error = self.END(str(item.error)) if ends else self.driver.also(item.error)
@@ -113,7 +102,7 @@ class InMemory(Source):
         await anyio.lowlevel.checkpoint()
 
 
-class _Failure(NamedTuple):
+class Failure(NamedTuple):
     """A listening that ended, in its place among the events."""
 
     error: LayerError
@@ -125,13 +114,12 @@ class Inbox:
 
     def __init__(self) -> None:
         self.is_open = False
-        self._items: deque[BaseEvent | _Failure] = deque()
+        self._items: deque[BaseEvent | Failure] = deque()
 
     def open(self) -> None:
         """Begin, with nothing in it."""
-        self.is_open = True
+        self.is_open, self._changed = True, anyio.Event()
         self._items.clear()
-        self._changed = anyio.Event()
 
     def close(self) -> None:
         """End: who waits gets None."""
@@ -139,7 +127,7 @@ class Inbox:
             self.is_open = False
             self._changed.set()
 
-    def put(self, item: BaseEvent | _Failure) -> bool:
+    def put(self, item: BaseEvent | Failure) -> bool:
         """Take `item`; return False if there is no room, which there always is for a failure."""
         if self.is_open:
             if len(self._items) >= CAPACITY and isinstance(item, BaseEvent):
@@ -148,7 +136,7 @@ class Inbox:
             self._changed.set()
         return True
 
-    async def next(self) -> BaseEvent | _Failure | None:
+    async def next(self) -> BaseEvent | Failure | None:
         """Return the next item, None after the end."""
         await anyio.lowlevel.checkpoint()
         while self.is_open and not self._items:
@@ -161,74 +149,68 @@ class Inbox:
 class Listens:
     """What a source listens to: named as redis-py's `PubSub` names it.
 
-    What is asked for by one call is one listening, so of its patterns a message that matches two
-    arrives once; it ends when the last of its names was left.
+    The patterns of one call are one listening, so that a message that matches two arrives once.
     """
 
     def __init__(self, source: Source, layer: FireAndForgetLayer, inbox: Inbox) -> None:
         self._source = source
         self._layer = layer
         self._inbox = inbox
-        self._calls: dict[_Key, _Call] = {}
+        self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
+        """By who listens, and whether by pattern."""
 
     async def subscribe(self, *names: str) -> None:
         """Listen to `names`; returns when the broker has confirmed."""
-        await self._add(names, by_pattern=False)
-
-    async def unsubscribe(self, *names: str) -> None:
-        """Listen no more to `names`, or to any of those of the same subscription."""
-        await self._remove(names, by_pattern=False)
+        for name in names:
+            await self._add([name], self._layer.listen, by_pattern=False)
 
     async def psubscribe(self, *patterns: str) -> None:
         """Listen to whatever matches any of `patterns`; returns when the broker has confirmed."""
-        await self._add(patterns, by_pattern=True)
+        listen = cast("PatternLayer", self._layer).listen_patterns  # only Redis has psubscribe
+        await self._add(patterns, listen, by_pattern=True)
+
+    async def unsubscribe(self, *names: str) -> None:
+        """Listen no more to `names`, or to any of those of the same subscription."""
+        await self._remove(names, (owner(), False))
 
     async def punsubscribe(self, *patterns: str) -> None:
         """Listen no more to `patterns`, or to any of those of the same subscription."""
-        await self._remove(patterns, by_pattern=True)
+        await self._remove(patterns, (owner(), True))
 
     async def clear(self) -> None:
         """Listen to nothing."""
         for key in tuple(self._calls):
-            await self._drop(key)
+            await self._remove((), key)
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> list[str]:
         """Return what is listened to, a name as often as there are subscriptions to it."""
-        return (name for _, _, name in self._calls)
+        return [name for calls in self._calls.values() for call in calls for name in call.names]
 
-    async def _add(self, names: Iterable[str], *, by_pattern: bool) -> None:
-        keys = [(owner(), by_pattern, name) for name in dict.fromkeys(names)]
-        fresh = [key for key in keys if key not in self._calls]
-        if not fresh:
-            return
-        wanted = [name for _, _, name in fresh]
-        call = _Call(self._source, self._inbox, wanted)
-        if by_pattern:
-            # Only Redis has psubscribe.
-            call.held = Held(cast("PatternLayer", self._layer).listen_patterns(wanted, call))
-        else:
-            call.held = Held(self._layer.listen(wanted, call))
-        self._calls |= dict.fromkeys(fresh, call)
-        try:
-            with self._source.driver.translated():
-                await call.held.enter()
-        except BaseException:
-            for key in fresh:
-                self._calls.pop(key, None)
-            raise
+    async def _add(self, names: Iterable[str], listen: _Listen, *, by_pattern: bool) -> None:
+        calls = self._calls.setdefault((owner(), by_pattern), [])
+        wanted = set(names).difference(*(call.names for call in calls))
+        if wanted:
+            call = _Call(self._source, self._inbox, wanted)
+            call.held = Held(listen(sorted(wanted), call))
+            calls.append(call)
+            try:
+                with self._source.driver.translated():
+                    await call.held.enter()
+            except BaseException:
+                calls.remove(call)
+                raise
 
-    async def _remove(self, names: Iterable[str], *, by_pattern: bool) -> None:
-        wanted = set(names)
-        for key in [key for key in self._calls if key[:2] == (owner(), by_pattern)]:
-            if not wanted or key[2] in wanted:
-                await self._drop(key)
-
-    async def _drop(self, key: _Key) -> None:
-        call = self._calls.pop(key, None)
-        if call is not None and call.forgot(key[2]):
-            failure = await call.held.leave()
-            if failure is not None:
-                logger.warning("leaving %r: %s", key[2], failure)
+    async def _remove(self, names: Iterable[str], key: tuple[str | None, bool]) -> None:
+        left = set(names)
+        for call in tuple(self._calls.get(key, ())):
+            call.names -= left or set(call.names)
+            if not call.names and call in self._calls[key]:
+                self._calls[key].remove(call)
+                failure = await call.held.leave()
+                if failure is not None:
+                    logger.warning("leaving %r: %s", key[0], failure)
+        if not self._calls.get(key, True):
+            del self._calls[key]
 
 
 class _Call:
@@ -236,56 +218,37 @@ class _Call:
 
     held: Held
 
-    def __init__(self, source: Source, inbox: Inbox, names: Iterable[str]) -> None:
+    def __init__(self, source: Source, inbox: Inbox, names: set[str]) -> None:
+        self.names = names
         self._source = source
         self._inbox = inbox
-        self._names = set(names)
-        self._left: set[str] = set()
         self._owner = owner()
         self._dropped = source.dropped()
         self._gap: Gap | None = None
 
-    def forgot(self, name: str) -> bool:
-        """Forget `name`; return whether that was the last one."""
-        self._names.discard(name)
-        self._left.add(name)
-        return not self._names
-
     def offer(self, record: Record) -> bool:
-        """Hand on `record`, unless nobody wants it or can read it."""
-        event = None if record.topic in self._left else self._readable(record)
-        if event is not None:
-            dropped, self._dropped = self._dropped, self._source.dropped()
-            if dropped != self._dropped:
-                self.gap(DROPPED_BENEATH)
-            event.owner, event.gap = self._owner, self._gap
-            if self._inbox.put(event):
-                self._gap = None
-            else:
-                self.gap(OVERFLOW)
+        try:
+            event = self._source.event(record)
+        except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
+            said = "a message of %r (%d bytes) cannot be read and is skipped: %s"
+            logger.warning(said, record.topic, len(record.body), type(error).__name__)
+            self.gap(UNREADABLE)
+            return True
+        dropped, self._dropped = self._dropped, self._source.dropped()
+        if dropped != self._dropped:
+            self.gap(DROPPED_BENEATH)
+        event.owner, event.gap = self._owner, self._gap
+        if self._inbox.put(event):
+            self._gap = None
+        else:
+            self.gap(OVERFLOW)
         return True
 
     async def send(self, record: Record) -> None:
-        """Hand on `record`; there is never anything to wait for."""
-        self.offer(record)
+        self.offer(record)  # there is never anything to wait for
 
     def gap(self, gap: Gap) -> None:
-        """Tell with the next event."""
         self._gap = gap if self._gap is None else self._gap.merge(gap)
 
     def fail(self, error: LayerError) -> None:
-        """Let `next_published` raise `error`."""
-        self._inbox.put(_Failure(error, self._owner))
-
-    def _readable(self, record: Record) -> BaseEvent | None:
-        try:
-            return self._source.event(record)
-        except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
-            logger.warning(
-                "a message of %r (%d bytes) cannot be read and is skipped: %s",
-                record.topic,
-                len(record.body),
-                type(error).__name__,
-            )
-            self.gap(UNREADABLE)
-            return None
+        self._inbox.put(Failure(error, self._owner))

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
+import anyio
+
 from acked import ConfigurationError, EncodeError
 from acked.abc import FireAndForgetLayer
 from acked.compat._events import BaseEvent, EventReader
@@ -45,7 +47,7 @@ class Unsubscribed(Exception):
 
 
 # Called as in the original, and so is its namesake of starlette_web.
-class Subscriber(EventReader[Event]):
+class Subscriber(EventReader):
     """The events of one channel, in order; any task may read, each event goes to one of them."""
 
     LOGGER: ClassVar[logging.Logger] = logging.getLogger("acked.compat.broadcaster")
@@ -57,10 +59,12 @@ class Subscriber(EventReader[Event]):
         Raises `Unsubscribed` after the subscription was left or the `Broadcast` disconnected, a
         `LayerError` that is also the driver's own when nothing will come any more.
         """
-        return await self._next()
+        event: Event = await self._next()
+        return event
 
-    def _failure(self, failure: LayerError, cause: BaseException | None) -> BaseException:
-        return cause if isinstance(cause, LayerError) else _told_again(failure)
+    def _raised(self, failure: LayerError) -> BaseException:
+        kinds = LayerError, Unsubscribed
+        return failure.__cause__ if isinstance(failure.__cause__, kinds) else _told_again(failure)
 
 
 class BroadcastBackend:
@@ -149,7 +153,7 @@ def as_text(body: bytes) -> str:
     return body.decode(errors="replace")
 
 
-class Broadcast(Relay[Subscriber]):
+class Broadcast(Relay):
     """Publishes to channels, and lets any number of subscribers hear them.
 
     Built anywhere, also at import time. `async with` it, or `connect()` and `disconnect()`, which
@@ -179,6 +183,7 @@ class Broadcast(Relay[Subscriber]):
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
         self._backend = _backend_of(url or "") if backend is None else backend
         super().__init__(self._backend, lambda event: event.channel)
+        self._turn = anyio.Lock()
         if isinstance(self._backend, TextSource):
             self._backend.prepare(on_loss)
         self._capacity = capacity
@@ -196,11 +201,14 @@ class Broadcast(Relay[Subscriber]):
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
-        await self._enter(self._backend)
+        async with self._turn:
+            await self._enter(self._backend)
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
-        await self._leave()
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                await self._leave()
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; raises, in `acked`'s words and the driver's kind, if that failed.

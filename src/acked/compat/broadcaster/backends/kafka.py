@@ -12,7 +12,7 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 from acked import ConfigurationError, fire_and_forget
 from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
-from acked.compat._source import OnLoss, patience
+from acked.compat._source import OnLoss
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.kafka import KafkaLayer
 
@@ -44,4 +44,4 @@ class KafkaBackend(TextSource):
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return a layer of consumer groups with one member each."""
         layer = KafkaLayer.from_url(self._url)
-        return fire_and_forget(layer, reconnect_timeout=patience(on_loss))
+        return fire_and_forget(layer, reconnect_timeout=None if on_loss == "reconnect" else 0.0)

@@ -12,7 +12,7 @@ from acked import ConnectionLost, LayerError, PublishFailed, fire_and_forget
 from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
 from acked.compat._redis_urls import REDIS, plain_url, url_of
-from acked.compat._source import OnLoss, patience, way
+from acked.compat._source import OnLoss
 from acked.compat.broadcaster._base import Event, TextSource, as_bytes, as_text
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
@@ -42,7 +42,7 @@ class RedisBackend(TextSource):
 
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return a layer of PUBLISH and SUBSCRIBE."""
-        return RedisPubSubLayer(self._url, on_loss=way(on_loss))
+        return RedisPubSubLayer(self._url, on_loss="raise" if on_loss == "end" else on_loss)
 
 
 class RedisStreamBackend(TextSource):
@@ -60,7 +60,9 @@ class RedisStreamBackend(TextSource):
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return a layer of streams that are read by a group for each channel and process."""
         self._streams = RedisStreamsLayer(self._url)
-        return fire_and_forget(self._streams, reconnect_timeout=patience(on_loss))
+        return fire_and_forget(
+            self._streams, reconnect_timeout=None if on_loss == "reconnect" else 0.0
+        )
 
     async def publish(self, channel: str, message: Any) -> None:
         """Append an entry as the original does, so that both can read what the other wrote."""

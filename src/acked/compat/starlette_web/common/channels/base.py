@@ -16,7 +16,7 @@ __all__ = ("Channel", "Event", "Subscriber")
 
 
 # Called as in the original, and so is its namesake of broadcaster.
-class Subscriber(EventReader[Event]):
+class Subscriber(EventReader):
     """The events of one group, in order; any task may read, each event goes to one of them.
 
     It ends when it or the channel was left, or the layer raised `ListenerClosed`; whatever else
@@ -28,7 +28,7 @@ class Subscriber(EventReader[Event]):
 
 
 # Called as in the original, like `acked.Channel`, which it is a face of.
-class Channel(Relay[Subscriber]):
+class Channel(Relay):
     """Publishes to groups, and lets any number of subscribers hear them.
 
     Built anywhere, also outside an event loop. Enter and leave it again and again, on one event

@@ -10,7 +10,7 @@ from paho.mqtt.client import MQTT_ERR_SUCCESS
 
 from acked import fire_and_forget
 from acked.abc import FireAndForgetLayer
-from acked.compat._source import OnLoss, patience
+from acked.compat._source import OnLoss
 from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
@@ -74,7 +74,9 @@ class MQTTChannelLayer(SourceLayer):
                 keepalive=keepalive,
                 **certificates,
             )
-            return fire_and_forget(self._layer, reconnect_timeout=patience(on_loss))
+            return fire_and_forget(
+                self._layer, reconnect_timeout=None if on_loss == "reconnect" else 0.0
+            )
 
         super().__init__(make, on_loss, options)
         self._serializer = self.serializer_class()

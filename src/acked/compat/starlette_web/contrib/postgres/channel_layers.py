@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
 from acked.compat._drivers import Driver
-from acked.compat._source import OnLoss, way
+from acked.compat._source import OnLoss
 from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.http.exceptions import (
@@ -38,7 +38,10 @@ class PostgreSQLChannelLayer(SourceLayer):
         def make() -> PostgresNotifyLayer:
             seconds = options.pop("timeout", 10.0)
             return PostgresNotifyLayer(
-                _dsn(options), on_loss=way(on_loss), timeout=seconds, bare=True
+                _dsn(options),
+                on_loss="raise" if on_loss == "end" else on_loss,
+                timeout=seconds,
+                bare=True,
             )
 
         super().__init__(make, on_loss, options)

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from acked.compat._drivers import Driver
 from acked.compat._redis_urls import REDIS, url_of
-from acked.compat._source import Listens, OnLoss, way
+from acked.compat._source import Listens, OnLoss
 from acked.compat.starlette_web._source_layer import SourceLayer
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
@@ -30,7 +30,9 @@ class RedisPubSubChannelLayer(SourceLayer):
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         def make() -> RedisPubSubLayer:
-            self._layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way(on_loss))
+            self._layer = RedisPubSubLayer(
+                url_of(Redis(**options)), on_loss="raise" if on_loss == "end" else on_loss
+            )
             return self._layer
 
         super().__init__(make, on_loss)
