@@ -14,16 +14,14 @@ __all__ = ("SHIMS", "install")
 
 SHIMS: Final = Path(__file__).with_name("shims")
 """The folder that is put first on the path for applications whose imports cannot be changed."""
-
 ALIASES: Final = {
     "acked.compat.broadcaster._backends": "acked.compat.broadcaster.backends",
     "broadcaster": "acked.compat.broadcaster",
     "starlette_web": "acked.compat.starlette_web",
 }
 """Each with all that is below it."""
-
 OVERLAID: Final = "starlette_web"
-"""What is installed under this name stays as it is, but for what `OURS` names."""
+"""What is installed under this name stays as it is, but for these and all that is below them."""
 OURS: Final = (
     "starlette_web.common.channels",
     "starlette_web.contrib.mqtt",
@@ -45,7 +43,7 @@ class Aliases(MetaPathFinder, Loader):
         if not _is_below(fullname, self._root):
             return None
         if self._root == OVERLAID and not any(_is_below(fullname, one) for one in OURS):
-            elsewhere = [one for one in path or sys.path if not _is_here(one)]
+            elsewhere = [one for one in path or sys.path if SHIMS.parent not in Path(one).parents]
             theirs = PathFinder.find_spec(fullname, elsewhere, target)
             if theirs is not None:
                 return theirs
@@ -68,8 +66,4 @@ def install(name: str) -> None:
 
 
 def _is_below(name: str, root: str) -> bool:
-    return name == root or name.startswith(f"{root}.")
-
-
-def _is_here(folder: str) -> bool:
-    return Path(folder).resolve().is_relative_to(SHIMS.parent)
+    return f"{name}.".startswith(f"{root}.")

@@ -7,25 +7,36 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, Self
 
-from acked import ChannelClosed, GapCause, NewsStatistics, NewsSubscription
-from acked.errors import LayerError
-from acked.types import Gap
+from acked import ChannelClosed, Gap, GapCause, LayerError, NewsStatistics, NewsSubscription
 
 __all__ = ("BaseEvent", "EventReader", "owner", "owning")
+
+_owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
+owner = _owner.get
+"""Return whose subscription is being made or undone; None when it is nobody's."""
+
+
+@contextmanager
+def owning(place: str) -> Generator[None]:
+    """Let whatever names a backend registers within belong to the subscription to `place`."""
+    token = _owner.set(place)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
 
 
 class BaseEvent:
     """A message and where it was published; as in the originals its fields can be changed.
 
-    Two events are equal without regard to `gap`.
+    `gap` tells of messages that may have been missed just before it, None when none was. Two
+    events are equal without regard to it.
     """
 
     PLACE: ClassVar[str]
     """What the original calls the field that says where: a channel, or a group."""
-
     message: Any
     gap: Gap | None = None
-    """Messages that may have been missed just before it; None when none was."""
     owner: str | None = None
     """The subscription that it is for, where that is called otherwise (`a;b`, `a*`)."""
 
@@ -37,30 +48,10 @@ class BaseEvent:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        place, message = self._content()
-        return f"Event({self.PLACE}={place!r}, message={message!r})"
+        return "Event({}={!r}, message={!r})".format(self.PLACE, *self._content())
 
     def _content(self) -> tuple[str, Any]:
         return getattr(self, self.PLACE), self.message
-
-
-_owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
-owner = _owner.get
-"""Return whose subscription is being made or undone; None when it is nobody's."""
-
-
-@contextmanager
-def owning(place: str) -> Generator[None]:
-    """Let whatever a backend registers within belong to the subscription to `place`.
-
-    So it may register any names for that (`"a;b"`: `a` and `b`), and events of these find the
-    subscriber.
-    """
-    token = _owner.set(place)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
 
 
 class EventReader:
@@ -101,29 +92,28 @@ class EventReader:
         except ChannelClosed:
             raise self.END from None
         except LayerError as error:
-            failure = error
+            failure = self._raised(error)
         else:
             self._note(message.gap)
-            if message.gap == getattr(message.body, "gap", None):
-                return message.body
-            event = copy.copy(message.body)  # the gap is of this reader alone
-            event.gap = message.gap
+            event = message.body
+            if message.gap != getattr(event, "gap", None):  # it is of this reader alone
+                event = copy.copy(event)
+                event.gap = message.gap
             return event
-        raise self._raised(failure)
+        raise failure
 
     def _raised(self, failure: LayerError) -> BaseException:
-        """Return what to raise for `failure`."""
         return failure.__cause__ or failure
 
     def closed(self) -> None:
         """Say how many were dropped since it was said last."""
         missed = self.statistics().missed
         if missed > self._reported:
-            self._warn("has missed %d message(s): it read too slowly", missed - self._reported)
+            self._warn(f"has missed {missed - self._reported} message(s): it read too slowly")
         self._reported, self._is_behind = missed, False
 
     def _note(self, gap: Gap | None) -> None:
-        causes = gap.causes if gap is not None else frozenset[GapCause]()
+        causes = gap.causes if gap is not None else ()
         if GapCause.OVERFLOW in causes and not self._is_behind:
             self._is_behind = True
             self._warn("is too slow: messages are dropped")
@@ -134,5 +124,5 @@ class EventReader:
         if self._is_behind and not self.statistics().buffered:
             self.closed()
 
-    def _warn(self, words: str, *values: object) -> None:
-        self.LOGGER.warning(f"a subscriber of %r {words}", self._place, *values)  # noqa: G004
+    def _warn(self, words: str) -> None:
+        self.LOGGER.warning("a subscriber of %r %s", self._place, words)

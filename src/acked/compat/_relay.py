@@ -12,11 +12,10 @@ from typing import Any, Final, cast
 
 import anyio
 
-from acked import Channel, ChannelClosed, Overflow, Topic
+from acked import Channel, ChannelClosed, LayerError, Overflow, Topic
 from acked.abc import Sink
 from acked.compat._events import EventReader, owning
-from acked.compat._held import Held
-from acked.errors import LayerError
+from acked.compat._held import Held, forever
 from acked.layers.memory import MemoryLayer
 from acked.types import Record
 
@@ -111,16 +110,18 @@ class Bridge(MemoryLayer):
             except Exception as error:  # noqa: BLE001 - must not hide what the body raised
                 logger.warning("leaving %r: %s: %s", place, type(error).__name__, error)
 
-    async def run(self) -> None:
-        """Hand out events until `next_published` has raised."""
+    async def run(self, _: object) -> None:
+        """Hand out events until `next_published` has raised; then wait to be cancelled."""
         self.ended = None
-        while self.ended is None:
+        goes_on = True
+        while goes_on:
             try:
                 event = await self._backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                self._fail(error, getattr(error, "owner", None))
+                goes_on = self._fail(error, getattr(error, "owner", None))
             else:
                 self._hand_out(event, getattr(event, "owner", None))
+        await anyio.sleep_forever()
 
     def _hand_out(self, event: Any, owner: str | None) -> None:
         shared = self._places.get(self._place_of(event) if owner is None else owner)
@@ -130,7 +131,7 @@ class Bridge(MemoryLayer):
                 sink.gap(gap)
             sink.offer(Record(topic, cast("bytes", event), id=""))
 
-    def _fail(self, error: Exception, owner: str | None) -> None:
+    def _fail(self, error: Exception, owner: str | None) -> bool:
         name, kind = type(self._backend).__name__, type(error).__name__
         failure = LayerError(f"next_published() of {name} raised {kind}: {error}")
         failure.__cause__ = error
@@ -141,6 +142,7 @@ class Bridge(MemoryLayer):
                 shared.has_failed = True
                 for sink in shared.sinks:
                     sink.fail(failure)
+        return owner is not None
 
     def clear(self) -> None:
         """Forget all places: subscriptions of a backend end with its connection."""
@@ -174,13 +176,13 @@ class Relay:
         # A subscriber that outstays the closing is told, and not waited for.
         self._events = Channel(self._bridge, codec=ByReference(), close_timeout=0.0)
         self._subscribers: dict[str, set[Any]] = {}
-        self._open: Held | None = None
+        self._open: Held[None] | None = None
 
     async def _enter(self, backend: Any) -> bool:
         """Connect `backend` and listen; return whether that was to be done."""
         if self._open is not None:
             return False
-        held = Held(self._opened(backend))
+        held = Held(self._opened(backend), self._bridge.run)
         await held.enter()
         self._open = held
         return True
@@ -188,18 +190,15 @@ class Relay:
     async def _leave(self) -> None:
         """Disconnect, also while being cancelled: whoever reads is told."""
         held, self._open = self._open, None
-        failure = None if held is None else await held.leave()
-        if failure is not None:
+        if held is not None and (failure := await held.leave()) is not None:
             raise failure
 
     @asynccontextmanager
     async def _opened(self, backend: Any) -> AsyncGenerator[None]:
         await backend.connect()
         try:
-            async with self._events, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._bridge.run)
+            async with self._events:
                 yield
-                tasks.cancel_scope.cancel()
         finally:
             self._bridge.clear()
             self._subscribers.clear()
@@ -220,7 +219,7 @@ class Relay:
             overflow=Overflow.DROP_OLDEST,
             close_timeout=self.EXIT_MAX_DELAY,
         )
-        held = Held(messages)
+        held = Held(messages, forever)
         await held.enter()
         subscriber = kind(place, messages)
         subscribers = self._subscribers.setdefault(place, set())

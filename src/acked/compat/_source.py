@@ -2,41 +2,72 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
-from acked import Channel, ConfigurationError, Gap, GapCause, Topic
-from acked.abc import FireAndForgetLayer, PatternLayer, Sink
+from acked import (
+    Channel,
+    ConfigurationError,
+    ConnectionLost,
+    Gap,
+    GapCause,
+    LayerError,
+    Record,
+    Topic,
+)
+from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
 from acked.compat._drivers import Driver
 from acked.compat._events import BaseEvent, owner
-from acked.compat._held import Held
-from acked.errors import ConnectionLost, LayerError
-from acked.types import Record
+from acked.compat._held import Held, forever
 
-__all__ = ("InMemory", "Listens", "OnLoss", "Source")
+__all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
-_Listen: TypeAlias = Callable[[Sequence[str], Sink], AbstractAsyncContextManager[None]]
 
 CAPACITY: Final = 65_536
-"""Events that wait to be handed out to the subscribers; one more is dropped, and told by a gap.
-
-They are handed out one in a turn of the loop, so that a fast reader needs no large buffer, and may
-arrive by hundreds in one.
-"""
+"""Events that wait to be handed out, one in a turn of the loop: so a fast reader needs no large
+buffer, though they may arrive by hundreds in one. One more is dropped, and told by a gap."""
 OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
-DROPPED_BENEATH: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
+DROPPED: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
 
-class Source:
+class Backend:
+    """What both originals ask a backend for: its methods, not this class."""
+
+    UNSUPPORTED: ClassVar[type[Exception]] = NotImplementedError
+
+    async def connect(self) -> None:
+        """Connect; called before anything else."""
+        raise self.UNSUPPORTED
+
+    async def disconnect(self) -> None:
+        """Disconnect; called after everything else."""
+        raise self.UNSUPPORTED
+
+    async def subscribe(self, *_: Any, **__: Any) -> None:
+        """Let `next_published` return what is published to a place, from now to `unsubscribe`."""
+        raise self.UNSUPPORTED
+
+    async def unsubscribe(self, *_: Any, **__: Any) -> None:
+        """Undo `subscribe`; called when the last subscriber of a place has left."""
+        raise self.UNSUPPORTED
+
+    async def publish(self, *_: Any, **__: Any) -> None:
+        """Publish a message to a place; called by any number of tasks at once."""
+        raise self.UNSUPPORTED
+
+    async def next_published(self) -> Any:
+        """Wait for the next event; what it raises ends every subscriber, or is raised in each."""
+        raise self.UNSUPPORTED
+
+
+class Source(Backend):
     """A backend that is a face of one of `acked`'s layers. It can be inherited from.
 
     `on_loss` says what a lost connection is to subscribers: it is made again and the next event
@@ -48,12 +79,11 @@ class Source:
     """What `next_published` raises when nothing comes any more."""
 
     def _use(self, layer: FireAndForgetLayer, on_loss: OnLoss) -> None:
-        if on_loss not in {"reconnect", "raise", "end"}:
-            raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
         self._ends_quietly = on_loss == "end"
         self._channel = Channel(layer, codec=RAW)
-        self._inbox = Inbox()
-        self._listens = Listens(self, layer, self._inbox)
+        self._inbox = _Inbox()
+        self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
+        """What is listened to, by who does and whether by pattern."""
 
     async def connect(self) -> None:
         """Connect; raises an error of `acked` that is the driver's own, too."""
@@ -63,7 +93,8 @@ class Source:
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        await self._listens.clear()
+        for key in tuple(self._calls):
+            await self._end(key, set())
         await self._channel.aclose()
         self._inbox.close()
 
@@ -72,17 +103,20 @@ class Source:
         item = await self._inbox.next()
         if item is None:
             raise self.END("this layer is not connected: nothing comes any more")
-        if not isinstance(item, Failure):
+        if not isinstance(item, _Failure):
             return item
         ends = self._ends_quietly and isinstance(item.error, ConnectionLost)
         error = self.END(str(item.error)) if ends else self.driver.also(item.error)
         vars(error)["owner"] = item.owner
         raise error from item.error
 
-    async def _send(self, place: str, body: bytes) -> None:
-        """Publish `body`; raises an error of `acked` that is the driver's own, too."""
-        with self.driver.translated():
-            await self._channel.publish(Topic(place, bytes), body)
+    async def subscribe(self, group: str, **_: Any) -> None:
+        """Listen to `group`; returns when the broker has confirmed."""
+        await self._listen(group)
+
+    async def unsubscribe(self, group: str, **_: Any) -> None:
+        """Undo `subscribe`."""
+        await self._leave(group)
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
@@ -92,141 +126,59 @@ class Source:
         """Return how many messages were dropped beneath, of which nobody knows whose they were."""
         return 0
 
+    async def _send(self, place: str, body: bytes) -> None:
+        """Publish `body`; raises an error of `acked` that is the driver's own, too."""
+        with self.driver.translated():
+            await self._channel.publish(Topic(place, bytes), body)
 
-class InMemory(Source):
-    """Any object, by reference, and any name; within one process, on asyncio or trio."""
-
-    async def _send(self, place: str, body: Any) -> None:
-        await self._channel.layer.publish([Record(place, cast("bytes", body), id="")])
-        # The others' turn: an application that publishes in a loop may do nothing else.
-        await anyio.lowlevel.checkpoint()
-
-
-class Failure(NamedTuple):
-    """A listening that ended, in its place among the events."""
-
-    error: LayerError
-    owner: str | None
-
-
-class Inbox:
-    """What waits for `next_published`, from opening to closing; on one event loop at a time."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-        self._items: deque[BaseEvent | Failure] = deque()
-
-    def open(self) -> None:
-        """Begin, with nothing in it."""
-        self.is_open, self._changed = True, anyio.Event()
-        self._items.clear()
-
-    def close(self) -> None:
-        """End: who waits gets None."""
-        if self.is_open:
-            self.is_open = False
-            self._changed.set()
-
-    def put(self, item: BaseEvent | Failure) -> bool:
-        """Take `item`; return False if there is no room, which there always is for a failure."""
-        if self.is_open:
-            if len(self._items) >= CAPACITY and isinstance(item, BaseEvent):
-                return False
-            self._items.append(item)
-            self._changed.set()
-        return True
-
-    async def next(self) -> BaseEvent | Failure | None:
-        """Return the next item, None after the end."""
-        await anyio.lowlevel.checkpoint()
-        while self.is_open and not self._items:
-            if self._changed.is_set():
-                self._changed = anyio.Event()
-            await self._changed.wait()
-        return self._items.popleft() if self._items else None
-
-
-class Listens:
-    """What a source listens to: named as redis-py's `PubSub` names it.
-
-    The patterns of one call are one listening, so that a message that matches two arrives once.
-    """
-
-    def __init__(self, source: Source, layer: FireAndForgetLayer, inbox: Inbox) -> None:
-        self._source = source
-        self._layer = layer
-        self._inbox = inbox
-        self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
-        """By who listens, and whether by pattern."""
-
-    async def subscribe(self, *names: str) -> None:
-        """Listen to `names`; returns when the broker has confirmed."""
-        for name in names:
-            await self._add([name], self._layer.listen, by_pattern=False)
-
-    async def psubscribe(self, *patterns: str) -> None:
-        """Listen to whatever matches any of `patterns`; returns when the broker has confirmed."""
-        listen = cast("PatternLayer", self._layer).listen_patterns  # only Redis has psubscribe
-        await self._add(patterns, listen, by_pattern=True)
-
-    async def unsubscribe(self, *names: str) -> None:
-        """Listen no more to `names`, or to any of those of the same subscription."""
-        await self._remove(names, (owner(), False))
-
-    async def punsubscribe(self, *patterns: str) -> None:
-        """Listen no more to `patterns`, or to any of those of the same subscription."""
-        await self._remove(patterns, (owner(), True))
-
-    async def clear(self) -> None:
-        """Listen to nothing."""
-        for key in tuple(self._calls):
-            await self._remove((), key)
-
-    def names(self) -> list[str]:
-        """Return what is listened to, a name as often as there are subscriptions to it."""
-        return [name for calls in self._calls.values() for call in calls for name in call.names]
-
-    async def _add(self, names: Iterable[str], listen: _Listen, *, by_pattern: bool) -> None:
-        calls = self._calls.setdefault((owner(), by_pattern), [])
-        wanted = set(names).difference(*(call.names for call in calls))
-        if wanted:
-            call = _Call(self._source, self._inbox, wanted)
-            call.held = Held(listen(sorted(wanted), call))
+    async def _listen(self, *names: str, patterns: bool = False) -> None:
+        """Listen to `names`, together; returns when the broker has confirmed."""
+        calls = self._calls.setdefault((owner(), patterns), [])
+        fresh = set(names).difference(*(call.names for call in calls))
+        if fresh:
+            # Not through the channel: what can be listened to need not be a topic's name.
+            layer: Any = self._channel.layer
+            call = _Call(self, fresh, self._inbox)
+            listen = layer.listen_patterns if patterns else layer.listen
+            call.held = Held(listen(sorted(fresh), call), forever)
             calls.append(call)
             try:
-                with self._source.driver.translated():
+                with self.driver.translated():
                     await call.held.enter()
             except BaseException:
                 calls.remove(call)
                 raise
 
-    async def _remove(self, names: Iterable[str], key: tuple[str | None, bool]) -> None:
-        left = set(names)
-        for call in tuple(self._calls.get(key, ())):
+    async def _leave(self, *names: str, patterns: bool = False) -> None:
+        """Listen no more to `names`, or to any of those of the same subscription."""
+        await self._end((owner(), patterns), set(names))
+
+    async def _end(self, key: tuple[str | None, bool], left: set[str]) -> None:
+        calls = self._calls.get(key, [])
+        for call in tuple(calls):
             call.names -= left or set(call.names)
-            if not call.names and call in self._calls[key]:
-                self._calls[key].remove(call)
-                failure = await call.held.leave()
-                if failure is not None:
+            if not call.names and call in calls:
+                calls.remove(call)
+                if (failure := await call.held.leave()) is not None:
                     logger.warning("leaving %r: %s", key[0], failure)
-        if not self._calls.get(key, True):
-            del self._calls[key]
+        if not calls:
+            self._calls.pop(key, None)
 
 
 class _Call:
     """What was asked for at once, as its layer sees it: see `acked.abc.Sink`."""
 
-    held: Held
+    held: Held[None]
 
-    def __init__(self, source: Source, inbox: Inbox, names: set[str]) -> None:
+    def __init__(self, source: Source, names: set[str], inbox: "_Inbox") -> None:
         self.names = names
-        self._source = source
-        self._inbox = inbox
-        self._owner = owner()
-        self._dropped = source.dropped()
+        self._all, self._source, self._inbox = frozenset(names), source, inbox
+        self._owner, self._dropped = owner(), source.dropped()
         self._gap: Gap | None = None
 
     def offer(self, record: Record) -> bool:
+        if record.topic in self._all - self.names:
+            return True  # left, while others of the same call are not
         try:
             event = self._source.event(record)
         except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
@@ -234,14 +186,12 @@ class _Call:
             logger.warning(said, record.topic, len(record.body), type(error).__name__)
             self.gap(UNREADABLE)
             return True
-        dropped, self._dropped = self._dropped, self._source.dropped()
-        if dropped != self._dropped:
-            self.gap(DROPPED_BENEATH)
-        event.owner, event.gap = self._owner, self._gap
-        if self._inbox.put(event):
-            self._gap = None
-        else:
-            self.gap(OVERFLOW)
+        before, self._dropped = self._dropped, self._source.dropped()
+        if before != self._dropped:
+            self.gap(DROPPED)
+        event.owner, event.gap, self._gap = self._owner, self._gap, None
+        if not self._inbox.put(event):
+            self.gap(OVERFLOW.merge(event.gap) if event.gap else OVERFLOW)
         return True
 
     async def send(self, record: Record) -> None:
@@ -251,4 +201,100 @@ class _Call:
         self._gap = gap if self._gap is None else self._gap.merge(gap)
 
     def fail(self, error: LayerError) -> None:
-        self._inbox.put(Failure(error, self._owner))
+        self._inbox.put(_Failure(error, self._owner))
+
+
+class InMemory(Backend):
+    """Any object, by reference; within one process, on asyncio or trio."""
+
+    EVENT: ClassVar[Any]
+    CLOSED: ClassVar[type[Exception]]
+    END: ClassVar[type[Exception]]
+
+    def __init__(self) -> None:
+        self._inbox = _Inbox()
+        self._listening: dict[str, list[str | None]] = {}
+        """Who listens to a place."""
+
+    async def connect(self) -> None:
+        """Begin."""
+        self._inbox.open()
+
+    async def disconnect(self) -> None:
+        """Forget who listens."""
+        self._listening.clear()
+        self._inbox.close()
+
+    async def subscribe(self, group: str, **_: Any) -> None:
+        """Listen to `group`."""
+        self._listening.setdefault(group, []).append(owner())
+
+    async def unsubscribe(self, group: str, **_: Any) -> None:
+        """Undo one `subscribe`."""
+        if owner() in (listening := self._listening.get(group, [])):
+            listening.remove(owner())
+        if not listening:
+            self._listening.pop(group, None)
+
+    async def _send(self, place: str, message: Any) -> None:
+        if not self._inbox.is_open:
+            raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
+        for one in dict.fromkeys(self._listening.get(place, ())):
+            event: BaseEvent = self.EVENT(place, message)
+            event.owner = one
+            self._inbox.put(event)
+        # The others' turn: an application that publishes in a loop may do nothing else.
+        await anyio.lowlevel.checkpoint()
+
+    async def next_published(self) -> Any:
+        """Return the next event."""
+        if (event := await self._inbox.next()) is None:
+            raise self.END("this is not connected: nothing comes any more")
+        return event
+
+
+def checked(on_loss: OnLoss) -> OnLoss:
+    """Return `on_loss`; raise `ConfigurationError` for what it cannot be."""
+    if on_loss not in {"reconnect", "raise", "end"}:
+        raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
+    return on_loss
+
+
+class _Failure(NamedTuple):
+    """A listening that ended, in its place among the events."""
+
+    error: LayerError
+    owner: str | None
+
+
+class _Inbox:
+    """What waits for `next_published`, from opening to closing; on one event loop at a time."""
+
+    is_open = False
+
+    def open(self) -> None:
+        self.is_open, self._changed = True, anyio.Event()
+        self._items: deque[BaseEvent | _Failure] = deque()
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._changed.set()
+
+    def put(self, item: "BaseEvent | _Failure") -> bool:
+        """Return False if there is no room, which there always is for a failure."""
+        if self.is_open:
+            if len(self._items) >= CAPACITY and isinstance(item, BaseEvent):
+                return False
+            self._items.append(item)
+            self._changed.set()
+        return True
+
+    async def next(self) -> "BaseEvent | _Failure | None":
+        """Return the next item, None after the end; one in a turn of the loop."""
+        await anyio.lowlevel.checkpoint()
+        while self.is_open and not self._items:
+            if self._changed.is_set():
+                self._changed = anyio.Event()
+            await self._changed.wait()
+        return self._items.popleft() if self.is_open else None

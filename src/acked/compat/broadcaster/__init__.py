@@ -1,15 +1,4 @@
-"""The API of encode/broadcaster over `acked`: change the import, keep the application.
-
-```python
-from acked.compat.broadcaster import Broadcast
-
-broadcast = Broadcast("redis://localhost:6379")
-```
-
-What is better than in the original: a lost connection is made again and `event.gap` says that
-messages may have been missed; buffers are bounded; disconnecting wakes the subscribers; errors are
-raised where they happen. On asyncio. The guide *Move from broadcaster* has all of it.
-"""
+"""The API of encode/broadcaster over `acked`, on asyncio: see the guide *Move from broadcaster*."""
 
 from typing import Final
 

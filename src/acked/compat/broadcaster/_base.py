@@ -1,33 +1,30 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
-import importlib
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 import anyio
 
-from acked import ConfigurationError, EncodeError
+from acked import ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._events import BaseEvent, EventReader
 from acked.compat._relay import CAPACITY, Relay
-from acked.compat._source import OnLoss, Source
-from acked.errors import LayerError
-from acked.types import Record
+from acked.compat._source import Backend, OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
 BACKENDS: Final = {
-    "memory": ("memory", "MemoryBackend"),
-    "redis": ("redis", "RedisBackend"),
-    "rediss": ("redis", "RedisBackend"),
-    "redis-stream": ("redis", "RedisStreamBackend"),
-    "rediss-stream": ("redis", "RedisStreamBackend"),
-    "postgres": ("postgres", "PostgresBackend"),
-    "postgresql": ("postgres", "PostgresBackend"),
-    "kafka": ("kafka", "KafkaBackend"),
+    "memory": "memory.MemoryBackend",
+    "redis": "redis.RedisBackend",
+    "rediss": "redis.RedisBackend",
+    "redis-stream": "redis.RedisStreamBackend",
+    "rediss-stream": "redis.RedisStreamBackend",
+    "postgres": "postgres.PostgresBackend",
+    "postgresql": "postgres.PostgresBackend",
+    "kafka": "kafka.KafkaBackend",
 }
 
 
@@ -67,37 +64,10 @@ class Subscriber(EventReader):
         return failure.__cause__ if isinstance(failure.__cause__, kinds) else _told_again(failure)
 
 
-class BroadcastBackend:
-    """The methods of a backend. `Broadcast` asks for these, not for this class."""
+class BroadcastBackend(Backend):
+    """What a backend of your own may inherit from."""
 
     def __init__(self, url: str) -> None:
-        raise NotImplementedError
-
-    async def connect(self) -> None:
-        """Connect; called before anything else."""
-        raise NotImplementedError
-
-    async def disconnect(self) -> None:
-        """Disconnect; called after everything else."""
-        raise NotImplementedError
-
-    async def subscribe(self, channel: str) -> None:
-        """Let `next_published` return what is published to `channel` from now on.
-
-        Called for the first subscriber of a channel, and not again before `unsubscribe`.
-        """
-        raise NotImplementedError
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Undo `subscribe`; called when the last subscriber of `channel` has left."""
-        raise NotImplementedError
-
-    async def publish(self, channel: str, message: Any) -> None:
-        """Publish `message`; called by any number of tasks at once."""
-        raise NotImplementedError
-
-    async def next_published(self) -> Event:
-        """Wait for the next event; what it raises is raised in every subscriber."""
         raise NotImplementedError
 
 
@@ -109,6 +79,7 @@ class TextSource(Source, BroadcastBackend):
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.prepare("reconnect")
 
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return the layer; what a lost connection is to it is for `Broadcast` to say."""
@@ -117,14 +88,6 @@ class TextSource(Source, BroadcastBackend):
     def prepare(self, on_loss: OnLoss) -> None:
         """Make the layer, not opened yet."""
         self._use(self.layer(on_loss), on_loss)
-
-    async def subscribe(self, channel: str) -> None:
-        """Listen to `channel`; returns when the broker has confirmed."""
-        await self._listens.subscribe(channel)
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Undo `subscribe`."""
-        await self._listens.unsubscribe(channel)
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; see `acked.Channel.publish`."""
@@ -179,14 +142,15 @@ class Broadcast(Relay):
     ) -> None:
         if not url and backend is None:
             raise AssertionError("Either `url` or `backend` must be provided.")
+        checked(on_loss)
         if capacity < 1:
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
         self._backend = _backend_of(url or "") if backend is None else backend
         super().__init__(self._backend, lambda event: event.channel)
+        self._capacity = capacity
         self._turn = anyio.Lock()
         if isinstance(self._backend, TextSource):
             self._backend.prepare(on_loss)
-        self._capacity = capacity
 
     def __repr__(self) -> str:
         state = "not connected" if self._open is None else "connected"
@@ -227,13 +191,11 @@ class Broadcast(Relay):
                     return
         await backend.publish(channel, message)
 
-    @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncGenerator[Subscriber]:
+    def subscribe(self, channel: str) -> AbstractAsyncContextManager[Subscriber]:
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
         if self._open is not None and self._bridge.ended is not None:
             raise _told_again(self._bridge.ended)
-        async with self._subscribed(channel, self._capacity, {}, Subscriber) as subscriber:
-            yield subscriber
+        return self._subscribed(channel, self._capacity, {}, Subscriber)
 
 
 def _told_again(failure: LayerError) -> LayerError:
@@ -246,7 +208,6 @@ def _backend_of(url: str) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
-    module, name = BACKENDS[scheme]
     # Not before it is needed: each of them needs a driver, and most applications have but one.
-    found = importlib.import_module(f"acked.compat.broadcaster.backends.{module}")
-    return getattr(found, name)(url)
+    module, _, name = BACKENDS[scheme].partition(".")
+    return getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)(url)

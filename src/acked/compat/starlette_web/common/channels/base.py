@@ -1,8 +1,7 @@
 """`Channel`, and what it hands out."""
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Self
 
 from acked import ConfigurationError
@@ -67,15 +66,13 @@ class Channel(Relay):
         """Publish `message` by the layer, which takes `kwargs`; never waits for a subscriber."""
         await self._channel_layer.publish(group, message, **kwargs)
 
-    @asynccontextmanager
-    async def subscribe(
+    def subscribe(
         self, group: str, max_buffer_size: float = 0, **kwargs: Any
-    ) -> AsyncGenerator[Subscriber]:
+    ) -> AbstractAsyncContextManager[Subscriber]:
         """Subscribe by the layer, which takes `kwargs`; what is published afterwards arrives.
 
         At most `max_buffer_size` events wait to be read; one more drops the oldest, which is
         counted, logged, and told by the next event's `gap`. 0 and infinity are 65,536.
         """
         capacity = int(max_buffer_size) if 0 < max_buffer_size < CAPACITY else CAPACITY
-        async with self._subscribed(group, capacity, kwargs, Subscriber) as subscriber:
-            yield subscriber
+        return self._subscribed(group, capacity, kwargs, Subscriber)

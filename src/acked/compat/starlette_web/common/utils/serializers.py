@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from acked.compat.starlette_web.common.http.exceptions import BaseApplicationError
@@ -37,7 +38,7 @@ class BaseSerializer:
         raise NotImplementedError
 
     def deserialize(self, content: Any) -> Any:
-        """Return what the bytes `content` carry; raise `DeserializeError` if they are no such."""
+        """Return what the bytes `content` carry; raise `DeserializeError` if that is nothing."""
         raise NotImplementedError
 
 
@@ -48,19 +49,13 @@ class BytesSerializer(BaseSerializer):
 class JSONSerializer(BytesSerializer):
     """JSON: whoever can publish can send data, and nothing but data."""
 
-    def serialize(self, content: Any) -> bytes:
+    def serialize(self, content: Any) -> Any:
         """Return JSON."""
-        try:
-            return json.dumps(content).encode()
-        except (TypeError, ValueError) as error:
-            raise SerializeError(details=f"{type(content).__name__} is no JSON") from error
+        return _tried(lambda: json.dumps(content).encode(), SerializeError, content, "JSON")
 
     def deserialize(self, content: Any) -> Any:
         """Return the value."""
-        try:
-            return json.loads(content or b"null")
-        except ValueError as error:
-            raise DeserializeError(details="the message is no JSON") from error
+        return _tried(lambda: json.loads(content or b"null"), DeserializeError, content, "JSON")
 
 
 class PickleSerializer(BytesSerializer):
@@ -72,16 +67,17 @@ class PickleSerializer(BytesSerializer):
     pickles is replaced.
     """
 
-    def serialize(self, content: Any) -> bytes:
+    def serialize(self, content: Any) -> Any:
         """Return a pickle."""
-        try:
-            return pickle.dumps(content)
-        except Exception as error:  # pickle raises nearly anything
-            raise SerializeError(details=f"{type(content).__name__} has no pickle") from error
+        return _tried(lambda: pickle.dumps(content), SerializeError, content, "pickle")
 
     def deserialize(self, content: Any) -> Any:
         """Return the object."""
-        try:
-            return pickle.loads(content)  # noqa: S301 - chosen by the application: see above
-        except Exception as error:  # pickle raises nearly anything
-            raise DeserializeError(details="the message is no pickle") from error
+        return _tried(lambda: pickle.loads(content), DeserializeError, content, "pickle")  # noqa: S301 - chosen by the application: see above
+
+
+def _tried(work: Callable[[], Any], kind: type[SerializerError], content: Any, form: str) -> Any:
+    try:
+        return work()
+    except Exception as error:  # pickle raises nearly anything
+        raise kind(details=f"{type(content).__name__} is no {form}") from error

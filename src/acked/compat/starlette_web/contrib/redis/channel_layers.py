@@ -1,17 +1,16 @@
 """PUBLISH and SUBSCRIBE."""
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from redis.asyncio import Redis
 
 from acked.compat._drivers import Driver
 from acked.compat._redis_urls import REDIS, url_of
-from acked.compat._source import Listens, OnLoss
-from acked.compat.starlette_web._source_layer import SourceLayer
-from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
+from acked.compat._source import OnLoss
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer
 from acked.layers.redis_pubsub import RedisPubSubLayer
-from acked.types import Record
 
 __all__ = ("RedisPubSubChannelLayer",)
 
@@ -25,34 +24,28 @@ class RedisPubSubChannelLayer(SourceLayer):
     channel is entered.
     """
 
-    serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
     driver: ClassVar[Driver] = REDIS
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         def make() -> RedisPubSubLayer:
-            self._layer = RedisPubSubLayer(
-                url_of(Redis(**options)), on_loss="raise" if on_loss == "end" else on_loss
-            )
+            way = "raise" if on_loss == "end" else on_loss
+            self._layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way)
             return self._layer
 
         super().__init__(make, on_loss)
-        self._serializer = self.serializer_class()
+        self._pubsub = SimpleNamespace(
+            subscribe=self._listen,
+            unsubscribe=self._leave,
+            psubscribe=partial(self._listen, patterns=True),
+            punsubscribe=partial(self._leave, patterns=True),
+        )
 
     @property
     def redis(self) -> "Redis":
         """The client; raises `LayerError` while the channel is not entered."""
         return self._layer.client
 
-    @property
-    def _pubsub(self) -> Listens:
-        return self._listens
-
-    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
+    async def publish(self, group: str, message: Any, **_: Any) -> None:
         """Publish `message`; raises what the serializer raises, or the driver's own error."""
-        del kwargs
         body = self._serializer.serialize(message)
         await self._send(group, body.encode() if isinstance(body, str) else body)
-
-    def event(self, record: Record) -> Event:
-        """Return the event; raises what the serializer raises."""
-        return Event(record.topic, self._serializer.deserialize(record.body))

@@ -1,40 +1,48 @@
-"""What a channel layer of your own inherits from."""
-# ruff: noqa: ARG002 - the signatures are what matters here
+"""What a channel layer of your own inherits from, and what our own have in common."""
 
-from typing import Any
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
 
+from acked import ConfigurationError, Record
+from acked.abc import FireAndForgetLayer
+from acked.compat._source import Backend, OnLoss, Source, checked
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
+from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
+from acked.compat.starlette_web.common.http import exceptions
+from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
 
 __all__ = ("BaseChannelLayer",)
 
+logger = logging.getLogger("acked.compat.starlette_web")
 
-class BaseChannelLayer:
+
+class BaseChannelLayer(Backend):
     """The methods of a layer. `Channel` asks for these, not for this class."""
+
+    UNSUPPORTED: ClassVar[type[Exception]] = exceptions.NotSupportedError
 
     def __init__(self, **options: Any) -> None:
         del options
 
-    async def connect(self) -> None:
-        """Connect; called before anything else."""
-        raise NotSupportedError
 
-    async def disconnect(self) -> None:
-        """Disconnect; called after everything else."""
-        raise NotSupportedError
+class SourceLayer(Source, BaseChannelLayer):
+    """A channel layer that is a face of one of `acked`'s. It can be inherited from."""
 
-    async def subscribe(self, group: str, **kwargs: Any) -> None:
-        """Let `next_published` return what is published to `group`; until `unsubscribe`, once."""
-        raise NotSupportedError
+    END: ClassVar[type[Exception]] = ListenerClosed
+    serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
-    async def unsubscribe(self, group: str, **kwargs: Any) -> None:
-        """Undo `subscribe`; called when the last subscriber of `group` has left."""
-        raise NotSupportedError
+    def __init__(
+        self, make: Callable[[], FireAndForgetLayer], on_loss: OnLoss, unused: Iterable[str] = ()
+    ) -> None:
+        try:
+            self._use(make(), checked(on_loss))
+        except (ConfigurationError, TypeError) as error:
+            raise exceptions.ImproperlyConfigured(details=str(error)) from error
+        self._serializer = self.serializer_class()
+        if options := ", ".join(sorted(unused)):
+            logger.info("%s: acked has no use for these options: %s", type(self).__name__, options)
 
-    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
-        """Publish `message`; called by any number of tasks at once."""
-        raise NotSupportedError
-
-    async def next_published(self) -> Event:
-        """Wait for the next event; `ListenerClosed` ends every subscriber, others are raised."""
-        raise NotSupportedError
+    def event(self, record: Record) -> Event:
+        """Return the event; raises what the serializer raises."""
+        return Event(record.topic, self._serializer.deserialize(record.body))
