@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-__all__ = ("SHIMS", "install")
+__all__ = ("SHIMS", "Aliases", "install")
 
 SHIMS: Final = Path(__file__).with_name("shims")
 """The folder that is put first on the path for applications whose imports cannot be changed."""

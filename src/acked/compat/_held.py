@@ -1,31 +1,26 @@
 """Contexts that one task enters and another one leaves."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any
 
 import anyio
 
-__all__ = ("Held", "forever")
-
-T = TypeVar("T")
-Body: TypeAlias = Callable[[T], Awaitable[None]]
+__all__ = ("Held",)
 
 
-class Held(Generic[T]):
+class Held:
     """A context manager in the keeping of a task of its own, so that any task may leave it.
 
     Applications subscribe in async generators (server-sent events, GraphQL), which are entered by
-    one task and often closed by another; a subscription of `acked` is for one task. Within the
-    context `body` runs, until it ends or is left.
+    one task and often closed by another; a subscription of `acked` is for one task.
     """
 
-    def __init__(self, context: AbstractAsyncContextManager[T], body: Body[T]) -> None:
+    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
         self._context = context
-        self._body = body
-        self._around, self._inside = anyio.CancelScope(), anyio.CancelScope()
-        self._entered, self._left = anyio.Event(), anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._entered, self._leaving, self._left = (anyio.Event() for _ in range(3))
         self._failure: Exception | None = None
 
     async def enter(self) -> None:
@@ -34,7 +29,7 @@ class Held(Generic[T]):
         try:
             await self._entered.wait()
         except BaseException:
-            self._around.cancel()
+            self._scope.cancel()
             await self.leave()
             raise
         if self._failure is not None:
@@ -42,28 +37,22 @@ class Held(Generic[T]):
 
     async def leave(self) -> Exception | None:
         """Leave the context, also while being cancelled; return what went wrong then."""
-        self._inside.cancel()
+        self._leaving.set()
         with anyio.CancelScope(shield=True):
             await self._left.wait()
         return self._failure
 
     async def _hold(self) -> None:
         try:
-            with self._around:
-                async with self._context as entered:
+            with self._scope:
+                async with self._context:
                     self._entered.set()
-                    with self._inside:
-                        await self._body(entered)
+                    await self._leaving.wait()
         except Exception as error:  # noqa: BLE001 - raised by enter(), or returned by leave()
             self._failure = error
         finally:
             self._entered.set()
             self._left.set()
-
-
-async def forever(_: object) -> None:
-    """Do nothing, until the context is left."""
-    await anyio.sleep_forever()
 
 
 def _spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> object:

@@ -15,7 +15,7 @@ import anyio
 from acked import Channel, ChannelClosed, LayerError, Overflow, Topic
 from acked.abc import Sink
 from acked.compat._events import EventReader, owning
-from acked.compat._held import Held, forever
+from acked.compat._held import Held
 from acked.layers.memory import MemoryLayer
 from acked.types import Record
 
@@ -110,8 +110,8 @@ class Bridge(MemoryLayer):
             except Exception as error:  # noqa: BLE001 - must not hide what the body raised
                 logger.warning("leaving %r: %s: %s", place, type(error).__name__, error)
 
-    async def run(self, _: object) -> None:
-        """Hand out events until `next_published` has raised; then wait to be cancelled."""
+    async def run(self) -> None:
+        """Hand out events until `next_published` has raised."""
         self.ended = None
         goes_on = True
         while goes_on:
@@ -121,7 +121,6 @@ class Bridge(MemoryLayer):
                 goes_on = self._fail(error, getattr(error, "owner", None))
             else:
                 self._hand_out(event, getattr(event, "owner", None))
-        await anyio.sleep_forever()
 
     def _hand_out(self, event: Any, owner: str | None) -> None:
         shared = self._places.get(self._place_of(event) if owner is None else owner)
@@ -176,13 +175,13 @@ class Relay:
         # A subscriber that outstays the closing is told, and not waited for.
         self._events = Channel(self._bridge, codec=ByReference(), close_timeout=0.0)
         self._subscribers: dict[str, set[Any]] = {}
-        self._open: Held[None] | None = None
+        self._open: Held | None = None
 
     async def _enter(self, backend: Any) -> bool:
         """Connect `backend` and listen; return whether that was to be done."""
         if self._open is not None:
             return False
-        held = Held(self._opened(backend), self._bridge.run)
+        held = Held(self._opened(backend))
         await held.enter()
         self._open = held
         return True
@@ -197,8 +196,10 @@ class Relay:
     async def _opened(self, backend: Any) -> AsyncGenerator[None]:
         await backend.connect()
         try:
-            async with self._events:
+            async with self._events, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._bridge.run)
                 yield
+                tasks.cancel_scope.cancel()
         finally:
             self._bridge.clear()
             self._subscribers.clear()
@@ -219,7 +220,7 @@ class Relay:
             overflow=Overflow.DROP_OLDEST,
             close_timeout=self.EXIT_MAX_DELAY,
         )
-        held = Held(messages, forever)
+        held = Held(messages)
         await held.enter()
         subscriber = kind(place, messages)
         subscribers = self._subscribers.setdefault(place, set())
@@ -231,4 +232,5 @@ class Relay:
             subscribers.discard(subscriber)
             if not subscribers and self._subscribers.get(place) is subscribers:
                 del self._subscribers[place]
-            await held.leave()
+            if (failure := await held.leave()) is not None:
+                logger.warning("leaving %r: %s", place, failure)

@@ -21,7 +21,7 @@ from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
 from acked.compat._drivers import Driver
 from acked.compat._events import BaseEvent, owner
-from acked.compat._held import Held, forever
+from acked.compat._held import Held
 
 __all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
 
@@ -140,7 +140,7 @@ class Source(Backend):
             layer: Any = self._channel.layer
             call = _Call(self, fresh, self._inbox)
             listen = layer.listen_patterns if patterns else layer.listen
-            call.held = Held(listen(sorted(fresh), call), forever)
+            call.held = Held(listen(sorted(fresh), call))
             calls.append(call)
             try:
                 with self.driver.translated():
@@ -168,7 +168,7 @@ class Source(Backend):
 class _Call:
     """What was asked for at once, as its layer sees it: see `acked.abc.Sink`."""
 
-    held: Held[None]
+    held: Held
 
     def __init__(self, source: Source, names: set[str], inbox: "_Inbox") -> None:
         self.names = names
@@ -204,53 +204,17 @@ class _Call:
         self._inbox.put(_Failure(error, self._owner))
 
 
-class InMemory(Backend):
-    """Any object, by reference; within one process, on asyncio or trio."""
+class InMemory(Source):
+    """Any object, by reference, and any name; within one process, on asyncio or trio."""
 
-    EVENT: ClassVar[Any]
     CLOSED: ClassVar[type[Exception]]
-    END: ClassVar[type[Exception]]
 
-    def __init__(self) -> None:
-        self._inbox = _Inbox()
-        self._listening: dict[str, list[str | None]] = {}
-        """Who listens to a place."""
-
-    async def connect(self) -> None:
-        """Begin."""
-        self._inbox.open()
-
-    async def disconnect(self) -> None:
-        """Forget who listens."""
-        self._listening.clear()
-        self._inbox.close()
-
-    async def subscribe(self, group: str, **_: Any) -> None:
-        """Listen to `group`."""
-        self._listening.setdefault(group, []).append(owner())
-
-    async def unsubscribe(self, group: str, **_: Any) -> None:
-        """Undo one `subscribe`."""
-        if owner() in (listening := self._listening.get(group, [])):
-            listening.remove(owner())
-        if not listening:
-            self._listening.pop(group, None)
-
-    async def _send(self, place: str, message: Any) -> None:
+    async def _send(self, place: str, body: Any) -> None:
         if not self._inbox.is_open:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
-        for one in dict.fromkeys(self._listening.get(place, ())):
-            event: BaseEvent = self.EVENT(place, message)
-            event.owner = one
-            self._inbox.put(event)
+        await self._channel.layer.publish([Record(place, body, id="")])
         # The others' turn: an application that publishes in a loop may do nothing else.
         await anyio.lowlevel.checkpoint()
-
-    async def next_published(self) -> Any:
-        """Return the next event."""
-        if (event := await self._inbox.next()) is None:
-            raise self.END("this is not connected: nothing comes any more")
-        return event
 
 
 def checked(on_loss: OnLoss) -> OnLoss:

@@ -2,24 +2,30 @@
 
 from typing import Any, ClassVar
 
-from acked import ChannelClosed
-from acked.compat._source import InMemory
-from acked.compat.broadcaster._base import BroadcastBackend, Event, Unsubscribed
+from acked import ChannelClosed, Record
+from acked.compat._source import InMemory, OnLoss
+from acked.compat.broadcaster._base import Event, TextSource
+from acked.layers.memory import MemoryLayer
 
 __all__ = ("MemoryBackend",)
 
 
-class MemoryBackend(InMemory, BroadcastBackend):
+class MemoryBackend(InMemory, TextSource):
     """Passes messages on within this `Broadcast`; the URL says no more than that."""
 
-    EVENT = Event
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
-    END: ClassVar[type[Exception]] = Unsubscribed
 
     def __init__(self, url: str = "memory://") -> None:
-        del url
-        super().__init__()
+        super().__init__(url)
+
+    def layer(self, _: OnLoss) -> MemoryLayer:
+        """Return a layer of this process."""
+        return MemoryLayer()
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish the very object; raise `ChannelClosed` when not connected."""
         await self._send(channel, message)
+
+    def event(self, record: Record) -> Event:
+        """Return the event."""
+        return Event(record.topic, record.body)
