@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from ssl import VerifyMode
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from redis.asyncio import Redis, SSLConnection
@@ -42,7 +42,7 @@ def plain_url(url: str) -> str:
     if unused:
         options, where = ", ".join(unused), without_credentials(url)
         logger.info("%s: acked has no use for these options, and its own way: %s", where, options)
-    return url_of(Redis.from_url(url))
+    return url_of(cast("Any", Redis).from_url(url))
 
 
 def url_of(client: "Redis") -> str:

@@ -94,14 +94,16 @@ class TextSource(Source, BroadcastBackend):
         await self._send(channel, as_bytes(message))
 
     def event(self, record: Record) -> Event:
-        """Return the event."""
-        return Event(record.topic, as_text(record.body))
+        """Return the event, with U+FFFD where it is no UTF-8: nobody's bytes are an error."""
+        return Event(record.topic, record.body.decode(errors="replace"))
 
 
 def as_bytes(message: object) -> bytes:
     """Return the bytes of a text, of bytes, or of a number's digits; else raise `EncodeError`."""
-    if isinstance(message, bytes | bytearray | memoryview):
+    if isinstance(message, bytes | bytearray):
         return bytes(message)
+    if isinstance(message, memoryview):
+        return message.tobytes()
     if isinstance(message, str):
         return message.encode()
     if isinstance(message, int | float) and not isinstance(message, bool):
@@ -109,11 +111,6 @@ def as_bytes(message: object) -> bytes:
     raise EncodeError(
         f"nothing was published: {type(message).__name__} is no text; publish json.dumps(...) of it"
     )
-
-
-def as_text(body: bytes) -> str:
-    """Return `body` as text, with U+FFFD where it is no UTF-8: nobody's bytes are an error."""
-    return body.decode(errors="replace")
 
 
 class Broadcast(Relay):

@@ -18,7 +18,7 @@ class MemoryBackend(InMemory, TextSource):
     def __init__(self, url: str = "memory://") -> None:
         super().__init__(url)
 
-    def layer(self, _: OnLoss) -> MemoryLayer:
+    def layer(self, on_loss: OnLoss) -> MemoryLayer:  # noqa: ARG002 - nothing to lose
         """Return a layer of this process."""
         return MemoryLayer()
 

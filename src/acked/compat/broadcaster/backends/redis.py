@@ -13,7 +13,7 @@ from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
 from acked.compat._redis_urls import REDIS, plain_url, url_of
 from acked.compat._source import OnLoss
-from acked.compat.broadcaster._base import Event, TextSource, as_bytes, as_text
+from acked.compat.broadcaster._base import Event, TextSource, as_bytes
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Record
@@ -82,4 +82,4 @@ class RedisStreamBackend(TextSource):
         text = record.headers.get(FIELD)
         # The layer keeps bytes that are no UTF-8 as surrogates.
         body = record.body if text is None else text.encode(errors="surrogateescape")
-        return Event(record.topic, as_text(body))
+        return Event(record.topic, body.decode(errors="replace"))

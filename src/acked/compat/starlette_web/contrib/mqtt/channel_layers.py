@@ -9,9 +9,8 @@ import anyio.lowlevel
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 
 from acked import ConnectionLost, PublishFailed, fire_and_forget
-from acked.abc import FireAndForgetLayer
 from acked.compat._source import OnLoss
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
 from acked.compat.starlette_web.contrib.mqtt.serializers import MQTTSerializer
@@ -60,8 +59,8 @@ class MQTTChannelLayer(SourceLayer):
         given = {name: options.pop(name) for name in files}
         # A session is of one connection: there is nothing that a clean one would leave behind.
         options.pop("clean_session", None)
-
-        def make() -> FireAndForgetLayer:
+        patience = None if on_loss == "reconnect" else 0.0
+        with configured():
             self._layer = MQTTLayer(
                 url,
                 client_id=client_id,
@@ -69,10 +68,8 @@ class MQTTChannelLayer(SourceLayer):
                 keepalive=keepalive,
                 **given,
             )
-            patience = None if on_loss == "reconnect" else 0.0
-            return fire_and_forget(self._layer, reconnect_timeout=patience)
-
-        super().__init__(make, on_loss, options)
+            news = fire_and_forget(self._layer, reconnect_timeout=patience)
+            super().__init__(news, on_loss, options)
 
     async def publish(
         self,

@@ -9,7 +9,7 @@ from acked import MessageTooLarge, Record
 from acked.compat._drivers import Driver
 from acked.compat._source import OnLoss
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.compat.starlette_web.common.http.exceptions import (
     ImproperlyConfigured,
     NotSupportedError,
@@ -36,11 +36,10 @@ class PostgreSQLChannelLayer(SourceLayer):
     )
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        def make() -> PostgresNotifyLayer:
-            way, seconds = "raise" if on_loss == "end" else on_loss, options.pop("timeout", 10.0)
-            return PostgresNotifyLayer(_dsn(options), on_loss=way, timeout=seconds, bare=True)
-
-        super().__init__(make, on_loss, options)
+        way, seconds = "raise" if on_loss == "end" else on_loss, options.pop("timeout", 10.0)
+        with configured():
+            layer = PostgresNotifyLayer(_dsn(options), on_loss=way, timeout=seconds, bare=True)
+            super().__init__(layer, on_loss, options)
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:
         """Publish the text `message`; `NotSupportedError` for what is no text, or too long."""

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from acked.compat._drivers import Driver
 from acked.compat._redis_urls import REDIS, url_of
 from acked.compat._source import OnLoss
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.layers.redis_pubsub import RedisPubSubLayer
 
 __all__ = ("RedisPubSubChannelLayer",)
@@ -27,12 +27,10 @@ class RedisPubSubChannelLayer(SourceLayer):
     driver: ClassVar[Driver] = REDIS
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        def make() -> RedisPubSubLayer:
+        with configured():
             way = "raise" if on_loss == "end" else on_loss
             self._layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way)
-            return self._layer
-
-        super().__init__(make, on_loss)
+            super().__init__(self._layer, on_loss)
         self._pubsub = SimpleNamespace(
             subscribe=self._listen,
             unsubscribe=self._leave,

@@ -1,7 +1,8 @@
 """What a channel layer of your own inherits from, and what our own have in common."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from acked import ConfigurationError, Record
@@ -33,12 +34,9 @@ class SourceLayer(Source, BaseChannelLayer):
     serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
     def __init__(
-        self, make: Callable[[], FireAndForgetLayer], on_loss: OnLoss, unused: Iterable[str] = ()
+        self, layer: FireAndForgetLayer, on_loss: OnLoss, unused: Iterable[str] = ()
     ) -> None:
-        try:
-            self._use(make(), checked(on_loss))
-        except (ConfigurationError, TypeError) as error:
-            raise exceptions.ImproperlyConfigured(details=str(error)) from error
+        self._use(layer, checked(on_loss))
         self._serializer = self.serializer_class()
         if options := ", ".join(sorted(unused)):
             logger.info("%s: acked has no use for these options: %s", type(self).__name__, options)
@@ -46,3 +44,12 @@ class SourceLayer(Source, BaseChannelLayer):
     def event(self, record: Record) -> Event:
         """Return the event; raises what the serializer raises."""
         return Event(record.topic, self._serializer.deserialize(record.body))
+
+
+@contextmanager
+def configured() -> Generator[None]:
+    """Raise `ImproperlyConfigured` for an option that cannot be."""
+    try:
+        yield
+    except (ConfigurationError, TypeError) as error:
+        raise exceptions.ImproperlyConfigured(details=str(error)) from error

@@ -21,7 +21,7 @@ class InMemoryChannelLayer(InMemory, SourceLayer):
     CLOSED: ClassVar[type[Exception]] = RuntimeError
 
     def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
-        super().__init__(MemoryLayer, "reconnect")
+        super().__init__(MemoryLayer(), "reconnect")
         self.max_buffer_size = max_buffer_size
 
     @property
