@@ -5,11 +5,13 @@ import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from acked import ChannelClosed, Gap, GapCause, LayerError, NewsStatistics, NewsSubscription
 
 __all__ = ("BaseEvent", "EventReader", "owner", "owning")
+
+E = TypeVar("E")
 
 _owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
 owner = _owner.get
@@ -54,7 +56,7 @@ class BaseEvent:
         return getattr(self, self.PLACE), self.message
 
 
-class EventReader:
+class EventReader(Generic[E]):
     """The events of one place, in order; any task may read, each event goes to one of them.
 
     What is missed is logged once for an episode, not for each message. A lost connection is an
@@ -78,14 +80,14 @@ class EventReader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> E:
         """Return the next event; end when nothing comes any more, raise what is the matter."""
         try:
             return await self._next()
         except self.END:
             raise StopAsyncIteration from None
 
-    async def _next(self) -> Any:
+    async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
         try:
             message = await anext(self._messages)
@@ -95,11 +97,11 @@ class EventReader:
             failure = self._raised(error)
         else:
             self._note(message.gap)
-            event = message.body
+            event: Any = message.body
             if message.gap != getattr(event, "gap", None):  # it is of this reader alone
                 event = copy.copy(event)
                 event.gap = message.gap
-            return event
+            return cast("E", event)
         raise failure
 
     def _raised(self, failure: LayerError) -> BaseException:

@@ -208,7 +208,7 @@ class Relay:
 
     @asynccontextmanager
     async def _subscribed(
-        self, place: str, capacity: int, options: Mapping[str, Any], kind: type[EventReader]
+        self, place: str, capacity: int, options: Mapping[str, Any], kind: type[EventReader[Any]]
     ) -> AsyncGenerator[Any]:
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
         if self._open is None:

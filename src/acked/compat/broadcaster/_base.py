@@ -44,7 +44,7 @@ class Unsubscribed(Exception):
 
 
 # Called as in the original, and so is its namesake of starlette_web.
-class Subscriber(EventReader):
+class Subscriber(EventReader[Event]):
     """The events of one channel, in order; any task may read, each event goes to one of them."""
 
     LOGGER: ClassVar[logging.Logger] = logging.getLogger("acked.compat.broadcaster")
@@ -56,8 +56,7 @@ class Subscriber(EventReader):
         Raises `Unsubscribed` after the subscription was left or the `Broadcast` disconnected, a
         `LayerError` that is also the driver's own when nothing will come any more.
         """
-        event: Event = await self._next()
-        return event
+        return await self._next()
 
     def _raised(self, failure: LayerError) -> BaseException:
         kinds = LayerError, Unsubscribed

@@ -15,7 +15,7 @@ __all__ = ("Channel", "Event", "Subscriber")
 
 
 # Called as in the original, and so is its namesake of broadcaster.
-class Subscriber(EventReader):
+class Subscriber(EventReader[Event]):
     """The events of one group, in order; any task may read, each event goes to one of them.
 
     It ends when it or the channel was left, or the layer raised `ListenerClosed`; whatever else

@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from acked.compat.starlette_web.common.http.exceptions import BaseApplicationError
 
@@ -16,6 +16,8 @@ __all__ = (
     "SerializeError",
     "SerializerError",
 )
+
+R = TypeVar("R")
 
 
 class SerializerError(BaseApplicationError):
@@ -49,7 +51,7 @@ class BytesSerializer(BaseSerializer):
 class JSONSerializer(BytesSerializer):
     """JSON: whoever can publish can send data, and nothing but data."""
 
-    def serialize(self, content: Any) -> Any:
+    def serialize(self, content: Any) -> bytes:
         """Return JSON."""
         return _tried(lambda: json.dumps(content).encode(), SerializeError, content, "JSON")
 
@@ -67,7 +69,7 @@ class PickleSerializer(BytesSerializer):
     pickles is replaced.
     """
 
-    def serialize(self, content: Any) -> Any:
+    def serialize(self, content: Any) -> bytes:
         """Return a pickle."""
         return _tried(lambda: pickle.dumps(content), SerializeError, content, "pickle")
 
@@ -76,7 +78,7 @@ class PickleSerializer(BytesSerializer):
         return _tried(lambda: pickle.loads(content), DeserializeError, content, "pickle")  # noqa: S301 - chosen by the application: see above
 
 
-def _tried(work: Callable[[], Any], kind: type[SerializerError], content: Any, form: str) -> Any:
+def _tried(work: Callable[[], R], kind: type[SerializerError], content: Any, form: str) -> R:
     try:
         return work()
     except Exception as error:  # pickle raises nearly anything

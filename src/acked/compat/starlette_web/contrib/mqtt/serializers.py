@@ -14,7 +14,7 @@ class MQTTSerializer(JSONSerializer):
     The original pickles what is no JSON, and unpickles what arrives: see `PickleSerializer`.
     """
 
-    def serialize(self, content: Any) -> Any:
+    def serialize(self, content: Any) -> bytes:
         """Return the payload."""
         if isinstance(content, bytes | bytearray):
             return bytes(content)
