@@ -19,7 +19,7 @@ from acked.compat._held import Held
 from acked.layers.memory import MemoryLayer
 from acked.types import Record
 
-__all__ = ("CAPACITY", "Relay")
+__all__ = ("CAPACITY", "Bridge", "Relay")
 
 logger = logging.getLogger("acked.compat")
 
@@ -118,11 +118,13 @@ class Bridge(MemoryLayer):
             try:
                 event = await self._backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                goes_on = self._fail(error, getattr(error, "owner", None))
+                goes_on = self.fail(error)
             else:
-                self._hand_out(event, getattr(event, "owner", None))
+                self.hand_out(event)
 
-    def _hand_out(self, event: Any, owner: str | None) -> None:
+    def hand_out(self, event: Any) -> None:
+        """Hand `event` to everybody whose it is."""
+        owner: str | None = getattr(event, "owner", None)
         shared = self._places.get(self._place_of(event) if owner is None else owner)
         gap = getattr(event, "gap", None)
         for sink, topic in shared.sinks.items() if shared is not None else ():
@@ -130,7 +132,9 @@ class Bridge(MemoryLayer):
                 sink.gap(gap)
             sink.offer(Record(topic, cast("bytes", event), id=""))
 
-    def _fail(self, error: Exception, owner: str | None) -> bool:
+    def fail(self, error: Exception) -> bool:
+        """Tell everybody whom `error` is about; return whether it goes on for others."""
+        owner: str | None = getattr(error, "owner", None)
         name, kind = type(self._backend).__name__, type(error).__name__
         failure = LayerError(f"next_published() of {name} raised {kind}: {error}")
         failure.__cause__ = error

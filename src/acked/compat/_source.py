@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +22,7 @@ from acked.codecs import RAW
 from acked.compat._drivers import Driver
 from acked.compat._events import BaseEvent, owner
 from acked.compat._held import Held
+from acked.compat._relay import Bridge
 
 __all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
 
@@ -77,6 +78,8 @@ class Source(Backend):
     driver: ClassVar[Driver] = Driver()
     END: ClassVar[type[Exception]]
     """What `next_published` raises when nothing comes any more."""
+    bridge: Bridge | None = None
+    """Where events go at once, in whatever bursts they come; None: to `next_published`."""
 
     def _use(self, layer: FireAndForgetLayer, on_loss: OnLoss) -> None:
         self._ends_quietly = on_loss == "end"
@@ -103,12 +106,27 @@ class Source(Backend):
         item = await self._inbox.next()
         if item is None:
             raise self.END("this layer is not connected: nothing comes any more")
-        if not isinstance(item, _Failure):
-            return item
-        ends = self._ends_quietly and isinstance(item.error, ConnectionLost)
-        error = self.END(str(item.error)) if ends else self.driver.also(item.error)
-        vars(error)["owner"] = item.owner
-        raise error from item.error
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def take(self, event: BaseEvent) -> bool:
+        """Take `event` for `next_published`, or hand it out at once; False if there is no room."""
+        if self.bridge is None:
+            return self._inbox.put(event)
+        self.bridge.hand_out(event)
+        return True
+
+    def fail(self, cause: LayerError, mine: str | None) -> None:
+        """Let `next_published` raise what `cause` is to this one's subscribers."""
+        ends = self._ends_quietly and isinstance(cause, ConnectionLost)
+        error = self.END(str(cause)) if ends else self.driver.also(cause)
+        error.__cause__ = cause
+        vars(error)["owner"] = mine
+        if self.bridge is None:
+            self._inbox.put(error)
+        else:
+            self.bridge.fail(error)
 
     async def subscribe(self, group: str, **_: Any) -> None:
         """Listen to `group`; returns when the broker has confirmed."""
@@ -138,7 +156,7 @@ class Source(Backend):
         if fresh:
             # Not through the channel: what can be listened to need not be a topic's name.
             layer: Any = self._channel.layer
-            call = _Call(self, fresh, self._inbox)
+            call = _Call(self, fresh)
             listen = layer.listen_patterns if patterns else layer.listen
             call.held = Held(listen(sorted(fresh), call))
             calls.append(call)
@@ -170,9 +188,9 @@ class _Call:
 
     held: Held
 
-    def __init__(self, source: Source, names: set[str], inbox: "_Inbox") -> None:
+    def __init__(self, source: Source, names: set[str]) -> None:
         self.names = names
-        self._all, self._source, self._inbox = frozenset(names), source, inbox
+        self._all, self._source = frozenset(names), source
         self._owner, self._dropped = owner(), source.dropped()
         self._gap: Gap | None = None
 
@@ -190,7 +208,7 @@ class _Call:
         if before != self._dropped:
             self.gap(DROPPED)
         event.owner, event.gap, self._gap = self._owner, self._gap, None
-        if not self._inbox.put(event):
+        if not self._source.take(event):
             self.gap(OVERFLOW.merge(event.gap) if event.gap else OVERFLOW)
         return True
 
@@ -201,7 +219,7 @@ class _Call:
         self._gap = gap if self._gap is None else self._gap.merge(gap)
 
     def fail(self, error: LayerError) -> None:
-        self._inbox.put(_Failure(error, self._owner))
+        self._source.fail(error, self._owner)
 
 
 class InMemory(Source):
@@ -213,8 +231,9 @@ class InMemory(Source):
         if not self._inbox.is_open:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
         await self._channel.layer.publish([Record(place, body, id="")])
-        # The others' turn: an application that publishes in a loop may do nothing else.
-        await anyio.lowlevel.checkpoint()
+        if self.bridge is None:
+            # The others' turn: an application that publishes in a loop may do nothing else.
+            await anyio.lowlevel.checkpoint()
 
 
 def checked(on_loss: OnLoss) -> OnLoss:
@@ -224,13 +243,6 @@ def checked(on_loss: OnLoss) -> OnLoss:
     return on_loss
 
 
-class _Failure(NamedTuple):
-    """A listening that ended, in its place among the events."""
-
-    error: LayerError
-    owner: str | None
-
-
 class _Inbox:
     """What waits for `next_published`, from opening to closing; on one event loop at a time."""
 
@@ -238,14 +250,14 @@ class _Inbox:
 
     def open(self) -> None:
         self.is_open, self._changed = True, anyio.Event()
-        self._items: deque[BaseEvent | _Failure] = deque()
+        self._items: deque[BaseEvent | Exception] = deque()
 
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
             self._changed.set()
 
-    def put(self, item: "BaseEvent | _Failure") -> bool:
+    def put(self, item: BaseEvent | Exception) -> bool:
         """Return False if there is no room, which there always is for a failure."""
         if self.is_open:
             if len(self._items) >= CAPACITY and isinstance(item, BaseEvent):
@@ -254,7 +266,7 @@ class _Inbox:
             self._changed.set()
         return True
 
-    async def next(self) -> "BaseEvent | _Failure | None":
+    async def next(self) -> BaseEvent | Exception | None:
         """Return the next item, None after the end; one in a turn of the loop."""
         await anyio.lowlevel.checkpoint()
         while self.is_open and not self._items:

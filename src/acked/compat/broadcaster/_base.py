@@ -147,6 +147,8 @@ class Broadcast(Relay):
         self._turn = anyio.Lock()
         if isinstance(self._backend, TextSource):
             self._backend.prepare(on_loss)
+            if type(self._backend).next_published is Source.next_published:
+                self._backend.bridge = self._bridge
 
     def __repr__(self) -> str:
         state = "not connected" if self._open is None else "connected"

@@ -15,7 +15,7 @@ from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, 
 
 __all__ = ("BaseChannelLayer",)
 
-logger = logging.getLogger("acked.compat.starlette_web")
+logger: logging.Logger = logging.getLogger("acked.compat.starlette_web")
 
 
 class BaseChannelLayer(Backend):
