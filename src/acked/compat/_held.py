@@ -1,6 +1,7 @@
 """Contexts that one task enters and another one leaves."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -17,8 +18,11 @@ class Held:
     one task and often closed by another; a subscription of `acked` is for one task.
     """
 
-    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
+    def __init__(
+        self, context: AbstractAsyncContextManager[Any], patience: float = math.inf
+    ) -> None:
         self._context = context
+        self._patience = patience
         self._scope = anyio.CancelScope()
         self._entered, self._leaving, self._left = (anyio.Event() for _ in range(3))
         self._failure: Exception | None = None
@@ -36,9 +40,15 @@ class Held:
             raise self._failure
 
     async def leave(self) -> Exception | None:
-        """Leave the context, also while being cancelled; return what went wrong then."""
+        """Leave the context, also while being cancelled; return what went wrong then.
+
+        What takes longer than `patience` seconds is cancelled.
+        """
         self._leaving.set()
         with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._patience):
+                await self._left.wait()
+            self._scope.cancel()
             await self._left.wait()
         return self._failure
 

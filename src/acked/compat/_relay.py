@@ -6,6 +6,7 @@ A backend is any object with `connect`, `disconnect`, `subscribe`, `unsubscribe`
 
 import itertools
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -56,21 +57,21 @@ class Bridge(MemoryLayer):
         self._backend = backend
         self._place_of = place_of
         self._patience = patience
-        self._asked: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self.asked: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._places: dict[str, _Shared] = {}
         self._numbers = itertools.count(1)
 
     def topic(self, place: str, options: Mapping[str, Any]) -> str:
         """Return what to listen to for `place`, which need not be a legal name of a topic."""
         topic = f"subscriber-{next(self._numbers)}"
-        self._asked[topic] = place, options
+        self.asked[topic] = place, options
         return topic
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
         """Feed the events of the place that is asked for into `sink`."""
         (topic,) = topics
-        place, options = self._asked.pop(topic)
+        place, options = self.asked[topic]
         shared = self._places.setdefault(place, _Shared())
         shared.users += 1
         try:
@@ -172,7 +173,7 @@ class Relay:
     """
 
     EXIT_MAX_DELAY: float
-    """Seconds that leaving a subscription, or disconnecting the backend, may take."""
+    """Seconds that leaving a subscription may take."""
 
     def __init__(self, backend: Any, place_of: Callable[[Any], str]) -> None:
         self._bridge = Bridge(backend, place_of, self.EXIT_MAX_DELAY)
@@ -181,11 +182,14 @@ class Relay:
         self._subscribers: dict[str, set[Any]] = {}
         self._open: Held | None = None
 
-    async def _enter(self, backend: Any) -> bool:
-        """Connect `backend` and listen; return whether that was to be done."""
+    async def _enter(self, backend: Any, patience: float = math.inf) -> bool:
+        """Connect `backend` and listen; return whether that was to be done.
+
+        Disconnecting may take `patience` seconds.
+        """
         if self._open is not None:
             return False
-        held = Held(self._opened(backend))
+        held = Held(self._opened(backend, patience))
         await held.enter()
         self._open = held
         return True
@@ -197,7 +201,7 @@ class Relay:
             raise failure
 
     @asynccontextmanager
-    async def _opened(self, backend: Any) -> AsyncGenerator[None]:
+    async def _opened(self, backend: Any, patience: float) -> AsyncGenerator[None]:
         await backend.connect()
         try:
             async with self._events, anyio.create_task_group() as tasks:
@@ -207,7 +211,7 @@ class Relay:
         finally:
             self._bridge.clear()
             self._subscribers.clear()
-            with anyio.fail_after(self.EXIT_MAX_DELAY, shield=True):
+            with anyio.fail_after(patience, shield=True):
                 await backend.disconnect()
 
     @asynccontextmanager
@@ -225,7 +229,10 @@ class Relay:
             close_timeout=self.EXIT_MAX_DELAY,
         )
         held = Held(messages)
-        await held.enter()
+        try:
+            await held.enter()
+        finally:
+            del self._bridge.asked[topic.name]
         subscriber = kind(place, messages)
         subscribers = self._subscribers.setdefault(place, set())
         subscribers.add(subscriber)

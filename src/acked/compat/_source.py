@@ -33,6 +33,8 @@ OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 CAPACITY: Final = 65_536
 """Events that wait to be handed out, one in a turn of the loop: so a fast reader needs no large
 buffer, though they may arrive by hundreds in one. One more is dropped, and told by a gap."""
+LEAVING: Final = 5.0
+"""Seconds that a layer may take to stop listening."""
 OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 DROPPED: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
@@ -96,8 +98,9 @@ class Source(Backend):
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        for key in tuple(self._calls):
-            await self._end(key, set())
+        async with anyio.create_task_group() as leaving:
+            for key in tuple(self._calls):
+                leaving.start_soon(self._end, key, set[str]())
         await self._channel.aclose()
         self._inbox.close()
 
@@ -158,13 +161,15 @@ class Source(Backend):
             layer: Any = self._channel.layer
             call = _Call(self, fresh)
             listen = layer.listen_patterns if patterns else layer.listen
-            call.held = Held(listen(sorted(fresh), call))
+            call.held = Held(listen(sorted(fresh), call), LEAVING)
             calls.append(call)
             try:
                 with self.driver.translated():
                     await call.held.enter()
             except BaseException:
                 calls.remove(call)
+                if not calls:
+                    del self._calls[owner(), patterns]
                 raise
 
     async def _leave(self, *names: str, patterns: bool = False) -> None:
@@ -195,7 +200,7 @@ class _Call:
         self._gap: Gap | None = None
 
     def offer(self, record: Record) -> bool:
-        if record.topic in self._all - self.names:
+        if record.topic not in self.names and record.topic in self._all:
             return True  # left, while others of the same call are not
         try:
             event = self._source.event(record)

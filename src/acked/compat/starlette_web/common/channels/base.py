@@ -35,6 +35,7 @@ class Channel(Relay):
     """
 
     EXIT_MAX_DELAY: float = 60
+    """Seconds that leaving a subscription or the channel may take."""
 
     def __init__(self, channel_layer: BaseChannelLayer) -> None:
         super().__init__(channel_layer, lambda event: event.group)
@@ -46,7 +47,7 @@ class Channel(Relay):
 
     async def __aenter__(self) -> Self:
         """Connect, and listen from now on. Raises what the layer's `connect` raises."""
-        if not await self._enter(self):
+        if not await self._enter(self, self.EXIT_MAX_DELAY):
             raise ConfigurationError("this channel is open; make another one for that")
         return self
 
