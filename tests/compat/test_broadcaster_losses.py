@@ -8,7 +8,7 @@ from typing import Any, Literal
 import anyio
 import asyncpg
 import pytest
-import redis
+import redis.asyncio
 from aiokafka.errors import KafkaConnectionError
 
 from acked import ConnectionLost, GapCause, LayerError, PublishFailed
@@ -175,3 +175,22 @@ async def test_a_broker_that_is_not_there_is_the_drivers_own_error(line: Line) -
     line.proxy.accept()
     await broadcast.connect()
     await broadcast.disconnect()
+
+
+async def test_what_happens_to_one_channel_is_not_raised_in_another(redis_broker: Broker) -> None:
+    url = redis_broker.url.replace("redis", "redis-stream", 1)
+    one, other = name(), name()
+    async with (
+        redis.asyncio.Redis.from_url(redis_broker.url) as client,
+        Broadcast(url) as broadcast,
+    ):
+        async with broadcast.subscribe(one) as hurt, broadcast.subscribe(other) as unhurt:
+            await client.set(one, "a text, and no stream")
+            with pytest.raises(LayerError):
+                await soon(hurt.get())
+            await broadcast.publish(other, "hello")
+            assert (await soon(unhurt.get())).message == "hello"
+            await client.delete(one)
+            async with broadcast.subscribe(one) as again:
+                await broadcast.publish(one, "once more")
+                assert (await soon(again.get())).message == "once more"

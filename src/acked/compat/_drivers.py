@@ -46,13 +46,10 @@ def _is_loss(error: BaseException) -> bool:
 
 def _both(ours: type[LayerError], theirs: Kinds) -> type[LayerError]:
     parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
+    # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
+    metaclass = max((type(parent) for parent in parents), key=lambda kind: len(kind.__mro__))
     content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
-    return cast("type[LayerError]", _metaclass(parents)(ours.__name__, parents, content))
-
-
-def _metaclass(parents: Kinds) -> type:
-    """Return the most special class of `parents`: asyncpg's errors have one of their own."""
-    return max((type(parent) for parent in parents), key=lambda kind: len(kind.__mro__))
+    return cast("type[LayerError]", cast("type", metaclass)(ours.__name__, parents, content))
 
 
 def _words(self: BaseException) -> str:

@@ -1,44 +1,118 @@
-"""`Broadcast`, and what it hands out."""
+"""`Broadcast`, and what it hands out; what its backends are made of."""
 
-import asyncio
-import importlib
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Any, Final, Self, cast
+import logging
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 import anyio
 
-from acked import ChannelClosed, Overflow
-from acked.compat._holding import Held
-from acked.compat.broadcaster._custom import CustomBackend
-from acked.compat.broadcaster._events import Event, Unsubscribed
-from acked.compat.broadcaster._subscriber import Subscriber
-from acked.compat.broadcaster.backends._source import CustomSource, OnLoss, Source
-from acked.errors import ConfigurationError
+from acked import ConfigurationError, EncodeError, LayerError, Record
+from acked.abc import FireAndForgetLayer
+from acked.compat._events import BaseEvent, EventReader
+from acked.compat._relay import CAPACITY, Relay
+from acked.compat._source import Backend, OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
-CAPACITY: Final = 65_536
-"""How many events may wait for a subscriber; the original kept any number, until memory ended."""
-
-LEAVING: Final = 5.0
-"""Seconds within which a subscription is left, and so the most that disconnecting takes."""
-
 BACKENDS: Final = {
-    "memory": ("memory", "MemoryBackend"),
-    "redis": ("redis", "RedisBackend"),
-    "rediss": ("redis", "RedisBackend"),
-    "redis-stream": ("redis", "RedisStreamBackend"),
-    "rediss-stream": ("redis", "RedisStreamBackend"),
-    "postgres": ("postgres", "PostgresBackend"),
-    "postgresql": ("postgres", "PostgresBackend"),
-    "kafka": ("kafka", "KafkaBackend"),
+    "memory": "memory.MemoryBackend",
+    "redis": "redis.RedisBackend",
+    "rediss": "redis.RedisBackend",
+    "redis-stream": "redis.RedisStreamBackend",
+    "rediss-stream": "redis.RedisStreamBackend",
+    "postgres": "postgres.PostgresBackend",
+    "postgresql": "postgres.PostgresBackend",
+    "kafka": "kafka.KafkaBackend",
 }
 
 
-class Broadcast:
+# Called as in the original, and so is its namesake of starlette_web.
+class Event(BaseEvent):
+    """A message and the channel it came by; `gap` tells of what may have been missed before it."""
+
+    PLACE: ClassVar[str] = "channel"
+
+    def __init__(self, channel: str, message: Any) -> None:
+        self.channel: str = channel
+        self.message: Any = message
+
+
+class Unsubscribed(Exception):
+    """The subscription was left, or the `Broadcast` disconnected: nothing comes any more."""
+
+
+# Called as in the original, and so is its namesake of starlette_web.
+class Subscriber(EventReader[Event]):
+    """The events of one channel, in order; any task may read, each event goes to one of them."""
+
+    LOGGER: ClassVar[logging.Logger] = logging.getLogger("acked.compat.broadcaster")
+    END: ClassVar[type[Exception]] = Unsubscribed
+
+    async def get(self) -> Event:
+        """Return the next event, waiting for it.
+
+        Raises `Unsubscribed` after the subscription was left or the `Broadcast` disconnected, a
+        `LayerError` that is also the driver's own when nothing will come any more.
+        """
+        return await self._next()
+
+    def _raised(self, failure: LayerError) -> BaseException:
+        kinds = LayerError, Unsubscribed
+        return failure.__cause__ if isinstance(failure.__cause__, kinds) else _told_again(failure)
+
+
+class BroadcastBackend(Backend):
+    """What a backend of your own may inherit from."""
+
+    def __init__(self, url: str) -> None:
+        raise NotImplementedError
+
+
+class TextSource(Source, BroadcastBackend):
+    """A backend that is a face of a layer; inherit from it to change what `publish` does."""
+
+    END: ClassVar[type[Exception]] = Unsubscribed
+    publishes_unconnected: ClassVar[bool] = False
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.prepare("reconnect")
+
+    def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
+        """Return the layer; what a lost connection is to it is for `Broadcast` to say."""
+        raise NotImplementedError
+
+    def prepare(self, on_loss: OnLoss) -> None:
+        """Make the layer, not opened yet."""
+        self._use(self.layer(on_loss), on_loss)
+
+    async def publish(self, channel: str, message: Any) -> None:
+        """Publish `message`; see `acked.Channel.publish`."""
+        await self._send(channel, as_bytes(message))
+
+    def event(self, record: Record) -> Event:
+        """Return the event, with U+FFFD where it is no UTF-8: nobody's bytes are an error."""
+        return Event(record.topic, record.body.decode(errors="replace"))
+
+
+def as_bytes(message: object) -> bytes:
+    """Return the bytes of a text, of bytes, or of a number's digits; else raise `EncodeError`."""
+    if isinstance(message, bytes | bytearray):
+        return bytes(message)
+    if isinstance(message, memoryview):
+        return message.tobytes()
+    if isinstance(message, str):
+        return message.encode()
+    if isinstance(message, int | float) and not isinstance(message, bool):
+        return repr(message).encode()
+    raise EncodeError(
+        f"nothing was published: {type(message).__name__} is no text; publish json.dumps(...) of it"
+    )
+
+
+class Broadcast(Relay):
     """Publishes to channels, and lets any number of subscribers hear them.
 
     Built anywhere, also at import time. `async with` it, or `connect()` and `disconnect()`, which
@@ -52,126 +126,86 @@ class Broadcast:
     `ConfigurationError` (a `ValueError`) for a URL or option that cannot be.
     """
 
+    EXIT_MAX_DELAY: float = 5.0
+
     def __init__(
         self,
         url: str | None = None,
         *,
-        backend: CustomBackend | None = None,
+        backend: Any = None,
         on_loss: OnLoss = "reconnect",
         capacity: int = CAPACITY,
     ) -> None:
         if not url and backend is None:
             raise AssertionError("Either `url` or `backend` must be provided.")
-        if on_loss not in {"reconnect", "raise", "end"}:
-            raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
+        checked(on_loss)
         if capacity < 1:
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
-        self._backend: CustomBackend = _backend_of(url or "") if backend is None else backend
-        self._source = _source_of(self._backend)
-        self._source.prepare(reconnects=on_loss == "reconnect")
-        self._ends_quietly = on_loss == "end"
+        self._backend = _backend_of(url or "") if backend is None else backend
+        super().__init__(self._backend, lambda event: event.channel)
         self._capacity = capacity
-        self._subscribers: dict[str, set[Subscriber]] = {}
-        self._held: set[Held] = set()
         self._turn = anyio.Lock()
-        self._is_connected = False
+        if isinstance(self._backend, TextSource):
+            self._backend.prepare(on_loss)
+            if type(self._backend).next_published is Source.next_published:
+                self._backend.bridge = self._bridge
 
     def __repr__(self) -> str:
-        state = "connected" if self._is_connected else "not connected"
+        state = "not connected" if self._open is None else "connected"
         return f"<Broadcast over {type(self._backend).__name__}, {state}>"
 
     async def __aenter__(self) -> Self:
         await self.connect()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.disconnect()
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
         async with self._turn:
-            if not self._is_connected:
-                await self._source.connect()
-                self._is_connected = True
+            await self._enter(self._backend)
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                if self._is_connected:
-                    self._is_connected = False
-                    await asyncio.gather(*(held.leave() for held in self._held))
-                    await self._source.disconnect()
+                await self._leave()
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; raises, in `acked`'s words and the driver's kind, if that failed.
 
         Redis need not be connected for that, as in the original, but then connects each time.
         """
-        if not self._is_connected and self._source.publishes_unconnected:
+        backend = self._backend
+        if self._open is None and getattr(backend, "publishes_unconnected", False):
             async with self._turn:
-                if not self._is_connected:
-                    await self._publish_alone(channel, message)
+                if self._open is None:
+                    await backend.connect()
+                    try:
+                        await backend.publish(channel, message)
+                    finally:
+                        await backend.disconnect()
                     return
-        await self._backend.publish(channel, message)
+        await backend.publish(channel, message)
 
-    @asynccontextmanager
-    async def subscribe(self, channel: str) -> AsyncGenerator[Subscriber]:
+    def subscribe(self, channel: str) -> AbstractAsyncContextManager[Subscriber]:
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
-        if not self._is_connected:
-            raise ChannelClosed("this Broadcast is not connected; await broadcast.connect() first")
-        source = self._source
-        news = source.channel.subscribe(
-            channel,
-            capacity=self._capacity,
-            overflow=Overflow.DROP_OLDEST,
-            close_timeout=LEAVING,
-        )
-        subscriber = Subscriber(channel, news, source, ends_quietly=self._ends_quietly)
-        held = Held(news)
-        self._held.add(held)
-        try:
-            with source.driver.translated():
-                await held.enter()
-            self._subscribers.setdefault(channel, set()).add(subscriber)
-            try:
-                yield subscriber
-            finally:
-                self._forget(channel, subscriber)
-                subscriber.closed()
-        finally:
-            self._held.discard(held)
-            await held.leave()
-
-    async def _publish_alone(self, channel: str, message: Any) -> None:
-        await self._source.connect()
-        try:
-            await self._backend.publish(channel, message)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._source.disconnect()
-
-    def _forget(self, channel: str, subscriber: Subscriber) -> None:
-        remaining = self._subscribers[channel]
-        remaining.discard(subscriber)
-        if not remaining:
-            del self._subscribers[channel]
+        if self._open is not None and self._bridge.ended is not None:
+            raise _told_again(self._bridge.ended)
+        return self._subscribed(channel, self._capacity, {}, Subscriber)
 
 
-def _backend_of(url: str) -> Source:
+def _told_again(failure: LayerError) -> LayerError:
+    told = LayerError(str(failure))
+    told.__cause__ = failure
+    return told
+
+
+def _backend_of(url: str) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
-    module, name = BACKENDS[scheme]
     # Not before it is needed: each of them needs a driver, and most applications have but one.
-    found = importlib.import_module(f"acked.compat.broadcaster.backends.{module}")
-    return cast("Source", getattr(found, name)(url))
-
-
-def _source_of(backend: CustomBackend) -> Source:
-    return backend if isinstance(backend, Source) else CustomSource(backend)
+    module, _, name = BACKENDS[scheme].partition(".")
+    return getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)(url)

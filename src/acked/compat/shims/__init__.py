@@ -1,1 +1,1 @@
-"""Packages under the originals' names, for a path: see the guide of each."""
+"""Modules under the originals' names, for a path: see the guide of each."""

@@ -9,18 +9,17 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
     KafkaError,
 )
 
-from acked import fire_and_forget
+from acked import ConfigurationError, fire_and_forget
 from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
-from acked.compat.broadcaster._sharing import Shared
-from acked.compat.broadcaster.backends._source import Source
-from acked.errors import ConfigurationError
+from acked.compat._source import OnLoss
+from acked.compat.broadcaster._base import TextSource
 from acked.layers.kafka import KafkaLayer
 
 __all__ = ("KafkaBackend",)
 
 
-class KafkaBackend(Source):
+class KafkaBackend(TextSource):
     """News over Kafka; of several URLs all are servers of one cluster.
 
     Credentials and options are the first URL's. A topic that does not exist is created, with one
@@ -30,7 +29,6 @@ class KafkaBackend(Source):
     driver: ClassVar[Driver] = Driver(lost=(KafkaConnectionError,), refused=(KafkaError,))
 
     def __init__(self, urls: str | Sequence[str]) -> None:
-        super().__init__()
         parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not parts:
             raise ConfigurationError(
@@ -41,9 +39,9 @@ class KafkaBackend(Source):
         options = parts[0].query
         if "create_topics=" not in options:
             options = f"{options}&create_topics=1".lstrip("&")
-        self._url = f"kafka://{login}{at}{servers}?{options}"
+        super().__init__(f"kafka://{login}{at}{servers}?{options}")
 
-    def layer(self, *, reconnects: bool) -> FireAndForgetLayer:
+    def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return a layer of consumer groups with one member each."""
         layer = KafkaLayer.from_url(self._url)
-        return Shared(fire_and_forget(layer, reconnect_timeout=None if reconnects else 0.0))
+        return fire_and_forget(layer, reconnect_timeout=None if on_loss == "reconnect" else 0.0)

@@ -4,16 +4,16 @@ from typing import ClassVar
 
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
-from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
-from acked.compat.broadcaster.backends._source import Source
+from acked.compat._source import OnLoss
+from acked.compat.broadcaster._base import TextSource
 from acked.layers.postgres_notify import PostgresNotifyLayer
 
 __all__ = ("PostgresBackend",)
 
 
-class PostgresBackend(Source):
-    """News over PostgreSQL; the options in the URL are asyncpg's."""
+class PostgresBackend(TextSource):
+    """Bare texts over PostgreSQL; the options in the URL are asyncpg's."""
 
     driver: ClassVar[Driver] = Driver(
         # asyncpg lets an OSError through when it cannot connect.
@@ -21,12 +21,8 @@ class PostgresBackend(Source):
         refused=(PostgresError,),
     )
 
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self._url = url
-
-    def layer(self, *, reconnects: bool) -> FireAndForgetLayer:
-        """Return a layer whose messages are bare texts, as the original's are."""
+    def layer(self, on_loss: OnLoss) -> PostgresNotifyLayer:
+        """Return a layer of LISTEN and NOTIFY."""
         return PostgresNotifyLayer(
-            self._url, on_loss="reconnect" if reconnects else "raise", bare=True
+            self._url, on_loss="raise" if on_loss == "end" else on_loss, bare=True
         )

@@ -11,10 +11,7 @@ class BaseApplicationError(Exception):
     status_code: int = 500
 
     def __init__(
-        self,
-        details: str | None = None,
-        message: str | None = None,
-        status_code: int | None = None,
+        self, details: str | None = None, message: str | None = None, status_code: int | None = None
     ) -> None:
         super().__init__(details, message, status_code)
         self.message = message or self.message

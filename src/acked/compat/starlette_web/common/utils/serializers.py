@@ -2,7 +2,8 @@
 
 import json
 import pickle
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from acked.compat.starlette_web.common.http.exceptions import BaseApplicationError
 
@@ -15,6 +16,8 @@ __all__ = (
     "SerializeError",
     "SerializerError",
 )
+
+R = TypeVar("R")
 
 
 class SerializerError(BaseApplicationError):
@@ -33,11 +36,11 @@ class BaseSerializer:
     """What a serializer of your own inherits from; layers ask for its two methods only."""
 
     def serialize(self, content: Any) -> Any:
-        """Return the bytes (or text) that carry `content`."""
+        """Return the bytes (or text) that carry `content`; raise `SerializeError` if none do."""
         raise NotImplementedError
 
     def deserialize(self, content: Any) -> Any:
-        """Return what the bytes `content` carry."""
+        """Return what the bytes `content` carry; raise `DeserializeError` if that is nothing."""
         raise NotImplementedError
 
 
@@ -49,40 +52,34 @@ class JSONSerializer(BytesSerializer):
     """JSON: whoever can publish can send data, and nothing but data."""
 
     def serialize(self, content: Any) -> bytes:
-        """Return JSON; raise `SerializeError` for what has none."""
-        try:
-            return json.dumps(content).encode()
-        except (TypeError, ValueError) as error:
-            raise SerializeError(details=f"{type(content).__name__} is no JSON") from error
+        """Return JSON."""
+        return _tried(lambda: json.dumps(content).encode(), SerializeError, content, "JSON")
 
     def deserialize(self, content: Any) -> Any:
-        """Return the value; raise `DeserializeError` for what is no JSON."""
-        try:
-            return json.loads(content or b"null")
-        except ValueError as error:
-            raise DeserializeError(details="the message is no JSON") from error
+        """Return the value."""
+        return _tried(lambda: json.loads(content or b"null"), DeserializeError, content, "JSON")
 
 
 class PickleSerializer(BytesSerializer):
     """Any picklable object, where everybody who can publish may run any code in every subscriber.
 
-    The original's layers use it unless told otherwise. To unpickle is to call whatever function
-    the bytes name, and the bytes are from whoever can reach the broker: an unprotected Redis gives
-    its neighbours a shell here. So nothing in `acked` does that unless you say so, by
-    `serializer_class = PickleSerializer` in a layer of your own: for a broker that nobody but your
-    own programs can reach, or until the last process that still pickles is replaced.
+    To unpickle is to call whatever function the bytes name, and an unprotected Redis gives its
+    neighbours a shell here. The original does so by default, `acked` only if you say so: for a
+    broker that nobody but your own programs can reach, or until the last process that still
+    pickles is replaced.
     """
 
     def serialize(self, content: Any) -> bytes:
-        """Return a pickle; raise `SerializeError` for what has none."""
-        try:
-            return pickle.dumps(content)
-        except Exception as error:  # pickle raises nearly anything
-            raise SerializeError(details=f"{type(content).__name__} has no pickle") from error
+        """Return a pickle."""
+        return _tried(lambda: pickle.dumps(content), SerializeError, content, "pickle")
 
     def deserialize(self, content: Any) -> Any:
-        """Return the object; raise `DeserializeError` for what is no pickle."""
-        try:
-            return pickle.loads(content)  # noqa: S301 - chosen by the application: see above
-        except Exception as error:  # pickle raises nearly anything
-            raise DeserializeError(details="the message is no pickle") from error
+        """Return the object."""
+        return _tried(lambda: pickle.loads(content), DeserializeError, content, "pickle")  # noqa: S301 - chosen by the application: see above
+
+
+def _tried(work: Callable[[], R], kind: type[SerializerError], content: Any, form: str) -> R:
+    try:
+        return work()
+    except Exception as error:  # pickle raises nearly anything
+        raise kind(details=f"{type(content).__name__} is no {form}") from error

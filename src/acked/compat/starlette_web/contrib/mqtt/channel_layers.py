@@ -8,29 +8,23 @@ from urllib.parse import quote
 import anyio.lowlevel
 from paho.mqtt.client import MQTT_ERR_SUCCESS
 
-from acked import fire_and_forget
-from acked.compat.starlette_web._source import OnLoss, Source
-from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http.exceptions import (
-    ImproperlyConfigured,
-    NotSupportedError,
-)
+from acked import ConnectionLost, PublishFailed, fire_and_forget
+from acked.compat._source import OnLoss
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
+from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
 from acked.compat.starlette_web.contrib.mqtt.serializers import MQTTSerializer
-from acked.errors import ConfigurationError, ConnectionLost, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from acked.types import Record
 
 __all__ = ("MQTTChannelLayer",)
 
-VERSION: Final = 5
 SESSION_EXPIRY: Final = 600
 """Seconds for which the broker keeps what is for a process that lost its connection, or died."""
 NOTHING: Final = "acked/nothing"
 """Where an empty message goes when the connection must be made again."""
 
 
-class MQTTChannelLayer(Source):
+class MQTTChannelLayer(SourceLayer):
     """News over MQTT; a group may be a filter (`a/+`, `a/#`), and an event names its own topic.
 
     Each group that is subscribed to has a session of its own, kept while the connection is made
@@ -49,40 +43,33 @@ class MQTTChannelLayer(Source):
         keepalive: int = 60,
         username: str | None = None,
         password: str | None = None,
-        version: int = VERSION,
+        version: int = 5,
         client_id: str | None = None,
         on_loss: OnLoss = "reconnect",
         **options: Any,
     ) -> None:
-        if version != VERSION:
-            raise NotSupportedError(details=f"version={version}: this layer speaks MQTT 5 only")
+        if version != 5:
+            raise NotSupportedError(f"version={version}: this layer speaks MQTT 5 only")
         if isinstance(ssl, SSLContext):
-            raise NotSupportedError(
-                details="ssl= is a bool here; give ca_certs=, certfile= and keyfile= beside it"
-            )
+            raise NotSupportedError("ssl= is a bool; beside it ca_certs=, certfile=, keyfile=")
         login = f"{quote(username, safe='')}:{quote(password or '', safe='')}@" if username else ""
         address = f"[{host}]" if ":" in host else host
-        certificates = {
-            name: options.pop(name)
-            for name in ("ca_certs", "certfile", "keyfile")
-            if name in options
-        }
-        try:
-            self._layer: Final = MQTTLayer(
-                f"{'mqtts' if ssl else 'mqtt'}://{login}{address}:{port}",
-                client_id=client_id,
-                session_expiry=SESSION_EXPIRY,
-                keepalive=keepalive,
-                **certificates,
-            )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(details=str(error)) from error
+        url = f"{'mqtts' if ssl else 'mqtt'}://{login}{address}:{port}"
+        files = options.keys() & {"ca_certs", "certfile", "keyfile"}
+        given = {name: options.pop(name) for name in files}
         # A session is of one connection: there is nothing that a clean one would leave behind.
         options.pop("clean_session", None)
         patience = None if on_loss == "reconnect" else 0.0
-        news = fire_and_forget(self._layer, reconnect_timeout=patience)
-        super().__init__(news, on_loss, options)
-        self._serializer = self.serializer_class()
+        with configured():
+            self._layer = MQTTLayer(
+                url,
+                client_id=client_id,
+                session_expiry=SESSION_EXPIRY,
+                keepalive=keepalive,
+                **given,
+            )
+            news = fire_and_forget(self._layer, reconnect_timeout=patience)
+            super().__init__(news, on_loss, options)
 
     async def publish(
         self,
@@ -90,36 +77,27 @@ class MQTTChannelLayer(Source):
         message: Any,
         qos: int = 0,
         retain: bool = False,  # noqa: FBT001, FBT002 - as in the original
-        **kwargs: Any,
+        **_: Any,
     ) -> None:
         """Publish `message` with `qos`, 1 returning when the broker has accepted it.
 
         Raises what the serializer raises, and `PublishFailed`.
         """
-        del kwargs
         body = self._serializer.serialize(message)
         if qos == 1 and not retain:
             await self._send(group, body)
             return
-        if not self._hand_over(group, body, qos, retain=retain):
+        hand_over = self._layer.client.publish
+        if hand_over(group, body, qos=qos, retain=retain).rc != MQTT_ERR_SUCCESS:
             # Publishing through the channel is what connects again.
             with suppress(PublishFailed):
                 await self._send(NOTHING, b"")
-            if not self._hand_over(group, body, qos, retain=retain):
+            if hand_over(group, body, qos=qos, retain=retain).rc != MQTT_ERR_SUCCESS:
                 lost = ConnectionLost(f"{self._layer!r} is not connected")
                 raise PublishFailed(str(lost), {0: lost}, indeterminate=False)
         # The readers' turn: of a burst of QoS 0 only so many wait for them.
         await anyio.lowlevel.checkpoint()
 
-    def _hand_over(self, group: str, body: bytes, qos: int, *, retain: bool) -> bool:
-        """Give the message to the client; return whether it could be sent."""
-        sent = self._layer.client.publish(group, body, qos=qos, retain=retain)
-        return sent.rc == MQTT_ERR_SUCCESS
-
     def dropped(self) -> int:
         """Return how many messages of QoS 0 came faster than they could be taken."""
         return self._layer.dropped
-
-    def event(self, record: Record) -> Event:
-        """Return the event; raises what the serializer raises."""
-        return Event(record.topic, self._serializer.deserialize(record.body))

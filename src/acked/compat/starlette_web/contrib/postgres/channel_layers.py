@@ -5,21 +5,23 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
+from acked import MessageTooLarge, Record
 from acked.compat._drivers import Driver
-from acked.compat.starlette_web._source import OnLoss, Source, way
+from acked.compat._source import OnLoss
 from acked.compat.starlette_web.common.channels.event import Event
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.compat.starlette_web.common.http.exceptions import (
     ImproperlyConfigured,
     NotSupportedError,
 )
-from acked.errors import ConfigurationError, MessageTooLarge
 from acked.layers.postgres_notify import PostgresNotifyLayer
-from acked.types import Record
 
 __all__ = ("PostgreSQLChannelLayer",)
 
+ADDRESS = ("host", "port", "user", "password", "database", "passfile", "ssl", "server_settings")
 
-class PostgreSQLChannelLayer(Source):
+
+class PostgreSQLChannelLayer(SourceLayer):
     """News over PostgreSQL: texts of up to 7999 bytes, without anything around them.
 
     `options` are those of `asyncpg.connect`: `dsn`, or `host`, `port`, `user`, `password`,
@@ -34,31 +36,19 @@ class PostgreSQLChannelLayer(Source):
     )
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        try:
-            layer = PostgresNotifyLayer(
-                _dsn(options),
-                on_loss=way(on_loss),
-                timeout=options.pop("timeout", 10.0),
-                bare=True,
-            )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(details=str(error)) from error
-        super().__init__(layer, on_loss, options)
+        way, seconds = "raise" if on_loss == "end" else on_loss, options.pop("timeout", 10.0)
+        with configured():
+            layer = PostgresNotifyLayer(_dsn(options), on_loss=way, timeout=seconds, bare=True)
+            super().__init__(layer, on_loss, options)
 
-    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
-        """Publish the text `message`.
-
-        Raises `NotSupportedError` for what is no text, or too long; else the driver's own error.
-        """
-        del kwargs
+    async def publish(self, group: str, message: Any, **_: Any) -> None:
+        """Publish the text `message`; `NotSupportedError` for what is no text, or too long."""
         if not isinstance(message, str):
-            raise NotSupportedError(
-                details=f"NOTIFY carries text, not {type(message).__name__}; publish JSON"
-            )
+            raise NotSupportedError(f"NOTIFY carries text, not {type(message).__name__}")
         try:
             await self._send(group, message.encode())
         except MessageTooLarge as error:
-            raise NotSupportedError(details=str(error)) from error
+            raise NotSupportedError(str(error)) from error
 
     def event(self, record: Record) -> Event:
         """Return the event."""
@@ -70,21 +60,19 @@ def _dsn(options: dict[str, Any]) -> str:
     parts = urlsplit(options.pop("dsn", None) or "postgresql://")
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    query = dict(parse_qsl(parts.query))
-    if options.get("user") is not None:
-        user = quote(options.pop("user"), safe="")
-    if options.get("password") is not None:
-        password = quote(options.pop("password"), safe="")
-    host, port = options.pop("host", None), options.pop("port", None)
-    if host is not None or port is not None:
-        hosts = _hosts(host or parts.hostname or "localhost", port or 5432)
-    database = options.pop("database", None)
+    given = {name: options.pop(name, None) for name in ADDRESS}
+    user = user if given["user"] is None else quote(given["user"], safe="")
+    password = password if given["password"] is None else quote(given["password"], safe="")
+    if given["host"] is not None or given["port"] is not None:
+        hosts = _hosts(given["host"] or parts.hostname or "localhost", given["port"] or 5432)
+    database = given["database"]
     path = parts.path if database is None else f"/{quote(database, safe='')}"
-    if options.get("passfile") is not None:
-        query["passfile"] = str(options.pop("passfile"))
-    if options.get("ssl") is not None:
-        query["sslmode"] = _ssl_mode(options.pop("ssl"))
-    query |= options.pop("server_settings", None) or {}
+    query = dict(parse_qsl(parts.query))
+    if given["passfile"] is not None:
+        query["passfile"] = str(given["passfile"])
+    if given["ssl"] is not None:
+        query["sslmode"] = _ssl_mode(given["ssl"])
+    query |= given["server_settings"] or {}
     login = f"{user}:{password}@" if user or password else ""
     return parts._replace(netloc=login + hosts, path=path, query=urlencode(query)).geturl()
 
@@ -103,6 +91,5 @@ def _ssl_mode(ssl: object) -> str:
     if isinstance(ssl, str):
         return ssl
     raise ImproperlyConfigured(
-        details=f"ssl={type(ssl).__name__}: give a word of sslmode, and certificates in the dsn "
-        "(sslrootcert, sslcert, sslkey)"
+        f"ssl={type(ssl).__name__}: give a word of sslmode; certificates go into the dsn"
     )

@@ -1,46 +1,55 @@
-"""What a channel layer of your own inherits from."""
-# ruff: noqa: ARG002 - the signatures are what matters here
+"""What a channel layer of your own inherits from, and what our own have in common."""
 
-from typing import Any
+import logging
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
+from acked import ConfigurationError, Record
+from acked.abc import FireAndForgetLayer
+from acked.compat._source import Backend, OnLoss, Source, checked
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
+from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
+from acked.compat.starlette_web.common.http import exceptions
+from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
 
 __all__ = ("BaseChannelLayer",)
 
+logger: logging.Logger = logging.getLogger("acked.compat.starlette_web")
 
-class BaseChannelLayer:
+
+class BaseChannelLayer(Backend):
     """The methods of a layer. `Channel` asks for these, not for this class."""
+
+    UNSUPPORTED: ClassVar[type[Exception]] = exceptions.NotSupportedError
 
     def __init__(self, **options: Any) -> None:
         del options
 
-    async def connect(self) -> None:
-        """Connect; called before anything else."""
-        raise NotSupportedError
 
-    async def disconnect(self) -> None:
-        """Disconnect; called after everything else."""
-        raise NotSupportedError
+class SourceLayer(Source, BaseChannelLayer):
+    """A channel layer that is a face of one of `acked`'s. It can be inherited from."""
 
-    async def subscribe(self, group: str, **kwargs: Any) -> None:
-        """Let `next_published` return what is published to `group` from now on.
+    END: ClassVar[type[Exception]] = ListenerClosed
+    serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
-        Called for the first subscriber of a group, and not again before `unsubscribe`.
-        """
-        raise NotSupportedError
+    def __init__(
+        self, layer: FireAndForgetLayer, on_loss: OnLoss, unused: Iterable[str] = ()
+    ) -> None:
+        self._use(layer, checked(on_loss))
+        self._serializer = self.serializer_class()
+        if options := ", ".join(sorted(unused)):
+            logger.info("%s: acked has no use for these options: %s", type(self).__name__, options)
 
-    async def unsubscribe(self, group: str, **kwargs: Any) -> None:
-        """Undo `subscribe`; called when the last subscriber of `group` has left."""
-        raise NotSupportedError
+    def event(self, record: Record) -> Event:
+        """Return the event; raises what the serializer raises."""
+        return Event(record.topic, self._serializer.deserialize(record.body))
 
-    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
-        """Publish `message`; called by any number of tasks at once."""
-        raise NotSupportedError
 
-    async def next_published(self) -> Event:
-        """Wait for the next event.
-
-        `ListenerClosed` ends every subscriber; whatever else it raises is raised in each of them.
-        """
-        raise NotSupportedError
+@contextmanager
+def configured() -> Generator[None]:
+    """Raise `ImproperlyConfigured` for an option that cannot be."""
+    try:
+        yield
+    except (ConfigurationError, TypeError) as error:
+        raise exceptions.ImproperlyConfigured(details=str(error)) from error

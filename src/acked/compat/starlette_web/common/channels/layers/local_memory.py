@@ -1,72 +1,38 @@
 """Within one process: any object, by reference; on asyncio or trio."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, ClassVar
 
-import anyio.lowlevel
-
-from acked.compat.starlette_web.common.channels._inbox import Inbox, owner
+from acked import Record
+from acked.compat._source import InMemory
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer
+from acked.layers.memory import MemoryLayer
 
 __all__ = ("InMemoryChannelLayer",)
 
 
-class InMemoryChannelLayer(BaseChannelLayer):
+class InMemoryChannelLayer(InMemory, SourceLayer):
     """Hands messages to the subscribers of the same channel.
 
     `max_buffer_size` is accepted and not needed: the subscribers have buffers of their own.
     """
 
-    def __init__(self, max_buffer_size: float = 0, **options: Any) -> None:
-        super().__init__(**options)
+    CLOSED: ClassVar[type[Exception]] = RuntimeError
+
+    def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
+        super().__init__(MemoryLayer(), "reconnect")
         self.max_buffer_size = max_buffer_size
-        self._subscribed: dict[str, int] = {}
-        self._owners: dict[str, list[str | None]] = {}
-        self._inbox = Inbox()
 
-    async def connect(self) -> None:
-        """Begin."""
-        self._inbox.open()
+    @property
+    def _subscribed(self) -> Counter[str]:
+        calls = (call for calls in self._calls.values() for call in calls)
+        return Counter(name for call in calls for name in call.names)
 
-    async def disconnect(self) -> None:
-        """Forget who subscribed."""
-        self._subscribed.clear()
-        self._owners.clear()
-        self._inbox.close()
+    async def publish(self, group: str, message: Any, **_: Any) -> None:
+        """Publish the very object, to nobody if nobody listens; `RuntimeError` when not entered."""
+        await self._send(group, message)
 
-    async def subscribe(self, group: str, **kwargs: Any) -> None:
-        """Let what is published to `group` be returned by `next_published`."""
-        del kwargs
-        self._owners.setdefault(group, []).append(owner())
-        self._subscribed[group] = len(self._owners[group])
-
-    async def unsubscribe(self, group: str, **kwargs: Any) -> None:
-        """Undo one `subscribe`."""
-        del kwargs
-        owners = self._owners.get(group, [])
-        if owner() in owners:
-            owners.remove(owner())
-        if owners:
-            self._subscribed[group] = len(owners)
-        else:
-            self._owners.pop(group, None)
-            self._subscribed.pop(group, None)
-
-    async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
-        """Publish `message`; with nobody subscribed it is dropped.
-
-        Raises `RuntimeError` when the channel is not entered.
-        """
-        del kwargs
-        if not self._inbox.is_open:
-            raise RuntimeError("this layer is not connected; enter its Channel first")
-        for one in dict.fromkeys(self._owners.get(group, ())):
-            event = Event(group, message)
-            event.owner = one
-            await self._inbox.send(event)
-        # The others' turn: an application that publishes in a loop may do nothing else.
-        await anyio.lowlevel.checkpoint()
-
-    async def next_published(self) -> Event:
-        """Return the next event; see `BaseChannelLayer`."""
-        return await self._inbox.next()
+    def event(self, record: Record) -> Event:
+        """Return the event."""
+        return Event(record.topic, record.body)

@@ -1,1 +1,0 @@
-"""As `acked.compat.broadcaster.backends`."""
