@@ -28,9 +28,43 @@ from tests.meta.source import (
 VAGUE = {"manager", "helper", "helpers", "utils", "util", "base", "common", "handler", "handlers"}
 
 
-def test_no_file_has_more_than_400_lines() -> None:
-    lengths = {name_of(file): len(file.read_text().splitlines()) for file in FILES}
-    assert {name: lines for name, lines in lengths.items() if lines > 400} == {}
+def test_no_file_has_more_than_300_lines_without_an_argument_in_its_head() -> None:
+    lengths = {file: len(file.read_text().splitlines()) for file in FILES}
+    long = {name_of(file): lines for file, lines in lengths.items() if lines > 300}
+    argued = {
+        name_of(file)
+        for file in FILES
+        if "Longer than 300 lines:" in " ".join((ast.get_docstring(tree(file)) or "").split())
+    }
+    assert {name: lines for name, lines in long.items() if name not in argued} == {}
+    assert argued <= long.keys()
+    assert max(long.values(), default=0) <= 450
+
+
+ORIGINAL = "the name that applications of both libraries import"
+SAME_NAME = {"Channel": ORIGINAL, "Event": ORIGINAL, "Subscriber": ORIGINAL}
+
+
+def test_no_two_classes_have_one_name_but_those_argued_for() -> None:
+    places: dict[str, list[str]] = {}
+    for place, one in classes():
+        if "src/acked/" in place:
+            places.setdefault(one.name, []).append(place)
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in twice.items() if name not in SAME_NAME} == {}
+    assert twice.keys() == SAME_NAME.keys()
+
+
+PICTURES = ("Debt", "News", "Desk", "Ledger", "Seat", "Intake", "Ticket", "Bury", "Ghost")
+
+
+def test_no_public_name_is_a_picture_instead_of_the_field_s_word() -> None:
+    names = [
+        (name, public)
+        for name in public_modules()
+        for public in getattr(importlib.import_module(name), "__all__", ())
+    ]
+    assert [pair for pair in names if any(word in pair[1] for word in PICTURES)] == []
 
 
 def test_no_function_has_a_body_of_more_than_40_lines() -> None:
@@ -143,7 +177,7 @@ def test_a_layer_tells_what_it_does_under_the_six_headings(layer: Layer) -> None
 
 
 def test_every_layer_module_is_registered() -> None:
-    files = {f"acked.layers.{file.stem}" for file in (PACKAGE / "layers").glob("[!_]*.py")}
+    files = {f"acked.layers.{place.stem}" for place in (PACKAGE / "layers").glob("[!_]*")}
     assert {layer.module for layer in layers()} == files
 
 

@@ -75,16 +75,9 @@ class SettlementPolicy:
         """Since before the last turn of the renewer, and since then."""
         self._rejected: dict[InFlight, tuple[str, int]] = {}
         """Why, and by how much the dead letter is cut: until the broker has taken it."""
-        self._receiving = BackgroundTask(self.fetcher.run)
-        self._settling = BackgroundTask(self._settler.run)
-        self._keeping = BackgroundTask(self._keep)
-        self._watching = BackgroundTask(self.fetcher.watch)
-        self.services: Final = (
-            self._receiving,
-            self._settling,
-            self._keeping,
-            self._watching,
-        )
+        runs = (self.fetcher.run, self.fetcher.watch, self._settler.run, self._keep)
+        self.services: Final = tuple(map(BackgroundTask, runs))
+        self._receiving, self._watching, self._settling, _ = self.services
 
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
         """Queue a nack, as `Settler.ack` does; also raises `CapabilityError`."""
