@@ -155,7 +155,7 @@ class AckFeed(Protocol):
     """One consumer of a group: receives, settles, extends, gives back.
 
     The engine calls `receive` from one task at a time, `settle` from another one at a time,
-    `extend` from a third, all three concurrently; `release` while nobody receives.
+    `extend` from a third, `release` from a fourth, all of them concurrently.
     """
 
     async def receive(self, limit: int) -> Sequence[Leased]:
@@ -200,8 +200,9 @@ class AckFeed(Protocol):
         """Give back what the user never saw, or was interrupted at, without charging an attempt.
 
         Each is free for any consumer of the group at once. *Called by* the engine while it leaves
-        the subscription. Releasing what is not ours any more is a no-op. *Raises* nothing for a
-        lost connection: leases end by themselves.
+        the subscription, and for what waited unseen for too long, also while `receive` waits.
+        Releasing what is not ours any more is a no-op. *Raises* nothing for a lost connection:
+        leases end by themselves.
         """
         ...
 

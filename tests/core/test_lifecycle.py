@@ -150,7 +150,7 @@ async def test_a_fast_reader_soon_fetches_in_flight_at_a_time() -> None:
         for _ in range(900):
             await (await anext(sub)).ack()
     assert layer.receives[0] == 1
-    assert max(layer.receives) == 64
+    assert max(layer.receives) >= 32
     assert len(layer.receives) < 100
 
 

@@ -13,10 +13,16 @@ class Episode:
         self._over = over
         self._trouble = ""
 
+    def over(self) -> None:
+        """Note that all went well at this try."""
+        if self._trouble:
+            self._trouble = ""
+            self._logger.warning("%s", self._over)
+
     def note(self, trouble: Exception | None) -> None:
-        """Note what happened at this try; None is that all went well."""
-        message = str(trouble) if trouble is not None else ""
-        if message == self._trouble:
-            return
-        self._trouble = message
-        self._logger.warning("%s", message or self._over)
+        """Note what went wrong at this try, if anything did."""
+        if trouble is None:
+            self.over()
+        elif (message := str(trouble)) != self._trouble:
+            self._trouble = message
+            self._logger.warning("%s", message)

@@ -4,9 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import anyio
-
-from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.ack.in_flight import InFlight, InFlightTracker, Lease
 from acked._core.notify import Notify
 from acked._core.observer import Observer
 from acked._core.options import AckSettings
@@ -51,12 +49,12 @@ class Fetcher:
         self._accept = accept
         self._window = WindowSize(options.in_flight)
         self._demand = 0
+        self._unit = 1
+        """How many the reader takes at once: less than that ahead would make its batches small."""
         self._gathered = Notify()
         # A lease that is the connection's is no other consumer's before the connection ends.
         self._gives_back = capabilities.release and capabilities.lease == "timer"
         self._filled = Notify()
-        self._stale = False
-        self._receiving = anyio.CancelScope()
         self._is_shut = False
         self._shut_out: list[InFlight] = []
         self._reconnect = ReconnectBudget(
@@ -68,17 +66,13 @@ class Fetcher:
         try:
             while True:
                 limit = await self._room()
-                if self._stale:
-                    await self._give_back_what_is_stale()
-                    continue
                 try:
-                    with anyio.CancelScope() as self._receiving:
-                        self._take(await self._feed.receive(limit))
+                    batch = await self._feed.receive(limit)
                 except LayerError as error:
                     await self._reconnect.wait(error)
                 else:
-                    if not self._receiving.cancelled_caught:
-                        self._reconnect.reset()
+                    self._reconnect.reset()
+                    self._take(batch)
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fail(layer_failure(error, "receiving"))
 
@@ -88,14 +82,16 @@ class Fetcher:
             if not self.buffer:
                 await self._filled.wait()
             await self._clock.sleep_until(self._clock.time() + UNSEEN / 2)
-            if self.buffer and self._clock.time() - self.buffer[0].since >= UNSEEN:
-                self._stale = True
-                self._receiving.cancel()
-                self._tracker.freed.set()
+            if self.buffer and self._clock.time() - self.buffer[0].lease.since >= UNSEEN:
+                self._window.reset()
+                unseen = self.take_unseen()
+                self._tracker.give_back(unseen, seen=False)
+                await self._feed.release([entry.leased.token for entry in unseen])
 
     async def wait_for_more(self, count: int, wanted: int) -> None:
         """Wait until more has arrived, for a reader that needs `count` and would take `wanted`."""
         self._demand += wanted
+        self._unit = wanted
         self._tracker.freed.set()
         try:
             await (self.arrived if count == 1 else self._gathered).wait()
@@ -141,21 +137,20 @@ class Fetcher:
 
     async def _room(self) -> int:
         """Return how many messages to fetch, as soon as it is worth a request."""
-        tracker = self._tracker
-        while not self._stale:
-            ahead = len(self.buffer)
-            wanted = max(self._demand, self._window.size) - ahead
-            if wanted > 0 and (self._demand > ahead or 2 * wanted >= self._window.size):
+        tracker, buffer, window = self._tracker, self.buffer, self._window
+        while True:
+            ahead, demand = len(buffer), self._demand
+            size = window.size and max(window.size, self._unit)
+            if ahead < demand or 2 * ahead < size:
                 free_slots = tracker.free_slots()
                 if free_slots:
-                    return min(wanted, free_slots)
+                    return min(max(demand, size) - ahead, free_slots)
             await tracker.freed.wait()
-        return 0
 
     def _take(self, batch: Sequence[Leased]) -> None:
         now, ahead = self._clock.time(), len(self.buffer)
         self._window.fetched(self._tracker.fetched - ahead, now)
-        entries = self._tracker.add(batch, now, now + self._lease - self._age())
+        entries = self._tracker.add(batch, Lease(now, now + self._lease - self._age()))
         if self._observer is not None:
             self._observer.fetched(batch)
         accepted = self._accept(entries)
@@ -168,11 +163,3 @@ class Fetcher:
         """Return for how long the leases of the last fetch may have run before it returned."""
         leased_at: float | None = getattr(self._feed, "leased_at", None)
         return 0.0 if leased_at is None else max(0.0, SystemClock().time() - leased_at)
-
-    async def _give_back_what_is_stale(self) -> None:
-        self._stale = False
-        self._window.reset()
-        unseen = self.take_unseen()
-        if unseen:
-            self._tracker.give_back(unseen, seen=False)
-            await self._feed.release([entry.leased.token for entry in unseen])

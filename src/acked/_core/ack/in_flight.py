@@ -7,15 +7,26 @@ holds a `Delivery` that points to it, so a delivery that is forgotten can be not
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from acked._core.notify import Notify
 from acked._machines.settlement import CONFIRMED, State, after
-from acked.types import Leased, Outcome, Record, Reply, Settlement, Verb
+from acked.types import NO_HEADERS, Leased, Outcome, Record, Reply, Settlement, Verb
 
-__all__ = ("InFlight", "InFlightTracker")
+__all__ = ("InFlight", "InFlightTracker", "Lease")
 
 _ACK: Final = Verb.ACK
 _ACKING: Final = State.ACKING
 _ACKED: Final = CONFIRMED[_ACKING]
+
+
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """What all messages of one fetch or renewal share: moments on the engine's clock."""
+
+    since: float
+    """When they were fetched."""
+    until: float
+    """Until when they are known to be ours."""
 
 
 class InFlight(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # type: ignore[misc]
@@ -27,10 +38,7 @@ class InFlight(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # t
     leased: Leased
     size: int
     """Bytes of its body, key and headers."""
-    since: float
-    """The moment at which it was fetched, by the engine's clock."""
-    until: float
-    """The moment until which its lease is known to hold."""
+    lease: Lease
     state: State = State.HELD
 
 
@@ -70,20 +78,17 @@ class InFlightTracker:
             return 0
         return min(messages, max(1, bytes_left // self._large))
 
-    def add(self, batch: Sequence[Leased], since: float, until: float) -> list[InFlight]:
-        """Open an entry for each of `batch`, in the same order, leased until the moment `until`."""
-        entries = [
-            InFlight(
-                leased.token,
-                _ACK,
-                leased=leased,
-                size=size_of(leased.record),
-                since=since,
-                until=until,
-            )
-            for leased in batch
+    def add(self, batch: Sequence[Leased], lease: Lease) -> list[InFlight]:
+        """Open an entry for each of `batch`, in the same order."""
+        records = [leased.record for leased in batch]
+        sizes = [
+            len(r.body) if r.headers is NO_HEADERS and r.key is None else size_of(r)
+            for r in records
         ]
-        sizes = [entry.size for entry in entries]
+        entries = [
+            InFlight(leased.token, _ACK, leased=leased, size=size, lease=lease)
+            for leased, size in zip(batch, sizes, strict=True)
+        ]
         self.open.update(entries)
         self.open_bytes += sum(sizes)
         # Forgotten by and by: one large message must not make every later fetch a small one.

@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.ack.in_flight import InFlight, InFlightTracker, Lease
 from acked._core.ack.settler import is_refusal, one_for_each
 from acked._core.episode import Episode
 from acked._core.observer import Observer
@@ -80,10 +80,10 @@ class LeaseRenewer:
         """
         async with self._one_at_a_time:
             now = self._clock.time()
-            over = [entry for entry in buffer if entry.until <= now]
+            over = [entry for entry in buffer if entry.lease.until <= now]
             if over and self._can_extend:
                 await self._renew(over)
-            still = {entry for entry in over if entry.until <= now}
+            still = {entry for entry in over if entry.lease.until <= now}
             if still:
                 self._on_lost(still)
 
@@ -103,7 +103,7 @@ class LeaseRenewer:
             tokens = [entry.leased.token]
             (answer,) = one_for_each(await self._feed.extend(tokens, seconds), tokens, "extend")
         if answer in _DONE:
-            entry.until = until
+            entry.lease = Lease(entry.lease.since, until)
             self._renewal.extended(entry, until)
             return
         if answer is Outcome.LOST:
@@ -112,7 +112,8 @@ class LeaseRenewer:
 
     async def _renew(self, entries: Sequence[InFlight]) -> None:
         """Ask for one lease more for each; a layer that raises has said the same of all."""
-        until = self._clock.time() + self._lease  # taken before, as above
+        now = self._clock.time()  # taken before, as above
+        lease = Lease(now, now + self._lease)
         tokens = [entry.leased.token for entry in entries]
         answers: Sequence[Reply]
         try:
@@ -124,7 +125,7 @@ class LeaseRenewer:
         self._refusals.note(next(filter(is_refusal, answers), None))
         for entry, answer in zip(entries, answers, strict=True):
             if answer in _DONE:
-                entry.until = until
+                entry.lease = lease
         pairs = zip(entries, answers, strict=True)
         self._lost([entry for entry, answer in pairs if answer is Outcome.LOST])
         if self._observer is not None:

@@ -186,6 +186,10 @@ class Settler:
         cause: AckedError | None = None,
     ) -> None:
         failures = self._tracker.settled(entries, answers)
+        if not failures:
+            flush.finish({})
+            self._refusals.over()
+            return
         stall = self._tracker.stall
         errors = {one: error_of(one, answer, cause, stall) for one, answer in failures.items()}
         flush.finish(errors)
@@ -193,7 +197,7 @@ class Settler:
             if answer is not Outcome.LOST:
                 self._note_unconfirmed(entry, answer)
         self._refusals.note(next(filter(is_refusal, failures.values()), None))
-        if errors and self._pipelined:
+        if self._pipelined:
             self._on_error(next(iter(errors.values())), len(errors))
 
 

@@ -75,7 +75,7 @@ class AckSubscription(Subscription[Delivery[T]]):
             if self._reads < 0 or not self._buffer:
                 await self._ready(1, 1)
             entry = self._buffer.popleft()
-            if self._leases_end and entry.until <= self._now():
+            if self._leases_end and entry.lease.until <= self._now():
                 self._buffer.appendleft(entry)
                 await self._policy.renew_before_handing_out()
                 continue
@@ -183,7 +183,7 @@ class AckSubscription(Subscription[Delivery[T]]):
             if error is not None:
                 raise error
             if len(self._buffer) >= count:
-                if not self._leases_end or self._buffer[0].until > self._now():
+                if not self._leases_end or self._buffer[0].lease.until > self._now():
                     return
                 await self._policy.renew_before_handing_out()
                 continue
@@ -206,7 +206,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         now = self._now()
         while self._buffer and len(taken) < limit:
             entry = self._buffer[0]
-            if self._leases_end and entry.until <= now:
+            if self._leases_end and entry.lease.until <= now:
                 break
             record = entry.leased.record
             try:
