@@ -101,3 +101,15 @@ async def test_who_was_answered_just_now_goes_with_the_next_flush() -> None:
             await wait_all_tasks_blocked()
             layer.answering.set()
     assert [len(batch) for batch in layer.batches] == [1, 10, 9]
+
+
+async def test_a_reader_that_is_cancelled_when_woken_wakes_another() -> None:
+    layer = ScriptedLayer()
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        first, second = asyncio.ensure_future(anext(sub)), asyncio.ensure_future(anext(sub))
+        await asyncio.sleep(0.01)
+        sub._policy.fetcher._take([leased(1)])  # wakes the first
+        first.cancel()
+        async with asyncio.timeout(5):
+            await (await second).ack()
+    assert first.cancelled()
