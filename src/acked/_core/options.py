@@ -18,6 +18,7 @@ __all__ = (
     "FireAndForgetSettings",
     "PublishOptions",
     "Redelivery",
+    "checked_count",
     "checked_options",
     "checked_seconds",
 )
@@ -86,8 +87,8 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         checked_topic_name(self.group)
-        _at_least("in_flight", self.in_flight, 1)
-        _at_least("in_flight_bytes", self.in_flight_bytes, 1)
+        checked_count("in_flight", self.in_flight)
+        checked_count("in_flight_bytes", self.in_flight_bytes)
         checked_seconds("lease", self.lease, above=0.0)
         checked_seconds("close_timeout", self.close_timeout, above=0.0)
         if self.max_lease is not None:
@@ -153,7 +154,7 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
     close_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        _at_least("capacity", self.capacity, 1)
+        checked_count("capacity", self.capacity)
         checked_seconds("close_timeout", self.close_timeout, above=0.0)
 
     def check(self, capabilities: Capabilities) -> None:
@@ -164,9 +165,11 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def _at_least(name: str, given: int, least: int) -> None:
-    if given < least:
-        raise ConfigurationError(f"{name}={given}: needs to be at least {least}")
+def checked_count(name: str, given: object) -> int:
+    """Return `given` as a number of things, from 1; raise `ConfigurationError` naming it."""
+    if type(given) is not int or given < 1:
+        raise ConfigurationError(f"{name}={given!r}: needs to be at least 1, a whole number")
+    return given
 
 
 def checked_seconds(

@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, Self, TypeVar
 import anyio
 import anyio.lowlevel
 
-from acked._core.options import checked_seconds
-from acked.errors import AckedError, ChannelClosed, ConfigurationError
+from acked._core.options import checked_count, checked_seconds
+from acked.errors import AckedError, ChannelClosed
 
 __all__ = ("Batches", "Subscription")
 
@@ -151,7 +151,7 @@ class Subscription(ABC, Generic[M_co]):
 
 
 class Batches(AsyncIterator[B], Generic[B]):
-    """Items gathered: up to `size` of them, waiting at most `wait` seconds after the first.
+    """Items gathered: up to `size` of them (and to `most`), waiting at most `wait` seconds after the first.
 
     Nothing is taken before the wait is over, so cancelling it loses nothing.
     """
@@ -162,13 +162,12 @@ class Batches(AsyncIterator[B], Generic[B]):
         take: Callable[[int], B | None],
         *,
         size: int,
+        most: int,
         wait: float,
     ) -> None:
         self._ready = ready
         self._take = take
-        if type(size) is not int or size < 1:
-            raise ConfigurationError(f"batches({size!r}): needs a whole number, at least 1")
-        self._size = size
+        self._size = min(checked_count("size", size), most)
         self._wait = checked_seconds("wait", wait, least=0.0)
 
     async def __anext__(self) -> B:

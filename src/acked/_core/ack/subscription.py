@@ -99,7 +99,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         def take(limit: int) -> Batch[T] | None:
             return self._take(limit, frame)
 
-        return Batches(self._ready, take, size=min(size, self._options.in_flight), wait=wait)
+        return Batches(self._ready, take, size=size, most=self._options.in_flight, wait=wait)
 
     def statistics(self) -> AckStatistics:
         """Return what was done so far and what is held now."""

@@ -85,8 +85,8 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         A list is handed out when it is full, or `wait` seconds after its first message was
         there: 0 takes whatever is there.
         """
-        size = min(size, self._stream.buffer.capacity)
-        return Batches(self._ready, self._take, size=size, wait=wait)
+        most = self._stream.buffer.capacity
+        return Batches(self._ready, self._take, size=size, most=most, wait=wait)
 
     def statistics(self) -> FireAndForgetStatistics:
         """Return what was delivered and missed so far."""
