@@ -151,7 +151,7 @@ class Subscription(ABC, Generic[M_co]):
 
 
 class Batches(AsyncIterator[B], Generic[B]):
-    """Items gathered: up to `size` of them (and to `most`), waiting at most `wait` seconds after the first.
+    """Items gathered: up to `size` of them, or `most`, waiting `wait` seconds after the first.
 
     Nothing is taken before the wait is over, so cancelling it loses nothing.
     """
