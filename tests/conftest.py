@@ -1,4 +1,4 @@
-"""What every test has: the brokers' fixtures, asyncio as the loop, and a look at what stays."""
+"""What every test has: the brokers' fixtures, its marks, asyncio as the loop, and a look at what stays."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-pytest_plugins = ["tests.fix_brokers", "tests.fix_proxy"]
+pytest_plugins = ["tests.fix_marks", "tests.fix_brokers", "tests.fix_proxy"]
 
 # Where the run was started in the background, SIGINT is ignored, and children would inherit that:
 # tests that interrupt one need it as a terminal leaves it.
