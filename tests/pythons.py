@@ -2,7 +2,7 @@
 
     python -m tests.pythons core machines
 
-Each has an environment of its own, `.venv-3.12`, with the versions of `constraints.txt` and none of
+Each gets a new environment of its own, `.venv-3.12`, with the versions of `constraints.txt` and none of
 the tools. The rooms run there twice: on asyncio while trio is not installed, as most users have
 it, and then on trio. Tests that ask for a broker do not take part. The status is 1 if any failed.
 """
@@ -45,12 +45,11 @@ def answers(python: str, version: str) -> bool:
 
 
 def environment(python: str, version: str) -> Path:
-    """Return the Python of an environment for `version` without trio, made if it is not there."""
-    own = ROOT / f".venv-{version}" / "bin" / "python"
-    if not own.exists():
-        subprocess.run([python, "-m", "venv", str(own.parents[1])], check=True)
+    """Return the Python of a new environment for `version`, where nothing is left of trio."""
+    folder = ROOT / f".venv-{version}"
+    subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
+    own = folder / "bin" / "python"
     pip(own, "install", "--constraint", str(PINS), "--editable", ACKED, "pytest-timeout")
-    pip(own, "uninstall", "--yes", "trio")
     return own
 
 
