@@ -60,13 +60,12 @@ class Ended:
     @property
     def has_passed(self) -> bool:
         """Whether it came to its end and no test failed."""
-        return self.status in (0, NO_TESTS) and _CLOSING.fullmatch(self._lines[-1]) is not None
+        return self.status in (0, NO_TESTS) and self._closing is not None
 
     @property
     def counts(self) -> Counter[str]:
         """What its closing line counts; an error where it has none, or does not tell of one."""
-        found = _CLOSING.fullmatch(self._lines[-1])
-        words = re.findall(r"(\d+) ([a-z]+)", found[1]) if found else []
+        words = re.findall(r"(\d+) ([a-z]+)", self._closing[1]) if self._closing else []
         counts = Counter({re.sub("^(error|warning)s$", r"\1", word): int(n) for n, word in words})
         if not self.has_passed and not counts["failed"] + counts["error"]:
             counts["error"] = 1
@@ -84,7 +83,13 @@ class Ended:
 
     @property
     def _lines(self) -> list[str]:
-        return self.output.rstrip().splitlines() or [""]
+        return self.output.rstrip().splitlines()
+
+    @property
+    def _closing(self) -> re.Match[str] | None:
+        # An interpreter that ends may have words after it.
+        found = (_CLOSING.fullmatch(line) for line in reversed(self._lines))
+        return next((one for one in found if one), None)
 
 
 class Runs:
