@@ -37,6 +37,8 @@ LONGEST_FIRST = (
 """They decide when all are done."""
 LANES = 4
 """On two cores: most rooms wait most of their time."""
+PATIENCE = 15.0
+"""Seconds that a run may take to end when it is interrupted."""
 NO_TESTS = 5
 """pytest's status when its options left nothing to run."""
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
@@ -116,10 +118,16 @@ class Runs:
         return Ended(room, run.returncode, output, time.monotonic() - began)
 
     def interrupt(self) -> None:
-        """Let those under way stop their brokers and end."""
-        for run in self._under_way:
-            if run.poll() is None:
-                run.send_signal(signal.SIGINT)
+        """Let those under way stop their brokers and end; a test may have kept the word to itself."""
+        alive = [run for run in self._under_way if run.poll() is None]
+        for run in alive:
+            run.send_signal(signal.SIGINT)
+        until = time.monotonic() + PATIENCE
+        for run in alive:
+            try:
+                run.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                run.terminate()  # the brokers end with it, by their guardian
 
 
 def rooms() -> dict[str, list[Path]]:
@@ -193,7 +201,11 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     measured = ["-m", "coverage", "run"] if parsed.coverage else []
     runs = Runs([*measured, "-m", "pytest"], arguments[end + 1 :])
-    return tell(ended(runs, chosen, parsed.lanes))
+    try:
+        return tell(ended(runs, chosen, parsed.lanes))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":
