@@ -1,12 +1,15 @@
 """The runs side by side: every test belongs to a room, and no failure gets lost between them."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from compose.native.process import wait_until
 from tests import pythons, rooms
 from tests.covered import FLOORS, GOAL, GOALS, Figures, groups_of
 from tests.fix_marks import refuse_unmarked
@@ -85,6 +88,27 @@ def test_the_last_line_is_that_of_pytest() -> None:
     done = run("codecs", "machines", "--", "-k", "json or lease")
     assert done.returncode == 0, done.stdout
     assert rooms._CLOSING.fullmatch(done.stdout.splitlines()[-1])
+
+
+STUBBORN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+def test_a_run_that_keeps_the_interrupt_to_itself_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rooms, "PATIENCE", 0.1)
+    began = tmp_path / "began"
+    runs = rooms.Runs(["-c", STUBBORN, str(began)], [])
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(runs.run, "core", [])
+        assert wait_until(began.exists, 20)
+        runs.interrupt()
+        assert under_way.result(20).status == -signal.SIGTERM
 
 
 def test_a_room_that_is_not_there_is_named() -> None:
