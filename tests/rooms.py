@@ -37,6 +37,8 @@ LONGEST_FIRST = (
 """They decide when all are done."""
 LANES = 4
 """On two cores: most rooms wait most of their time."""
+MEASURED = 300
+"""Seconds after which a test hangs while coverage is measured: what computes takes twice as long."""
 PATIENCE = 15.0
 """Seconds that a run may take to end when it is interrupted."""
 NO_TESTS = 5
@@ -199,8 +201,9 @@ def main(arguments: Sequence[str]) -> int:
         print(*(f"{room}: {len(files)} files" for room, files in chosen.items()), sep="\n")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    measured = ["-m", "coverage", "run"] if parsed.coverage else []
-    runs = Runs([*measured, "-m", "pytest"], arguments[end + 1 :])
+    measured = ["-m", "coverage", "run", "-m", "pytest", f"--timeout={MEASURED}"]
+    command = measured if parsed.coverage else ["-m", "pytest"]
+    runs = Runs(command, arguments[end + 1 :])
     try:
         return tell(ended(runs, chosen, parsed.lanes))
     except KeyboardInterrupt:
