@@ -1,8 +1,11 @@
 # Everything here installs what it needs first; see CONTRIBUTING.md for each as a plain command.
 #
 #   make demo    the main job: publish, kill a worker, count; INPUT=path LAYER=name COUNT=n JSON=1
-#   make test    every test, with the brokers it starts itself
+#   make test    every test, with the brokers it starts itself; BROKER=redis: those that ask for it
+#   make test-fast     the core, the machines, the codecs, the memory layers: under a minute
 #   make test-lowest   the core and the layers, with the lowest versions that are promised
+#   make test-pythons  what test-fast runs, on every other Python of this machine
+#   make coverage      every test, measured; below a floor it fails
 #   make crash   break everything in mid-stream and count: LAYER=name
 #   make check   format, lint, types, contracts, machines, docs: under a minute
 #   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
@@ -26,9 +29,12 @@ CHECKS := check-tests check-pyright check-complete check-docs check-mypy check-f
 # Where make can, each check's words stay together.
 TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
+# Rooms of tests/rooms.py that need no broker and little time.
+FAST := core machines codecs memory
+
 CHAT_BROKER = $(filter-out memory,$(firstword $(subst -, ,$(LAYER))))
 
-.PHONY: demo test test-lowest crash check chat bench docs $(CHECKS)
+.PHONY: demo test test-fast test-lowest test-pythons coverage crash check chat bench docs $(CHECKS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
@@ -52,12 +58,25 @@ demo: $(INSTALLED)
 
 # A broker that cannot be installed is a skip with its reason, or an error if ACKED_REQUIRE names it.
 test: $(INSTALLED)
-	@python compose/brokers.py install || echo 'going on without'
-	@python -m pytest
+	@python compose/brokers.py install $(BROKER) || echo 'going on without'
+	@python -m tests.rooms $(if $(BROKER),-- -m '$(BROKER)')
+
+test-fast: $(INSTALLED)
+	@python -m tests.rooms $(FAST) -- -m 'not broker'
 
 test-lowest: $(LOWEST)/.installed
 	@$(LOWEST)/bin/python compose/brokers.py install || echo 'going on without'
-	@$(LOWEST)/bin/python -m pytest tests/core tests/layers
+	@$(LOWEST)/bin/python -m tests.rooms core layers
+
+test-pythons: $(INSTALLED)
+	@python -m tests.pythons $(FAST)
+
+# Also when a test failed: what was not tried is often why.
+coverage: $(INSTALLED)
+	@python compose/brokers.py install || echo 'going on without'
+	@coverage erase
+	@python -m tests.rooms --coverage; status=$$?; \
+	  coverage combine --quiet && python -m tests.covered && exit $$status
 
 crash: $(INSTALLED)
 	@python compose/brokers.py install >&2
@@ -76,7 +95,8 @@ check-pyright: ; @$(call quietly,pyright)
 check-complete: ; @$(call quietly,pyright --verifytypes acked --ignoreexternal)
 check-floors: ; @$(call quietly,lint-imports)
 check-docs: ; @$(call quietly,mkdocs build --strict)
-check-tests: ; @$(call quietly,python -m pytest tests/machines tests/meta tests/typing)
+# On a machine where nothing was installed yet: without the few that ask a broker.
+check-tests: ; @$(call quietly,python -m pytest -m 'not broker' tests/machines tests/meta tests/typing)
 
 chat: $(INSTALLED)
 	@$(if $(CHAT_BROKER),python compose/brokers.py install $(CHAT_BROKER))

@@ -1,4 +1,4 @@
-"""What every test has: the brokers' fixtures, asyncio as the loop, and a look at what stays."""
+"""What every test has: the brokers' fixtures, its marks, asyncio as the loop, and a look at what stays."""
 
 import signal
 import threading
@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
 
-pytest_plugins = ["tests.fix_brokers", "tests.fix_proxy"]
+pytest_plugins = ["tests.fix_marks", "tests.fix_brokers", "tests.fix_proxy"]
 
 # Where the run was started in the background, SIGINT is ignored, and children would inherit that:
 # tests that interrupt one need it as a terminal leaves it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An example may take as long as the machine's other work lets it: a hang ends by pytest's timeout.
+settings.register_profile("rooms", deadline=None)
+settings.load_profile("rooms")
 
 GUARDIAN = "compose.native.guardian"
 """The process that ends the brokers when the run ends, and so must outlive the last test."""

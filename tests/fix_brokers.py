@@ -20,6 +20,7 @@ from compose.external import ExternalBroker
 from compose.fleet import chosen_kind, close_all, create, start_all
 from compose.lifecycle import NAMES, Broker, BrokerError
 from compose.native.install import TOOLS
+from tests.fix_marks import refuse_unmarked
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ def _seen(name: str) -> str:
 
 def or_skip(name: str, get: Callable[[], T]) -> T:
     """Return what `get` returns; when the broker cannot be had, skip or fail with the reason."""
+    refuse_unmarked(name)
     try:
         return get()
     except BrokerError as error:

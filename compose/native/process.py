@@ -51,13 +51,23 @@ class _Entry(NamedTuple):
 
 
 def _entry(pid: int) -> _Entry | None:
+    return _entry_in(Path(f"/proc/{pid}"))
+
+
+def _entry_in(folder: Path) -> _Entry | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = (folder / "stat").read_text()
     except OSError:
         return None
     # The program's name stands in parentheses and may itself hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return _Entry(state=fields[0], parent=int(fields[1]), born=fields[19])
+
+
+def _is_frozen(pid: int) -> bool:
+    """Whether no thread of process `pid` runs."""
+    threads = Path(f"/proc/{pid}/task").glob("*")
+    return all(entry.state in "TZX" for thread in threads if (entry := _entry_in(thread)))
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -126,6 +136,16 @@ class ServerProcess:
         for pid in pids:
             _send(pid, number)
         return pids
+
+    def freeze(self) -> bool:
+        """Stop the tree until SIGCONT; return whether there was one to stop.
+
+        A thread stops when the kernel looks at it next, on a busy machine much later than SIGSTOP
+        was sent, and the others may answer meanwhile: wait for all.
+        """
+        pids = self.send_to_tree(signal.SIGSTOP)
+        wait_until(lambda: all(map(_is_frozen, pids)), 5)
+        return bool(pids)
 
     def kill(self) -> None:
         """Kill the tree and wait until all of it is gone."""

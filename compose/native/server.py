@@ -123,7 +123,7 @@ class NativeBroker(Broker):
 
     def pause(self) -> None:
         """Freeze the server and its descendants."""
-        if self._process is None or not self._process.send_to_tree(signal.SIGSTOP):
+        if self._process is None or not self._process.freeze():
             raise BrokerError(f"{self.name} does not run and cannot be paused: start it first")
 
     def resume(self) -> None:

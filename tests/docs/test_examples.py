@@ -7,7 +7,17 @@ import pytest
 from tests.docs.examples import PAGES, REDIS, ROOT, rehearse, run_page
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def needs_redis(page: Path) -> bool:
+    return REDIS in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=f"{page.relative_to(ROOT)}{'-redis' if needs_redis(page) else ''}")
+        for page in PAGES
+    ],
+)
 def test_the_examples_of_a_page_do_what_it_says(
     page: Path,
     tmp_path: Path,
@@ -15,8 +25,8 @@ def test_the_examples_of_a_page_do_what_it_says(
     request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    needs_redis = REDIS in page.read_text()
-    run_page(page, redis=request.getfixturevalue("redis_broker").url if needs_redis else REDIS)
+    served = request.getfixturevalue("redis_broker").url if needs_redis(page) else REDIS
+    run_page(page, redis=served)
 
 
 def test_a_session_that_prints_something_else_is_noticed(tmp_path: Path) -> None:

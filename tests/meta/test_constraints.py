@@ -1,13 +1,16 @@
 """The two constraint files: the newest versions that are tried, and the lowest that are promised."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.meta.source import ROOT
+from tests.meta.source import FILES, ROOT, name_of, tree
 
 TOOLS = "dev"
 """The extra that users do not install: its lower bounds promise nothing."""
@@ -59,3 +62,28 @@ def test_both_files_are_tried() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for name in ("constraints.txt", "constraints-lowest.txt"):
         assert f"--constraint {name}" in makefile
+
+
+def test_what_the_package_imports_is_required() -> None:
+    """What comes along with something else is gone with its next version."""
+    required = [one for extra, one in requirements() if extra != TOOLS]
+    known = {canonicalize_name(name) for one in required for name in (one.name, *one.extras)}
+    holders = packages_distributions()
+    foreign = {
+        f"{name_of(file)} imports {top}"
+        for file in FILES
+        for top in imported(file) - sys.stdlib_module_names - {"acked"}
+        if not {canonicalize_name(one) for one in holders.get(top, ())} & (known | ALSO_LOWEST)
+    }
+    assert foreign == set()
+
+
+def imported(file: Path) -> set[str]:
+    """Return the packages that a file imports, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}

@@ -132,6 +132,7 @@ async def test_kafka_keeps_an_acknowledged_record_after_sigkill(
     assert await is_kept(broker, broker.kill)
 
 
+@pytest.mark.mqtt
 async def test_mosquitto_keeps_a_queued_message_after_sigkill_once_it_was_saved(
     module_broker: ModuleBroker,
 ) -> None:

@@ -20,6 +20,8 @@ from tests.fix_brokers import or_skip
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("redis", "postgres", "mqtt")
 
+pytestmark = [getattr(pytest.mark, name) for name in NAMES]
+
 
 @pytest.fixture(autouse=True)
 def native_programs() -> None:

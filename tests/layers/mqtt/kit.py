@@ -150,6 +150,8 @@ class Refuser(threading.Thread):
                         break
                 except TimeoutError:
                     pass
+                except ConnectionResetError:  # it left before it read all
+                    break
 
     def hang_up(self) -> None:
         self._is_over.set()
