@@ -27,7 +27,7 @@ from tests.layers.sqlite_kit import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.crash]
 
-CHILD = Path(__file__).with_name("sqlite_child.py")
+CHILD = Path(__file__).parent.with_name("sqlite_child.py")
 
 
 @pytest.fixture
