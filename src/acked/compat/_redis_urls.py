@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from acked.compat._drivers import Driver
 from acked.errors import ConfigurationError
-from acked.layers._shared.options import without_credentials
+from acked.layers._shared.urls import without_credentials
 
 __all__ = ("REDIS", "plain_url", "url_of")
 

@@ -33,7 +33,8 @@ import anyio.lowlevel
 from acked._machines.glob import glob
 from acked.abc import Sink
 from acked.errors import ConfigurationError
-from acked.layers._shared.options import in_this_process, url_options, without_credentials
+from acked.layers._shared.findings import in_this_process
+from acked.layers._shared.urls import url_options, without_credentials
 from acked.types import Capabilities, Finding, Gap, GapCause, Record
 
 __all__ = ("MemoryLayer",)

@@ -9,8 +9,8 @@ from acked import (
     GapCause,
     Overflow,
 )
+from acked.layers._shared.blocked_sink import RECORD_BYTES
 from acked.layers.postgres_notify import PostgresNotifyLayer
-from acked.layers.postgres_notify._listening import PENDING
 from tests.layers.postgres_kit import acked_tasks, connected, fresh
 
 pytestmark = pytest.mark.anyio
@@ -98,21 +98,28 @@ async def test_a_cancelled_publish_leaves_the_layer_usable(postgres_broker) -> N
         assert got == [*sorted(got[:-1]), "last"]
 
 
-async def test_a_stuck_subscription_stops_neither_others_nor_publishers(postgres_broker) -> None:
-    topic, total = fresh(), PENDING + 500
+async def test_a_stuck_subscription_stops_neither_others_nor_publishers(
+    postgres_broker, monkeypatch
+) -> None:
+    topic, waiting, total = fresh(), 1024, 1024 + 500
+    size = len('"0000"')  # of each body
+    monkeypatch.setattr(
+        "acked.layers.postgres_notify._listening.BACKLOG_BYTES", waiting * (RECORD_BYTES + size)
+    )
+    bodies = [f"{number:04}" for number in range(total)]
     async with (
         Channel(PostgresNotifyLayer(postgres_broker.url)) as channel,
         channel.subscribe(topic, capacity=10, overflow=Overflow.BLOCK) as stuck,
         channel.subscribe(topic, capacity=total) as quick,
     ):
-        await channel.publish_many(topic, range(total))
-        assert [(await anext(quick)).body for _ in range(total)] == list(range(total))
+        await channel.publish_many(topic, bodies)
+        assert [(await anext(quick)).body for _ in range(total)] == bodies
         assert stuck.statistics().buffered == 10
-        kept = [await anext(stuck) for _ in range(10 + PENDING)]
-        assert [message.body for message in kept] == list(range(10 + PENDING))
+        kept = [await anext(stuck) for _ in range(10 + waiting)]
+        assert [message.body for message in kept] == bodies[: 10 + waiting]
         await channel.publish(topic, "later")
         after = await anext(stuck)
-        missed = total - 10 - PENDING
+        missed = total - 10 - waiting
         assert (after.body, after.gap) == ("later", Gap(missed, frozenset({GapCause.OVERFLOW})))
         assert stuck.statistics().missed == missed
 

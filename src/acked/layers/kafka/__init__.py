@@ -58,14 +58,8 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._shared.options import (
-    number,
-    require_asyncio,
-    switch,
-    url_options,
-    whole_number,
-    without_credentials,
-)
+from acked.layers._shared.runtime import require_asyncio
+from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._feed import KafkaFeed
 from acked.layers.kafka._findings import findings, retention_of

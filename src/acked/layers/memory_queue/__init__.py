@@ -38,7 +38,8 @@ import anyio.lowlevel
 from acked.abc import AckFeed, Clock
 from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed
-from acked.layers._shared.options import in_this_process, url_options, without_credentials
+from acked.layers._shared.findings import in_this_process
+from acked.layers._shared.urls import url_options, without_credentials
 from acked.layers.memory_queue._group import NEVER, Broker, GroupQueue, Holder, Lease
 from acked.types import (
     Capabilities,

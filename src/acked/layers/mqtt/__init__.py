@@ -64,7 +64,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
-from acked.layers._shared.options import number, switch, url_options, whole_number
+from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.mqtt._address import TLS_OPTIONS, address_of, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
 from acked.layers.mqtt._feed import MQTTFeed

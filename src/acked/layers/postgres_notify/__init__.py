@@ -22,8 +22,8 @@ committed; it does not say whether anybody listened, and retries nothing.
 again, and tells every subscription by a gap of unknown size; with `on_loss="raise"` the reader
 gets `ConnectionLost` instead), which is noticed within `heartbeat` seconds also where the network
 is silent; a subscription is slower than its overflow policy allows (counted in a gap). The server
-cannot be made to wait: behind a full subscription with `Overflow.BLOCK` 1024 more messages wait,
-the rest is counted in a gap. No other subscription notices.
+cannot be made to wait: behind a full subscription with `Overflow.BLOCK` 32 MiB more wait, and the
+rest is counted in a gap. No other subscription notices.
 
 **Native handle** — `publish_in(connection, records)` publishes within your own transaction on your
 own asyncpg connection: delivered when it commits, never if it is rolled back.
@@ -51,7 +51,8 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._shared.options import number, require_asyncio, url_options, whole_number
+from acked.layers._shared.runtime import require_asyncio
+from acked.layers._shared.urls import number, url_options, whole_number
 from acked.layers.postgres_notify._envelope import (
     LARGEST_BODY,
     MAX_PAYLOAD,

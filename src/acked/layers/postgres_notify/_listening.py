@@ -15,13 +15,14 @@ Rules:
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from acked.abc import Sink
 from acked.errors import ConnectionLost, LayerError
+from acked.layers._shared.blocked_sink import BACKLOG_BYTES, BlockedSink
+from acked.layers._shared.reconnect import pause_before
 from acked.layers.postgres_notify._envelope import Unpacker
 from acked.layers.postgres_notify._server import (
     Connection,
@@ -36,64 +37,36 @@ __all__ = ("ListenConnection", "NotifyListener")
 
 logger = logging.getLogger("acked.layers.postgres_notify")
 
-PENDING: Final = 1024
-"""How many messages wait for a BLOCK subscription without room before the rest is a gap."""
-
 ARRIVALS_AT_ONCE: Final = 32
 """How many messages are passed on before the readers run; small subscriptions need not drop."""
 
 MOST_ARRIVALS: Final = 16384
 """How many messages wait to be passed on; with more, all of them are, and full sinks drop."""
 
-LONGEST_WAIT: Final = 5.0
-"""Seconds between two tries to connect again."""
-
 RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
-ONE_TOO_MANY: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 BEAT: Final = "select pg_backend_pid() as session, array(select pg_listening_channels()) as topics"
 
 
 class NotifyListener:
-    """One subscription: its sink, and what waits for room in it, in order."""
+    """One subscription: what it listens to, and whether it has entered."""
 
     def __init__(self, topics: Sequence[str], sink: Sink) -> None:
         self.topics: Final = topics
         self.entered: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self._sink = sink
-        self._pending: deque[Record | Gap | LayerError] = deque()
-        self._sender: asyncio.Task[None] | None = None
+        self._sink = BlockedSink(sink, BACKLOG_BYTES)
+        self.offer: Final = self._sink.offer  # called for every message
+        self.gap: Final = self._sink.gap
 
     def enter(self) -> None:
         """Let the subscriber go on, who waits for `entered`."""
         if not self.entered.done():
             self.entered.set_result(None)
 
-    def offer(self, record: Record) -> None:
-        """Pass `record` on, behind everything that waits; too much waiting is a gap."""
-        pending = self._pending
-        if not pending and self._sink.offer(record):
-            return
-        if len(pending) < PENDING:
-            self._wait(record)
-        elif isinstance(pending[-1], Gap):
-            pending[-1] = pending[-1].merge(ONE_TOO_MANY)
-        else:
-            pending.append(ONE_TOO_MANY)
-
-    def gap(self, gap: Gap) -> None:
-        """Pass `gap` on, behind everything that waits."""
-        if self._pending:
-            self._wait(gap)
-        else:
-            self._sink.gap(gap)
-
     def fail(self, error: LayerError) -> None:
-        """Pass `error` on, behind everything that waits: to who waits to enter, or to the sink."""
+        """Pass `error` on: to who waits to enter, or to the sink, behind everything that waits."""
         if not self.entered.done():
             self.entered.set_exception(error)
-        elif self._pending:
-            self._wait(error)
         else:
             self._sink.fail(error)
 
@@ -101,26 +74,7 @@ class NotifyListener:
         """Never call the sink again."""
         if not self.entered.cancel() and not self.entered.cancelled():
             self.entered.exception()  # or asyncio would log that nobody looked at it
-        self._pending.clear()
-        if self._sender is not None:
-            await ended(self._sender)
-
-    def _wait(self, news: Record | Gap | LayerError) -> None:
-        self._pending.append(news)
-        if self._sender is None or self._sender.done():
-            self._sender = asyncio.create_task(self._send_pending(), name="acked: a full sink")
-
-    async def _send_pending(self) -> None:
-        pending, sink = self._pending, self._sink
-        while pending:
-            news = pending[0]
-            if isinstance(news, Record):
-                await sink.send(news)
-            elif isinstance(news, Gap):
-                sink.gap(news)
-            else:
-                sink.fail(news)
-            pending.popleft()  # only now: what comes meanwhile must queue behind it
+        await self._sink.aclose()
 
 
 class ListenConnection:
@@ -218,16 +172,15 @@ class ListenConnection:
     async def _reconnected(self) -> Connection:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience
-        wait = 0.05
+        attempt = 0
         while True:
-            # A random part off, so that many clients do not come back in step.
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            attempt += 1
+            await pause_before(attempt)
             try:
                 return await self._server.connection()
-            except ConnectionLost:
-                if loop.time() > deadline:
+            except LayerError as error:
+                if not error.may_pass or loop.time() > deadline:
                     raise
-            wait = min(wait * 2, LONGEST_WAIT)
 
     async def _serve(self, connection: Connection) -> None:
         """Do what is wanted until the connection is lost."""

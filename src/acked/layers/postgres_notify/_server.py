@@ -12,7 +12,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
-from acked.layers._shared.options import without_credentials
+from acked.layers._shared.urls import without_credentials
 
 __all__ = (
     "OLDEST",

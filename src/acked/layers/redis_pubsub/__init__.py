@@ -50,7 +50,8 @@ from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers._redis.findings import findings_for_news
 from acked.layers._redis.nodes import Nodes, OneNode
-from acked.layers._shared.options import number, require_asyncio, switch, url_options
+from acked.layers._shared.runtime import require_asyncio
+from acked.layers._shared.urls import number, switch, url_options
 from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
 from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, RedisPublisher, Servers
 from acked.layers.redis_pubsub._server import DRIVER_OPTIONS, Server, address_of, split_url

@@ -56,15 +56,8 @@ from acked.errors import (
 from acked.layers._redis.cluster import Client, Cluster
 from acked.layers._redis.connection import Command, Connection, is_unanswered
 from acked.layers._redis.findings import backlog, findings_for_streams
-from acked.layers._shared.options import (
-    consumer_name,
-    number,
-    require_asyncio,
-    switch,
-    url_options,
-    whole_number,
-    without_credentials,
-)
+from acked.layers._shared.runtime import consumer_name, require_asyncio
+from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
 from acked.layers.redis_streams._records import backlog_of, fields_of

@@ -48,7 +48,7 @@ from anyio import from_thread
 
 from acked.abc import AckFeed
 from acked.errors import ConfigurationError, LayerError, PublishFailed
-from acked.layers._shared.options import number, url_options, without_credentials
+from acked.layers._shared.urls import number, url_options, without_credentials
 from acked.layers.sqlite_queue import _store as store
 from acked.layers.sqlite_queue._feed import Access, SQLiteQueueFeed
 from acked.layers.sqlite_queue._file import Durability, QueueFile, primary_code
