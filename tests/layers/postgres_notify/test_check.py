@@ -5,7 +5,7 @@ import pytest
 
 from acked import Channel, LayerError, Severity
 from acked.layers.postgres_notify import PostgresNotifyLayer
-from acked.layers.postgres_notify._findings import findings
+from acked.layers.postgres_notify._findings import Situation, findings
 from acked.types import Finding
 from tests.layers.postgres_kit import (
     TransactionPooler,
@@ -27,6 +27,7 @@ NAMES = (
     "max_identifier_length",
     "connection_limit",
     "tls",
+    "password_in_clear",
     "tcp_keepalives_idle",
 )
 
@@ -36,7 +37,6 @@ FACTS = {
     "encoding": "UTF8",
     "standby": False,
     "queue_usage": 0.0,
-    "local": False,
     "tls": True,
     "connected": 3,
     "role_limit": -1,
@@ -139,6 +139,16 @@ async def test_a_database_that_is_not_utf8_is_warned_of(private_broker) -> None:
     assert (found["encoding"].value, warned(found)) == ("LATIN1", {"encoding"})
 
 
+HERE = Situation(
+    pooled=False, rest=5.0, pool_size=4, is_verified=True, is_local=False, has_password=True
+)
+
+
+def judged(facts: dict[str, object], here: Situation) -> dict[str, Severity]:
+    told = findings({**FACTS, **facts}, here)
+    return {one.name: one.severity for one in told if one.severity is not Severity.OK}
+
+
 @pytest.mark.parametrize(
     ("facts", "name", "severity"),
     [
@@ -148,15 +158,33 @@ async def test_a_database_that_is_not_utf8_is_warned_of(private_broker) -> None:
         ({"idle_session_timeout": 9_000}, "idle_session_timeout", Severity.WARNING),
         ({"max_identifier_length": 31}, "max_identifier_length", Severity.WARNING),
         ({"connected": 95}, "connection_limit", Severity.NOTICE),
-        ({"tls": False}, "tls", Severity.NOTICE),
     ],
 )
 def test_what_a_test_server_cannot_be_is_judged_all_the_same(
     facts: dict[str, object], name: str, severity: Severity
 ) -> None:
-    def judged(more: dict[str, object]) -> dict[str, Severity]:
-        told = findings({**FACTS, **more}, pooled=False, rest=5.0, pool_size=4)
-        return {one.name: one.severity for one in told if one.severity is not Severity.OK}
+    assert judged({}, HERE) == {}
+    assert judged(facts, HERE) == {name: severity}
 
-    assert judged({}) == {}
-    assert judged(facts) == {name: severity}
+
+NOTICE, WARNING = Severity.NOTICE, Severity.WARNING
+
+
+@pytest.mark.parametrize("has_tls", [True, False])
+@pytest.mark.parametrize(
+    ("is_local", "has_password", "expected"),
+    [
+        (False, True, {"tls": NOTICE, "password_in_clear": WARNING}),
+        (False, False, {"tls": NOTICE}),
+        (True, True, {}),
+        (True, False, {}),
+    ],
+)
+def test_what_goes_to_a_server_that_nobody_verified_is_told(
+    has_tls: bool, is_local: bool, has_password: bool, expected: dict[str, Severity]
+) -> None:
+    here = HERE._replace(is_verified=False, is_local=is_local, has_password=has_password)
+    found = judged({"tls": has_tls}, here)
+    if has_tls:
+        expected = {"tls": NOTICE, **expected}  # it looks like more than it is
+    assert found == expected

@@ -94,8 +94,11 @@ async def test_a_session_that_was_swapped_or_does_not_listen_is_named(postgres_b
 
 
 async def test_a_malformed_dsn_is_refused_without_showing_it() -> None:
-    with pytest.raises(LayerError) as caught:
-        await PostgresNotifyLayer("postgresql://me:sec@ret@host:5432/shop").__aenter__()
+    with pytest.raises(ConfigurationError, match="write %40") as caught:
+        PostgresNotifyLayer("postgresql://me:sec@ret@host:5432/shop")
+    assert "sec" not in f"{caught.value} {caught.value.__cause__}"
+    with pytest.raises(LayerError, match="check port and options") as caught:
+        await PostgresNotifyLayer("postgresql://me:secret@host:port/shop").__aenter__()
     assert "sec" not in f"{caught.value} {caught.value.__cause__}"
 
 

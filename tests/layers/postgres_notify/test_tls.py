@@ -1,11 +1,13 @@
 """TLS to PostgreSQL, asked for in the URL: what is accepted, and how a refusal is worded."""
 
+import asyncio
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from acked import Channel, ConnectionLost, LayerError
+from acked import Channel, ConfigurationError, ConnectionLost, LayerError, Severity
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from compose.lifecycle import Broker
 from tests.layers.postgres_kit import assert_one_line_without_secrets, connected, fresh
@@ -47,6 +49,15 @@ async def tls_is_on(broker: Broker) -> bool:
         return bool(await asking.fetchval("select current_setting('ssl') = 'on'"))
 
 
+@pytest.fixture(scope="module")
+def tls_broker(module_broker, tmp_path_factory) -> tuple[Broker, Path]:
+    """A server with a certificate of its own, and where it and that of a stranger are."""
+    broker, folder = module_broker("postgres"), tmp_path_factory.mktemp("tls")
+    asyncio.run(with_tls(broker, folder))
+    make_certificate(folder, "another")
+    return broker, folder
+
+
 def layer(broker: Broker, options: str) -> PostgresNotifyLayer:
     url = broker.url.replace("postgresql://acked@", "postgres-notify://acked:secret@")
     return PostgresNotifyLayer.from_url(f"{url}?{options}")
@@ -79,6 +90,105 @@ async def test_a_trusted_certificate_carries_news_and_check_says_so(
     assert_one_line_without_secrets(caught.value)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "sslrootcert={folder}/another.pem",  # a mode is not named
+        "sslmode=require",  # an authority is not named
+        "sslmode=verify-ca",
+        "ssl_min_protocol_version=TLSv1.2",
+        "sslrootcert=system",
+    ],
+)
+async def test_whoever_names_anything_of_tls_is_safe_from_a_false_server(
+    tls_broker, options: str
+) -> None:
+    broker, folder = tls_broker
+    with pytest.raises(LayerError, match=r"certificate of .* is not trusted") as caught:
+        await layer(broker, options.format(folder=folder)).__aenter__()
+    assert not isinstance(caught.value, ConnectionLost)
+    assert_one_line_without_secrets(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["sslrootcert={folder}/server.pem", "sslmode=require&sslrootcert={folder}/server.pem"],
+)
+async def test_an_authority_that_is_named_is_enough(tls_broker, options: str) -> None:
+    broker, folder = tls_broker
+    async with Channel(layer(broker, options.format(folder=folder))) as channel:
+        assert {one.name: one.value for one in await channel.check()}["tls"] is True
+
+
+async def test_the_mode_decides_whether_the_hosts_name_counts(tls_broker) -> None:
+    broker, folder = tls_broker
+    named = layer(broker, f"sslrootcert={folder}/server.pem")
+    named._server._dsn = named._server._dsn.replace("127.0.0.1", "localhost")
+    with pytest.raises(LayerError, match="check the host's name"):
+        await named.__aenter__()
+    anybody = layer(broker, f"sslmode=verify-ca&sslrootcert={folder}/server.pem")
+    anybody._server._dsn = anybody._server._dsn.replace("127.0.0.1", "localhost")
+    async with Channel(anybody):
+        pass
+
+
+async def test_tls_that_nobody_asked_for_is_not_called_verified(tls_broker) -> None:
+    broker, _ = tls_broker
+    async with Channel(layer(broker, "application_name=x")) as channel:
+        found = {one.name: one for one in await channel.check()}
+    assert found["tls"].value == "unverified"
+    assert found["tls"].severity is Severity.NOTICE
+    assert found["password_in_clear"].value is False  # it is this machine
+
+
+async def test_what_is_named_in_the_environment_counts(tls_broker, monkeypatch) -> None:
+    broker, folder = tls_broker
+    monkeypatch.setenv("PGSSLROOTCERT", f"{folder}/another.pem")
+    with pytest.raises(LayerError, match="is not trusted"):
+        await PostgresNotifyLayer(broker.url).__aenter__()
+    monkeypatch.setenv("PGSSLROOTCERT", f"{folder}/server.pem")
+    async with Channel(PostgresNotifyLayer(broker.url)):
+        pass
+
+
+async def test_a_false_server_without_tls_is_given_no_password(tmp_path: Path) -> None:
+    """It says that it has no TLS and asks for the password in clear."""
+    make_certificate(tmp_path, "server")
+    given: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        given.append(await reader.read(8))
+        writer.write(b"N")
+        while piece := await reader.read(1000):
+            given.append(piece)
+            writer.write(b"R" + struct.pack("!ii", 8, 3))  # a password in clear, please
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for options in (f"sslrootcert={tmp_path}/server.pem", "sslmode=require"):
+            url = f"postgres-notify://acked:secret@127.0.0.1:{port}/postgres?{options}"
+            with pytest.raises(LayerError, match="has no TLS"):
+                await PostgresNotifyLayer.from_url(url).__aenter__()
+    assert len(given) == 2
+    assert not any(b"secret" in piece for piece in given)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("sslmode=prefer", "say sslmode=verify-full"),
+        ("sslmode=allow", "say sslmode=verify-full"),
+        ("sslmode=verify_full", "is none of require, verify-ca, verify-full"),
+        ("sslmode=disable&sslrootcert=/my.pem", "contradicts sslrootcert"),
+        ("ssl_min_protocol_version=new", r"say TLSv1\.2"),
+    ],
+)
+def test_what_is_less_than_it_looks_like_is_refused(options: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        PostgresNotifyLayer.from_url(f"postgres-notify://host/db?{options}")
+
+
 async def test_a_server_without_tls_that_is_asked_for_it_is_named(postgres_broker) -> None:
     with pytest.raises(LayerError, match="has no TLS, which sslmode asks for") as caught:
         await layer(postgres_broker, "sslmode=require").__aenter__()
@@ -86,9 +196,24 @@ async def test_a_server_without_tls_that_is_asked_for_it_is_named(postgres_broke
     assert_one_line_without_secrets(caught.value)
 
 
-async def test_a_certificate_that_is_not_there_is_what_is_looked_for(postgres_broker) -> None:
-    with pytest.raises(LayerError, match="a certificate that the dsn names") as caught:
-        await layer(postgres_broker, "sslmode=verify-full&sslrootcert=/nowhere.pem").__aenter__()
+@pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslcrl"])
+async def test_a_certificate_that_is_not_there_is_what_is_looked_for(
+    postgres_broker, option: str
+) -> None:
+    with pytest.raises(
+        LayerError, match=r"a certificate that the dsn names .*No such file"
+    ) as caught:
+        await layer(postgres_broker, f"{option}=/nowhere.pem").__aenter__()
+    assert not isinstance(caught.value, ConnectionLost)
+    assert_one_line_without_secrets(caught.value)
+
+
+async def test_a_file_that_is_no_certificate_is_named_as_such(
+    postgres_broker, tmp_path: Path
+) -> None:
+    (tmp_path / "a.pem").write_text("dear diary")
+    with pytest.raises(LayerError, match="cannot be used") as caught:
+        await layer(postgres_broker, f"sslrootcert={tmp_path}/a.pem").__aenter__()
     assert_one_line_without_secrets(caught.value)
 
 

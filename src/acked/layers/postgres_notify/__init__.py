@@ -31,7 +31,11 @@ own asyncpg connection: delivered when it commits, never if it is rolled back.
 **Requires** — PostgreSQL 12 or later, with a UTF8 database, reached directly or through a pool of
 sessions: PgBouncer's `pool_mode=transaction` swallows LISTEN, and the first subscription says so.
 The primary, since a standby can do neither. `channel.check()` tells what on the server would make
-messages be missed. `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
+messages be missed. TLS that is asked for is verified: any `ssl...` option, and any `sslmode` but
+`disable`, means a certificate that is trusted by `sslrootcert` (else by `~/.postgresql/root.crt`,
+else by this machine) and has the host's name; `verify-ca` lets the name go. Without any of them
+TLS is used where the server has it, and not verified. `pip install 'acked[postgres]'` for asyncpg;
+asyncio, not trio.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -60,17 +64,21 @@ from acked.layers.postgres_notify._envelope import (
     pack,
     pack_bare,
 )
-from acked.layers.postgres_notify._findings import FACTS, NUMBERS, findings
+from acked.layers.postgres_notify._findings import FACTS, NUMBERS, Situation, findings
 from acked.layers.postgres_notify._listening import ListenConnection, NotifyListener
 from acked.layers.postgres_notify._server import (
     AnyConnection,
+    Password,
     Pool,
     PostgresServer,
     close,
     close_pool,
     dead_after,
+    has_password,
+    is_local,
     unless_broken,
 )
+from acked.layers.postgres_notify._tls import TLS_OPTIONS
 from acked.types import Capabilities, Finding, Record
 
 __all__ = ("PostgresNotifyLayer",)
@@ -95,7 +103,7 @@ NUMERIC: Final[Mapping[str, Callable[[str, str], float]]] = {
 }
 PASSED_ON: Final = frozenset(
     {
-        *("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
+        *TLS_OPTIONS,
         *("application_name", "target_session_attrs", "passfile"),
     }
 )
@@ -121,7 +129,9 @@ class PostgresNotifyLayer:
     after `reconnect_timeout` without a connection readers get `ConnectionLost`. `pool_size` is
     the most connections that publish. With `bare` a text without key and headers that is published
     by itself travels alone, all 7999 bytes of it, so that others need not know of `acked`; who
-    receives it makes up id and time. Raises `ConfigurationError` for values that cannot be.
+    receives it makes up id and time. `password`, or what the function of that name returns (also
+    async), is given instead of the dsn's, and asked for each connection: it may change. Raises
+    `ConfigurationError` for values that cannot be.
     """
 
     def __init__(
@@ -134,6 +144,7 @@ class PostgresNotifyLayer:
         timeout: float = 10.0,
         reconnect_timeout: float = 300.0,
         bare: bool = False,
+        password: Password | None = None,
     ) -> None:
         self.capabilities: Final = BARE_CAPABILITIES if bare else CAPABILITIES
         if on_loss not in {"reconnect", "raise"}:
@@ -144,7 +155,7 @@ class PostgresNotifyLayer:
         for name, given in {**seconds, "reconnect_timeout": reconnect_timeout}.items():
             if not given > 0:
                 raise ConfigurationError(f"{name}={given}: needs to be above 0")
-        self._server = PostgresServer(dsn, timeout)
+        self._server = PostgresServer(dsn, timeout, password)
         self._timeout = timeout
         self._pool_size = pool_size
         self._heartbeat = heartbeat
@@ -280,16 +291,18 @@ class PostgresNotifyLayer:
             with self._server.translated(), dead_after(self._timeout, connection):
                 row = await connection.fetchrow(FACTS)
                 numbers = await connection.fetch(NUMBERS)
-            other = await self._publishing_session()
+            facts = {**(row or {}), **{one["name"]: one["number"] for one in numbers}}
+            here = Situation(
+                pooled=facts["session"] == await self._publishing_session(),
+                rest=self._heartbeat / 2,
+                pool_size=self._pool_size,
+                is_verified=bool(facts["tls"]) and self._server.tls.is_verified,
+                is_local=is_local(connection),
+                has_password=has_password(connection),
+            )
         finally:
             await close(connection)
-        facts = {**(row or {}), **{one["name"]: one["number"] for one in numbers}}
-        return findings(
-            facts,
-            pooled=facts["session"] == other,
-            rest=self._heartbeat / 2,
-            pool_size=self._pool_size,
-        )
+        return findings(facts, here)
 
     async def _entered(self, listener: NotifyListener) -> None:
         with anyio.move_on_after(self._timeout):

@@ -1,13 +1,14 @@
 """What matters for safety on a PostgreSQL server: what is asked, and what follows from it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from acked.layers._shared.findings import password_in_clear
 from acked.layers.postgres_notify._envelope import MAX_NAME
 from acked.layers.postgres_notify._server import OLDEST
 from acked.types import Finding, Severity
 
-__all__ = ("FACTS", "NUMBERS", "findings")
+__all__ = ("FACTS", "NUMBERS", "Situation", "findings")
 
 FACTS: Final = """
 select
@@ -16,7 +17,6 @@ select
     current_setting('server_encoding') as encoding,
     pg_is_in_recovery() as standby,
     case when not pg_is_in_recovery() then pg_notification_queue_usage() end as queue_usage,
-    coalesce(inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() = '::1', true) as local,
     (select ssl from pg_stat_ssl where pid = pg_backend_pid()) as tls,
     (select sum(numbackends)::int from pg_stat_database) as connected,
     (select rolconnlimit from pg_roles where rolname = current_user) as role_limit
@@ -38,23 +38,40 @@ FILLING: Final = 0.05
 Facts = Mapping[str, Any]
 
 
-def findings(facts: Facts, *, pooled: bool, rest: float, pool_size: int) -> Sequence[Finding]:
-    """Return what follows from `facts`, the answers to `FACTS` and `NUMBERS`.
+class Situation(NamedTuple):
+    """What this side of the connection knows."""
 
-    `pooled`: two connections at once were in one session. `rest`: seconds between two heartbeats
-    of the connection that listens. `pool_size`: the most connections that publish.
-    """
+    pooled: bool
+    """Two connections at once were in one session."""
+    rest: float
+    """Seconds between two heartbeats of the connection that listens."""
+    pool_size: int
+    """The most connections that publish."""
+    is_verified: bool
+    """The server showed a certificate that was verified."""
+    is_local: bool
+    """It is on this machine."""
+    has_password: bool
+    """It would be given a password, if it asked."""
+
+
+def findings(facts: Facts, here: Situation) -> Sequence[Finding]:
+    """Return what follows from `facts`, the answers to `FACTS` and `NUMBERS`, for us."""
     return (
         _version(facts),
         _standby(facts),
-        _pooler(pooled=pooled),
+        _pooler(pooled=here.pooled),
         _queue(facts),
-        _idle_session(facts, rest),
+        _idle_session(facts, here.rest),
         _idle_in_transaction(facts),
         _encoding(facts),
         _names(facts),
-        _connections(facts, pool_size + 1),
-        _tls(facts),
+        _connections(facts, here.pool_size + 1),
+        _tls(facts, here),
+        password_in_clear(
+            is_exposed=here.has_password and not (here.is_verified or here.is_local),
+            cure="add ?sslmode=verify-full, and sslrootcert= for an authority of your own",
+        ),
         _keepalives(facts),
     )
 
@@ -155,11 +172,18 @@ def _connections(facts: Facts, needed: int) -> Finding:
     return Finding("connection_limit", limit, severity, message)
 
 
-def _tls(facts: Facts) -> Finding:
-    tls = facts["tls"]
-    exposed = tls is False and not facts["local"]
-    message = "without TLS whoever is on the way reads what is said; add ?sslmode=verify-full"
-    return Finding("tls", tls, Severity.NOTICE if exposed else Severity.OK, message)
+def _tls(facts: Facts, here: Situation) -> Finding:
+    if not facts["tls"]:
+        severity = Severity.OK if here.is_local else Severity.NOTICE
+        message = "without TLS whoever is on the way reads what is said; add ?sslmode=verify-full"
+        return Finding("tls", facts["tls"], severity, message)
+    if here.is_verified:
+        return Finding("tls", value=True, severity=Severity.OK, message="the server was verified")
+    message = (
+        "there is TLS, but nobody verified whose: whoever is on the way can be the server; add "
+        "?sslmode=verify-full, and sslrootcert= for an authority of your own"
+    )
+    return Finding("tls", "unverified", Severity.NOTICE, message)
 
 
 def _keepalives(facts: Facts) -> Finding:

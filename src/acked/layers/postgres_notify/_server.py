@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -12,17 +12,22 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
-from acked.layers._shared.urls import without_credentials
+from acked.layers._shared.findings import is_loopback
+from acked.layers._shared.urls import split_server_url, without_credentials
+from acked.layers.postgres_notify._tls import TLSOptions
 
 __all__ = (
     "OLDEST",
     "AnyConnection",
     "Connection",
+    "Password",
     "Pool",
     "PostgresServer",
     "close",
     "close_pool",
     "dead_after",
+    "has_password",
+    "is_local",
     "unless_broken",
     "without_pooler",
 )
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 else:  # asyncpg's own classes are not generic
     Connection, Pool = asyncpg.Connection, asyncpg.Pool
     AnyConnection = Connection | PoolConnectionProxy
+
+Password: TypeAlias = str | Callable[[], str] | Callable[[], Awaitable[str]]
+"""A password, or what returns the one that is valid now: asked for each connection."""
 
 OLDEST: Final = 12
 """The oldest major version of PostgreSQL that is spoken to."""
@@ -74,8 +82,8 @@ _REFUSALS: Final[Mapping[type[Exception], str]] = {
         "primary, or those of all servers and target_session_attrs=primary"
     ),
     ssl.SSLCertVerificationError: (
-        "the TLS certificate of {address} is not trusted; check the host's name, sslrootcert and "
-        "sslmode"
+        "the TLS certificate of {address} is not trusted; check the host's name, and give the file "
+        "of its authority as sslrootcert (sslmode=disable where the network is trusted)"
     ),
 }
 """What another try would not change; looked up before the wider classes below."""
@@ -94,15 +102,23 @@ _SHARED_STATEMENTS: Final = (
 class PostgresServer:
     """Where the server is, and connections to it. `timeout` is in seconds, for each connecting."""
 
-    def __init__(self, dsn: str, timeout: float) -> None:
+    def __init__(self, dsn: str, timeout: float, password: Password | None = None) -> None:
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise ConfigurationError(
                 "the dsn of a PostgresNotifyLayer starts with postgresql://, as in "
                 "postgresql://user:password@host:5432/database"
             )
+        parts = split_server_url(dsn)
+        if parts.netloc.count("@") > 1:  # asyncpg takes the first, and a host of the rest
+            raise ConfigurationError(
+                f"the dsn for {without_credentials(dsn)} has several @; in user and password "
+                "write %40 for it"
+            )
+        self.address: Final = without_credentials(dsn)
+        self.tls: Final = TLSOptions(parts.query)
         self._dsn = dsn
         self._timeout = timeout
-        self.address: Final = without_credentials(dsn)
+        self._password = password
 
     async def pool(self, size: int) -> Pool:
         """Return a pool of up to `size` connections, one of them made already."""
@@ -110,6 +126,8 @@ class PostgresServer:
             # None at rest, or asyncpg would make them anew behind our back.
             pool: Pool = await asyncpg.create_pool(
                 self._dsn,
+                ssl=self.tls.context(),
+                password=self._password,
                 min_size=0,
                 max_size=size,
                 timeout=self._timeout,
@@ -129,7 +147,12 @@ class PostgresServer:
     async def connection(self) -> Connection:
         """Return a new connection."""
         with self._usable(), self.translated():
-            connection: Connection = await asyncpg.connect(self._dsn, timeout=self._timeout)
+            connection: Connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self._timeout,
+                ssl=self.tls.context(),
+                password=self._password,
+            )
         await keep_alive(connection)
         return connection
 
@@ -189,8 +212,8 @@ def without_pooler(address: str) -> LayerError:
 def _cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, FileNotFoundError):  # nobody says which
-        return "a file is missing: a certificate that the dsn names, or the server's socket"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return f"{type(error).__name__}"
@@ -219,11 +242,27 @@ def unless_broken(connection: AnyConnection) -> Generator[None]:
         raise
 
 
+def is_local(connection: Connection) -> bool:
+    """Say whether the other end of `connection` is on this machine."""
+    peer = _of_transport(connection, "peername")
+    return not isinstance(peer, tuple) or is_loopback(peer[0])
+
+
+def has_password(connection: Connection) -> bool:
+    """Say whether a password is at hand for a server that asks for one."""
+    # It may come from the dsn, the environment or a file: asyncpg alone knows.
+    return bool(getattr(getattr(connection, "_params", None), "password", None))
+
+
+def _of_transport(connection: Connection, name: str) -> Any:
+    # asyncpg has no other way to its socket.
+    transport: Any = getattr(connection, "_transport", None)
+    return transport.get_extra_info(name) if transport is not None else None
+
+
 async def keep_alive(connection: Connection) -> None:
     """Let the kernel notice a peer that is gone, also while nothing is asked of it."""
-    # asyncpg has no option for it, nor another way to the socket.
-    transport: Any = getattr(connection, "_transport", None)
-    sock = transport.get_extra_info("socket") if transport is not None else None
+    sock = _of_transport(connection, "socket")
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     with suppress(OSError):

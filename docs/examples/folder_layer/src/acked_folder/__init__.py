@@ -32,13 +32,14 @@ import anyio
 import msgspec
 from anyio.to_thread import run_sync
 
-from acked.errors import ConfigurationError
+from acked.errors import ConfigurationError, LayerError
 from acked.types import (
     Capabilities,
     Leased,
     Outcome,
     Receipt,
     Record,
+    Reply,
     Settlement,
     Start,
     Token,
@@ -93,7 +94,7 @@ class FolderLayer:
 
     async def __aenter__(self) -> Self:
         """Make the folder, if need be."""
-        await run_sync(lambda: self._path.mkdir(parents=True, exist_ok=True))
+        await run_sync(lambda: self._path.mkdir(0o700, parents=True, exist_ok=True))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -120,7 +121,7 @@ class FolderLayer:
 
     def publish_now(self, record: Record) -> Receipt:
         """Publish from a thread that may wait for files."""
-        folder = self._path / quote(record.topic, safe="")
+        folder = self._path / _folder_name(record.topic)
         folder.mkdir(parents=True, exist_ok=True)
         with _next_number(folder) as number:
             for group in (one for one in folder.iterdir() if one.is_dir()):
@@ -130,7 +131,7 @@ class FolderLayer:
         return Receipt(record.id, record.topic, str(number))
 
     def _group(self, topic: str, group: str) -> Path:
-        return self._path / quote(topic, safe="") / quote(group, safe="")
+        return self._path / _folder_name(topic) / _folder_name(group)
 
 
 class _Name(msgspec.Struct, frozen=True):
@@ -172,7 +173,7 @@ class _Feed:
                 return batch
             await anyio.sleep(POLL)
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle one after the other; LOST where the file has another name by now."""
         return await run_sync(lambda: [self._settle(settlement) for settlement in batch])
 
@@ -217,7 +218,7 @@ class _Feed:
         self._held[ours.name] = ours
         return Leased(record, ours.name, attempt, str(name.number))
 
-    def _settle(self, settlement: Settlement) -> Outcome:
+    def _settle(self, settlement: Settlement) -> Reply:
         if settlement.verb is Verb.NACK:
             delay = _milliseconds(settlement.delay)
             # A delay is a lease that nobody holds; when it is over, the attempt is charged.
@@ -229,8 +230,10 @@ class _Feed:
                 return Outcome.LOST
             try:
                 self._layer.publish_now(settlement.dead_letter)
-            except OSError:
-                return Outcome.UNKNOWN  # the original stays owed
+            except OSError as error:
+                refused = LayerError(f"the dead letter cannot be written: {error.strerror}")
+                refused.__cause__ = error
+                return refused  # the original stays owed
         path = self._held.pop(settlement.token, None)
         try:
             (path or Path("/gone")).unlink()
@@ -260,6 +263,11 @@ class _Feed:
         if keep:
             self._held[token] = moved
         return Outcome.CONFIRMED
+
+
+def _folder_name(name: str) -> str:
+    """Return a name for the folder of a topic or group that stays where it is put."""
+    return quote(name, safe="").replace(".", "%2E")  # else `..` would be the folder above
 
 
 @contextmanager
