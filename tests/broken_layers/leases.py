@@ -203,9 +203,8 @@ class ChargesAReleaseAsAnAttempt(Queue):
     """What nobody saw counts as delivered: shutdowns use up the deliveries of a message."""
 
     async def release(self, feed: Feed, tokens: Sequence[Token]) -> None:
-        now = self._clock.time()
         for token in tokens:
-            lease = feed._valid(token, now)
+            lease = feed._held.get(token)
             if lease is not None:
                 del feed._held[token]
                 lease.queue.give_back(lease, charge=True)

@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import msgspec
@@ -106,7 +106,7 @@ class Queue(MemoryQueueLayer):
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
         """Settle a batch."""
-        return await RightFeed.settle(feed, batch)
+        return cast("Sequence[Outcome]", await RightFeed.settle(feed, batch))
 
     async def extend(
         self, feed: Feed, tokens: Sequence[Token], seconds: float
@@ -128,7 +128,7 @@ class Queue(MemoryQueueLayer):
 
     def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
         """Carry out one settlement of a valid lease."""
-        return RightFeed._settle(feed, lease, settlement, now)
+        return cast("Outcome", RightFeed._settle(feed, lease, settlement, now))
 
 
 class RememberingQueue(Queue):

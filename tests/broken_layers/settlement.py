@@ -202,8 +202,7 @@ class OneStaleMemberSpoilsTheBatch(Queue):
     """With one lease of the batch over, none of the batch is settled."""
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        now = self._clock.time()
-        if any(feed._valid(settlement.token, now) is None for settlement in batch):
+        if any(settlement.token not in feed._held for settlement in batch):
             return [Outcome.LOST for _ in batch]
         return await super().settle(feed, batch)
 

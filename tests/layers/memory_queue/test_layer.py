@@ -5,23 +5,25 @@ import uuid
 import weakref
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 
-from acked.abc import AckLayer, LayerFactory
+from acked.abc import AckLayer, LagFeed, LayerFactory
 from acked.clocks import SystemClock
-from acked.errors import ConfigurationError, PublishFailed
+from acked.errors import ConfigurationError, LayerError, PublishFailed
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Record, Settlement, Start, Verb
 from tests.layers.queue_bench import (
     CONFIRMED,
     LEASE,
     LOST,
-    UNKNOWN,
     Bench,
     ids,
     nothing,
     one,
     settle,
+    start,
 )
 
 if TYPE_CHECKING:
@@ -210,14 +212,57 @@ class TestSettling:
             assert await nothing(feed)
             assert await settle(other, Verb.ACK, held) == [CONFIRMED]
 
-    async def test_a_lease_is_lost_when_it_is_over_even_if_nobody_took_it(self) -> None:
+    @pytest.mark.parametrize("verb", Verb)
+    async def test_a_lease_that_is_over_is_its_holders_until_another_one_looks(
+        self, verb: Verb
+    ) -> None:
         bench = Bench()
         async with bench.feed() as feed:
             await bench.publish("a")
-            stale = await one(feed)
-            bench.clock.advance(LEASE)
-            assert await settle(feed, Verb.ACK, stale) == [LOST]
-            assert (await one(feed)).attempt == 2
+            late = await one(feed)
+            bench.clock.advance(2 * LEASE)
+            assert await settle(feed, verb, late) == [CONFIRMED]
+
+    async def test_a_consumer_never_takes_from_itself_what_it_holds(self) -> None:
+        bench = Bench()
+        async with bench.feed() as feed, bench.feed() as other:
+            await bench.publish("a", "b")
+            late, late_too = await feed.receive(2)
+            bench.clock.advance(2 * LEASE)
+            assert await nothing(feed)
+            assert await feed.extend([late.token], LEASE) == [CONFIRMED]
+            held = await one(other)
+            assert (held.record.id, held.attempt) == ("b", 2)
+            assert await settle(feed, Verb.ACK, late, late_too) == [CONFIRMED, LOST]
+
+    async def test_a_lease_that_its_holder_saw_end_wakes_whoever_waits(self) -> None:
+        bench = Bench()
+        async with bench.feed() as feed, bench.feed() as other:
+            await bench.publish("a")
+            await one(feed)
+            async with anyio.create_task_group() as tasks:
+                got = start(tasks, other)
+                mine = start(tasks, feed)  # the last to fall asleep, and the holder
+                await wait_all_tasks_blocked()
+                bench.clock.advance(LEASE)
+                await wait_all_tasks_blocked()
+                assert (got, mine) == (["a"], [])
+                tasks.cancel_scope.cancel()
+
+    async def test_the_feed_tells_when_it_leased_and_how_far_it_is_behind(self) -> None:
+        bench = Bench()
+        async with bench.feed("t", "u") as feed:
+            await bench.publish("a", "b", "c")
+            await bench.publish("d", topic="u")
+            bench.clock.advance(5.0)
+            assert isinstance(feed, LagFeed)
+            assert feed.lag() == 4
+            held = await feed.receive(3)
+            assert (feed.lag(), vars(feed)["leased_at"]) == (1, 5.0)
+            bench.clock.advance(1.0)
+            await feed.release([held[0].token])
+            await bench.publish("e")  # also while nobody receives
+            assert feed.lag() == 2
 
     async def test_an_earlier_lease_of_the_same_consumer_is_stale_too(self) -> None:
         bench = Bench()
@@ -249,11 +294,12 @@ class TestSettling:
             ]
             assert await feed.extend([b.token], 1.0) == [CONFIRMED]
             bench.clock.advance(1.0)
-            assert await ids(feed) == ["b"]
-            bench.clock.advance(28.9)
-            assert await nothing(feed)
-            bench.clock.advance(0.1)
-            again = await one(feed)
+            async with bench.feed() as other:
+                assert await ids(other) == ["b"]
+                bench.clock.advance(28.9)
+                assert await nothing(other)
+                bench.clock.advance(0.1)
+                again = await one(other)
             assert (again.record.id, again.attempt) == ("a", 2)
 
     async def test_extending_for_ever_keeps_no_more_than_it_must(self) -> None:
@@ -306,10 +352,12 @@ class TestSettling:
             await bench.publish("in the way", topic="dead")
             held = await one(feed)
             letter = Settlement(held.token, Verb.REJECT, dead_letter=Record("dead", b"", "a-dead"))
-            assert await feed.settle([letter]) == [UNKNOWN]
+            (refused,) = await feed.settle([letter])
+            assert isinstance(refused, LayerError)
+            assert refused.may_pass
+            assert "'dead' keeps 1 that a group has not settled" in str(refused)
             assert await nothing(feed)
-            bench.clock.advance(LEASE)
-            assert await ids(feed) == ["a"]
+            assert await settle(feed, Verb.ACK, held) == [CONFIRMED]
 
 
 class TestNames:
@@ -364,5 +412,5 @@ class TestNames:
     def test_what_it_declares_is_what_the_reference_must_have(self) -> None:
         declared = MemoryQueueLayer(clock=SystemClock()).capabilities
         off = {name for name in declared.__struct_fields__ if not getattr(declared, name)}
-        assert off == {"persistent", "patterns", "lossy", "lag", "max_payload", "topic_pattern"}
+        assert off == {"persistent", "patterns", "lossy", "max_payload", "topic_pattern"}
         assert (declared.order, declared.lease) == ("total", "timer")

@@ -29,8 +29,12 @@ class State:
     holder: str | None = None
     done: bool = False
 
-    def ready(self, now: float) -> bool:
+    def over(self, now: float) -> bool:
         return not self.done and self.free_at <= now
+
+    def ready(self, now: float, consumer: str) -> bool:
+        """Nobody steals from itself."""
+        return self.over(now) and self.holder != consumer
 
 
 @dataclass
@@ -44,13 +48,16 @@ class Model:
         for states in self.groups.values():
             states[number] = State()
 
-    def ready(self, group: str) -> list[int]:
-        states = self.groups[group]
-        return [number for number in sorted(states) if states[number].ready(self.now)]
+    def ready(self, consumer: str) -> list[int]:
+        states = self.groups[consumer[0]]
+        return [number for number in sorted(states) if states[number].ready(self.now, consumer)]
 
     def receive(self, consumer: str, limit: int) -> list[tuple[int, int]]:
+        """Take what is ready; what is left of it is nobody's from now on."""
         taken: list[tuple[int, int]] = []
-        for number in self.ready(consumer[0])[:limit]:
+        for number in self.ready(consumer):
+            self.groups[consumer[0]][number].holder = None
+        for number in self.ready(consumer)[:limit]:
             state = self.groups[consumer[0]][number]
             state.charged += 1  # charged at once; a release takes it back
             state.holder, state.free_at = consumer, self.now + LEASE
@@ -60,7 +67,7 @@ class Model:
     def holds(self, consumer: str, number: int, attempt: int) -> State | None:
         """Return the state of a record whose lease is `consumer`'s own and valid."""
         state = self.groups[consumer[0]][number]
-        valid = state.holder == consumer and state.charged == attempt and not state.ready(self.now)
+        valid = state.holder == consumer and state.charged == attempt
         return state if valid and not state.done else None
 
 
@@ -147,7 +154,7 @@ class Run:
     async def rejoin(self, consumer: str) -> None:
         await self._stacks[consumer].aclose()
         for state in self.model.groups[consumer[0]].values():
-            if state.holder == consumer and not state.ready(self.model.now) and not state.done:
+            if state.holder == consumer and not state.done:
                 state.holder, state.free_at = None, self.model.now
         self.seen[consumer].clear()
         await self.join(consumer)
@@ -158,9 +165,11 @@ class Run:
 
     async def finish(self) -> None:
         """Expect exactly what the model still owes, then settle it: nothing is kept."""
+        for consumer in CONSUMERS:
+            await self.rejoin(consumer)
         await self.advance(1000)
         for consumer in CONSUMERS[1:]:
-            if self.model.ready(consumer[0]):
+            if self.model.ready(consumer):
                 await self.receive(consumer, 1000)
                 feed = self.feeds[consumer]
                 await feed.settle([Settlement(s.token, Verb.ACK) for s in self.seen[consumer]])

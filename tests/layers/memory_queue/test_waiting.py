@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from acked.clocks import VirtualClock
 from acked.layers.memory_queue import RECORDS_BETWEEN_CHECKPOINTS, MemoryQueueLayer
-from acked.types import Leased, Record, Settlement, Start, Verb
+from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.queue_bench import LEASE, Bench, ids, one, settle, start
 
 pytestmark = pytest.mark.anyio
@@ -233,10 +233,11 @@ class TestWaiting:
                 tasks.cancel_scope.cancel()
 
     async def test_it_waits_on_the_systems_clock_as_well(self) -> None:
-        layer = MemoryQueueLayer()
-        async with layer.consume(["t"], "g", in_flight=1, lease=0.02, start=Start.EARLIEST) as feed:
-            await layer.publish([Record("t", b"", "a")])
-            attempts = [(await one(feed)).attempt for _ in range(3)]
+        bench = Bench()
+        bench.layer = MemoryQueueLayer()
+        async with bench.feed(lease=0.02) as feed, bench.feed(lease=0.02) as other:
+            await bench.publish("a")
+            attempts = [(await one(feeds)).attempt for feeds in (feed, other, feed)]
         assert attempts == [1, 2, 3]
 
 

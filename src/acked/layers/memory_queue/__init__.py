@@ -13,10 +13,10 @@ more are refused with `PublishFailed`.
 is ready. Several topics in one subscription get equal shares of every batch, none starves.
 
 **Acknowledgement** — Confirmed at once. A lease is a deadline for one message, read from `clock`;
-when it is over, whether or not another consumer has taken the message, a settlement is LOST. A
-nack (with or without a delay) and a lease that ended count as an attempt, a release does not. A
-dead letter is published in the same step in which the original is given up; if its topic is full,
-the original stays owed.
+when it is over, the next look of another consumer of the group takes the message away, and a
+settlement that comes after is LOST. A nack (with or without a delay) and a lease that was taken
+away count as an attempt, a release does not. A dead letter is published in the same step in which
+the original is given up; if its topic is full, that is refused and the original stays owed.
 
 **Loses messages when** — The process ends, or the layer object goes. Nothing else.
 
@@ -48,6 +48,7 @@ from acked.types import (
     Outcome,
     Receipt,
     Record,
+    Reply,
     Settlement,
     Start,
     Token,
@@ -68,6 +69,7 @@ CAPABILITIES: Final = Capabilities(
     groups=True,
     competing=True,
     remove_group=True,
+    lag=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
@@ -158,7 +160,7 @@ class MemoryQueueLayer:
         for index, record in enumerate(records):
             kept = self._broker.publish(record)
             if kept is None:
-                failures[index] = LayerError(f"topic {record.topic!r} is full")
+                failures[index] = self._broker.refusal([record.topic])
             else:
                 receipts.append(Receipt(record.id, record.topic, kept.position))
         for name in dict.fromkeys(record.topic for record in records):
@@ -200,10 +202,8 @@ class MemoryQueueLayer:
     def _refusal(self, records: Sequence[Record], failures: dict[int, Exception]) -> PublishFailed:
         full = sorted({records[index].topic for index in failures})
         return PublishFailed(
-            f"{len(failures)} of {len(records)} records were not accepted: topic "
-            f"{', '.join(map(repr, full))} keeps {self._broker.max_backlog} that a group has not "
-            "settled; let every group of it consume, publish slower, or give the layer a higher "
-            "max_backlog",
+            f"{len(failures)} of {len(records)} records were not accepted: "
+            f"{self._broker.refusal(full)}",
             failures,
             indeterminate=False,
         )
@@ -220,6 +220,8 @@ class _Feed:
         self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
     ) -> None:
         self.until: float = NEVER
+        self.leased_at = 0.0
+        """When the last batch was leased, by the layer's clock: its leases end so much later."""
         self._broker = broker
         self._clock = clock
         self._queues: deque[GroupQueue] = deque(queues)
@@ -232,6 +234,11 @@ class _Feed:
     def __repr__(self) -> str:
         return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
 
+    @property
+    def held(self) -> Holder:
+        """What it holds itself, by token."""
+        return self._held
+
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Wait for at least one message; lease in the step that returns, so cancelling is safe."""
         await anyio.lowlevel.checkpoint()
@@ -243,22 +250,26 @@ class _Feed:
             raise
         return batch
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        """Carry out `batch` at once and return one outcome for each."""
+    def lag(self) -> int:
+        """Return what was published and never leased to the group."""
+        return sum(queue.lag for queue in self._queues)
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
+        """Carry out `batch` at once and return one answer for each."""
         now = self._clock.time()
-        outcomes: list[Outcome] = []
+        answers: list[Reply] = []
         for settlement in batch:
-            lease = self._valid(settlement.token, now)
-            outcomes.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
+            lease = self._held.get(settlement.token)
+            answers.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
         self._nudge()
-        return outcomes
+        return answers
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
         now = self._clock.time()
         outcomes: list[Outcome] = []
         for token in tokens:
-            lease = self._valid(token, now)
+            lease = self._held.get(token)
             if lease is not None:
                 lease.queue.extend(lease, now + seconds)
             outcomes.append(Outcome.LOST if lease is None else Outcome.CONFIRMED)
@@ -267,11 +278,9 @@ class _Feed:
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back; their next delivery has the same attempt."""
-        now = self._clock.time()
         for token in tokens:
-            lease = self._valid(token, now)
+            lease = self._held.pop(token, None)
             if lease is not None:
-                del self._held[lease.token]
                 lease.queue.give_back(lease, charge=False)
         self._nudge()
 
@@ -295,7 +304,8 @@ class _Feed:
         """
         now = self._clock.time()
         for queue in self._queues:
-            queue.tick(now)
+            queue.tick(now, self._held)
+        self.leased_at = now
         self._queues.rotate(-1)
         taken: list[Leased] = []
         ready: list[GroupQueue] = [queue for queue in self._queues if queue.ready]
@@ -305,7 +315,7 @@ class _Feed:
                 room = min(share, limit - len(taken))
                 taken += queue.lease(room, now + self._lease, self._held)
             ready = [queue for queue in ready if queue.ready]
-        if taken:
+        if taken or any(queue.has_overdue for queue in self._queues):
             self._nudge()
         return taken
 
@@ -326,14 +336,10 @@ class _Feed:
         for queue in self._queues:
             queue.nudge()
 
-    def _valid(self, token: Token, now: float) -> Lease | None:
-        lease = self._held.get(token)
-        return lease if lease is not None and lease.until > now else None
-
-    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Reply:
         dead_letter = settlement.dead_letter
         if dead_letter is not None and not self._published(dead_letter):
-            return Outcome.UNKNOWN
+            return self._broker.refusal([dead_letter.topic])
         del self._held[lease.token]
         if settlement.verb is not Verb.NACK:
             lease.queue.settled(lease)

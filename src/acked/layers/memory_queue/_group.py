@@ -10,20 +10,22 @@ Rules:
 3. Records are delivered from the front of `fresh`, so all that came back are older than all that
    is fresh. Hence returned ones go first, the oldest before the others, and the order of
    publishing is broken no more than redelivering must.
-4. A lease is over at the moment `until`, whether or not anybody has looked since: what its holder
-   does then changes nothing.
+4. A lease is over at the moment `until`. Then whoever looks next takes the record away, its attempt
+   charged, unless that is the holder itself: until another consumer has looked, the lease is
+   `overdue`, and its holder may still extend or settle it. So nobody steals from itself.
 5. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
    be skipped; when most entries are such, the heap is built anew.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import Protocol, TypeAlias
 
 import msgspec
 
+from acked.errors import LayerError
 from acked.types import Leased, Record, Start
 
 __all__ = ("Broker", "GroupQueue", "Holder", "Kept", "Lease", "StoredTopic", "Waiter")
@@ -70,6 +72,11 @@ class Waiter(Protocol):
         """The moment at which it looks again by itself."""
         ...
 
+    @property
+    def held(self) -> Holder:
+        """What it holds itself, and never takes from itself."""
+        ...
+
     def wake(self) -> None:
         """Let it look now."""
         ...
@@ -88,6 +95,7 @@ class GroupQueue:
         self._returned: list[tuple[int, int, Kept]] = []  # number, charged
         self._delayed: list[tuple[float, int, int, Kept]] = []  # due, number, charged
         self._ends: list[tuple[float, int, Lease]] = []  # until, token
+        self._overdue: dict[int, Lease] = {}  # by token
 
     def __repr__(self) -> str:
         return f"{self.ready} ready, {len(self._delayed)} delayed, {self.held} held"
@@ -97,19 +105,31 @@ class GroupQueue:
         """How many records could be leased now."""
         return len(self._fresh) + len(self._returned)
 
+    @property
+    def has_overdue(self) -> bool:
+        """Whether leases are over that their holders have seen end, and nobody else has."""
+        return bool(self._overdue)
+
+    @property
+    def lag(self) -> int:
+        """How many records were never leased."""
+        return len(self._fresh)
+
     def add(self, kept: Kept) -> None:
         """Owe a record that was just published."""
         self._fresh.append(kept)
 
-    def tick(self, now: float) -> None:
-        """Make ready what the clock has freed: delays that are over, leases that have ended."""
+    def tick(self, now: float, own: Holder) -> None:
+        """Make ready what the clock has freed for the holder of `own`: rule 4."""
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
             heapq.heappush(self._returned, (number, charged, kept))
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
             if _is_true(end):
-                lease = end[2]
+                self._overdue[end[1]] = end[2]
+        if self._overdue:
+            for lease in [one for one in self._overdue.values() if one.holder is not own]:
                 del lease.holder[lease.token]
                 self.give_back(lease, charge=True)
 
@@ -125,7 +145,8 @@ class GroupQueue:
 
         1. Something is ready: the one that waited longest. It calls this again after it has
            taken its part, or when it was cancelled: so nothing stays that somebody waits for.
-        2. Race: the clock will free something before the waiters look again, since they fell
+        2. A lease is overdue, and somebody waits who is not its holder.
+        3. Race: the clock will free something before the waiters look again, since they fell
            asleep before that came up. The last one looked last, so it is enough to wake that one;
            it is the last again when it sleeps again, until the right moment.
         """
@@ -134,6 +155,11 @@ class GroupQueue:
         if self._fresh or self._returned:
             next(iter(self.waiting)).wake()
             return
+        for lease in self._overdue.values():
+            for waiter in self.waiting:
+                if waiter.held is not lease.holder:
+                    waiter.wake()
+                    return
         last = next(reversed(self.waiting))
         if self.next_moment() < last.until:
             last.wake()
@@ -156,8 +182,9 @@ class GroupQueue:
 
     def extend(self, lease: Lease, until: float) -> None:
         """Let a valid lease end at `until` instead."""
-        if until == lease.until:
+        if until == lease.until and lease.token not in self._overdue:
             return  # its end is in the heap, and once is enough
+        self._overdue.pop(lease.token, None)
         lease.until = until
         heapq.heappush(self._ends, (until, lease.token, lease))
         self._drop_untrue_ends()
@@ -166,18 +193,18 @@ class GroupQueue:
 
     def settled(self, lease: Lease) -> None:
         """Owe the record no more; the last group to say so lets the topic forget it."""
-        self.held -= 1
+        self._let_go(lease)
         self._owe_no_more(lease.kept)
 
     def give_back(self, lease: Lease, *, charge: bool) -> None:
         """Make the record ready again; `charge` tells whether this delivery counted."""
-        self.held -= 1
+        self._let_go(lease)
         item = (lease.kept.number, lease.charged + charge, lease.kept)
         heapq.heappush(self._returned, item)
 
     def delay(self, lease: Lease, due: float) -> None:
         """Make the record ready again at the moment `due`; the delivery counted."""
-        self.held -= 1
+        self._let_go(lease)
         item = (due, lease.kept.number, lease.charged + 1, lease.kept)
         heapq.heappush(self._delayed, item)
 
@@ -189,6 +216,10 @@ class GroupQueue:
             *(item[-1] for item in self._delayed),
         ):
             self._owe_no_more(kept)
+
+    def _let_go(self, lease: Lease) -> None:
+        self.held -= 1
+        self._overdue.pop(lease.token, None)
 
     def _owe_no_more(self, kept: Kept) -> None:
         kept.owed -= 1
@@ -278,6 +309,15 @@ class Broker:
         if self.max_backlog is not None and len(topic.kept) >= self.max_backlog:
             return None
         return topic.add(record)
+
+    def refusal(self, topics: Sequence[str]) -> LayerError:
+        """Return why a record of `topics` is not kept, and what to do."""
+        return LayerError(
+            f"topic {', '.join(map(repr, topics))} keeps {self.max_backlog} that a group has not "
+            "settled; let every group of it consume, publish slower, or give the layer a higher "
+            "max_backlog",
+            may_pass=True,
+        )
 
 
 def _described(name: str, topic: StoredTopic) -> str:
