@@ -72,5 +72,5 @@ async def until_it_waits(layer: SQLiteQueueLayer, feed: AckFeed) -> None:
     """Return when `feed` has looked into the file, found nothing, and waits for news."""
     assert isinstance(feed, SQLiteQueueFeed)
     with anyio.fail_after(TIMEOUT):
-        while feed._claims or not layer._access._waiting:
+        while feed._looking or not layer._access._waiting:
             await anyio.lowlevel.checkpoint()

@@ -22,7 +22,6 @@ from tests.layers.sqlite_kit import (
     CONFIRMED,
     LOST,
     TIMEOUT,
-    UNKNOWN,
     acks,
     consuming,
     kept,
@@ -184,10 +183,14 @@ async def test_a_locked_file_says_so_and_works_again_afterwards(path: Path) -> N
                 await layer.publish(make("b", "c"))
             assert set(caught.value.failures) == {0, 1}
             assert not caught.value.indeterminate
-            assert await settle(feed, *acks(batch)) == [UNKNOWN]
-            for call in (feed.receive(1), feed.extend(tokens(batch), 1)):
-                with pytest.raises(ConnectionLost, match="locked by another process"):
-                    await call
+            for answers in (await settle(feed, *acks(batch)), await feed.extend(tokens(batch), 1)):
+                (refused,) = answers
+                assert isinstance(refused, LayerError)
+                assert "locked by another process" in str(refused)
+                assert refused.may_pass
+                assert not isinstance(refused, ConnectionLost)
+            with pytest.raises(LayerError, match="locked by another process"):
+                await feed.receive(1)
             await feed.release(tokens(batch))
         assert await settle(feed, *acks(batch)) == [CONFIRMED]
 

@@ -1,5 +1,6 @@
 """A queue file against the contract, within one process."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -7,17 +8,19 @@ from pathlib import Path
 import anyio
 import pytest
 
+from acked import Channel, Redelivery
 from acked.abc import AckFeed
 from acked.clocks import VirtualClock
-from acked.errors import PublishFailed
+from acked.errors import LayerError, PublishFailed
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.layers.sqlite_queue import _sql as sql
+from acked.layers.sqlite_queue._feed import SQLiteQueueFeed
 from acked.types import Record, Settlement, Start, Verb
 from tests.layers.sqlite_kit import (
     CONFIRMED,
     LEASE,
     LOST,
-    UNKNOWN,
+    TIMEOUT,
     acks,
     consuming,
     kept,
@@ -94,18 +97,108 @@ async def test_one_unstorable_record_spoils_no_neighbour(path: Path) -> None:
         batch = await receive(feed)
         assert seen(batch) == [("a", 1), ("b", 1)]
         buried = Settlement(batch[0].token, Verb.REJECT, dead_letter=bad[0])
-        assert await settle(feed, buried, *acks(batch[1:])) == [UNKNOWN, CONFIRMED]
+        refused, acked = await settle(feed, buried, *acks(batch[1:]))
+        assert isinstance(refused, LayerError)
+        assert "UTF-8" in str(refused)
+        assert isinstance(refused.__cause__, UnicodeEncodeError)
+        assert acked is CONFIRMED
         assert kept(path) == ["a"]
+        assert await settle(feed, *acks(batch[:1])) == [CONFIRMED]
 
 
 async def test_expired_leases_come_first_in_their_order_and_count(path: Path) -> None:
     clock = VirtualClock()
+    async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer) as dead:
+        async with consuming(layer) as feed:
+            await layer.publish(make("a", "b", "c", "d"))
+            assert seen(await receive(dead, 2)) == [("a", 1), ("b", 1)]
+            clock.advance(LEASE)
+            assert seen(await receive(feed, 1)) == [("a", 2)]
+            assert seen(await receive(feed)) == [("b", 2), ("c", 1), ("d", 1)]
+
+
+@pytest.mark.parametrize("verb", Verb)
+async def test_a_lease_that_is_over_is_its_holders_until_another_one_looks(
+    path: Path, verb: Verb
+) -> None:
+    clock = VirtualClock()
     async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer) as feed:
-        await layer.publish(make("a", "b", "c", "d"))
-        assert seen(await receive(feed, 2)) == [("a", 1), ("b", 1)]
-        clock.advance(LEASE)
-        assert seen(await receive(feed, 1)) == [("a", 2)]
-        assert seen(await receive(feed)) == [("b", 2), ("c", 1), ("d", 1)]
+        await layer.publish(make("a", "b"))
+        late, late_too = await receive(feed)
+        clock.advance(2 * LEASE)
+        assert await settle(feed, Settlement(late.token, verb)) == [CONFIRMED]
+        assert await feed.extend([late_too.token], LEASE) == [CONFIRMED]
+
+
+async def test_a_consumer_never_takes_from_itself_what_it_holds(path: Path) -> None:
+    clock = VirtualClock()
+    async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer) as feed:
+        await layer.publish(make("a", "b"))
+        late, late_too = await receive(feed)
+        clock.advance(2 * LEASE)
+        await layer.publish(make("sentinel"))
+        assert seen(await receive(feed)) == [("sentinel", 1)]
+        assert await feed.extend([late.token], LEASE) == [CONFIRMED]
+        async with consuming(layer) as other:
+            assert seen(await receive(other)) == [("b", 2)]
+            assert await settle(feed, *acks([late, late_too])) == [CONFIRMED, LOST]
+
+
+async def test_a_stalled_consumer_does_not_bury_what_nobody_saw(path: Path) -> None:
+    """A handler blocks for longer than a lease: what waits behind it is not charged for that."""
+    policy = Redelivery(max_deliveries=2, dead_letter="dead")
+    async with Channel(SQLiteQueueLayer(path)) as channel:
+        await channel.publish_many("t", range(20))
+        async with channel.subscribe("t", group="g", lease=0.3, redelivery=policy) as sub:
+            for number in range(20):
+                with anyio.fail_after(TIMEOUT):
+                    delivery = await anext(sub)
+                assert (delivery.body, delivery.attempt) == (number, 1)
+                if number in {0, 7}:
+                    time.sleep(0.4)  # the handler blocks the loop
+                await delivery.ack()
+    assert kept(path) == []
+
+
+async def test_the_feed_tells_when_it_leased_and_how_far_it_is_behind(path: Path) -> None:
+    clock = VirtualClock()
+    async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer, "t", "u") as feed:
+        assert isinstance(feed, SQLiteQueueFeed)
+        await layer.publish(make("a", "b", "c", timestamp=5.0))
+        await layer.publish(make("d", topic="u"))
+        clock.advance(5.0)
+        held = await receive(feed, 3)
+        assert (feed.lag(), feed.leased_at) == (1, 5.0)
+        await layer.publish(make("e"))
+        await feed.extend([held[0].token], LEASE)  # also while it receives nothing
+        assert feed.lag() == 2
+        await feed.release([held[0].token])
+        rest = await receive(feed)
+        assert (len(rest), feed.lag()) == (3, 0)
+        async with consuming(layer, group="since", start=Start.at(2.0)) as since:
+            assert isinstance(since, SQLiteQueueFeed)
+            assert len(await receive(since, 2)) == 2
+            assert since.lag() == 1
+            await since.release([])
+            assert len(await receive(since)) == 1
+            assert since.lag() == 0
+
+
+async def test_a_lag_counts_what_is_kept_and_not_what_was(path: Path) -> None:
+    async with SQLiteQueueLayer(path) as layer, consuming(layer) as feed:
+        await layer.publish(make("a", "b", "c"))
+        await settle(feed, *acks((await receive(feed))[1:]))
+        await layer.publish(make("d"))
+        for group, start, expected in (
+            ("early", Start.EARLIEST, 1),
+            ("late", Start.LATEST, 0),
+        ):
+            async with consuming(layer, group=group, start=start) as other:
+                assert isinstance(other, SQLiteQueueFeed)
+                if expected:
+                    assert len(await receive(other, 1)) == 1
+                await other.extend([], 1.0)
+                assert other.lag() == expected
 
 
 async def test_a_nack_comes_again_at_once_or_after_its_delay_and_not_before(path: Path) -> None:
@@ -133,7 +226,9 @@ async def test_a_rejection_and_its_dead_letter_are_one_step(path: Path) -> None:
         assert await settle(feed, Settlement(a.token, Verb.REJECT, dead_letter=dead)) == [CONFIRMED]
         assert kept(path) == ["b", "dead"]
         clock.advance(LEASE)
-        assert await settle(feed, Settlement(b.token, Verb.REJECT, dead_letter=dead)) == [LOST]
+        async with consuming(layer) as other:
+            assert seen(await receive(other)) == [("b", 2)]
+            assert await settle(feed, Settlement(b.token, Verb.REJECT, dead_letter=dead)) == [LOST]
         assert kept(path) == ["b", "dead"]
         async with consuming(layer, "t.dead") as burials:
             assert seen(await receive(burials)) == [("dead", 1)]
@@ -146,7 +241,6 @@ async def test_a_stale_token_changes_nothing_for_the_present_holder(path: Path) 
             await layer.publish(make("a"))
             (stale,) = await receive(late)
             clock.advance(LEASE)
-            assert await settle(late, *acks([stale])) == [LOST]
             (held,) = await receive(holder)
             for verb in Verb:
                 assert await settle(late, Settlement(stale.token, verb)) == [LOST]
@@ -167,9 +261,10 @@ async def test_an_extended_lease_lasts_and_charges_no_attempt(path: Path) -> Non
         clock.advance(LEASE - 1)
         await layer.publish(make("sentinel"))
         assert seen(await receive(feed)) == [("sentinel", 1)]
-        clock.advance(1)
-        assert await feed.extend([a.token], LEASE) == [LOST]
-        assert seen(await receive(feed)) == [("a", 2)]
+        async with consuming(layer) as other:
+            clock.advance(1)
+            assert seen(await receive(other)) == [("a", 2)]
+            assert await feed.extend([a.token], LEASE) == [LOST]
 
 
 async def test_a_release_charges_no_attempt_and_leaving_gives_back_what_is_held(path: Path) -> None:
@@ -294,8 +389,11 @@ async def test_a_waiting_receive_sees_the_end_of_a_delay_or_a_lease(path: Path, 
 
 BOUNDS = {
     "FIND_GROUP": "topic=? AND name=?",
-    "FREE_DUE": "grp=? AND due>? AND due<?",
+    "DUE": "grp=? AND due>? AND due<?",
+    "FREE": "grp=? AND seq=?",
     "NEXT_DUE": "grp=? AND due>?",
+    "DROP_DEBTS": "grp=? AND seq<?",
+    "ALIVE": "grp=?",
     "RETURNED": "grp=? AND due=?",
     "LEASE_RETURNED": "grp=? AND due=? AND seq<?",
     "FRESH": "topic=? AND rowid>?",
@@ -312,7 +410,7 @@ BOUNDS = {
 @pytest.mark.parametrize("name", BOUNDS)
 def test_no_statement_walks_over_rows_that_it_does_not_want(name: str) -> None:
     statement: str = getattr(sql, name)
-    named = dict.fromkeys(("grp", "topic", "cursor", "last", "room", "until", "lease"), 1)
+    named = dict.fromkeys(("grp", "topic", "cursor", "last", "room", "until", "lease", "page"), 1)
     with oracle(Path(":memory:")) as db:
         for definition in sql.SCHEMA:
             db.execute(definition)

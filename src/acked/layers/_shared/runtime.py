@@ -5,9 +5,11 @@ import os
 import socket
 import uuid
 
+import anyio.lowlevel
+
 from acked.errors import CapabilityError
 
-__all__ = ("consumer_name", "require_asyncio")
+__all__ = ("consumer_name", "require_asyncio", "running_loop")
 
 
 def consumer_name() -> str:
@@ -24,3 +26,8 @@ def require_asyncio(client: str) -> None:
             f"{client} runs on asyncio only; start with anyio.run(main) or asyncio.run(main()), or "
             "choose a layer that runs on trio: memory, memory-queue, sqlite-queue or mqtt"
         ) from None
+
+
+def running_loop() -> object:
+    """Return what tells the event loop that runs from any other, of asyncio or trio."""
+    return anyio.lowlevel.current_token()

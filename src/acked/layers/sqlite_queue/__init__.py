@@ -5,28 +5,30 @@ keeps a record until every group that owes it has settled it. Publishing makes a
 every group the topic knows; before there is one, everything is kept. A group that is new begins
 with whatever is kept (`Start.EARLIEST`), with the kept records from a time on (`Start.at`, by the
 record's timestamp), or with what comes next (`Start.LATEST`). Groups and records stay in the file.
-A group that nobody consumes any more still owes: what is published for it is kept for ever.
+A group that nobody consumes any more still owes: what is published for it is kept for ever, until
+it is removed; a listener of `fire_and_forget` that was killed is removed after five minutes, by
+whoever publishes or consumes then. Free room is given back to the disk, but for 4 MiB.
 
 **Ordering** — Total within a topic, in the order in which publishes were committed. What is
 delivered again comes in its original place among what is ready. Several topics in one subscription
 get equal shares of every batch, none starves.
 
 **Acknowledgement** — Confirmed means committed; with `durability="full"` (the default) it means on
-the disk. A lease is a deadline for one message by the wall clock, which the processes share; when
-it is over, whether or not another consumer has taken the message, a settlement is LOST. A nack
-(with or without a delay) and a lease that ended count as an attempt, a release does not. A dead
-letter is published in the transaction that gives up the original. Waiting consumers learn at once
-what was published through the same layer, and within `poll` seconds, or a quarter of a second
-after a while without news, what was published elsewhere.
+the disk. A lease is a deadline for one message, by a clock that all processes of the machine share
+and that nobody sets (the wall clock, where there is no Linux); when it is over, the next look of
+another consumer of the group takes the message away, and a settlement that comes after is LOST. A
+nack (with or without a delay) and a lease that was taken away count as an attempt, a release does
+not. A dead letter is published in the transaction that gives up the original. Waiting consumers
+learn at once what was published through the same layer, and within `poll` seconds, or a quarter of
+a second after a while without news, what was published elsewhere.
 
 **Loses messages when** — The disk does, or somebody deletes the file. With `durability="full"`
 what was accepted survives SIGKILL and loss of power (an attempt that was just begun may be
 forgotten then, and is not counted); with `"normal"` a loss of power may undo the last
-transactions: accepted messages, and acknowledgements, which are then delivered again. Leases
-follow a wall clock that is set forward: messages are then delivered twice, never lost.
+transactions: accepted messages, and acknowledgements, which are then delivered again.
 
 **Native handle** — The file, `layer.path`: look into it with `sqlite3`, read-only. The tables are
-explained in `acked/layers/sqlite_queue/_sql.py`. Removing a group's row from `grp` ends its debts.
+explained in `acked/layers/sqlite_queue/_sql.py`.
 
 **Requires** — Nothing but Python's `sqlite3` with SQLite 3.8.8 or newer, and a local disk: SQLite's
 write-ahead log does not work on network file systems. asyncio or trio. Each process opens a layer
@@ -35,11 +37,11 @@ of its own, after a fork too. Bodies have at most 16 MiB: store larger content b
 
 import math
 import os
-import sqlite3
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from time import time as wall_clock
 from types import TracebackType
 from typing import Final, Self, cast
 from urllib.parse import unquote, urlsplit
@@ -47,12 +49,19 @@ from urllib.parse import unquote, urlsplit
 from anyio import from_thread
 
 from acked.abc import AckFeed
+from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed
 from acked.layers._shared.urls import number, url_options, without_credentials
+from acked.layers.sqlite_queue import _removal as removal
 from acked.layers.sqlite_queue import _store as store
-from acked.layers.sqlite_queue._feed import Access, SQLiteQueueFeed
-from acked.layers.sqlite_queue._file import Durability, QueueFile, primary_code
-from acked.types import Capabilities, Finding, Receipt, Record, Severity, Start
+from acked.layers.sqlite_queue._access import Access
+from acked.layers.sqlite_queue._clock import FileClock
+from acked.layers.sqlite_queue._errors import may_be_written
+from acked.layers.sqlite_queue._feed import SQLiteQueueFeed
+from acked.layers.sqlite_queue._file import OF_THE_OWNER, Durability, QueueFile
+from acked.layers.sqlite_queue._findings import findings, read_facts
+from acked.layers.sqlite_queue._rows import Row, row_of
+from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("SQLiteQueueLayer",)
 
@@ -68,6 +77,7 @@ CAPABILITIES: Final = Capabilities(
     persistent=True,
     groups=True,
     competing=True,
+    lag=True,
     remove_group=True,
     replay=True,
     batch_publish=True,
@@ -82,6 +92,9 @@ CAPABILITIES: Final = Capabilities(
 )
 
 
+OPTIONS: Final = frozenset({"durability", "poll", "busy_timeout", "mode"})
+
+
 class SQLiteQueueLayer:
     """An ack-capable queue in the file `path`, made if it is missing; its directory is not.
 
@@ -92,8 +105,9 @@ class SQLiteQueueLayer:
 
     `durability` says what accepted means: `"full"` survives a loss of power, `"normal"` the end of
     any process. `poll` is how often a waiting consumer looks for other processes' news, and
-    `busy_timeout` how long to wait while another process writes, both in seconds. `time` is the
-    clock of leases and delays: tests give one, and it must be the same in every process. Raises
+    `busy_timeout` how long to wait while another process writes, both in seconds. `mode` is who may
+    use a file that is made: its owner alone, unless you say 0o660. `time` is the clock of leases
+    and delays: tests give one, and it must be the same in every process. Raises
     `ConfigurationError` for a value out of range, and for `:memory:`.
     """
 
@@ -104,20 +118,30 @@ class SQLiteQueueLayer:
         durability: Durability = "full",
         poll: float = 0.05,
         busy_timeout: float = 5.0,
-        time: Callable[[], float] = wall_clock,
+        mode: int = OF_THE_OWNER,
+        time: Callable[[], float] | None = None,
     ) -> None:
         self.capabilities: Final = CAPABILITIES
         self.path: Final = _checked_path(path)
         if durability not in {"full", "normal"}:
             raise ConfigurationError(f"durability must be full or normal; not {durability!r}")
         self._poll = _checked_seconds("poll", poll)
+        self._durability = durability
+        clock = FileClock()
         file = QueueFile(
             self.path,
             durability=durability,
             busy_timeout=_checked_seconds("busy_timeout", busy_timeout),
             pause=from_thread.check_cancelled,
+            clock=clock,
+            mode=mode,
         )
-        self._access = Access(file, time)
+        self._access = Access(
+            file,
+            time=time or clock.time,
+            awake=time or clock.awake,
+            monotonic=time or SystemClock().time,
+        )
 
     def __repr__(self) -> str:
         return f"<SQLiteQueueLayer {str(self.path)!r}>"
@@ -126,10 +150,10 @@ class SQLiteQueueLayer:
     def from_url(cls, url: str) -> "SQLiteQueueLayer":
         """Return a layer for `sqlite-queue:///absolute/path.db` or `sqlite-queue://relative.db`.
 
-        The options are `durability`, `poll` and `busy_timeout`. Raises `ConfigurationError` for
-        any other, and for a malformed one.
+        The options are `durability`, `poll`, `busy_timeout` and `mode` (`mode=0660`). Raises
+        `ConfigurationError` for any other, and for a malformed one.
         """
-        options = url_options(url, frozenset({"durability", "poll", "busy_timeout"}))
+        options = url_options(url, OPTIONS, is_file=True)
         parts = urlsplit(url)
         if parts.fragment:
             raise ConfigurationError(f"write %23 for the # in {without_credentials(url)}")
@@ -138,6 +162,7 @@ class SQLiteQueueLayer:
             durability=cast("Durability", options.get("durability", "full")),
             poll=number("poll", options.get("poll", "0.05")),
             busy_timeout=number("busy_timeout", options.get("busy_timeout", "5")),
+            mode=_parsed_mode(options.get("mode", "0600")),
         )
 
     async def __aenter__(self) -> Self:
@@ -195,57 +220,59 @@ class SQLiteQueueLayer:
             await feed.leave()
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
-        """Forget `group` of `topics`, in one transaction; see `acked.abc.RemovesGroups`."""
+        """Forget `group` of `topics`; see `acked.abc.RemovesGroups`.
+
+        It owes nothing more, or nothing was changed, after one transaction. What it alone owed is
+        deleted in pages then; cancelled meanwhile, the rest is by whoever uses the file next.
+        """
+        access = self._access
 
         def job() -> None:
-            now = self._access.time()
-            with self._access.file.transaction() as db:
-                held = [name for name in topics if not store.remove(db, name, group, now)]
-                if held:  # raised within: rolled back
-                    raise LayerError(
-                        f"group {group!r} holds messages of {held[0]!r}; close its consumers "
-                        "before removing it"
-                    )
+            now, awake = access.time(), access.awake()
+            with access.file.transaction() as db:
+                for name in topics:
+                    if not removal.end(db, name, group, now=now, awake=awake):
+                        raise LayerError(  # raised within: rolled back
+                            f"group {group!r} has a consumer of {name!r}, or had one until "
+                            f"{removal.ALIVE_FOR:g} s ago that was killed; close its consumers "
+                            "before removing it"
+                        )
 
-        await self._access.run(job)
+        def sweep() -> bool:
+            with access.file.transaction(durable=False) as db:
+                has_more = removal.sweep_page(db)
+            access.file.shrink()
+            return has_more
+
+        await access.run(job)
+        while await access.run(sweep):
+            pass
 
     async def check(self) -> Sequence[Finding]:
-        """Say what the file promises, and which SQLite keeps it."""
-        return [
-            Finding(
-                "persistence",
-                value=True,
-                severity=Severity.OK,
-                message="each publish and each ack is on disk when it returns, as far as the disk "
-                "tells the truth; keep the file on a local disk, SQLite locks no network share",
-            ),
-            Finding(
-                "server_version",
-                value=sqlite3.sqlite_version,
-                severity=Severity.OK,
-                message="the SQLite of this Python",
-            ),
-        ]
+        """Say what the file promises, and who else may read it; see `acked.abc.Inspectable`."""
+        facts = await self._access.run(partial(read_facts, self._access.file))
+        return findings(facts, durability=self._durability)
 
-    async def _commit(self, rows: Sequence[store.Row], asked: int) -> range:
+    async def _commit(self, rows: Sequence[Row], asked: int) -> range:
         def job() -> range:
+            self._access.sweep_if_due()
             with self._access.file.transaction() as db:
                 return store.publish(db, rows)
 
         try:
             return await self._access.run(job)
         except LayerError as error:
-            uncertain = primary_code(error.__cause__) == sqlite3.SQLITE_IOERR
             failures: dict[int, Exception] = dict.fromkeys(range(asked), error)
-            raise PublishFailed(str(error), failures, indeterminate=uncertain) from error
+            raise PublishFailed(
+                str(error), failures, indeterminate=may_be_written(error)
+            ) from error
 
 
-def _rows(records: Sequence[Record]) -> tuple[list[store.Row], dict[int, Exception]]:
-    rows: list[store.Row] = []
-    failures: dict[int, Exception] = {}
+def _rows(records: Sequence[Record]) -> tuple[list[Row], dict[int, Exception]]:
+    rows, failures = list[Row](), dict[int, Exception]()
     for index, record in enumerate(records):
         try:
-            rows.append(store.row_of(record))
+            rows.append(row_of(record))
         except UnicodeEncodeError:
             failures[index] = LayerError("it has characters that UTF-8 cannot carry")
     return rows, failures
@@ -259,6 +286,12 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
             "MemoryQueueLayer within one process"
         )
     return Path(words).absolute()
+
+
+def _parsed_mode(text: str) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ConfigurationError(f"mode must be three octal digits, as in 0660; not {text!r}")
+    return int(text, 8)
 
 
 def _checked_seconds(name: str, seconds: float) -> float:

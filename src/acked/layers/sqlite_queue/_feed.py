@@ -6,23 +6,26 @@ it has leased, and the next claim gives that back first, uncharged, in its own t
 """
 
 import logging
+import secrets
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import anyio
-from anyio import CapacityLimiter, to_thread
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.sqlite_queue import _store as store
-from acked.layers.sqlite_queue._file import QueueFile, Version
-from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
+from acked.layers.sqlite_queue._access import Access
+from acked.layers.sqlite_queue._claim import Claim
+from acked.layers.sqlite_queue._errors import is_busy
+from acked.layers.sqlite_queue._file import Version
+from acked.layers.sqlite_queue._removal import ALIVE_FOR, LISTENERS
+from acked.layers.sqlite_queue._rows import GroupRow
+from acked.types import Leased, Outcome, Reply, Settlement, Start, Token, Verb
 
-__all__ = ("Access", "SQLiteQueueFeed")
-
-R = TypeVar("R")
+__all__ = ("SQLiteQueueFeed",)
 
 logger = logging.getLogger("acked.layers.sqlite_queue")
 
@@ -36,67 +39,14 @@ LEAVING: Final = 1.0
 """How long leaving a feed may wait for a file that another process holds, in seconds."""
 
 
-class Access:
-    """The file, the one thread at a time that may use it, and who waits in this process."""
-
-    def __init__(self, file: QueueFile, time: Callable[[], float]) -> None:
-        self.file: Final = file
-        self.time: Final = time
-        self._waiting: Final[dict[anyio.Event, Sequence[str]]] = {}
-        self._limiter: CapacityLimiter | None = None
-
-    def check_open(self) -> CapacityLimiter:
-        """Return what admits one thread at a time; raise `LayerError` if the layer is closed."""
-        if self._limiter is None:
-            raise LayerError(f"queue file {self.file.path} is not open; use it within `async with`")
-        return self._limiter
-
-    async def open(self) -> None:
-        """Open the file; cancelled or failed, nothing is left open."""
-        self._limiter = CapacityLimiter(1)
-        try:
-            await self.run(self.file.open)
-        except BaseException:
-            await self.close()
-            raise
-
-    async def close(self) -> None:
-        """Close the file, also under cancellation."""
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(self.file.close)
-        self._limiter = None
-
-    async def run(self, job: Callable[[], R]) -> R:
-        """Return what `job` returns in a thread.
-
-        Cancelled, it is not begun, or stops waiting for other processes, or runs to its end.
-        """
-        return await to_thread.run_sync(job, limiter=self.check_open())
-
-    @contextmanager
-    def news(self, topics: Sequence[str]) -> Generator[anyio.Event, None, None]:
-        """Make an event that is set when something of `topics` may have become free."""
-        event = anyio.Event()
-        self._waiting[event] = topics
-        try:
-            yield event
-        finally:
-            del self._waiting[event]
-
-    def announce(self, topics: Iterable[str]) -> None:
-        """Wake those in this process who wait for any of `topics`."""
-        changed = frozenset(topics)
-        for event, awaited in self._waiting.items():
-            if not changed.isdisjoint(awaited):
-                event.set()
-
-
 class Found(NamedTuple):
     """What a look at the file brought: a batch, or when to look again."""
 
     batch: Sequence[Leased]
     due: float
     version: Version
+    lag: int
+    began: float
 
 
 class SQLiteQueueFeed:
@@ -115,11 +65,19 @@ class SQLiteQueueFeed:
         self._group = group
         self._lease = lease
         self._poll = poll
+        self.leased_at = 0.0
+        """When the claim of the last batch was begun: its leases end so much later, or after."""
+        self._lag = 0
+        self._feed = secrets.randbits(62)
+        self._grps: Sequence[int] = ()
+        self._beat_due = 0.0
         self._held: set[Token] = set()
-        self._claims = 0
-        """Claims begun and not returned from: one, or those of receives that were cancelled."""
+        self._looking = 0
+        """The number of the claim that runs, or 0."""
+        self._latest = 0
+        """The number of the claim that was begun last; an earlier one is nobody's any more."""
         self._unreturned: set[Token] = set()
-        """What such claims have leased; changed only while the file is locked by its claim."""
+        """What a claim has leased and not returned yet."""
 
     def __repr__(self) -> str:
         return f"<feed of {len(self._topics)} topics, {len(self._held)} held>"
@@ -129,10 +87,14 @@ class SQLiteQueueFeed:
 
         def job() -> None:
             with self._access.file.transaction() as db:
-                for topic in self._topics:
-                    store.join(db, topic, self._group, start)
+                queues = [store.join(db, one, self._group, start) for one in self._topics]
+                self._lives(db, queues)
 
         await self._access.run(job)
+
+    def lag(self) -> int:
+        """Return what was published and not given to the group, as of the last look at the file."""
+        return self._lag
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Lease up to `limit`; what a cancelled call has leased is given back by the next one."""
@@ -144,35 +106,41 @@ class SQLiteQueueFeed:
                     return found.batch
                 await self._wait(found, news)
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        """Settle `batch` in one transaction; UNKNOWN for what the file does not take."""
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
+        """Settle `batch` in one transaction; why not, for what the file does not take."""
 
-        def job() -> list[Outcome]:
+        def job() -> list[Reply]:
             with self._access.file.transaction() as db:
-                return store.settle(db, batch, self._access.time())
+                answers = store.settle(db, batch, self._access.time())
+            self._access.file.shrink()
+            return answers
 
         try:
-            outcomes = await self._access.run(job)
-        except ConnectionLost as error:
-            logger.warning("settlements are unknown: %s", error)
-            return [Outcome.UNKNOWN] * len(batch)
+            answers = await self._access.run(job)
         except LayerError as error:
-            if len(batch) > 1:  # one that is refused does not spoil the others
-                return [outcome for one in batch for outcome in await self.settle([one])]
-            logger.warning("a settlement was refused: %s", error)
-            return [Outcome.UNKNOWN]
-        self._held.difference_update(settlement.token for settlement in batch)
+            if len(batch) > 1 and not (isinstance(error, ConnectionLost) or is_busy(error)):
+                # One that is refused does not spoil the others.
+                return [answer for one in batch for answer in await self.settle([one])]
+            return [error] * len(batch)
+        pairs = zip(batch, answers, strict=True)
+        self._held -= {one.token for one, answer in pairs if isinstance(answer, Outcome)}
         self._announce(batch)
-        return outcomes
+        return answers
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
 
         def job() -> list[Outcome]:
             with self._access.file.transaction(durable=False) as db:
+                # Here too: who renews and has no room for more does not look any more.
+                self._lag = store.lag(db, self._grps)
+                self._beat(db)
                 return store.extend(db, tokens, seconds, self._access.time())
 
-        outcomes = await self._access.run(job)
+        try:
+            outcomes = await self._access.run(job)
+        except LayerError as error:
+            return [error] * len(tokens)
         pairs = zip(tokens, outcomes, strict=True)
         self._held.difference_update(token for token, one in pairs if one is Outcome.LOST)
         return outcomes
@@ -182,11 +150,11 @@ class SQLiteQueueFeed:
 
         def job() -> None:
             with self._access.file.transaction(durable=False) as db:
-                store.release(db, tokens, self._access.time())
+                store.release(db, tokens)
 
         try:
             await self._access.run(job)
-        except ConnectionLost as error:
+        except LayerError as error:
             logger.warning("leases will end by themselves: %s", error)
             return
         self._held.difference_update(tokens)
@@ -194,8 +162,6 @@ class SQLiteQueueFeed:
 
     async def leave(self) -> None:
         """Give back whatever is held; bounded in time, also under cancellation."""
-        if not (self._held or self._claims):
-            return
         with anyio.move_on_after(LEAVING, shield=True):
             try:
                 await self._access.run(self._give_back)
@@ -204,36 +170,69 @@ class SQLiteQueueFeed:
         self._access.announce(self._topics)
 
     async def _look(self, limit: int) -> Found:
-        self._claims += 1
-        found = await self._access.run(partial(self._claim, limit))
+        self._latest += 1
+        self._looking = self._latest
+        found = await self._access.run(partial(self._claim, limit, self._latest))
         # Race: not reached if this task was cancelled meanwhile, whether by anyio or natively; the
         # thread has noted what it leased. From here to the caller there is no await.
         tokens = {leased.token for leased in found.batch}
-        self._claims -= 1
-        self._unreturned -= tokens
+        self.leased_at, self._lag = found.began, found.lag
+        self._looking = 0
+        self._unreturned = set()
         self._held |= tokens
         return found
 
-    def _claim(self, limit: int) -> Found:
+    def _claim(self, limit: int, number: int) -> Found:
         """Lease what is there. Runs in a thread, as does `_give_back`."""
-        file = self._access.file
+        file, began = self._access.file, self._access.monotonic()
+        self._access.sweep_if_due()
         with file.transaction(durable=False) as db:
+            if number != self._latest:
+                # Race: begun for a receive that was cancelled natively, and not waited for.
+                return Found((), 0.0, file.version_within(db), self._lag, began)
+            store.release(db, self._unreturned)
             now = self._access.time()
-            store.release(db, self._unreturned, now)
-            claim = store.Claim(db, lease=self._lease, now=now)
-            # A group that is gone was deleted with the file: what is in the new one, it owes.
-            names = [store.join(db, name, self._group, Start.EARLIEST) for name in self._topics]
-            claim.take(names, limit)
+            claim = Claim(db, lease=self._lease, now=now, held=self._held)
+            queues = [self._queue(db, name) for name in self._topics]
+            self._lives(db, queues)
+            claim.take(queues, limit)
             self._topics.rotate(-1)
             self._unreturned = {leased.token for leased in claim.batch}
-            return Found(claim.batch, claim.due, file.version_within(db))
+            return Found(claim.batch, claim.due, file.version_within(db), claim.lag, began)
+
+    def _queue(self, db: sqlite3.Connection, topic: str) -> GroupRow:
+        """Return what the group owes of `topic`.
+
+        One that is gone was deleted with the file: what is in the new one, it owes. That of a
+        listener was swept, since it was not heard of; what it has missed, it cannot know.
+        """
+        if self._group.startswith(LISTENERS) and store.find(db, topic, self._group) is None:
+            raise LayerError(
+                f"group {self._group!r} was removed, since its listener was silent for too long: "
+                "messages were missed; subscribe again"
+            )
+        return store.join(db, topic, self._group, Start.EARLIEST)
+
+    def _lives(self, db: sqlite3.Connection, queues: Iterable[GroupRow]) -> None:
+        """Note the groups, and say that we live where that is due, or where they are new."""
+        grps = [queue.grp for queue in queues]
+        if set(grps) != set(self._grps):
+            self._grps, self._beat_due = grps, 0.0
+        self._beat(db)
+
+    def _beat(self, db: sqlite3.Connection) -> None:
+        awake = self._access.awake()
+        if awake >= self._beat_due:
+            store.heartbeat(db, self._grps, self._feed, awake + ALIVE_FOR)
+            self._beat_due = awake + ALIVE_FOR / 3
 
     def _give_back(self) -> None:
         with self._access.file.transaction(durable=False) as db:
-            now = self._access.time()
-            store.release(db, self._unreturned, now)
+            store.release(db, self._unreturned)
             for token in self._held:
-                store.nack(db, token, 0.0, now)
+                store.nack(db, token, 0.0, self._access.time())
+            self._latest = 0
+            store.leave(db, self._grps, self._feed)
 
     async def _wait(self, found: Found, news: anyio.Event) -> None:
         """Wait until there is a reason to look again."""
@@ -242,7 +241,7 @@ class SQLiteQueueFeed:
             left = max(SHORTEST_WAIT, found.due - access.time())
             with anyio.move_on_after(min(pause, left)):
                 await news.wait()
-            if news.is_set() or access.time() >= found.due:
+            if news.is_set() or access.time() >= found.due or access.awake() >= self._beat_due:
                 return
             if await access.run(access.file.version) != found.version:
                 return

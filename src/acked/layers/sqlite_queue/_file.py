@@ -16,8 +16,10 @@ from typing import Final, Literal, TypeAlias
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.sqlite_queue import _sql as sql
+from acked.layers.sqlite_queue._clock import FileClock
+from acked.layers.sqlite_queue._errors import is_locked, translated
 
-__all__ = ("Durability", "QueueFile", "Version", "primary_code")
+__all__ = ("OF_THE_OWNER", "Durability", "QueueFile", "Version")
 
 Durability: TypeAlias = Literal["full", "normal"]
 """Whether what was accepted survives a loss of power, or only the end of any process."""
@@ -28,26 +30,24 @@ Version: TypeAlias = tuple[int, int, int]
 WAL_BYTES: Final = 64 * 1024 * 1024
 """To what the write-ahead log is cut after it grew larger."""
 
+SPARE_PAGES: Final = 1024
+"""How many free pages a file keeps for what comes next; with a fourth of it free, it shrinks."""
+
+PAGES_AT_ONCE: Final = 1024
+"""How many pages are given back to the disk at once, while others wait."""
+
 FIRST_NAP: Final = 0.0005
 LONGEST_NAP: Final = 0.008
 
-_BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-
-_WORDS: Final = {
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; create its directory and let this user write there",
-    sqlite3.SQLITE_NOTADB: "is not an SQLite database; name another path or move that file away",
-    sqlite3.SQLITE_CORRUPT: "is damaged; restore it, or save the rest with `sqlite3 FILE .recover`",
-    sqlite3.SQLITE_READONLY: "is read-only; let this user write the file and its directory",
-    sqlite3.SQLITE_PERM: "is not ours to use; let this user write the file and its directory",
-    sqlite3.SQLITE_FULL: "has no room: the disk is full; free some, nothing was changed",
-    sqlite3.SQLITE_IOERR: "could not be read or written: look after the disk and the system's log",
-}
+OF_THE_OWNER: Final = 0o600
+"""Who may use a file that we make: messages are nobody else's business."""
 
 
 class QueueFile:
     """Opens the file, makes the tables, runs transactions, translates what SQLite raises.
 
     `pause` is called before each nap while another process writes; what it raises ends the wait.
+    `clock` is set by what the file says. `mode` is that of a file which is made.
     Used from any thread, by one at a time: the lock makes sure of it.
     """
 
@@ -58,8 +58,12 @@ class QueueFile:
         durability: Durability,
         busy_timeout: float,
         pause: Callable[[], None],
+        clock: FileClock | None = None,
+        mode: int = OF_THE_OWNER,
     ) -> None:
         self.path: Final = path
+        self.clock: Final = clock or FileClock()
+        self._mode = mode
         self._durable: Final = "FULL" if durability == "full" else "NORMAL"
         self._busy_timeout = busy_timeout
         self._pause = pause
@@ -92,13 +96,23 @@ class QueueFile:
         self._check_process()
         with self._lock, self._translating():
             db = self._connected()
-            self._begin(db, self._durable if durable else "NORMAL")
-            try:
+            with self._writing(db, self._durable if durable else "NORMAL"):
                 yield db
-                db.execute("COMMIT")
-            except BaseException:
-                self._roll_back(db)
-                raise
+
+    def shrink(self) -> None:
+        """Give free pages back to the disk, if there are many: some of them at a time.
+
+        Nothing happens in a file that was made before there was this: see `check()`.
+        """
+        with self._lock, suppress(sqlite3.Error):  # busy: another time
+            db = self._db
+            if db is None or db.in_transaction:
+                return
+            (free,) = db.execute("PRAGMA freelist_count").fetchone()
+            (pages,) = db.execute("PRAGMA page_count").fetchone()
+            if free > max(SPARE_PAGES, pages // 4):
+                # Not `execute`: it takes one step, which is one page.
+                db.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})")
 
     def version(self) -> Version:
         """Return the version as of now; costs no access to the disk."""
@@ -131,6 +145,8 @@ class QueueFile:
         return self._db or self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        with suppress(OSError):  # it is there, or SQLite will say why it cannot be
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL, self._mode))
         db = sqlite3.connect(self.path, timeout=0.0, isolation_level=None, check_same_thread=False)
         try:
             self._prepare(db)
@@ -150,7 +166,9 @@ class QueueFile:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         """Check that the file is ours before anything in it is changed."""
-        is_new = self._is_new(db)
+        is_new = self._version_of(db) == 0
+        if is_new:
+            self._patiently(db, "PRAGMA auto_vacuum = INCREMENTAL")  # before anything is written
         (mode,) = self._patiently(db, "PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise LayerError(
@@ -158,15 +176,17 @@ class QueueFile:
             )
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         self._synchronous = ""
-        if is_new:
-            self._create(db)
+        if self._version_of(db) < sql.SCHEMA_VERSION:
+            self._upgrade(db)
+        self._read_clock(db)
 
-    def _is_new(self, db: sqlite3.Connection) -> bool:
+    def _version_of(self, db: sqlite3.Connection) -> int:
+        """Return the version of the tables, 0 before there are any; raise if it is not ours."""
         (application,) = self._patiently(db, "PRAGMA application_id").fetchone()
         (version,) = self._patiently(db, "PRAGMA user_version").fetchone()
         (tables,) = self._patiently(db, "SELECT count(*) FROM sqlite_master").fetchone()
         if (application, version, tables) == (0, 0, 0):
-            return True
+            return 0
         if application != sql.APPLICATION_ID:
             raise LayerError(
                 f"{self.path} is the SQLite database of another program; name another path"
@@ -176,24 +196,44 @@ class QueueFile:
                 f"queue file {self.path} was made by a later acked (its version is {version}, this "
                 f"one knows up to {sql.SCHEMA_VERSION}); upgrade acked or name another path"
             )
-        return False
+        return int(version)
 
-    def _create(self, db: sqlite3.Connection) -> None:
-        self._begin(db, self._durable)
-        try:
-            if self._is_new(db):  # Race: another process was faster.
-                for statement in sql.SCHEMA:
+    def _upgrade(self, db: sqlite3.Connection) -> None:
+        """Make the tables, or make those of an earlier acked ours; all or nothing."""
+        with self._writing(db, self._durable):
+            # Race: another process may have been faster.
+            while (version := self._version_of(db)) < sql.SCHEMA_VERSION:
+                for statement in sql.MIGRATIONS[version] if version else sql.SCHEMA:
                     db.execute(statement)
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back(db)
-            raise
 
-    def _begin(self, db: sqlite3.Connection, synchronous: str) -> None:
+    def _read_clock(self, db: sqlite3.Connection) -> None:
+        """Set our clock by the file's; the first since the machine was started sets that."""
+        clock = self.clock
+        if not clock.boot:
+            return
+        found = self._patiently(db, sql.READ_CLOCK).fetchone()
+        if found is None or found[0] != clock.boot:
+            with self._writing(db, self._durable):
+                found = db.execute(sql.READ_CLOCK).fetchone()  # Race: as above.
+                if found is None or found[0] != clock.boot:
+                    found = (clock.boot, clock.new_base())
+                    for statement in sql.SET_CLOCK:
+                        values = {"boot": found[0], "base": found[1]} if ":" in statement else {}
+                        db.execute(statement, values)
+        clock.set(found[1])
+
+    @contextmanager
+    def _writing(self, db: sqlite3.Connection, synchronous: str) -> Generator[None, None, None]:
         if self._synchronous != synchronous:
             db.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
         self._patiently(db, "BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            self._roll_back(db)
+            raise
 
     def _roll_back(self, db: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
@@ -210,7 +250,7 @@ class QueueFile:
             try:
                 return db.execute(statement)
             except sqlite3.OperationalError as error:
-                if primary_code(error) not in _BUSY or time.monotonic() >= deadline:
+                if not is_locked(error) or time.monotonic() >= deadline:
                     raise
             self._pause()
             time.sleep(nap)
@@ -228,20 +268,4 @@ class QueueFile:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._translated(error) from error
-
-    def _translated(self, error: sqlite3.Error) -> LayerError:
-        code = primary_code(error)
-        if code in _BUSY:
-            return ConnectionLost(
-                f"queue file {self.path} was locked by another process for {self._busy_timeout:g} "
-                "seconds; look for one that is stopped in the midst of a transaction"
-            )
-        words = _WORDS.get(code, f"is refused by SQLite: {error}")
-        return LayerError(f"queue file {self.path} {words}")
-
-
-def primary_code(error: BaseException | None) -> int:
-    """Return SQLite's primary result code of `error`; 0 where there is none."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+            raise translated(error, self.path, self._busy_timeout) from error

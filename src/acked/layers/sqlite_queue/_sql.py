@@ -2,8 +2,11 @@
 
 ```text
 message(seq, topic, ...)             one row for each kept record; seq is the order of publishing
-grp(id, topic, name, cursor)         one row for each group of a topic
+topic(name, published)               how many records were ever published to it
+grp(id, topic, name, cursor, ...)    one row for each group of a topic
 debt(grp, seq, due, lease, attempt)  what a group was given and has not settled
+consumer(grp, feed, until)           who lives: each consumer says so again before `until`
+clock(boot, base)                    the clock of the file: see `_clock.py`
 ```
 
 A group owes a message if its `seq` is past the group's `cursor`, or if there is a row in `debt`.
@@ -18,19 +21,25 @@ A row of `debt` is in one of three states:
 
     due = 0                free: deliver it again, with attempt + 1
     due > 0, lease = 0     delayed until `due`
-    due > 0, lease <> 0    leased until `due`, to whoever knows the number
+    due > 0, lease <> 0    leased until `due`, to whoever knows the number, and beyond that until
+                           another consumer of the group looks
 
 The claim, one BEGIN IMMEDIATE for all of it:
 
-1. FREE_DUE: whatever was due by now becomes free, once each, along the index (grp, due).
+1. DUE, FREE: a page of what was due by now becomes free, along the index (grp, due), but for what
+   the consumer itself holds: nobody steals from itself. A page, since a dead consumer may have held
+   a million, and everybody else waits meanwhile; it is never smaller than the claim.
 2. RETURNED: the first free rows by `seq`, along the same index: (grp, due = 0, seq).
 3. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor.
 
 Each step is a search and a walk over the rows it returns; nothing is scanned, nothing is sorted.
 INDEXED BY is there because, left alone, SQLite walks all of a group's debts by the primary key.
 Whatever was delivered once is older than whatever is past the cursor, so 2 before 3 is the order
-of `seq`. `lease` is a random number for each claim: a token from before a lease ended, or from a
-file that was replaced, matches nothing.
+of `seq`. `lease` is a random number for each claim: a token of a lease that was taken away, or from
+a file that was replaced, matches nothing.
+
+A group that is removed is `ended`: it owes nothing from then on, under a name that no group can
+have, and what it alone owed is deleted in pages, by whoever comes by.
 """
 
 from typing import Final
@@ -38,8 +47,22 @@ from typing import Final
 APPLICATION_ID: Final = 0x61636B64
 """`PRAGMA application_id` of a queue file: "ackd"."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """`PRAGMA user_version`; a file with a higher one was made by a later acked."""
+
+NEVER_FETCHED: Final = -1
+"""The `lease` of a free row that was owed from the beginning of a group, and never delivered."""
+
+_SINCE_2: Final = (
+    "CREATE TABLE topic (name TEXT PRIMARY KEY, published INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE consumer (
+        grp INTEGER NOT NULL,
+        feed INTEGER NOT NULL,
+        until REAL NOT NULL,
+        PRIMARY KEY (grp, feed)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE clock (boot TEXT NOT NULL, base REAL NOT NULL)",
+)
 
 SCHEMA: Final = (
     """CREATE TABLE message (
@@ -58,6 +81,8 @@ SCHEMA: Final = (
         topic TEXT NOT NULL,
         name TEXT NOT NULL,
         cursor INTEGER NOT NULL,
+        fetched INTEGER NOT NULL DEFAULT 0,
+        ended INTEGER,
         UNIQUE (topic, name)
     )""",
     """CREATE TABLE debt (
@@ -69,34 +94,80 @@ SCHEMA: Final = (
         PRIMARY KEY (grp, seq)
     ) WITHOUT ROWID""",
     "CREATE INDEX debt_due ON debt (grp, due)",
+    *_SINCE_2,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+MIGRATIONS: Final = {
+    1: (
+        *_SINCE_2,
+        "ALTER TABLE grp ADD COLUMN fetched INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE grp ADD COLUMN ended INTEGER",
+        "INSERT INTO topic SELECT topic, count(*) FROM message GROUP BY topic",
+        """UPDATE grp SET fetched =
+            (SELECT count(*) FROM message m WHERE m.topic = grp.topic AND m.seq <= grp.cursor)""",
+        "PRAGMA user_version = 2",
+    ),
+}
+"""What makes a file of each version one of the next; all in one transaction."""
+
+READ_CLOCK: Final = "SELECT boot, base FROM clock"
+
+SET_CLOCK: Final = (
+    "DELETE FROM clock",
+    "INSERT INTO clock VALUES (:boot, :base)",
+    "DELETE FROM consumer",  # they ended with the machine
 )
 
 PUBLISH: Final = """
     INSERT INTO message (topic, id, key, headers, content_type, timestamp, body)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 
+COUNT_PUBLISHED: Final = "UPDATE topic SET published = published + ? WHERE name = ?"
+
+FIRST_PUBLISHED: Final = "INSERT INTO topic (published, name) VALUES (?, ?)"
+
 LAST_PUBLISHED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'message'"
 
-FIND_GROUP: Final = "SELECT id, cursor FROM grp WHERE topic = ? AND name = ?"
+FIND_GROUP: Final = """
+    SELECT g.id, g.cursor, coalesce(t.published - g.fetched, 0)
+    FROM grp g LEFT JOIN topic t ON t.name = g.topic
+    WHERE g.topic = ? AND g.name = ?"""
 
-CREATE_GROUP: Final = "INSERT INTO grp (topic, name, cursor) VALUES (?, ?, ?)"
+LAG: Final = """
+    SELECT t.published - g.fetched FROM grp g JOIN topic t ON t.name = g.topic WHERE g.id = ?"""
 
-OWE_SINCE: Final = """
+CREATE_GROUP: Final = """
+    INSERT INTO grp (topic, name, cursor, fetched)
+    VALUES (:topic, :group, :cursor, coalesce(
+        (SELECT published FROM topic WHERE name = :topic), 0
+    ) - (SELECT count(*) FROM message WHERE topic = :topic AND seq > :cursor))"""
+
+OWE_SINCE: Final = f"""
     INSERT INTO debt (grp, seq, due, lease, attempt)
-    SELECT ?, seq, 0, 0, 0 FROM message WHERE topic = ? AND timestamp >= ?"""
+    SELECT ?, seq, 0, {NEVER_FETCHED}, 0 FROM message
+    WHERE topic = ? AND timestamp >= ?"""  # noqa: S608 - a constant
 
-FREE_DUE: Final = (
-    "UPDATE debt INDEXED BY debt_due SET due = 0 WHERE grp = ? AND due > 0 AND due <= ?"
-)
+COUNT_FETCHED: Final = "UPDATE grp SET fetched = fetched + ? WHERE id = ?"
+
+HEARTBEAT: Final = "INSERT OR REPLACE INTO consumer (grp, feed, until) VALUES (?, ?, ?)"
+
+FAREWELL: Final = "DELETE FROM consumer WHERE grp = ? AND feed = ?"
+
+DUE: Final = """
+    SELECT seq, lease FROM debt INDEXED BY debt_due
+    WHERE grp = ? AND due > 0 AND due <= ? ORDER BY due, seq LIMIT ?"""
+
+FREE: Final = "UPDATE debt SET due = 0, lease = 0 WHERE grp = ? AND seq = ?"
 
 NEXT_DUE: Final = (
-    "SELECT due FROM debt INDEXED BY debt_due WHERE grp = ? AND due > 0 ORDER BY due LIMIT 1"
+    "SELECT due FROM debt INDEXED BY debt_due WHERE grp = ? AND due > ? ORDER BY due LIMIT 1"
 )
 
 RETURNED: Final = """
-    SELECT d.seq, d.attempt + 1, m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
+    SELECT d.seq, d.attempt + 1, d.lease,
+        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
     FROM debt d INDEXED BY debt_due JOIN message m ON m.seq = d.seq
     WHERE d.grp = :grp AND d.due = 0
     ORDER BY d.seq LIMIT :room"""
@@ -106,7 +177,7 @@ LEASE_RETURNED: Final = """
     WHERE grp = :grp AND due = 0 AND seq <= :last"""
 
 FRESH: Final = """
-    SELECT seq, 1, id, key, headers, content_type, timestamp, body
+    SELECT seq, 1, 0, id, key, headers, content_type, timestamp, body
     FROM message WHERE topic = :topic AND seq > :cursor
     ORDER BY seq LIMIT :room"""
 
@@ -115,10 +186,11 @@ LEASE_FRESH: Final = """
     SELECT :grp, seq, :until, :lease, 1
     FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last"""
 
-MOVE_CURSOR: Final = "UPDATE grp SET cursor = :last WHERE id = :grp"
+MOVE_CURSOR: Final = """
+    UPDATE grp SET cursor = :last, fetched = fetched + :count WHERE id = :grp"""
 
-_OURS = "WHERE grp = ? AND seq = ? AND lease = ? AND due > ?"
-"""The fence of every settlement: the group, the message, the lease's number, and now."""
+_OURS = "WHERE grp = ? AND seq = ? AND lease = ?"
+"""The fence of every settlement: the group, the message, and the number that proves the lease."""
 
 SETTLE: Final = f"DELETE FROM debt {_OURS}"  # noqa: S608 - the fence is a constant
 
@@ -128,27 +200,48 @@ RELEASE: Final = f"UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1 {_O
 
 EXTEND: Final = f"UPDATE debt SET due = ? {_OURS}"  # noqa: S608 - as above
 
-FORGET: Final = """
-    DELETE FROM message WHERE seq = ? AND NOT EXISTS (
-        SELECT 1 FROM grp g WHERE g.topic = message.topic AND (
+_OWED_BY_NOBODY = """NOT EXISTS (
+        SELECT 1 FROM grp g WHERE g.topic = message.topic AND g.ended IS NULL AND (
             g.cursor < message.seq
             OR EXISTS (SELECT 1 FROM debt d WHERE d.grp = g.id AND d.seq = message.seq)
         )
     )"""
 
-HELD: Final = "SELECT 1 FROM debt WHERE grp = ? AND lease <> 0 AND due > ? LIMIT 1"
+FORGET: Final = f"DELETE FROM message WHERE seq = ? AND {_OWED_BY_NOBODY}"  # noqa: S608 - as above
 
-FORGET_OWED: Final = """
-    DELETE FROM message WHERE topic = :topic
-    AND (seq > :cursor OR seq IN (SELECT seq FROM debt WHERE grp = :grp))
-    AND NOT EXISTS (
-        SELECT 1 FROM grp g WHERE g.topic = :topic AND g.id <> :grp AND (
-            g.cursor < message.seq
-            OR EXISTS (SELECT 1 FROM debt d WHERE d.grp = g.id AND d.seq = message.seq)
-        )
+HELD: Final = "SELECT 1 FROM debt WHERE grp = ? AND lease > 0 AND due > ? LIMIT 1"
+
+ALIVE: Final = "SELECT 1 FROM consumer WHERE grp = ? AND until > ? LIMIT 1"
+
+DEAD_LISTENERS: Final = """
+    SELECT g.id FROM grp g WHERE g.ended IS NULL AND g.name >= :first AND g.name < :last
+    AND NOT EXISTS (SELECT 1 FROM consumer c WHERE c.grp = g.id AND c.until > :long_ago)"""
+
+END_GROUP: Final = "UPDATE grp SET ended = ?, name = ? WHERE id = ?"
+
+ENDED: Final = "SELECT id, topic, cursor, ended FROM grp WHERE ended IS NOT NULL LIMIT 1"
+
+FRESH_PAGE: Final = """
+    SELECT max(seq) FROM (
+        SELECT seq FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :ended
+        ORDER BY seq LIMIT :page
     )"""
-"""What one group owes and no other does."""
 
-REMOVE_DEBTS: Final = "DELETE FROM debt WHERE grp = ?"
+DROP_FRESH: Final = f"""
+    DELETE FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last
+    AND {_OWED_BY_NOBODY}"""  # noqa: S608 - as above
 
-REMOVE_GROUP: Final = "DELETE FROM grp WHERE id = ?"
+SKIP_FRESH: Final = "UPDATE grp SET cursor = :last WHERE id = :grp"
+
+DEBT_PAGE: Final = """
+    SELECT max(seq) FROM (SELECT seq FROM debt WHERE grp = :grp ORDER BY seq LIMIT :page)"""
+
+DROP_OWED: Final = f"""
+    DELETE FROM message WHERE seq IN (SELECT seq FROM debt WHERE grp = :grp AND seq <= :last)
+    AND {_OWED_BY_NOBODY}"""  # noqa: S608 - as above
+
+DROP_DEBTS: Final = "DELETE FROM debt WHERE grp = :grp AND seq <= :last"
+
+DROP_CONSUMERS: Final = "DELETE FROM consumer WHERE grp = :grp"
+
+DROP_GROUP: Final = "DELETE FROM grp WHERE id = :grp"

@@ -1,0 +1,61 @@
+"""What rows of a queue file are in Python."""
+
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from acked.types import NO_HEADERS, Record
+
+__all__ = ("GroupRow", "Row", "RowLease", "record_of", "row_of")
+
+Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
+"""A record as it is stored."""
+
+_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class RowLease(NamedTuple):
+    """The token of a lease: which debt, and the number that proves that we hold it."""
+
+    grp: int
+    seq: int
+    lease: int
+
+
+class GroupRow(NamedTuple):
+    """One group of one topic."""
+
+    grp: int
+    topic: str
+    cursor: int
+    lag: int
+    """What was published to the topic and not yet given to the group."""
+
+
+def row_of(record: Record) -> Row:
+    """Return `record` as it is stored; raise `UnicodeEncodeError` for what UTF-8 cannot carry."""
+    f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
+    headers = msgspec.json.encode(dict(record.headers)).decode() if record.headers else None
+    return (
+        record.topic,
+        record.id,
+        record.key,
+        headers,
+        record.content_type,
+        record.timestamp,
+        record.body,
+    )
+
+
+def record_of(
+    topic: str,
+    name: str,
+    key: str | None,
+    headers: str | None,
+    content_type: str,
+    timestamp: float,
+    body: bytes,
+) -> Record:
+    """Return the record that is stored so."""
+    shown = _decode_headers(headers) if headers else NO_HEADERS
+    return Record(topic, body, name, key, shown, content_type, timestamp)
