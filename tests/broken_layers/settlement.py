@@ -8,8 +8,9 @@ from typing import Self
 import msgspec
 
 from acked.abc import Clock
+from acked.errors import LayerError
 from acked.layers.memory_queue._group import GroupQueue, Kept, Lease
-from acked.types import Leased, Outcome, Settlement, Verb
+from acked.types import Leased, Outcome, Reply, Settlement, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue, remove
 
@@ -136,10 +137,11 @@ class RejectsThoughTheLetterWasRefused(Queue):
     """The original is given up although its dead letter was not accepted."""
 
     def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
-        outcome = super().settle_one(feed, lease, settlement, now)
-        if outcome is Outcome.UNKNOWN:
+        answer: Reply = super().settle_one(feed, lease, settlement, now)
+        if isinstance(answer, LayerError):
             remove(feed, lease)
-        return outcome
+            return Outcome.CONFIRMED
+        return answer
 
 
 @broken("test_past_max_deliveries_it_is_dead_exactly_once")

@@ -25,7 +25,7 @@ async def test_the_kernel_watches_every_connection(postgres_broker) -> None:
     layer = PostgresNotifyLayer(postgres_broker.url)
     async with Channel(layer) as channel, channel.subscribe(fresh()):
         listening = layer._listening._live  # type: ignore[union-attr]
-        async with layer._pool.acquire() as publishing:  # type: ignore[union-attr]
+        async with layer._pool.borrowed() as publishing:  # type: ignore[union-attr]
             for connection in (listening, publishing):
                 sock = connection._transport.get_extra_info("socket")
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

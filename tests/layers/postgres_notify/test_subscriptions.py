@@ -104,7 +104,7 @@ async def test_a_stuck_subscription_stops_neither_others_nor_publishers(
     topic, waiting, total = fresh(), 1024, 1024 + 500
     size = len('"0000"')  # of each body
     monkeypatch.setattr(
-        "acked.layers.postgres_notify._listening.BACKLOG_BYTES", waiting * (RECORD_BYTES + size)
+        "acked.layers.postgres_notify._listener.BACKLOG_BYTES", waiting * (RECORD_BYTES + size)
     )
     bodies = [f"{number:04}" for number in range(total)]
     async with (

@@ -44,7 +44,6 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import anyio
 import msgspec
 
 from acked.abc import Sink
@@ -53,7 +52,6 @@ from acked.errors import (
     ConfigurationError,
     ConnectionLost,
     LayerError,
-    PublishFailed,
 )
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import number, url_options, whole_number
@@ -65,19 +63,19 @@ from acked.layers.postgres_notify._envelope import (
     pack_bare,
 )
 from acked.layers.postgres_notify._findings import FACTS, NUMBERS, Situation, findings
-from acked.layers.postgres_notify._listening import ListenConnection, NotifyListener
+from acked.layers.postgres_notify._listener import NotifyListener
+from acked.layers.postgres_notify._listening import ListenConnection
+from acked.layers.postgres_notify._pool import PublishingPool
 from acked.layers.postgres_notify._server import (
     AnyConnection,
     Password,
-    Pool,
     PostgresServer,
     close,
-    close_pool,
     dead_after,
     has_password,
     is_local,
-    unless_broken,
 )
+from acked.layers.postgres_notify._statements import not_published, statement
 from acked.layers.postgres_notify._tls import TLS_OPTIONS
 from acked.types import Capabilities, Finding, Record
 
@@ -109,14 +107,6 @@ PASSED_ON: Final = frozenset(
 )
 
 OnLoss: TypeAlias = Literal["reconnect", "raise"]
-
-ONE: Final = "select pg_notify($1, $2)"
-# No row comes back: pg_notify returns void, which is not null.
-MANY: Final = "select from unnest($2::text[]) as one where pg_notify($1, one) is null"
-MIXED: Final = (
-    "select from unnest($1::text[], $2::text[]) as _ (topic, one) "
-    "where pg_notify(topic, one) is null"
-)
 
 
 class PostgresNotifyLayer:
@@ -162,7 +152,7 @@ class PostgresNotifyLayer:
         self._patience = reconnect_timeout
         self._on_loss = on_loss
         self._bare = bare
-        self._pool: Pool | None = None
+        self._pool = PublishingPool(self._server, pool_size)
         self._listening: ListenConnection | None = None
 
     def __repr__(self) -> str:
@@ -193,10 +183,10 @@ class PostgresNotifyLayer:
     async def __aenter__(self) -> Self:
         """Make the first connection that publishes; the one that listens waits for `listen`."""
         require_asyncio("asyncpg")
-        self._pool = await self._server.pool(self._pool_size)
+        await self._pool.open()
         self._listening = ListenConnection(
             self._server,
-            self._publishing_session,
+            self._pool,
             heartbeat=self._heartbeat,
             patience=self._patience,
             reconnects=self._on_loss == "reconnect",
@@ -211,11 +201,9 @@ class PostgresNotifyLayer:
     ) -> None:
         """Close all connections."""
         listening, self._listening = self._listening, None
-        pool, self._pool = self._pool, None
         if listening is not None:
             await listening.aclose()
-        if pool is not None:
-            await close_pool(pool)
+        await self._pool.aclose()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Publish `records` in one transaction; see `acked.abc.FireAndForgetLayer`.
@@ -223,23 +211,21 @@ class PostgresNotifyLayer:
         Raises `PublishFailed` for all of them or none; `indeterminate` when the connection broke,
         or `timeout` seconds were over, before the server answered.
         """
-        if self._pool is None:
-            raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
+        self._opened()
         if not records:
             return
         # Not several: of identical texts in one transaction PostgreSQL delivers one.
         bare = self._bare and len(records) == 1
-        query, arguments = _statement(records, pack_bare if bare else pack)
+        query, arguments = statement(records, pack_bare if bare else pack)
         sent = False
         try:
             with self._server.translated():
-                async with self._pool.acquire() as connection:
+                async with self._pool.borrowed() as connection:
                     sent = True
-                    with dead_after(self._timeout, connection), unless_broken(connection):
-                        await connection.execute(query, *arguments)
+                    await connection.execute(query, *arguments)
         except LayerError as error:
             unknown = sent and isinstance(error, ConnectionLost)
-            raise _failed(records, error, indeterminate=unknown) from error
+            raise not_published(records, error, indeterminate=unknown) from error
 
     async def publish_in(self, connection: AnyConnection, records: Sequence[Record]) -> None:
         """Publish `records` in the transaction that `connection` is in, on the same database.
@@ -255,26 +241,24 @@ class PostgresNotifyLayer:
         after which the transaction cannot commit.
         """
         if records:
-            query, arguments = _statement(records)
+            query, arguments = statement(records)
             alone = not connection.is_in_transaction()
             try:
                 with self._server.translated():
                     await connection.execute(query, *arguments)
             except LayerError as error:
                 unknown = alone and isinstance(error, ConnectionLost)
-                raise _failed(records, error, indeterminate=unknown) from error
+                raise not_published(records, error, indeterminate=unknown) from error
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered."""
-        listening = self._listening
-        if listening is None:
-            raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
+        listening = self._opened()
         check_names(frozenset(topics))
         listener = NotifyListener(topics, sink)
         try:
             listening.add(listener)
-            await self._entered(listener)
+            await listener.wait_to_enter(self._timeout, self._server.address)
             yield
         finally:
             listening.remove(listener)
@@ -291,9 +275,10 @@ class PostgresNotifyLayer:
             with self._server.translated(), dead_after(self._timeout, connection):
                 row = await connection.fetchrow(FACTS)
                 numbers = await connection.fetch(NUMBERS)
+                other = await self._pool.session()
             facts = {**(row or {}), **{one["name"]: one["number"] for one in numbers}}
             here = Situation(
-                pooled=facts["session"] == await self._publishing_session(),
+                pooled=facts["session"] == other.number,
                 rest=self._heartbeat / 2,
                 pool_size=self._pool_size,
                 is_verified=bool(facts["tls"]) and self._server.tls.is_verified,
@@ -304,44 +289,7 @@ class PostgresNotifyLayer:
             await close(connection)
         return findings(facts, here)
 
-    async def _entered(self, listener: NotifyListener) -> None:
-        with anyio.move_on_after(self._timeout):
-            await listener.entered
-        if not listener.entered.done() or listener.entered.cancelled():
-            raise ConnectionLost(
-                f"no connection to {self._server.address} to listen on within {self._timeout} s; "
-                "check that PostgreSQL runs there and can be reached"
-            )
-
-    async def _publishing_session(self) -> int:
-        """Return the server's number of a session that publishes."""
-        if self._pool is None:
-            raise ConnectionLost(f"the layer for {self._server.address} was closed")
-        with self._server.translated():
-            async with self._pool.acquire() as connection:
-                with dead_after(self._timeout, connection), unless_broken(connection):
-                    session: int = await connection.fetchval("select pg_backend_pid()")
-                    return session
-
-
-def _statement(
-    records: Sequence[Record], pack: Callable[[Record], str] = pack
-) -> tuple[str, tuple[object, ...]]:
-    """Return the one statement that publishes `records` in their order, and its arguments."""
-    topics = frozenset(record.topic for record in records)
-    check_names(topics)
-    payloads = [pack(record) for record in records]
-    if len(payloads) == 1:
-        return ONE, (records[0].topic, payloads[0])
-    if len(topics) == 1:
-        return MANY, (records[0].topic, payloads)
-    return MIXED, ([record.topic for record in records], payloads)
-
-
-def _failed(records: Sequence[Record], error: LayerError, *, indeterminate: bool) -> PublishFailed:
-    known = "it is unknown whether they were accepted" if indeterminate else "none was accepted"
-    return PublishFailed(
-        f"{len(records)} message(s) were not published, {known}: {error}",
-        dict.fromkeys(range(len(records)), error),
-        indeterminate=indeterminate,
-    )
+    def _opened(self) -> ListenConnection:
+        if self._listening is None:
+            raise ChannelClosed("this PostgresNotifyLayer is not open; enter it first")
+        return self._listening

@@ -16,24 +16,25 @@ Rules:
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from acked.abc import Sink
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._shared.blocked_sink import BACKLOG_BYTES, BlockedSink
 from acked.layers._shared.reconnect import pause_before
 from acked.layers.postgres_notify._envelope import Unpacker
+from acked.layers.postgres_notify._errors import without_pooler
+from acked.layers.postgres_notify._listener import NotifyListener
+from acked.layers.postgres_notify._pool import SESSION, PublishingPool, Session
 from acked.layers.postgres_notify._server import (
     Connection,
+    NotifyConnection,
     PostgresServer,
     close,
     dead_after,
-    without_pooler,
 )
+from acked.layers.postgres_notify._statements import listen_statements, pages
 from acked.types import Gap, GapCause, Record
 
-__all__ = ("ListenConnection", "NotifyListener")
+__all__ = ("ListenConnection",)
 
 logger = logging.getLogger("acked.layers.postgres_notify")
 
@@ -45,55 +46,29 @@ MOST_ARRIVALS: Final = 16384
 
 RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
 
-BEAT: Final = "select pg_backend_pid() as session, array(select pg_listening_channels()) as topics"
+BEAT: Final = f"{SESSION}, array(select pg_listening_channels()) as topics"
 
-
-class NotifyListener:
-    """One subscription: what it listens to, and whether it has entered."""
-
-    def __init__(self, topics: Sequence[str], sink: Sink) -> None:
-        self.topics: Final = topics
-        self.entered: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
-        self._sink = BlockedSink(sink, BACKLOG_BYTES)
-        self.offer: Final = self._sink.offer  # called for every message
-        self.gap: Final = self._sink.gap
-
-    def enter(self) -> None:
-        """Let the subscriber go on, who waits for `entered`."""
-        if not self.entered.done():
-            self.entered.set_result(None)
-
-    def fail(self, error: LayerError) -> None:
-        """Pass `error` on: to who waits to enter, or to the sink, behind everything that waits."""
-        if not self.entered.done():
-            self.entered.set_exception(error)
-        else:
-            self._sink.fail(error)
-
-    async def leave(self) -> None:
-        """Never call the sink again."""
-        if not self.entered.cancel() and not self.entered.cancelled():
-            self.entered.exception()  # or asyncio would log that nobody looked at it
-        await self._sink.aclose()
+MOST_APART: Final = 3
+"""After how many tries publishers and we are said to be on two servers for good."""
 
 
 class ListenConnection:
     """Everything behind `listen`: subscribers come and go, one task keeps the connection.
 
-    `probe` returns the session of another connection; `heartbeat` and `patience` are seconds.
+    `publishers` must be in sessions of the same server. `heartbeat` and `patience` are seconds.
     """
 
     def __init__(
         self,
         server: PostgresServer,
-        probe: Callable[[], Awaitable[int]],
+        publishers: PublishingPool,
         *,
         heartbeat: float,
         patience: float,
         reconnects: bool,
     ) -> None:
         self._server = server
-        self._probe = probe
+        self._publishers = publishers
         self._beat = heartbeat / 2  # half of it idle, half of it waiting for the answer
         self._patience = patience
         self._reconnects = reconnects
@@ -103,7 +78,9 @@ class ListenConnection:
         self._confirmed: set[str] = set()
         self._live: Connection | None = None
         self._missed = False
-        self._probed = False
+        self._lost_since: float | None = None
+        self._tries = 0
+        self._apart = 0
         self._arrivals: deque[Record] = deque()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -144,10 +121,10 @@ class ListenConnection:
             while True:
                 try:
                     await self._serve(connection)
-                except ConnectionLost as error:
-                    if not self._reconnects:
+                except LayerError as error:
+                    if not (error.may_pass and self._reconnects):
                         raise
-                    logger.warning("%s; reconnecting", error)
+                    self._lost(error)
                 finally:
                     self._live = None
                     self._confirmed.clear()
@@ -162,6 +139,16 @@ class ListenConnection:
             failure.__cause__ = error
             self._give_up(failure)
 
+    def _lost(self, error: LayerError) -> None:
+        """Note the beginning of an episode; who waits to enter is told what the server refuses."""
+        if self._lost_since is None:
+            self._lost_since = asyncio.get_running_loop().time()
+            logger.warning("%s; reconnecting", error)
+        if not isinstance(error, ConnectionLost):
+            for listener in tuple(self._entering):
+                self.remove(listener)
+                listener.fail(error)
+
     def _give_up(self, error: LayerError) -> None:
         self._dispatch_all()
         self._missed = False
@@ -169,27 +156,24 @@ class ListenConnection:
             self.remove(listener)
             listener.fail(error)
 
-    async def _reconnected(self) -> Connection:
+    async def _reconnected(self) -> NotifyConnection:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience
-        attempt = 0
         while True:
-            attempt += 1
-            await pause_before(attempt)
+            self._tries += 1
+            await pause_before(self._tries)
             try:
                 return await self._server.connection()
             except LayerError as error:
-                if not error.may_pass or loop.time() > deadline:
+                patience = (self._lost_since or loop.time()) + self._patience
+                if not error.may_pass or loop.time() > patience:
                     raise
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: NotifyConnection) -> None:
         """Do what is wanted until the connection is lost."""
+        connection.arrived = self._arrived
         connection.add_termination_listener(self._terminated)
         session = await self._session(connection)
-        if not self._probed:
-            self._probed = True
-            if await self._probe() == session:
-                raise without_pooler(self._server.address)
+        await self._compare(session)
         while not connection.is_closed():
             self._changed.clear()
             await self._reconcile(connection)
@@ -200,34 +184,62 @@ class ListenConnection:
             except TimeoutError:
                 if await self._session(connection) != session:
                     raise without_pooler(self._server.address) from None
+                await self._compare(session)
         raise ConnectionLost(f"the connection to {self._server.address} that listens was lost")
 
-    async def _session(self, connection: Connection) -> int:
-        """Return the server's number of the session, which must have all our topics."""
+    async def _session(self, connection: Connection) -> Session:
+        """Return the session of `connection`, which must have all our topics."""
         with self._server.translated(), dead_after(self._beat, connection):
             row = await connection.fetchrow(BEAT)
         if row is None or not self._confirmed.issubset(row["topics"]):
             raise without_pooler(self._server.address)
-        session: int = row["session"]
-        return session
+        return Session(row["session"], row["started"])
 
-    async def _reconcile(self, connection: Connection) -> None:
-        """Make LISTEN and UNLISTEN agree with what is wanted."""
+    async def _compare(self, session: Session) -> None:
+        """Raise unless what is published goes to the server of `session`, in a session of its own.
+
+        One address may lead to two servers: after a failover, say, while the old primary still
+        takes what is published. Then both connect anew, each to the first that answers.
+        """
+        try:
+            other = await self._publishers.session()
+        except LayerError:
+            return  # publishers are told themselves
+        if other == session:
+            raise without_pooler(self._server.address)
+        if other.started == session.started:
+            self._apart = 0
+            return
+        self._apart += 1
+        await self._publishers.renew()
+        words = (
+            f"{self._server.address} leads to several servers: what is published goes to another "
+            "one than that which we listen to; name one primary, or end the one that is none any "
+            "more"
+        )
+        raise ConnectionLost(words) if self._apart < MOST_APART else LayerError(words)
+
+    async def _reconcile(self, connection: NotifyConnection) -> None:
+        """Make LISTEN and UNLISTEN agree with what is wanted, many names in a statement."""
         with self._server.translated():
-            for topic in [one for one in self._listeners if one not in self._confirmed]:
+            wanted = [one for one in self._listeners if one not in self._confirmed]
+            for names in pages(wanted):
                 with dead_after(self._beat, connection):
-                    await connection.add_listener(topic, self._arrived)
-                self._confirmed.add(topic)
-            for topic in self._confirmed - self._listeners.keys():
-                if topic not in self._listeners:  # Race: wanted again, while another was answered.
-                    self._confirmed.discard(topic)
+                    await connection.execute(listen_statements("LISTEN", names))
+                self._confirmed.update(names)
+            for names in pages([*(self._confirmed - self._listeners.keys())]):
+                # Race: wanted again, while others were answered.
+                unwanted = [one for one in names if one not in self._listeners]
+                self._confirmed.difference_update(unwanted)
+                if unwanted:
                     with dead_after(self._beat, connection):
-                        await connection.remove_listener(topic, self._arrived)
+                        await connection.execute(listen_statements("UNLISTEN", unwanted))
 
     def _go_live(self, connection: Connection) -> None:
         """Pass on what arrives from now on; let those enter whose topics are confirmed."""
         if self._live is not connection:
             self._live = connection
+            self._lost_since, self._tries = None, 0
             if self._missed:
                 self._missed = False
                 self._dispatch_all()
@@ -247,13 +259,13 @@ class ListenConnection:
     def _terminated(self, _: object) -> None:
         self._changed.set()
 
-    def _arrived(self, connection: object, _: int, topic: str, payload: object) -> None:
+    def _arrived(self, connection: NotifyConnection, topic: str, payload: str) -> None:
         """Queue what arrived, called by asyncpg; never raises and never waits."""
         if connection is not self._live:
             return
         if not self._arrivals:
             asyncio.get_running_loop().call_soon(self._dispatch)
-        self._arrivals.append(self._unpacker.unpack(topic, str(payload)))
+        self._arrivals.append(self._unpacker.unpack(topic, payload))
         if len(self._arrivals) > MOST_ARRIVALS:
             self._dispatch_all()
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -11,15 +10,17 @@ import anyio
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from acked.errors import ConfigurationError, ConnectionLost, LayerError
+from acked.errors import ConfigurationError, LayerError
 from acked.layers._shared.findings import is_loopback
 from acked.layers._shared.urls import split_server_url, without_credentials
+from acked.layers.postgres_notify._errors import OF_ASYNCPG, translated
 from acked.layers.postgres_notify._tls import TLSOptions
 
 __all__ = (
     "OLDEST",
     "AnyConnection",
     "Connection",
+    "NotifyConnection",
     "Password",
     "Pool",
     "PostgresServer",
@@ -29,7 +30,6 @@ __all__ = (
     "has_password",
     "is_local",
     "unless_broken",
-    "without_pooler",
 )
 
 if TYPE_CHECKING:
@@ -51,52 +51,26 @@ CONNECTING_MOMENT: Final = 0.2
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
-_OF_ASYNCPG: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-)
 
-_WORTH_ANOTHER_TRY: Final = (
-    asyncpg.PostgresConnectionError,  # class 08, and what asyncpg raises for a lost connection
-    asyncpg.CannotConnectNowError,  # starting up or shutting down
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.IdleSessionTimeoutError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.InterfaceError,  # the connection was closed under the operation
-    asyncpg.InternalClientError,  # or the server is just saying that it closes it
-    OSError,
-    TimeoutError,
-)
+class NotifyConnection(Connection):
+    """A connection that hands what it is notified of to `arrived`, at once.
 
-_REFUSALS: Final[Mapping[type[Exception], str]] = {
-    asyncpg.ClientConfigurationError: "the dsn for {address} cannot be used; check its options",
-    asyncpg.InvalidAuthorizationSpecificationError: (
-        "{address} does not let us in (SQLSTATE {code}); check user, password, sslmode and the "
-        "server's pg_hba.conf"
-    ),
-    asyncpg.ReadOnlySQLTransactionError: (
-        "{address} is a standby, which can neither LISTEN nor NOTIFY; give the address of the "
-        "primary, or those of all servers and target_session_attrs=primary"
-    ),
-    ssl.SSLCertVerificationError: (
-        "the TLS certificate of {address} is not trusted; check the host's name, and give the file "
-        "of its authority as sslrootcert (sslmode=disable where the network is trusted)"
-    ),
-}
-"""What another try would not change; looked up before the wider classes below."""
+    asyncpg's own way is a round trip and a set of callbacks for each channel, and a turn of the
+    loop for each message.
+    """
 
-_NO_TLS: Final = (
-    "{address} has no TLS, which sslmode asks for; switch it on there (ssl=on), or give "
-    "sslmode=disable where the network is trusted"
-)
+    __slots__ = ("arrived",)
 
-_SHARED_STATEMENTS: Final = (
-    asyncpg.DuplicatePreparedStatementError,
-    asyncpg.InvalidSQLStatementNameError,
-)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.arrived: Callable[[NotifyConnection, str, str], None] = _ignore
+
+    def _process_notification(self, _: int, channel: str, payload: str) -> None:
+        self.arrived(self, channel, payload)
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing about a notification."""
 
 
 class PostgresServer:
@@ -117,7 +91,7 @@ class PostgresServer:
         self.address: Final = without_credentials(dsn)
         self.tls: Final = TLSOptions(parts.query)
         self._dsn = dsn
-        self._timeout = timeout
+        self.timeout: Final = timeout
         self._password = password
 
     async def pool(self, size: int) -> Pool:
@@ -130,8 +104,8 @@ class PostgresServer:
                 password=self._password,
                 min_size=0,
                 max_size=size,
-                timeout=self._timeout,
-                command_timeout=self._timeout + 1,  # of a request to cancel; ours comes before
+                timeout=self.timeout,
+                command_timeout=self.timeout + 1,  # of a request to cancel; ours comes before
                 connect=_connect_whole,
                 init=keep_alive,
                 reset=_as_it_is,
@@ -144,14 +118,15 @@ class PostgresServer:
                 raise
             return pool
 
-    async def connection(self) -> Connection:
+    async def connection(self) -> NotifyConnection:
         """Return a new connection."""
         with self._usable(), self.translated():
-            connection: Connection = await asyncpg.connect(
+            connection: NotifyConnection = await asyncpg.connect(
                 self._dsn,
-                timeout=self._timeout,
+                timeout=self.timeout,
                 ssl=self.tls.context(),
                 password=self._password,
+                connection_class=NotifyConnection,
             )
         await keep_alive(connection)
         return connection
@@ -161,25 +136,8 @@ class PostgresServer:
         """Raise `ConnectionLost` or `LayerError` for what asyncpg raises within."""
         try:
             yield
-        except _OF_ASYNCPG as error:
-            raise self.in_our_words(error) from error
-
-    def in_our_words(self, error: Exception) -> LayerError:
-        """Return what `error` means for us; its words never have the user or password in them."""
-        if isinstance(error, _SHARED_STATEMENTS):
-            return without_pooler(self.address)
-        code = getattr(error, "sqlstate", None) or "no SQLSTATE"
-        for kind, words in _REFUSALS.items():
-            if isinstance(error, kind):
-                return LayerError(words.format(address=self.address, code=code))
-        if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
-            return LayerError(_NO_TLS.format(address=self.address))
-        if isinstance(error, _WORTH_ANOTHER_TRY):
-            return ConnectionLost(
-                f"no connection to {self.address} ({_cause(error)}); check that PostgreSQL runs "
-                "there and can be reached"
-            )
-        return LayerError(f"{self.address} refused: {error} (SQLSTATE {code})")
+        except OF_ASYNCPG as error:
+            raise translated(error, self.address) from error
 
     def _check_version(self, connection: AnyConnection) -> None:
         version = connection.get_server_version()
@@ -198,25 +156,6 @@ class PostgresServer:
                 f"the dsn for {self.address} cannot be used ({type(error).__name__}); percent-"
                 "encode special characters in user and password, and check port and options"
             ) from None
-
-
-def without_pooler(address: str) -> LayerError:
-    """Return the error for a pooler that hands out another session for each transaction."""
-    return LayerError(
-        f"{address} is a pooler that shares sessions between transactions (as PgBouncer's "
-        "pool_mode=transaction does), which swallows LISTEN; give the address of PostgreSQL "
-        "itself, or of a pool with pool_mode=session"
-    )
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, FileNotFoundError):
-        return "there is no such socket"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return f"{type(error).__name__}"
 
 
 @contextmanager
@@ -297,7 +236,7 @@ async def close(connection: Connection) -> None:
     try:
         with dead_after(CLOSING_SECONDS, connection):
             await connection.close()
-    except _OF_ASYNCPG:
+    except OF_ASYNCPG:
         connection.terminate()
 
 
@@ -306,7 +245,7 @@ async def close_pool(pool: Pool) -> None:
     alarm = asyncio.get_running_loop().call_later(CLOSING_SECONDS, pool.terminate)
     try:
         await pool.close()
-    except _OF_ASYNCPG:
+    except OF_ASYNCPG:
         pool.terminate()
     finally:
         alarm.cancel()
