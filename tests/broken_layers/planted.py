@@ -12,7 +12,8 @@ import msgspec
 
 from acked.abc import Clock
 from acked.layers.memory import MemoryLayer
-from acked.layers.memory_queue import MemoryQueueLayer, _Feed
+from acked.layers.memory_queue import MemoryQueueLayer
+from acked.layers.memory_queue._feed import MemoryQueueFeed
 from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, Lease
 from acked.types import (
     Gap,
@@ -39,10 +40,10 @@ __all__ = (
 BACKLOG: Final = 2000
 """More than any law publishes to one topic."""
 
-RightFeed: Final = _Feed
+RightFeed: Final = MemoryQueueFeed
 
 
-class Feed(_Feed):
+class Feed(MemoryQueueFeed):
     """One consumer, which asks its layer how to do each step."""
 
     layer: "Queue"

@@ -13,7 +13,8 @@ from acked.conformance.laws.modelled import try_programs
 from acked.conformance.programs import ProgramFailure
 from acked.layers import memory_queue
 from acked.layers.memory_queue import MemoryQueueLayer
-from acked.layers.memory_queue._group import Broker, GroupQueue, StoredTopic
+from acked.layers.memory_queue._broker import Broker
+from acked.layers.memory_queue._group import GroupQueue, StoredTopic
 from acked.types import Outcome, Settlement, Verb
 
 pytestmark = pytest.mark.anyio
@@ -158,7 +159,7 @@ def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
         queue.add(kept)
         return kept
 
-    from acked.layers.memory_queue._group import Kept
+    from acked.layers.memory_queue._group import Kept, StoredTopic
 
     def memory_queue_kept(self: StoredTopic, record):
         number = next(self._numbers)

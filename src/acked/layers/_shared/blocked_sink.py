@@ -37,7 +37,7 @@ class BlockedSink:
     def __init__(self, sink: Sink, limit: int = BACKLOG_BYTES) -> None:
         self._sink = sink
         self._limit = limit
-        self._backlog: _Backlog | None = None
+        self._backlog: _SinkBacklog | None = None
 
     def offer(self, record: Record) -> None:
         """Hand `record` over, now or when there is room."""
@@ -45,7 +45,7 @@ class BlockedSink:
         if backlog is not None:
             backlog.add_record(record)
         elif not self._sink.offer(record):
-            self._backlog = _Backlog(self._sink, record, self._limit)
+            self._backlog = _SinkBacklog(self._sink, record, self._limit)
 
     def gap(self, gap: Gap) -> None:
         """Tell of `gap`, behind all that waits."""
@@ -68,13 +68,13 @@ class BlockedSink:
         if self._backlog is not None:
             await self._backlog.aclose()
 
-    def _waiting(self) -> "_Backlog | None":
+    def _waiting(self) -> "_SinkBacklog | None":
         if self._backlog is not None and not self._backlog:
             self._backlog = None
         return self._backlog
 
 
-class _Backlog:
+class _SinkBacklog:
     """What a sink had no room for, and the task that hands it over."""
 
     def __init__(self, sink: Sink, first: Record, limit: int) -> None:

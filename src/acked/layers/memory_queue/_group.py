@@ -19,16 +19,15 @@ Rules:
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import count, islice
 from typing import Protocol, TypeAlias
 
 import msgspec
 
-from acked.errors import LayerError
 from acked.types import Leased, Record, Start
 
-__all__ = ("Broker", "GroupQueue", "Holder", "Kept", "Lease", "StoredTopic", "Waiter")
+__all__ = ("GroupQueue", "Holder", "Kept", "Lease", "StoredTopic", "Waiter")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -283,43 +282,3 @@ class StoredTopic:
             if start.kind == "earliest" or kept.record.timestamp >= start.time:
                 kept.owed += 1
                 yield kept
-
-
-class Broker:
-    """All topics; what the layers of one name share."""
-
-    def __init__(self, max_backlog: int | None) -> None:
-        self.max_backlog: int | None = max_backlog
-        self.topics: dict[str, StoredTopic] = {}
-
-    def __repr__(self) -> str:
-        lines = [_described(name, topic) for name, topic in sorted(self.topics.items())]
-        return "; ".join(lines) or "no topics"
-
-    def topic(self, name: str) -> StoredTopic:
-        """Return the topic called `name`, from now on a known one."""
-        found = self.topics.get(name)
-        if found is None:
-            found = self.topics[name] = StoredTopic()
-        return found
-
-    def publish(self, record: Record) -> Kept | None:
-        """Keep `record`, or return None if its topic is full; `nudge` the topic afterwards."""
-        topic = self.topic(record.topic)
-        if self.max_backlog is not None and len(topic.kept) >= self.max_backlog:
-            return None
-        return topic.add(record)
-
-    def refusal(self, topics: Sequence[str]) -> LayerError:
-        """Return why a record of `topics` is not kept, and what to do."""
-        return LayerError(
-            f"topic {', '.join(map(repr, topics))} keeps {self.max_backlog} that a group has not "
-            "settled; let every group of it consume, publish slower, or give the layer a higher "
-            "max_backlog",
-            may_pass=True,
-        )
-
-
-def _described(name: str, topic: StoredTopic) -> str:
-    groups = (f"{group} ({queue!r})" for group, queue in sorted(topic.groups.items()))
-    return f"{name!r} keeps {len(topic.kept)} for {', '.join(groups) or 'no group yet'}"

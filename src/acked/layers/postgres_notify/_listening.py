@@ -23,7 +23,7 @@ from acked.layers._shared.reconnect import pause_before
 from acked.layers.postgres_notify._envelope import Unpacker
 from acked.layers.postgres_notify._errors import without_pooler
 from acked.layers.postgres_notify._listener import NotifyListener
-from acked.layers.postgres_notify._pool import SESSION, PublishingPool, Session
+from acked.layers.postgres_notify._pool import SESSION, PostgresSession, PublishingPool
 from acked.layers.postgres_notify._server import (
     Connection,
     NotifyConnection,
@@ -187,15 +187,15 @@ class ListenConnection:
                 await self._compare(session)
         raise ConnectionLost(f"the connection to {self._server.address} that listens was lost")
 
-    async def _session(self, connection: Connection) -> Session:
+    async def _session(self, connection: Connection) -> PostgresSession:
         """Return the session of `connection`, which must have all our topics."""
         with self._server.translated(), dead_after(self._beat, connection):
             row = await connection.fetchrow(BEAT)
         if row is None or not self._confirmed.issubset(row["topics"]):
             raise without_pooler(self._server.address)
-        return Session(row["session"], row["started"])
+        return PostgresSession(row["session"], row["started"])
 
-    async def _compare(self, session: Session) -> None:
+    async def _compare(self, session: PostgresSession) -> None:
         """Raise unless what is published goes to the server of `session`, in a session of its own.
 
         One address may lead to two servers: after a failover, say, while the old primary still

@@ -19,7 +19,7 @@ from acked.layers.postgres_notify._server import (
     unless_broken,
 )
 
-__all__ = ("SESSION", "PublishingPool", "Session")
+__all__ = ("SESSION", "PostgresSession", "PublishingPool")
 
 SESSION: Final = "select pg_backend_pid() as session, pg_postmaster_start_time() as started"
 
@@ -27,7 +27,7 @@ TRY_AGAIN: Final = 0.02
 """Seconds until another one may have given back the connection that the server has no second of."""
 
 
-class Session(NamedTuple):
+class PostgresSession(NamedTuple):
     """Which session of which server a connection is in."""
 
     number: int
@@ -58,14 +58,14 @@ class PublishingPool:
         if self._pool is not None:
             await self._pool.expire_connections()
 
-    async def session(self) -> Session:
+    async def session(self) -> PostgresSession:
         """Return a session that publishes."""
         with self._server.translated():
             async with self.borrowed() as connection:
                 row = await connection.fetchrow(SESSION)
         if row is None:
             raise ConnectionLost(f"{self._server.address} says nothing of its session")
-        return Session(*row)
+        return PostgresSession(*row)
 
     @asynccontextmanager
     async def borrowed(self) -> AsyncGenerator[AnyConnection]:

@@ -1,0 +1,161 @@
+"""A consumer of a memory queue: what it holds, and how it waits."""
+
+from collections import deque
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+
+from acked.abc import Clock
+from acked.layers.memory_queue._broker import Broker
+from acked.layers.memory_queue._group import NEVER, GroupQueue, Holder, Lease
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
+
+__all__ = ("MemoryQueueFeed",)
+
+
+class MemoryQueueFeed:
+    """One consumer of a group: what it holds, and how it waits.
+
+    It waits by sleeping until the next moment at which the clock frees something, in a scope that
+    `wake` cancels. So a wait needs no task, whatever the clock.
+    """
+
+    def __init__(
+        self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
+    ) -> None:
+        self.until: float = NEVER
+        self.leased_at = 0.0
+        """When the last batch was leased, by the layer's clock: its leases end so much later."""
+        self._broker = broker
+        self._clock = clock
+        self._queues: deque[GroupQueue] = deque(queues)
+        self._lease = lease
+        self._held: Holder = {}
+        self._nap = anyio.CancelScope()
+        for queue in queues:
+            queue.consumers += 1
+
+    def __repr__(self) -> str:
+        return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
+
+    @property
+    def held(self) -> Holder:
+        """What it holds itself, by token."""
+        return self._held
+
+    async def receive(self, limit: int) -> Sequence[Leased]:
+        """Wait for at least one message; lease in the step that returns, so cancelling is safe."""
+        await anyio.lowlevel.checkpoint()
+        try:
+            while not (batch := self._take(limit)):
+                await self._wait()
+        except BaseException:
+            self._nudge()  # Race: woken, or sleeping for the others too; the next one takes over
+            raise
+        return batch
+
+    def lag(self) -> int:
+        """Return what was published and never leased to the group."""
+        return sum(queue.lag for queue in self._queues)
+
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
+        """Carry out `batch` at once and return one answer for each."""
+        now = self._clock.time()
+        answers: list[Reply] = []
+        for settlement in batch:
+            lease = self._held.get(settlement.token)
+            answers.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
+        self._nudge()
+        return answers
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+        """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
+        now = self._clock.time()
+        outcomes: list[Outcome] = []
+        for token in tokens:
+            lease = self._held.get(token)
+            if lease is not None:
+                lease.queue.extend(lease, now + seconds)
+            outcomes.append(Outcome.LOST if lease is None else Outcome.CONFIRMED)
+        self._nudge()
+        return outcomes
+
+    async def release(self, tokens: Sequence[Token]) -> None:
+        """Give `tokens` back; their next delivery has the same attempt."""
+        for token in tokens:
+            lease = self._held.pop(token, None)
+            if lease is not None:
+                lease.queue.give_back(lease, charge=False)
+        self._nudge()
+
+    def leave(self) -> None:
+        """Give back what is held: a consumer that leaves with it has failed to settle it."""
+        for lease in self._held.values():
+            lease.queue.give_back(lease, charge=True)
+        self._held.clear()
+        for queue in self._queues:
+            queue.consumers -= 1
+        self._nudge()
+
+    def wake(self) -> None:
+        """End the wait; called only while this feed is among the `waiting` of a queue."""
+        self._nap.cancel()
+
+    def _take(self, limit: int) -> list[Leased]:
+        """Lease what is ready, in equal shares; whose turn is first goes round.
+
+        A share that a topic cannot fill is shared out among the others.
+        """
+        now = self._clock.time()
+        for queue in self._queues:
+            queue.tick(now, self._held)
+        self.leased_at = now
+        self._queues.rotate(-1)
+        taken: list[Leased] = []
+        ready: list[GroupQueue] = [queue for queue in self._queues if queue.ready]
+        while ready and len(taken) < limit:
+            share = max(1, (limit - len(taken)) // len(ready))
+            for queue in ready:
+                room = min(share, limit - len(taken))
+                taken += queue.lease(room, now + self._lease, self._held)
+            ready = [queue for queue in ready if queue.ready]
+        if taken or any(queue.has_overdue for queue in self._queues):
+            self._nudge()
+        return taken
+
+    async def _wait(self) -> None:
+        self.until = min(queue.next_moment() for queue in self._queues)
+        for queue in self._queues:
+            queue.waiting[self] = None
+        try:
+            with anyio.CancelScope() as self._nap:
+                if self.until == NEVER:
+                    await anyio.sleep_forever()
+                await self._clock.sleep_until(self.until)
+        finally:
+            for queue in self._queues:
+                del queue.waiting[self]
+
+    def _nudge(self) -> None:
+        for queue in self._queues:
+            queue.nudge()
+
+    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Reply:
+        dead_letter = settlement.dead_letter
+        if dead_letter is not None and not self._published(dead_letter):
+            return self._broker.refusal([dead_letter.topic])
+        del self._held[lease.token]
+        if settlement.verb is not Verb.NACK:
+            lease.queue.settled(lease)
+        elif settlement.delay > 0:
+            lease.queue.delay(lease, now + settlement.delay)
+        else:
+            lease.queue.give_back(lease, charge=True)
+        return Outcome.CONFIRMED
+
+    def _published(self, dead_letter: Record) -> bool:
+        if self._broker.publish(dead_letter) is None:
+            return False
+        self._broker.topic(dead_letter.topic).nudge()
+        return True
