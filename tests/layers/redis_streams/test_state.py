@@ -75,7 +75,7 @@ async def test_nobody_at_the_address_is_a_lost_connection_with_what_to_do() -> N
 @pytest.mark.parametrize("login", ["", ":wrong@", "nobody:wrong@"])
 async def test_a_wrong_password_is_refused_and_not_worth_trying_again(private_redis, login) -> None:
     broker = private_redis(password="right")
-    with pytest.raises(LayerError, match="check user and password") as caught:
+    with pytest.raises(LayerError, match="check the user and the password") as caught:
         await opening(f"redis://{login}127.0.0.1:{broker.port}")
     assert not isinstance(caught.value, ConnectionLost)
     assert "wrong" not in str(caught.value).replace("invalid username-password pair", "")

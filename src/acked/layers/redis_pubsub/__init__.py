@@ -48,12 +48,12 @@ from redis.asyncio import Redis
 
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
+from acked.layers._redis.cluster import Client, client_for
 from acked.layers._redis.findings import findings_for_news
-from acked.layers._redis.nodes import Nodes, OneNode
-from acked.layers._shared.options import number, require_asyncio, switch, url_options
+from acked.layers._redis.urls import NOWHERE, read_url, readable
+from acked.layers._shared.options import number, require_asyncio, switch
 from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
-from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, RedisPublisher, Servers
-from acked.layers.redis_pubsub._server import DRIVER_OPTIONS, Server, address_of, split_url
+from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, publish
 from acked.layers.redis_pubsub._subscriptions import SubscriptionManager
 from acked.types import Capabilities, Finding, Record
 
@@ -71,6 +71,7 @@ CAPABILITIES: Final = Capabilities(
 )
 
 OPTIONS: Final = frozenset({"cluster", "heartbeat", "on_loss", "sharded", "timeout"})
+PUBLISHING_CONNECTIONS: Final = 16
 SCHEMES: Final = {"redis-pubsub": "redis", "rediss-pubsub": "rediss"}
 
 
@@ -95,12 +96,11 @@ class RedisPubSubLayer:
         cluster: bool = False,
         sharded: bool = False,
     ) -> None:
-        self._url, strange = split_url(url)
-        if strange:
-            raise ConfigurationError(
-                f"unknown option {min(strange)!r} in the Redis URL; known options: "
-                f"{', '.join(sorted(DRIVER_OPTIONS))}"
-            )
+        self._inside: _Inside | None = None
+        self._url = NOWHERE
+        read = read_url(url)
+        del url  # what follows may raise
+        self._url = readable(read)
         if on_loss not in {"reconnect", "raise"}:
             raise ConfigurationError(f"on_loss={on_loss!r}: choose 'reconnect' or 'raise'")
         if heartbeat <= 0 or timeout <= 0:
@@ -111,12 +111,11 @@ class RedisPubSubLayer:
         self._timeout = timeout
         self._is_cluster = cluster or sharded
         self._is_sharded = sharded
-        self._inside: _Inside | None = None
 
     def __repr__(self) -> str:
         topics = sorted(self._inside.hub.topics) if self._inside else []
         listens = ", ".join(map(repr, topics)) or "nothing"
-        return f"<RedisPubSubLayer at {address_of(self._url)}, listens to: {listens}>"
+        return f"<RedisPubSubLayer at {self._url.where}, listens to: {listens}>"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisPubSubLayer":
@@ -125,12 +124,13 @@ class RedisPubSubLayer:
         Options: `on_loss`, `heartbeat`, `timeout`, `cluster` and `sharded` (0 or 1), and redis-py's
         `client_name` and `ssl_...`.
         """
-        scheme, colon, rest = url.partition(":")
-        plain, options = split_url(f"{SCHEMES.get(scheme, scheme)}{colon}{rest}")
-        url_options(url, OPTIONS | DRIVER_OPTIONS)
+        read = read_url(url, SCHEMES)
+        del url  # what follows may raise
+        plain = readable(read, OPTIONS)
+        options = plain.options
         on_loss = cast("Literal['reconnect', 'raise']", options.get("on_loss", "reconnect"))
         return cls(
-            plain,
+            plain.text,
             on_loss=on_loss,
             heartbeat=number("heartbeat", options.get("heartbeat", "10")),
             timeout=number("timeout", options.get("timeout", "30")),
@@ -141,28 +141,31 @@ class RedisPubSubLayer:
     @property
     def client(self) -> "Redis":
         """The client for whatever else Redis can do. Raises `LayerError` while not entered."""
-        return self._entered().servers.first.client
+        return self._entered().client.client
 
     async def __aenter__(self) -> Self:
         """Connect once and ask for an answer; listening connects when somebody listens."""
         require_asyncio("redis-py")
-        servers = self._new_servers()
+        client = client_for(
+            self._url,
+            is_cluster=self._is_cluster,
+            timeout=self._timeout,
+            connections=PUBLISHING_CONNECTIONS,
+        )
         try:
-            await servers.first.check()
-            await servers.look()
+            await client.ask(b"PING")
         except BaseException:
-            await servers.aclose()
+            await client.aclose()
             raise
         name, numbers = uuid.uuid4().hex, itertools.count()
-        post = RedisPublisher(servers, timeout=self._timeout, is_sharded=self._is_sharded)
         hub = SubscriptionManager(
-            servers,
+            client,
             timeout=self._timeout,
             heartbeat=self._heartbeat,
             reconnects=self._reconnects,
             new_id=lambda: f"{name}-{next(numbers)}",
         )
-        self._inside = _Inside(servers, post, hub)
+        self._inside = _Inside(client, hub)
         return self
 
     async def __aexit__(
@@ -175,7 +178,7 @@ class RedisPubSubLayer:
         inside, self._inside = self._inside, None
         if inside is not None:
             await inside.hub.aclose()
-            await inside.servers.aclose()
+            await inside.client.aclose()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Send `records` in one request; return when the server has answered for each.
@@ -184,12 +187,12 @@ class RedisPubSubLayer:
         passed the message on.
         """
         if records:
-            await self._entered().post.publish(records)
+            await publish(self._entered().client, records, is_sharded=self._is_sharded)
 
     async def check(self) -> Sequence[Finding]:
         """Ask for its limits and its version; see `acked.abc.Inspectable`."""
-        servers = await self._entered().servers.masters()
-        asks = [server.reply for server in servers]
+        servers = await self._entered().client.servers()
+        asks = [server.ask for server in servers]
         return await findings_for_news(asks, is_cluster=self._is_cluster)
 
     def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
@@ -213,11 +216,6 @@ class RedisPubSubLayer:
             )
         return self._entered().hub.listening(PATTERN, patterns, sink)
 
-    def _new_servers(self) -> Servers:
-        if self._is_cluster:
-            return Nodes(self._url, lambda url: Server(url, timeout=self._timeout))
-        return OneNode(Server(self._url, timeout=self._timeout))
-
     def _entered(self) -> "_Inside":
         if self._inside is None:
             raise LayerError("this layer is not connected; enter it first: async with layer")
@@ -227,6 +225,5 @@ class RedisPubSubLayer:
 class _Inside(NamedTuple):
     """What a layer has while it is entered."""
 
-    servers: Servers
-    post: RedisPublisher
+    client: Client
     hub: SubscriptionManager

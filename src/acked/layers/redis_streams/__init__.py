@@ -39,12 +39,12 @@ a master that does not answer delays the topics of the others a little. Replicas
 not used.
 """
 
+import math
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import Redis
 
@@ -53,17 +53,17 @@ from acked.errors import (
     LayerError,
     PublishFailed,
 )
-from acked.layers._redis.cluster import Client, Cluster
-from acked.layers._redis.connection import Command, Connection, is_unanswered
+from acked.layers._redis.cluster import Client, client_for
+from acked.layers._redis.connection import Command
+from acked.layers._redis.errors import is_unanswered
 from acked.layers._redis.findings import backlog, findings_for_streams
+from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.options import (
     consumer_name,
     number,
     require_asyncio,
     switch,
-    url_options,
     whole_number,
-    without_credentials,
 )
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
@@ -104,9 +104,6 @@ OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
 _OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "timeout", "connections"})
-_TLS_OPTIONS: Final = frozenset(
-    {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
-)
 
 
 class RedisStreamsLayer:
@@ -134,11 +131,15 @@ class RedisStreamsLayer:
         connections: int = 16,
         cluster: bool = False,
     ) -> None:
-        _check(url, maxlen, timeout, connections)
+        self._way: Client | None = None
+        self._url = NOWHERE
+        read = read_url(url)
+        del url  # what follows may raise
+        self._url = readable(read)
+        _check(maxlen=maxlen, timeout=timeout, connections=connections)
         self.capabilities: Final = CAPABILITIES
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
-        self._url = url
         self._consumed: set[str] = set()
         self._maxlen = maxlen
         self._trim: Command = ()
@@ -147,11 +148,10 @@ class RedisStreamsLayer:
         self._timeout = timeout
         self._connections = connections
         self._is_cluster = cluster
-        self._way: Client | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._way is None else "open"
-        return f"<RedisStreamsLayer {without_credentials(self._url)}, {state}>"
+        return f"<RedisStreamsLayer {self._url.shown}, {state}>"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStreamsLayer":
@@ -159,13 +159,13 @@ class RedisStreamsLayer:
 
         `rediss-streams://` speaks TLS. Options: those of the class.
         """
-        options = url_options(url, _OWN_OPTIONS | _TLS_OPTIONS)
-        parts = urlsplit(url)
-        tls = urlencode({name: options[name] for name in sorted(options.keys() & _TLS_OPTIONS)})
-        plain = parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme), query=tls).geturl()
+        read = read_url(url, _SCHEMES)
+        del url  # what follows may raise
+        plain = readable(read, _OWN_OPTIONS)
+        options = plain.options
         maxlen = options.get("maxlen")
         return cls(
-            plain,
+            plain.text,
             maxlen=None if maxlen is None else whole_number("maxlen", maxlen),
             timeout=number("timeout", options.get("timeout", "10")),
             connections=whole_number("connections", options.get("connections", "16")),
@@ -180,8 +180,12 @@ class RedisStreamsLayer:
     async def __aenter__(self) -> Self:
         """Connect, and make sure that the server is one that can do it."""
         require_asyncio("redis-py")
-        kind = Cluster if self._is_cluster else Connection
-        way = kind(self._url, timeout=self._timeout, connections=self._connections)
+        way = client_for(
+            self._url,
+            is_cluster=self._is_cluster,
+            timeout=self._timeout,
+            connections=self._connections,
+        )
         try:
             await way.ask(b"PING")
             await _check_version(way)
@@ -264,20 +268,10 @@ class RedisStreamsLayer:
         self.trimmed += trimmed
 
 
-def _check(url: str, maxlen: int | None, timeout: float, connections: int) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ConfigurationError(
-            f"{without_credentials(url)} is no URL of Redis; use redis://, rediss:// or unix://"
-        )
-    unknown = sorted({name for name, _ in parse_qsl(parts.query)} - _TLS_OPTIONS - {"db"})
-    if unknown:
-        raise ConfigurationError(
-            f"option {unknown[0]!r} in {without_credentials(url)} cannot be set in the URL"
-        )
-    for name, value in (("maxlen", maxlen), ("timeout", timeout), ("connections", connections)):
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name} is {value}; it must be above 0")
+def _check(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigurationError(f"{name} is {value}; it must be above 0, and finite")
 
 
 async def _check_version(way: Client) -> None:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from acked.errors import LayerError
-from acked.layers._redis.connection import Run
-from acked.layers._redis.scripts import Script, ScriptCall
+from acked.layers._redis.scripts import Run, Script, ScriptCall
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._records import TokenOf
 from acked.layers.redis_streams._scripts import CREATE, FREE, REMOVE

@@ -9,7 +9,8 @@ import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.cluster import Client
-from acked.layers._redis.connection import CLOSE_WITHIN, group_is_missing, says
+from acked.layers._redis.connection import CLOSE_WITHIN
+from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.scripts import Script, ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState, logger
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver

@@ -19,7 +19,9 @@ import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.cluster import Client
-from acked.layers._redis.connection import Connection, Reader, group_is_missing
+from acked.layers._redis.connection import Connection
+from acked.layers._redis.errors import group_is_missing
+from acked.layers._redis.reader import Reader
 from acked.layers._redis.scripts import ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState, logger
 from acked.layers.redis_streams._records import Fields, as_ours, lag_of, leased_again, leased_first
