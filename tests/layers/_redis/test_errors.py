@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import anyio
 import pytest
 import redis
 
@@ -57,6 +58,8 @@ def signed_out(broker: Broker, admin: Admin) -> Iterator[None]:
     for one in admin.client_list():
         if one["id"] != str(admin.client_id()):
             admin.client_kill_filter(_id=one["id"])
+    while len(admin.client_list()) > 1:
+        pass
     yield
     admin.config_set("requirepass", "")
 
@@ -148,7 +151,7 @@ async def test_a_server_that_loads_its_data_is_told_by_both_layers(private_redis
         while not is_loading(other):
             pass
         for layer in (RedisStreamsLayer(broker.url), RedisPubSubLayer(broker.url)):
-            with pytest.raises(ConnectionLost, match="does not serve now .*has just started"):
+            with pytest.raises(ConnectionLost, match=r"does not serve now .*has just started"):
                 await layer.__aenter__()
     loading.join()
 
@@ -164,7 +167,7 @@ def is_loading(admin: Admin) -> bool:
 
 
 async def test_a_slot_that_nobody_serves_is_the_same_on_both_layers(redis_cluster) -> None:
-    node, *others = redis_cluster.nodes
+    node = redis_cluster.nodes[0]
     name = "{a}stream"
     with redis.Redis.from_url(node.url) as admin:
         (first, last, *_), *_ = [
