@@ -16,7 +16,7 @@ from acked.errors import ConnectionLost
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._receiver import Receiver
 from acked.layers.redis_streams._records import as_ours
-from acked.types import Leased, Outcome, Token
+from acked.types import Leased, Outcome, Reply, Token
 
 __all__ = ("MultiSlotReceiver",)
 
@@ -25,7 +25,7 @@ PAUSE: Final = 0.25
 
 
 _Found: TypeAlias = tuple[float, Leased]
-"""A message, and when it was read."""
+"""A message, and a moment before the request that brought it."""
 
 
 class MultiSlotReceiver:
@@ -35,7 +35,7 @@ class MultiSlotReceiver:
         self,
         intakes: Sequence[Receiver],
         seat: ConsumerState,
-        extend: Callable[[Sequence[Token], float], Awaitable[Sequence[Outcome]]],
+        extend: Callable[[Sequence[Token], float], Awaitable[Sequence[Reply]]],
     ) -> None:
         self._seat = seat
         self._extend = extend
@@ -43,6 +43,8 @@ class MultiSlotReceiver:
         """Those that do not read, each with the pause before its next try."""
         self._reading: dict[asyncio.Task[list[_Found]], Receiver] = {}
         self._found: deque[_Found] = deque()
+        self.leased_at = seat.clock.time()
+        """A moment before the oldest lease of what was handed out last."""
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
@@ -67,7 +69,7 @@ class MultiSlotReceiver:
         if self._reading:
             await asyncio.wait(self._reading)
         self._collect()
-        self._seat.known.difference_update(as_ours([one.token for _, one in self._found]))
+        self._seat.forget(as_ours([one.token for _, one in self._found]))
         self._found.clear()
         async with anyio.create_task_group() as together:  # a dead node keeps no other waiting
             for intake in self._idle:
@@ -92,21 +94,24 @@ class MultiSlotReceiver:
 
     async def _handed_out(self, limit: int) -> Sequence[Leased]:
         some = [self._found[i] for i in range(min(limit, len(self._found)))]
-        late = anyio.current_time() - self._seat.lease / 2
+        now = self._seat.clock.time()
+        late = now - self._seat.lease / 2
         old = [one.token for moment, one in some if moment < late]
-        lost: set[Token] = set()
+        held: set[Token] = set()
         if old:
-            outcomes = await self._extend(old, self._seat.lease)
-            pairs = zip(old, outcomes, strict=True)
-            lost = {token for token, outcome in pairs if outcome is Outcome.LOST}
+            replies = await self._extend(old, self._seat.lease)
+            pairs = zip(old, replies, strict=True)
+            held = {token for token, reply in pairs if reply is Outcome.CONFIRMED}
         for _ in some:
             self._found.popleft()
-        return [one for _, one in some if one.token not in lost]
+        # What could not be extended may have ended: who wants it finds it when it has.
+        kept = [(m, one) for m, one in some if m >= late or one.token in held]
+        self.leased_at = min((m for m, _ in kept if m >= late), default=now)
+        return [one for _, one in kept]
 
 
 async def _look(intake: Receiver, limit: int, pause: float) -> list[_Found]:
     if pause:
         await asyncio.sleep(pause)
     found = await intake.look(limit)
-    now = anyio.current_time()
-    return [(now, one) for one in found]
+    return [(intake.leased_at, one) for one in found]

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias, cast
 
+from msgspec import structs
+
 from acked.errors import LayerError
 from acked.types import NO_HEADERS, Leased, Record, Token
 
@@ -26,6 +28,7 @@ __all__ = (
     "lag_of",
     "leased_again",
     "leased_first",
+    "letter_of",
 )
 
 Lease: TypeAlias = bytes
@@ -54,6 +57,24 @@ def fields_of(record: Record) -> list[bytes]:
     for name, value in record.headers.items():
         fields += (_HEADER + _bytes(name), _bytes(value))
     return fields
+
+
+def letter_of(record: Record) -> list[bytes]:
+    """Return the fields of the entry that carries the dead letter `record`, whatever its text.
+
+    What cannot be written, half a surrogate pair, is written as an escape: a letter is never lost
+    for its wording.
+    """
+    try:
+        return fields_of(record)
+    except UnicodeEncodeError:
+        return fields_of(
+            structs.replace(
+                record,
+                headers={_fit(name): _fit(value) for name, value in record.headers.items()},
+                key=None if record.key is None else _fit(record.key),
+            )
+        )
 
 
 def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
@@ -149,6 +170,10 @@ def _timestamp(text: bytes, position: str) -> float:
     except ValueError:
         timestamp = math.nan
     return timestamp if math.isfinite(timestamp) else int(position.partition("-")[0]) / 1000
+
+
+def _fit(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(field: bytes) -> str:
