@@ -1,0 +1,166 @@
+"""What grows must not grow the work of one script, or of a second without messages."""
+
+import time
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from acked.layers.redis_streams import RedisStreamsLayer, _receiver
+from acked.layers.redis_streams._keys import group_keys
+from acked.layers.redis_streams._scripts import FREE
+from tests.layers.redis_streams.kit import (
+    CONFIRMED,
+    GROUP,
+    LONG,
+    SOON,
+    Oracle,
+    acks,
+    bodies,
+    consuming,
+    fresh,
+    nacks,
+    pending,
+    receive,
+    records,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+def slowest_script(oracle: Oracle) -> float:
+    """Return for how many seconds the server did nothing else at the worst."""
+    told = [row for row in oracle.slowlog_get(1000) if b"EVAL" in row["command"][:8]]
+    return max((row["duration"] for row in told), default=0) / 1e6
+
+
+def watch_scripts(oracle: Oracle) -> None:
+    oracle.config_set("slowlog-log-slower-than", 0)
+    oracle.config_set("slowlog-max-len", 10_000)
+    oracle.slowlog_reset()
+
+
+async def until(is_true: Callable[[], bool], seconds: float = SOON) -> None:
+    with anyio.fail_after(seconds):
+        while not is_true():
+            await anyio.sleep(0.05)
+
+
+async def test_nine_thousand_that_were_given_back_come_again(private_redis, topic) -> None:
+    broker = private_redis()
+    async with RedisStreamsLayer(broker.url) as layer:
+        for start in range(0, 9_000, 1_000):
+            await layer.publish(records(topic, *range(start, start + 1_000)))
+        async with consuming(layer, topic) as feed:
+            held = await receive(feed, 9_000)
+            await feed.release([one.token for one in held])
+        async with consuming(layer, topic) as feed:
+            again: dict[str, int] = {}
+            while len(again) < 9_000:
+                some = await feed.receive(20_000)
+                again |= {one.position: one.attempt for one in some}
+                assert await feed.settle(acks(some)) == [CONFIRMED] * len(some)
+            assert set(again.values()) == {1}
+
+
+@pytest.mark.parametrize("how", ["claim", "recover", "leave"])
+async def test_no_script_takes_longer_because_a_consumer_holds_much(
+    private_redis, topic, how
+) -> None:
+    broker, count = private_redis(), 20_000
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer:
+            for start in range(0, count, 1_000):
+                await layer.publish(records(topic, *range(start, start + 1_000)))
+            async with consuming(layer, topic) as feed:
+                held = await receive(feed, count)
+                watch_scripts(oracle)
+                if how == "recover":
+                    feed._seat.forget([one.token for one in held])
+                    feed._intake._unsure = True
+                    assert len(await receive(feed, count)) == count
+                if how == "claim":
+                    let_leases_end_of_all(oracle, topic)
+                    async with consuming(layer, topic) as other:
+                        assert len(await receive(other, count)) == count
+            assert slowest_script(oracle) < 0.05
+            rows = oracle.xinfo_consumers(topic, GROUP)
+            assert [(row["name"], row["pending"]) for row in rows] == [(FREE, count)]
+
+
+def let_leases_end_of_all(oracle: Oracle, topic: str) -> None:
+    after = "-"
+    while rows := oracle.xpending_range(topic, GROUP, after, "+", 1_000):
+        ids = [row["message_id"] for row in rows]
+        after = f"({ids[-1].decode()}"
+        oracle.xclaim(topic, GROUP, rows[0]["consumer"], 0, ids, idle=86_400_000, justid=True)
+
+
+async def test_a_thousand_topics_with_a_message_each_are_read_at_once(redis_broker) -> None:
+    topics = [fresh("many") for _ in range(1_000)]
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, *topics) as feed:
+        await layer.publish([records(topic, topic)[0] for topic in topics])
+        began = time.monotonic()
+        got: list[str] = []
+        with anyio.fail_after(30):
+            while len(got) < 1_000:
+                some = await feed.receive(64)
+                assert len(some) <= 64
+                got += bodies(some)
+                assert await feed.settle(acks(some)) == [CONFIRMED] * len(some)
+        assert sorted(got) == sorted(topics)
+        assert time.monotonic() - began < 5.0
+
+
+async def test_a_busy_topic_of_many_keeps_no_quiet_one_waiting(redis_broker) -> None:
+    topics = [fresh("many") for _ in range(50)]
+    async with RedisStreamsLayer(redis_broker.url) as layer, consuming(layer, *topics) as feed:
+        await layer.publish(records(topics[0], *range(500)))
+        await layer.publish(records(topics[49], "quiet"))
+        got: list[str] = []
+        while "quiet" not in got:
+            got += bodies(await feed.receive(10))
+        assert len(got) <= 20
+
+
+async def test_one_lost_moment_among_many_is_found_a_page_at_a_time(
+    private_redis, topic, monkeypatch
+) -> None:
+    broker, count = private_redis(), 30_000
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            for start in range(0, count, 1_000):
+                await layer.publish(records(topic, *range(start, start + 1_000)))
+            held = await receive(feed, count)
+            assert await feed.settle(nacks(held, 3_600.0)) == [CONFIRMED] * count
+            feed._intake._interval = 0.01  # seconds between two looks: one, else
+            lost = held[-1].position
+            oracle.zrem(group_keys(topic, GROUP).until, lost)
+            watch_scripts(oracle)
+            (back,) = await receive(feed, 1)
+            assert back.position == lost
+            assert slowest_script(oracle) < 0.02
+
+
+async def test_names_of_dead_consumers_are_forgotten(private_redis, topic, monkeypatch) -> None:
+    monkeypatch.setattr(_receiver, "FORGOTTEN_AFTER", 0.5)
+    broker = private_redis()
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer:
+            async with consuming(layer, topic):
+                pass
+            with oracle.pipeline() as many:
+                for number in range(2_000):
+                    many.xgroup_createconsumer(topic, GROUP, f"dead-{number}")
+                many.xgroup_createconsumer(topic, GROUP, "holds one")
+                many.execute()
+            await layer.publish(records(topic, 1))
+            oracle.xreadgroup(GROUP, "holds one", {topic: ">"})
+            async with consuming(layer, topic, lease=LONG) as feed, anyio.create_task_group() as t:
+                feed._intake._scan_every = feed._intake._interval = 0.05
+                t.start_soon(feed.receive, 1)
+                watch_scripts(oracle)
+                await until(lambda: len(oracle.xinfo_consumers(topic, GROUP)) <= 2)
+                assert slowest_script(oracle) < 0.05
+                t.cancel_scope.cancel()
+            assert [owner for owner, _ in pending(oracle, topic).values()] == [b"holds one"]
