@@ -3,6 +3,7 @@
 import anyio
 import pytest
 import redis
+from redis.crc import key_slot
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
 from acked.layers.redis_streams import RedisStreamsLayer, _receiver
@@ -190,11 +191,13 @@ async def test_what_arrives_beyond_the_limit_is_given_back_at_once_and_uncharged
 
 
 async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> None:
-    odd = ("{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
+    odd = ("{}", "{}}}", "}}{}", "{{}}}}{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
     names = [form.format(topic) for form in odd]
     places = [group_keys(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
     keys = [key for place in places for key in place[1:4]]
     assert len(set(keys)) == len(keys)
+    for place in places:
+        assert {key_slot(key) for key in place[1:4]} == {key_slot(place.stream)}
     async with consuming(layer, *names) as feed:
         await layer.publish([records(name, number)[0] for number, name in enumerate(names)])
         got = await receive(feed, len(names))

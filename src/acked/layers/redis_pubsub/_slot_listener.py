@@ -14,9 +14,11 @@ Rules:
 """
 
 import asyncio
+import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import copy
 from typing import Final, TypeAlias
 
 import anyio
@@ -27,6 +29,8 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
 from acked.layers.redis_pubsub._envelope import unpacked
 from acked.types import Gap, GapCause, Record
+
+logger: Final = logging.getLogger("acked.redis_pubsub")
 
 __all__ = ("BACKLOG_BYTES", "RedisListener", "SlotListener")
 
@@ -39,6 +43,9 @@ RECORD_BYTES: Final = 512
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
 """Seconds between tries to connect: doubling from the first, up to a half at random taken off."""
+
+REFUSED_FOR: Final = 10.0
+"""Seconds within which a refusal that may pass has to."""
 
 STEADY: Final = 3
 """After how many pieces from the server a connection was no mere try: its loss is met at once."""
@@ -228,7 +235,7 @@ class SlotListener:
         settled = [answer for answer in answers if answer.done()]
         refused = next((error for one in settled if (error := one.result()) is not None), None)
         if refused is not None:
-            raise type(refused)(str(refused)) from refused  # several may wait: one each
+            raise copy(refused) from refused  # several may wait: one each
         if len(settled) < len(answers):
             raise self._lost(f"no confirmation within {timeout:g} s")
 
@@ -313,15 +320,17 @@ class SlotListener:
 
     async def _run(self) -> None:
         """Keep a connection while anybody listens."""
-        failures = 0
+        failures, patience = 0, _Patience()
         try:
             while self._topics:
                 failures += 1
                 try:
                     wire = await self._dial(PubSubConnection(self._deliver))
-                except ConnectionLost as error:
+                except LayerError as error:
+                    patience.note(error)
                     self._refuse_newcomers(error)
                 else:
+                    patience.note(None)
                     words = await self._serve(wire)
                     if not self._reconnects:
                         raise self._lost(words)
@@ -358,7 +367,7 @@ class SlotListener:
             if wire.received == heard:
                 return f"no answer for {self._heartbeat:g} s"
 
-    def _refuse_newcomers(self, error: ConnectionLost) -> None:
+    def _refuse_newcomers(self, error: LayerError) -> None:
         """Let those fail that wait to be in; those who are in wait on."""
         for topic in self._topics.values():
             topic.settle(error)
@@ -374,6 +383,26 @@ class SlotListener:
                 ended |= dict.fromkeys(topic.listeners)
         for listener in ended:
             listener.fail(error)
+
+
+class _Patience:
+    """How long a server may refuse us: passwords and rights are changed, one after the other."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def note(self, error: LayerError | None) -> None:
+        """Note a try to connect; raise `error` if it does not pass, or has not for too long."""
+        if error is None or isinstance(error, ConnectionLost):
+            self._since = None
+            return
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+            if error.may_pass:
+                logger.warning("refused for now, trying again for %g s: %s", REFUSED_FOR, error)
+        if not error.may_pass or now - self._since > REFUSED_FOR:
+            raise error
 
 
 def _pause(failures: int) -> float:
