@@ -191,7 +191,7 @@ async def test_what_arrives_beyond_the_limit_is_given_back_at_once_and_uncharged
 
 
 async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> None:
-    odd = ("{}", "{}}}", "}}{}", "{{}}}}{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
+    odd = ("{}", "}}{}", "{{}}}}{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
     names = [form.format(topic) for form in odd]
     places = [group_keys(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
     keys = [key for place in places for key in place[1:4]]
