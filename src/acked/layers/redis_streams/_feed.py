@@ -55,6 +55,11 @@ class RedisStreamsFeed:
         return self._intake.leased_at
 
     @property
+    def failing(self) -> LayerError | None:
+        """Why a part of a cluster has brought nothing for long, though others may; else None."""
+        return self._intake.failing
+
+    @property
     def trimmed(self) -> int:
         """How many messages owed to the group this consumer found trimmed away, so lost."""
         return self._seat.trimmed

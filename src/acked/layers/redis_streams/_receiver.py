@@ -79,6 +79,8 @@ class Receiver:
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
+        self.failing = None
+        """Nothing goes on without us: what ends us ends `receive`."""
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
