@@ -1,12 +1,14 @@
 """What grows must not grow the work of one script, or of a second without messages."""
 
+import sys
 import time
 from collections.abc import Callable
 
 import anyio
 import pytest
 
-from acked.layers.redis_streams import RedisStreamsLayer, _receiver
+from acked import Channel, fire_and_forget
+from acked.layers.redis_streams import RedisStreamsLayer, _receiver, _upkeep
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._scripts import FREE
 from tests.layers.redis_streams.kit import (
@@ -159,3 +161,99 @@ async def test_names_of_dead_consumers_are_forgotten(private_redis, topic, monke
                 assert for_each_script(oracle, "xgroup|delconsumer") <= 2 * 200
                 t.cancel_scope.cancel()
             assert [owner for owner, _ in pending(oracle, topic).values()] == [b"holds one"]
+
+
+async def test_what_every_group_has_settled_is_deleted_and_nothing_else(
+    redis_broker, topic, oracle, monkeypatch
+) -> None:
+    monkeypatch.setattr(_upkeep, "TRIM_EVERY", 0.0)
+    async with RedisStreamsLayer(redis_broker.url, keep_settled=0.0) as layer:
+        for start in range(0, 3_000, 1_000):
+            await layer.publish(records(topic, *range(start, start + 1_000)))
+        assert oracle.xlen(topic) == 3_000  # without groups nothing is settled
+        async with consuming(layer, topic) as fast, consuming(layer, topic, group="slow") as slow:
+            all_of_it = await receive(fast, 3_000)
+            assert await fast.settle(acks(all_of_it)) == [CONFIRMED] * 3_000
+            held = await receive(slow, 2_000)
+            await slow.settle(acks([*held[:1_000], *held[1_001:]]))
+            await one_more(layer, fast, topic)
+            kept = [entry_id.decode() for entry_id, _ in oracle.xrange(topic)]
+            assert held[1_000].position in kept  # the oldest that is owed
+            assert 2_000 <= len(kept) <= 2_200  # whole nodes of a hundred entries
+            await slow.settle(acks(held[1_000:1_001]))
+            await one_more(layer, fast, topic)
+            rest = await receive(slow, 1_002)
+            assert bodies(rest) == [*map(str, range(2_000, 3_000)), "more", "more"]
+            await slow.settle(acks(rest))
+            await one_more(layer, fast, topic)
+            assert oracle.xlen(topic) <= 200
+
+
+async def one_more(layer: RedisStreamsLayer, feed, topic: str) -> None:
+    """Let the consumer go once round: it tidies up before it reads."""
+    for _ in range(2):
+        with anyio.move_on_after(0.2):
+            await feed.receive(1)
+    await layer.publish(records(topic, "more"))
+    assert await feed.settle(acks(await receive(feed, 1))) == [CONFIRMED]
+
+
+async def test_what_is_settled_is_kept_as_long_as_was_asked(
+    redis_broker, topic, oracle, monkeypatch
+) -> None:
+    monkeypatch.setattr(_upkeep, "TRIM_EVERY", 0.0)
+    for keep in (None, 3_600.0):
+        async with RedisStreamsLayer(redis_broker.url, keep_settled=keep) as layer:
+            await layer.publish(records(topic, *range(1_000)))
+            async with consuming(layer, topic) as feed:
+                assert await feed.settle(acks(await receive(feed, 1_000))) == [CONFIRMED] * 1_000
+                await one_more(layer, feed, topic)
+    assert oracle.xlen(topic) == 2_002
+
+
+async def test_groups_of_listeners_that_were_killed_are_removed_by_the_living(
+    private_redis, topic, monkeypatch
+) -> None:
+    monkeypatch.setattr(_upkeep, "SWEEP_EVERY", 0.1)
+    monkeypatch.setattr(_upkeep, "FORGOTTEN_AFTER", 2.5)
+    broker = private_redis()
+    killed = await anyio.open_process([sys.executable, "-c", LISTENERS, broker.url, topic])
+    with Oracle.from_url(broker.url) as oracle:
+        await until(lambda: heard(oracle, topic) == 5, 30)
+        oracle.xgroup_create(topic, "somebody's own", "$")
+        killed.kill()
+        await killed.wait()
+        oracle.xgroup_create(topic, "acked-news-that-never-read", "$")
+        async with Channel(fire_and_forget(RedisStreamsLayer(broker.url))) as channel:
+            async with channel.subscribe(topic) as living:
+                await until(lambda: len(oracle.xinfo_groups(topic)) == 2, 30)
+                await channel.publish(topic, "still here")
+                assert (await anext(living)).body == "still here"
+        assert [one["name"] for one in oracle.xinfo_groups(topic)] == [b"somebody's own"]
+        assert list(oracle.scan_iter("acked:*acked-news*")) == []
+    await killed.aclose()
+
+
+def heard(oracle: Oracle, topic: str) -> int:
+    """Return how many groups have a consumer that reads."""
+    return (
+        sum(one["consumers"] > 0 for one in oracle.xinfo_groups(topic))
+        if (oracle.exists(topic))
+        else 0
+    )
+
+
+LISTENERS = """
+import sys, anyio
+from contextlib import AsyncExitStack
+from acked import Channel, fire_and_forget
+from acked.layers.redis_streams import RedisStreamsLayer
+
+async def main(url, topic):
+    async with Channel(fire_and_forget(RedisStreamsLayer(url))) as channel, AsyncExitStack() as all:
+        for _ in range(5):
+            await all.enter_async_context(channel.subscribe(topic))
+        await anyio.sleep_forever()
+
+anyio.run(main, *sys.argv[1:])
+"""

@@ -7,7 +7,7 @@ import pytest
 
 from acked import Channel, LayerError, fire_and_forget
 from acked.conformance.harness import fresh
-from acked.layers.redis_streams import RedisStreamsLayer, _consumer_state
+from acked.layers.redis_streams import RedisStreamsLayer, _consumer_state, _pulse
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +63,18 @@ async def test_a_group_is_not_removed_under_a_consumer_that_waits(redis_broker) 
             await (await anext(sub)).ack()
         await another.remove_group(one, other, group="g")
         assert await channel.layer.client.xinfo_groups(one) == []
+
+
+async def test_a_consumer_without_a_message_is_seen_to_live(redis_broker, monkeypatch) -> None:
+    monkeypatch.setattr(_pulse, "EVERY", 0.2)
+    topic = fresh("topic")
+    async with Channel(RedisStreamsLayer(redis_broker.url)) as channel:
+        client = channel.layer.client
+        async with channel.subscribe(topic, group="g"):
+            await anyio.sleep(1.5)
+            (row,) = await client.xinfo_consumers(topic, "g")
+            assert row["idle"] < 1_000
+        assert await client.xinfo_consumers(topic, "g") == []
 
 
 async def test_a_group_whose_consumer_was_killed_can_be_removed(redis_broker, monkeypatch) -> None:

@@ -65,7 +65,7 @@ def begin(admin: redis.Redis, broker: Broker, trouble: str) -> tuple[Callable[[]
         admin.script_kill()
         spinning.join()
 
-    return end, "SCRIPT KILL"
+    return end, "a script keeps it busy"
 
 
 def spin(broker: Broker) -> None:

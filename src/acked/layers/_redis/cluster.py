@@ -21,8 +21,16 @@ __all__ = ("Client", "Cluster", "client_for")
 
 TRIES: Final = 5
 """How often a command is sent to where it is said to belong, while the slots move."""
-KEY_AT: Final = {b"XADD": 1, b"SPUBLISH": 1, b"XINFO": 2, b"EVALSHA": 3, b"EVAL": 3}
-"""Where the key of a command stands; what is not named here may be asked of any node."""
+KEY_AT: Final = {
+    b"XADD": 1,
+    b"XAUTOCLAIM": 1,
+    b"SPUBLISH": 1,
+    b"XINFO": 2,
+    b"EVALSHA": 3,
+    b"EVAL": 3,
+}
+"""Where the key of a command stands; what is not named here may be asked of any node.
+(XREADGROUP with COUNT, without BLOCK, of one stream.)"""
 
 
 class Cluster(CommandRunner):

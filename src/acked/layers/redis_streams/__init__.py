@@ -103,7 +103,7 @@ RECORDS_IN_A_REQUEST: Final = 1000
 OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
-_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "timeout", "connections"})
+_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "keep_settled", "timeout", "connections"})
 
 
 class RedisStreamsLayer:
@@ -114,7 +114,10 @@ class RedisStreamsLayer:
             `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`),
             or `unix://path`.
         maxlen: trim a stream to about so many entries whenever something is published to it.
-            *This deletes what is not settled yet*; without it nothing is ever deleted.
+            *This deletes what is not settled yet*; prefer `keep_settled`.
+        keep_settled: delete entries that every group has settled once they are so many seconds
+            old; what any group still owes is never deleted, and without groups nothing is. None
+            keeps them: a stream is a log that others may read, and that a new group may replay.
         timeout: seconds within which the server must answer, else the connection counts as lost.
         connections: how many requests go on at the same time at most; each subscription has one
             connection more, to wait with; on a cluster one for each hash slot of its topics.
@@ -127,6 +130,7 @@ class RedisStreamsLayer:
         url: str = "redis://localhost:6379",
         *,
         maxlen: int | None = None,
+        keep_settled: float | None = None,
         timeout: float = 10.0,
         connections: int = 16,
         cluster: bool = False,
@@ -137,6 +141,10 @@ class RedisStreamsLayer:
         del url  # what follows may raise
         self._url = readable(read)
         _check(maxlen=maxlen, timeout=timeout, connections=connections)
+        if keep_settled is not None and not 0 <= keep_settled < math.inf:
+            raise ConfigurationError(
+                f"keep_settled is {keep_settled}; it must be seconds from 0 on, or None to keep all"
+            )
         self.capabilities: Final = CAPABILITIES
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
@@ -145,6 +153,7 @@ class RedisStreamsLayer:
         self._trim: Command = ()
         if maxlen is not None:
             self._trim = (b"MAXLEN", b"~", b"%d" % maxlen)
+        self._keep_settled = keep_settled
         self._timeout = timeout
         self._connections = connections
         self._is_cluster = cluster
@@ -163,10 +172,11 @@ class RedisStreamsLayer:
         del url  # what follows may raise
         plain = readable(read, _OWN_OPTIONS)
         options = plain.options
-        maxlen = options.get("maxlen")
+        maxlen, keep_settled = options.get("maxlen"), options.get("keep_settled")
         return cls(
             plain.text,
             maxlen=None if maxlen is None else whole_number("maxlen", maxlen),
+            keep_settled=None if keep_settled is None else number("keep_settled", keep_settled),
             timeout=number("timeout", options.get("timeout", "10")),
             connections=whole_number("connections", options.get("connections", "16")),
             cluster=switch("cluster", options.get("cluster", "0")),
@@ -246,7 +256,12 @@ class RedisStreamsLayer:
         del in_flight  # nothing is fetched ahead of what `receive` asks for
         way = self._open_way()
         seat = ConsumerState(
-            dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
+            dict.fromkeys(topics),
+            group,
+            consumer_name(),
+            lease=lease,
+            on_trimmed=self._count,
+            keep_settled=self._keep_settled,
         )
         await seat.join(way.run, start)
         self._consumed.update(topics)

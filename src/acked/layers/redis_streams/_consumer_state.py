@@ -12,12 +12,14 @@ from acked.layers.redis_streams._records import TokenOf
 from acked.layers.redis_streams._scripts import CREATE, FREE, REMOVE
 from acked.types import Start, Verb
 
-__all__ = ("ConsumerState", "logger")
+__all__ = ("LISTENERS", "ConsumerState", "logger")
 
 logger: Final = logging.getLogger("acked.layers.redis_streams")
 
-ALIVE: Final = 10_000
-"""Milliseconds: a consumer that lives reads every second."""
+ALIVE: Final = 15_000
+"""Milliseconds: a consumer that lives gives a sign every five seconds."""
+LISTENERS: Final = b"acked-news-"
+"""What `acked.fire_and_forget` lets the names of its groups begin with: one listener's each."""
 
 
 class ConsumerState:
@@ -31,10 +33,12 @@ class ConsumerState:
         *,
         lease: float,
         on_trimmed: Callable[[int], None],
+        keep_settled: float | None = None,
     ) -> None:
         self.places: Final = {topic: group_keys(topic, group) for topic in topics}
         self.group: Final = group.encode()
         self.lease: Final = lease
+        self.keep_settled: Final = keep_settled
         # Others have to know for how long we may be silent, whatever their own lease is.
         self.consumer: Final = f"{consumer}~{max(1, round(lease * 1000))}".encode()
         self.clock: Final = SystemClock()
@@ -45,6 +49,8 @@ class ConsumerState:
         """Of these, what a settlement that nobody answered was to do."""
         self.lags: Final[dict[str, int | None]] = dict.fromkeys(self.places)
         """Of each topic how much the group has not read, as the server told last."""
+        self.last_ids: Final[dict[str, bytes]] = {}
+        """Of each topic the entry that the group was given last, as the server told."""
         self.trimmed = 0
         self._on_trimmed = on_trimmed
 
@@ -100,7 +106,7 @@ class ConsumerState:
 
     async def remove(self, run: Run) -> None:
         """Remove the groups; raises `LayerError`, before any is gone, where a consumer lives."""
-        for deed in (b"0", b"1"):
+        for deed in (b"ask", b"remove"):
             calls = [
                 ScriptCall(REMOVE, place[:4], (self.group, FREE, b"%d" % ALIVE, deed))
                 for place in self.places.values()
@@ -117,14 +123,20 @@ class ConsumerState:
                     )
 
     async def heal(self, run: Run, topics: Iterable[str]) -> None:
-        """Create again what somebody deleted: from the beginning, since any other place skips."""
+        """Create again what somebody deleted: from the beginning, since any other place skips.
+
+        A listener, which was forgotten after a long silence, goes on where it was.
+        """
+        is_listener = self.group.startswith(LISTENERS)
         logger.warning(
-            "group %r was deleted, or a stream it reads (%s): created again from the beginning; "
-            "what is still there comes again",
+            "group %r was deleted, or a stream it reads (%s): created again from %s",
             self.group.decode(),
             ", ".join(topics),
+            "where it was" if is_listener else "the beginning; what is still there comes again",
         )
-        await self._create(run, topics, b"0")
+        for topic in topics:
+            known = self.last_ids.get(topic, b"$") if is_listener else b"0"
+            await self._create(run, [topic], known)
 
     async def _create(self, run: Run, topics: Iterable[str], start: bytes) -> None:
         for reply in await run([self.call(CREATE, topic, start) for topic in topics]):

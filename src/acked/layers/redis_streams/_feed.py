@@ -14,6 +14,7 @@ from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.scripts import Script, ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
+from acked.layers.redis_streams._pulse import Pulse
 from acked.layers.redis_streams._receiver import Receiver
 from acked.layers.redis_streams._records import TokenOf, as_ours, letter_of
 from acked.layers.redis_streams._scripts import ACK, DEAD_LETTER, EXTEND, REQUEUE
@@ -39,6 +40,8 @@ class RedisStreamsFeed:
     def __init__(self, way: Client, seat: ConsumerState) -> None:
         self._way = way
         self._seat = seat
+        self._pulse = Pulse(way, seat)
+        self._pulse.start()
         parts = [Receiver(way, seat, topics) for topics in way.together(seat.places)]
         self._intake = parts[0] if len(parts) == 1 else MultiSlotReceiver(parts, seat, self.extend)
 
@@ -65,10 +68,7 @@ class RedisStreamsFeed:
         return self._seat.trimmed
 
     def lag(self) -> int | None:
-        """Return what nobody of the group has read yet, as the server told seconds ago.
-
-        A consumer that receives asks now and then; for one that is stuck, this does.
-        """
+        """Return what nobody of the group has read yet, as the server told seconds ago."""
         lags = [lag for lag in self._seat.lags.values() if lag is not None]
         return sum(lags) if len(lags) == len(self._seat.lags) else None
 
@@ -127,6 +127,7 @@ class RedisStreamsFeed:
     async def leave(self) -> None:
         """Give back what is left and delete this consumer; leases do it if the server is gone."""
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+            await self._pulse.stop()
             await self._intake.leave()
 
     def _plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> _Plan:

@@ -12,7 +12,7 @@ Three sources, in this order:
 If the second has brought something the third has its turn next, so neither starves the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, cast
 
 import anyio
@@ -28,21 +28,19 @@ from acked.layers.redis_streams._leftovers import give_back_all, unknown_leases
 from acked.layers.redis_streams._records import (
     Fields,
     as_ours,
-    lag_of,
     leased_again,
     leased_first,
 )
 from acked.layers.redis_streams._scripts import CLAIM, READ, RECOVER, REQUEUE
+from acked.layers.redis_streams._upkeep import FORGOTTEN_AFTER, Upkeep
 from acked.types import Leased
 
-__all__ = ("LAG_EVERY", "Receiver", "ask_lag")
+__all__ = ("Receiver",)
 
 LONGEST_WAIT: Final = 1.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
 LONGEST_SCAN: Final = 5.0
 """Seconds between two scans for ended leases, by one consumer of the group for all."""
-LAG_EVERY: Final = 5.0
-"""Seconds between two questions after the lag."""
 SHORTEST_WAIT: Final = 0.02
 """Seconds between two looks with a very short lease: looking must stay cheap."""
 NO_BOUND: Final = 1 << 20
@@ -53,8 +51,6 @@ LARGEST_LOOK: Final = 200
 """Topics that one script looks at."""
 LARGEST_READ: Final = 1000
 """Topics that one script reads."""
-FORGOTTEN_AFTER: Final = 300.0
-"""Seconds of silence after which a consumer that owns nothing is dead, and its name deleted."""
 
 
 class Receiver:
@@ -74,8 +70,8 @@ class Receiver:
         self._look_at = dict.fromkeys(self._topics, 0.0)
         self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
         self._scan_every = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_SCAN)
+        self._upkeep = Upkeep(seat, topics)
         self._has_claimed = False
-        self._ask_lag_at = 0.0
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
@@ -119,6 +115,7 @@ class Receiver:
             self._unsure = True
             await self._reader.open()
         await self._let_go()
+        await self._upkeep.tidy(self._reader)
         if self._unsure:
             found = await self._recover(limit)
             if found:
@@ -193,16 +190,8 @@ class Receiver:
                 found += self._taken(topic, told)
                 self._note_next_look(topic, cast("int", told[2]), more=bool(told[3]))
             topics = [one for one in some if self._look_at[one] <= now] + topics
-        await self._ask_lag()
         self._unsure = False
         return found
-
-    async def _ask_lag(self) -> None:
-        """Ask, once in a while, how much of each topic nobody of the group has read yet."""
-        now = anyio.current_time()
-        if now >= self._ask_lag_at:
-            self._ask_lag_at = now + LAG_EVERY
-            await ask_lag(self._reader, self._seat, self._topics)
 
     def _claim_call(self, topics: Sequence[str], room: int) -> ScriptCall:
         seconds = (self._seat.lease, self._scan_every, FORGOTTEN_AFTER)
@@ -301,12 +290,3 @@ class Receiver:
             await self._reader.close()  # what follows may need another server, or other rights
             raise error
         await self._seat.heal(self._reader.run, self._topics)
-
-
-async def ask_lag(server: Reader | Connection, seat: ConsumerState, topics: Iterable[str]) -> None:
-    """Ask how much of each topic nobody of the group has read yet."""
-    asked = list(topics)
-    streams = [seat.places[topic].stream for topic in asked]
-    replies = await server.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
-    for topic, reply in zip(asked, replies, strict=True):
-        seat.lags[topic] = lag_of(seat.group, reply)

@@ -29,6 +29,7 @@ __all__ = (
     "RECOVER",
     "REMOVE",
     "REQUEUE",
+    "TRIM",
 )
 
 FREE: Final = b"acked-given-back"
@@ -47,3 +48,4 @@ READ: Final = load_script(_FOLDER, "read", _CONSTANTS)
 RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)
 REMOVE: Final = load_script(_FOLDER, "remove", _CONSTANTS)
 REQUEUE: Final = load_script(_FOLDER, "requeue", _CONSTANTS)
+TRIM: Final = load_script(_FOLDER, "trim", _CONSTANTS)

@@ -9,11 +9,21 @@ local function is_there(key)
   return false
 end
 
+local function create(key, start)
+  local made = redis.pcall('XGROUP', 'CREATE', key, ARGV[1], start, 'MKSTREAM')
+  if not made.err then return true end
+  -- Who may not be told of groups finds it there only now.
+  if string.find(made.err, 'BUSYGROUP') then return false end
+  return made
+end
+
 if not is_there(KEYS[1]) then
-  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[3], 'MKSTREAM')
-  redis.call('DEL', KEYS[2])
+  local made = create(KEYS[1], ARGV[3])
+  if type(made) == 'table' then return made end
+  if made then redis.call('DEL', KEYS[2]) end
 end
 if not is_there(KEYS[3]) then
-  redis.call('XGROUP', 'CREATE', KEYS[3], ARGV[1], '$', 'MKSTREAM')
+  local made = create(KEYS[3], '$')
+  if type(made) == 'table' then return made end
 end
 return 1
