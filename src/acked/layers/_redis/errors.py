@@ -30,7 +30,15 @@ from redis.exceptions import (
 
 from acked.errors import ConnectionLost, LayerError
 
-__all__ = ("group_is_missing", "has_moved", "is_unanswered", "lost", "says", "translated")
+__all__ = (
+    "group_is_missing",
+    "has_moved",
+    "is_denied",
+    "is_unanswered",
+    "lost",
+    "says",
+    "translated",
+)
 
 # redis-py takes the first word off and makes it a class.
 _CLASSES: Final = (
@@ -110,6 +118,11 @@ def is_unanswered(reply: object) -> bool:
 def has_moved(reply: object) -> bool:
     """Say whether another node of the cluster has to be asked, and this one did nothing."""
     return isinstance(reply, LayerError) and isinstance(reply.__cause__, MovedError)
+
+
+def is_denied(reply: object) -> bool:
+    """Say whether the server's ACL forbids us what `reply` is the answer to."""
+    return isinstance(reply, LayerError) and isinstance(reply.__cause__, NoPermissionError)
 
 
 def group_is_missing(reply: object) -> bool:

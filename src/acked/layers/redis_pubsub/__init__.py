@@ -33,7 +33,10 @@ the node that the URL names.
 **Requires** — `acked[redis]`; asyncio (redis-py does not run on trio); Redis (tried with 7.0), one
 server or, with `cluster=1`, a cluster: any node that answers serves. `sharded=1` (Redis 7, a
 cluster) spreads topics over its nodes by SPUBLISH, listens on one connection for each hash slot,
-and has no patterns. Replicas and sentinels are not used.
+and has no patterns. Replicas and sentinels are not used. Rights (ACL): the channels, and `+ping
++publish +subscribe +psubscribe +unsubscribe +punsubscribe`, with `sharded=1` `+ping +spublish
++ssubscribe +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi
++discard`.
 """
 
 import itertools
@@ -49,7 +52,8 @@ from redis.asyncio import Redis
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers._redis.cluster import Client, client_for
-from acked.layers._redis.findings import findings_for_news
+from acked.layers._redis.connection import Command
+from acked.layers._redis.findings import findings_for_news, rights, transport
 from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.options import number, require_asyncio, switch
 from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
@@ -191,9 +195,13 @@ class RedisPubSubLayer:
 
     async def check(self) -> Sequence[Finding]:
         """Ask for its limits and its version; see `acked.abc.Inspectable`."""
-        servers = await self._entered().client.servers()
-        asks = [server.ask for server in servers]
-        return await findings_for_news(asks, is_cluster=self._is_cluster)
+        inside = self._entered()
+        asks = [server.ask for server in await inside.client.servers()]
+        found = await findings_for_news(asks, is_cluster=self._is_cluster)
+        channel = min(inside.hub.topics, default="acked-check").encode()
+        server = await inside.client.home(channel)
+        may = await rights(server, self._commands_for(channel))
+        return [*found, transport(self._url), may]
 
     def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered.
@@ -215,6 +223,18 @@ class RedisPubSubLayer:
                 "sharded channels have no patterns; subscribe by name, or leave sharded out"
             )
         return self._entered().hub.listening(PATTERN, patterns, sink)
+
+    def _commands_for(self, channel: bytes) -> Sequence[Command]:
+        """Return every command for `channel`: what the server's ACL has to allow."""
+        if self._is_sharded:
+            return [
+                (b"SPUBLISH", channel, b""),
+                (b"SSUBSCRIBE", channel),
+                (b"SUNSUBSCRIBE", channel),
+            ]
+        subscribing = [(word, channel) for word in (b"SUBSCRIBE", b"UNSUBSCRIBE")]
+        # Not PSUBSCRIBE: an ACL allows a pattern only by its very words.
+        return [(b"PUBLISH", channel, b""), *subscribing, (b"PUNSUBSCRIBE", channel)]
 
     def _entered(self) -> "_Inside":
         if self._inside is None:

@@ -16,7 +16,8 @@ from acked.abc import Sink
 from acked.layers._redis.cluster import Client
 from acked.layers._redis.nodes import slot_of
 from acked.layers.redis_pubsub._connection import SHARDED, Kind, PubSubConnection, dial
-from acked.layers.redis_pubsub._slot_listener import RedisListener, SlotListener
+from acked.layers.redis_pubsub._listener import RedisListener
+from acked.layers.redis_pubsub._slot_listener import SlotListener
 
 __all__ = ("SubscriptionManager",)
 

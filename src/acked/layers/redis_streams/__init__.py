@@ -11,20 +11,20 @@ given back is due, a stream that wakes consumers, and a note of who looked for e
 delivered again; consumers of one group share it. A busy topic does not keep a quiet one of the
 same subscription waiting: each has its share of every read.
 
-**Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only
-what this consumer still owns with the same delivery count, so a late ack changes nothing for the
-next holder (`LeaseLost`). The lease is the entry's idle time; let all consumers of a group use the
-same `lease=`, since the shortest one decides when something counts as abandoned. `nack` gives back
-at once and wakes a waiting consumer, of any process; its delay is kept by the server and survives
-the consumer. `reject` copies to the dead letters and acks in one atomic step. `attempt` is the
-group's delivery counter.
+**Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only what
+this consumer still owns with the same delivery count, so a late ack changes nothing for the next
+holder (`LeaseLost`). The lease is the entry's idle time, and the holder's own `lease=` decides when
+it counts as abandoned. A settlement that nobody answered is decided when it is tried again within
+the lease. `nack` gives back at once and wakes a waiting consumer, of any process; its delay is kept
+by the server and survives the consumer. `reject` copies to the dead letters and acks in one atomic
+step. `attempt` is the group's delivery counter.
 
-**Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may
-lose a second of what it confirmed, asynchronous replication what had not arrived at a failover.
-A stream is trimmed, by `maxlen=` here or by anybody else: what a group had not settled is
-gone, reported as far as it had been delivered before (`trimmed`, and a warning of the logger
-`acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what is
-there, from the beginning.
+**Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may lose
+a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
+is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`): what a group had not
+settled is gone, reported as far as it had been delivered before (`trimmed`, and a warning of the
+logger `acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what
+is there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
 answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
@@ -35,8 +35,12 @@ With `cluster=1` a cluster, whose nodes are found from the one in the URL. Then 
 topics in several hash slots reads each slot on a connection of its own, and may hold leased, for a
 while, as much again as it was asked for; dead letters in another slot are copied first, and the
 original is acked after. While a slot moves, what is published to it fails and may be tried again;
-a master that does not answer delays the topics of the others a little. Replicas and sentinels are
-not used.
+what a dead master serves is told once, and ends a subscription after five minutes, while the topics
+of the others go on. Replicas and sentinels are not used. Rights (ACL): the keys of the topics and
+`acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo +xtrim +zadd +zrem
++zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval +evalsha`; on a cluster
+`+cluster|slots`; `+client|info +client|kill` let a cut reader be followed by the next at once; for
+`check()` `+info +config|get +xlen +multi +discard`, which names what is missing.
 """
 
 import math
@@ -56,7 +60,13 @@ from acked.errors import (
 from acked.layers._redis.cluster import Client, client_for
 from acked.layers._redis.connection import Command
 from acked.layers._redis.errors import is_unanswered
-from acked.layers._redis.findings import backlog, findings_for_streams
+from acked.layers._redis.findings import (
+    backlog,
+    findings_for_streams,
+    rights,
+    settled,
+    transport,
+)
 from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.options import (
     consumer_name,
@@ -67,7 +77,8 @@ from acked.layers._shared.options import (
 )
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
-from acked.layers.redis_streams._records import backlog_of, fields_of
+from acked.layers.redis_streams._records import backlog_of, fields_of, settled_of
+from acked.layers.redis_streams._rights import commands_for
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("RedisStreamsLayer",)
@@ -245,8 +256,18 @@ class RedisStreamsLayer:
         asks = [server.ask for server in await way.servers()]
         found = await findings_for_streams(asks, is_cluster=self._is_cluster)
         streams = [topic.encode() for topic in sorted(self._consumed)]
-        replies = await way.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
-        return [*found, backlog(self._maxlen, [backlog_of(reply) for reply in replies])]
+        groups = await way.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        lengths = await way.exchange([(b"XLEN", key) for key in streams])
+        pairs = zip(lengths, groups, strict=True)
+        topic = min(self._consumed, default="acked-check")
+        server = await way.home(topic.encode())
+        return [
+            *found,
+            transport(self._url),
+            await rights(server, commands_for(topic)),
+            backlog(self._maxlen, [backlog_of(reply) for reply in groups]),
+            settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
+        ]
 
     @asynccontextmanager
     async def consume(

@@ -29,6 +29,7 @@ __all__ = (
     "leased_again",
     "leased_first",
     "letter_of",
+    "settled_of",
     "told_of",
 )
 
@@ -143,6 +144,15 @@ def backlog_of(reply: object) -> int | None:
             return None
         most = max(most, unread + pending)
     return most
+
+
+def settled_of(length: object, reply: object) -> int | None:
+    """Return how many of a stream's `length` entries every group has settled, about."""
+    owed = backlog_of(reply)
+    if isinstance(length, LayerError) or owed is None:
+        return None
+    has_groups = any(True for _ in groups_of(reply))
+    return max(0, cast("int", length) - owed) if has_groups else 0
 
 
 def groups_of(reply: object) -> Iterator[Mapping[bytes, object]]:
