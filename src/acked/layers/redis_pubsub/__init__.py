@@ -44,10 +44,9 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from msgspec import structs
-from redis.asyncio import Redis
 
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
@@ -60,6 +59,9 @@ from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
 from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, publish
 from acked.layers.redis_pubsub._subscriptions import SubscriptionManager
 from acked.types import Capabilities, Finding, Record
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
 __all__ = ("RedisPubSubLayer",)
 

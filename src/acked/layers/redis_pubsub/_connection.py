@@ -16,11 +16,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, TypeAlias, cast
 
-import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from acked.errors import LayerError
 from acked.layers._redis.connection import Connection, close, transport_of
+
+try:
+    import hiredis
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed: pip install 'acked[redis]'", name=error.name
+    ) from error
 
 __all__ = ("NAMED", "PATTERN", "SHARDED", "Answered", "Kind", "PubSubConnection", "dial")
 

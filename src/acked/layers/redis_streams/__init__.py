@@ -48,9 +48,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
-
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, Final, Self
 
 from acked.errors import (
     ConfigurationError,
@@ -80,6 +78,9 @@ from acked.layers.redis_streams._feed import RedisStreamsFeed
 from acked.layers.redis_streams._records import backlog_of, fields_of, settled_of
 from acked.layers.redis_streams._rights import commands_for
 from acked.types import Capabilities, Finding, Receipt, Record, Start
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
 __all__ = ("RedisStreamsLayer",)
 
@@ -194,7 +195,7 @@ class RedisStreamsLayer:
         )
 
     @property
-    def client(self) -> Redis:
+    def client(self) -> "Redis":
         """The `redis.asyncio.Redis` of this layer; raises `LayerError` while it is closed."""
         return self._open_way().client
 
