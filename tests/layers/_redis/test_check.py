@@ -1,8 +1,13 @@
 """What `channel.check()` says of real servers: as they are started here, dangerous, and silent."""
 
+import re
+import sys
+
 import pytest
 
-from acked import Channel
+from acked import Channel, Redelivery, fire_and_forget
+from acked.layers._redis.findings import transport
+from acked.layers._redis.urls import read_url, readable
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.types import Finding, Severity
@@ -35,7 +40,10 @@ async def test_a_server_that_syncs_every_write_is_as_it_should_be(private_redis)
         "replicas": (0, OK),
         "min_replicas_to_write": (0, OK),
         "cluster": (0, OK),
+        "tls": ("off", OK),
+        "rights": ("enough", OK),
         "backlog": (0, OK),
+        "settled": (0, OK),
     }
 
 
@@ -54,7 +62,7 @@ async def test_a_group_that_is_nearly_as_far_behind_as_a_stream_is_long_is_a_war
             for _ in range(20):
                 await (await anext(slow)).ack()
             found = {one.name: one for one in await channel.check()}
-            assert (found["backlog"].value, found["backlog"].severity) == (30, OK)
+            assert (found["backlog"].value, found["backlog"].severity) == (30, NOTICE)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +126,8 @@ async def test_news_are_bounded_by_the_servers_output_buffer(private_redis) -> N
         "server_version": (broker.version, OK),
         "output_buffer_limit": ("33554432 8388608 60", NOTICE),
         "cluster": (0, OK),
+        "tls": ("off", OK),
+        "rights": ("enough", OK),
     }
     async with client_of(broker) as admin:
         await admin.config_set("client-output-buffer-limit", "pubsub 0 0 0")
@@ -136,3 +146,106 @@ async def test_of_a_cluster_the_worst_node_speaks_for_all(redis_cluster) -> None
     assert verdicts(found)["cluster"] == (3, OK)
     found = await checked(RedisStreamsLayer(redis_cluster.nodes[0].url))
     assert verdicts(found)["cluster"] == (1, WARNING)
+
+
+async def test_what_is_kept_for_nobody_is_said(private_redis) -> None:
+    broker = private_redis()
+    for options, severity in (({}, NOTICE), ({"keep_settled": 3600}, OK)):
+        async with Channel(RedisStreamsLayer(broker.url, **options)) as channel:
+            async with channel.subscribe("t", group="g", in_flight=10) as sub:
+                await channel.publish_many("t", range(10))
+                for _ in range(10):
+                    await (await anext(sub)).ack()
+                found = verdicts({one.name: one for one in await channel.check()})
+                kept, is_said = found["settled"]
+                assert kept in {10, 20}
+                assert is_said is severity
+
+
+@pytest.mark.parametrize(
+    ("url", "value", "severity"),
+    [
+        ("redis://10.0.0.1", "off", NOTICE),
+        ("redis://:pw@10.0.0.1", "off", WARNING),
+        ("redis://:pw@localhost", "off", OK),
+        ("rediss://:pw@10.0.0.1", "verified", OK),
+        ("rediss://10.0.0.1?ssl_cert_reqs=none", "unverified", WARNING),
+        ("rediss://10.0.0.1?ssl_cert_reqs=optional", "unverified", WARNING),
+        ("rediss://10.0.0.1?ssl_check_hostname=0", "unverified", WARNING),
+    ],
+)
+def test_who_can_read_what_is_sent_is_said(url, value, severity) -> None:
+    found = transport(readable(read_url(url)))
+    assert (found.name, found.value, found.severity) == ("tls", value, severity)
+    assert "pw" not in found.message
+
+
+def documented_rights(layer: type, *, with_check: bool) -> list[str]:
+    """Return the rights that the page of a layer lists, without those that it calls optional."""
+    text = sys.modules[layer.__module__].__doc__ or ""
+    listed = text[text.index("Rights (ACL)") :]
+    groups = [" ".join(one.split()) for one in re.findall(r"`([^`]*)`", listed)]
+    chosen = [one.split() for one in groups if one.startswith("+ping")][:1]
+    if with_check:
+        chosen += [one.split() for one in groups if one.startswith("+info")]
+    return [right for one in chosen for right in one]
+
+
+@pytest.mark.parametrize("with_check", [False, True])
+async def test_the_rights_that_are_listed_are_enough_for_streams(private_redis, with_check) -> None:
+    broker = private_redis()
+    rights = documented_rights(RedisStreamsLayer, with_check=with_check)
+    async with client_of(broker) as admin:
+        await admin.execute_command(
+            *("ACL", "SETUSER", "u", "on", ">pw", "~orders*", "~acked:*", "-@all", *rights)
+        )
+        url = broker.url.replace("://", "://u:pw@")
+        layer = RedisStreamsLayer(url, keep_settled=0, maxlen=1000)
+        async with Channel(layer) as channel:
+            policy = Redelivery(dead_letter="orders.dead")
+            async with channel.subscribe("orders", group="g", redelivery=policy) as sub:
+                await channel.publish_many("orders", range(4))
+                first, second, third, _ = [await anext(sub) for _ in range(4)]
+                await first.ack()
+                await second.nack()
+                await third.extend(60)
+                await third.reject("no")
+                await (await anext(sub)).ack()
+                found = {one.name: one for one in await channel.check()}
+            await channel.remove_group("orders", group="g")
+        news = Channel(fire_and_forget(RedisStreamsLayer(url)))
+        async with news, news.subscribe("orders") as sub:
+            await news.publish("orders", 1)
+            assert (await anext(sub)).body == 1
+        assert await admin.xlen("orders.dead") == 1
+        expected = ("enough", OK) if with_check else (None, NOTICE)
+        assert verdicts(found)["rights"] == expected
+
+
+async def test_the_rights_that_are_listed_are_enough_for_news(private_redis) -> None:
+    broker = private_redis()
+    rights = documented_rights(RedisPubSubLayer, with_check=True)
+    async with client_of(broker) as admin:
+        await admin.execute_command(
+            "ACL", "SETUSER", "u", "on", ">pw", "resetchannels", "&news*", "-@all", *rights
+        )
+        async with Channel(RedisPubSubLayer(broker.url.replace("://", "://u:pw@"))) as channel:
+            async with channel.subscribe("news") as sub:
+                await channel.publish("news", 1)
+                assert (await anext(sub)).body == 1
+                found = {one.name: one for one in await channel.check()}
+            assert verdicts(found)["rights"] == ("enough", OK)
+            await admin.execute_command("ACL", "SETUSER", "u", "-publish")
+            found = {one.name: one for one in await channel.check()}
+            assert "PUBLISH" in str(found["rights"].value).split()
+            assert found["rights"].severity is WARNING
+
+
+async def test_rights_that_are_missing_are_named(private_redis) -> None:
+    broker = private_redis()
+    async with client_of(broker) as admin:
+        rights = ("~*", "&*", "+@all", "-zadd", "-xgroup|destroy", "-eval")
+        await admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", *rights)
+        found = await checked(RedisStreamsLayer(broker.url.replace("://", "://u:pw@")))
+        assert verdicts(found)["rights"] == ("XGROUP DESTROY ZADD EVAL", WARNING)
+        assert await admin.keys("*") == []

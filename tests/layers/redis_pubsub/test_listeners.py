@@ -12,7 +12,7 @@ from acked import (
     Topic,
 )
 from acked.layers.redis_pubsub import RedisPubSubLayer
-from acked.layers.redis_pubsub import _slot_listener as listeners
+from acked.layers.redis_pubsub import _listener as listeners
 from acked.types import Record
 from tests.layers.redis_pubsub_kit import (
     OVERFLOWN,

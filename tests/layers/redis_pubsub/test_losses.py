@@ -14,6 +14,7 @@ from acked import (
 )
 from acked.codecs import RAW
 from acked.layers.redis_pubsub import RedisPubSubLayer
+from acked.layers.redis_pubsub import _slot_listener as listeners
 from compose.native.process import free_ports
 from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, tasks, until
 
@@ -134,7 +135,10 @@ async def test_subscribing_while_nobody_answers_is_refused_at_once(
                     assert (await anext(late)).gap is None
 
 
-async def test_a_password_changed_meanwhile_ends_the_subscriptions(private_redis, topic) -> None:
+async def test_a_password_changed_meanwhile_ends_the_subscriptions(
+    private_redis, topic, monkeypatch
+) -> None:
+    monkeypatch.setattr(listeners, "REFUSED_FOR", 0.5)
     broker = private_redis()
     async with Channel(RedisPubSubLayer(broker.url)) as channel:
         async with client_of(broker) as stranger, channel.subscribe(topic) as sub:
@@ -143,6 +147,26 @@ async def test_a_password_changed_meanwhile_ends_the_subscriptions(private_redis
             with pytest.raises(LayerError, match="check the user and the password"):
                 with fail_after(SOON):
                     await anext(sub)
+
+
+async def test_a_password_that_is_changed_and_changed_back_is_a_gap(
+    private_redis, topic, caplog
+) -> None:
+    broker = private_redis()
+    async with Channel(RedisPubSubLayer(broker.url)) as channel:
+        async with client_of(broker) as admin, channel.subscribe(topic) as sub:
+            await admin.config_set("requirepass", "new")
+            await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await until(lambda: "refused for now" in caplog.text)
+            with pytest.raises(LayerError, match="refuses us") as newcomer:
+                async with channel.subscribe(fresh()):
+                    pass
+            assert newcomer.value.may_pass
+            await admin.config_set("requirepass", "")
+            await until(lambda: sub.statistics().unknown_gaps == 1)
+            await channel.publish(topic, b"after")
+            assert (await anext(sub)).body == b"after"
+    assert len(caplog.messages) == 1
 
 
 async def test_one_forbidden_topic_ends_only_its_subscription(private_redis, topic) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import redis
 
-from acked.types import Leased, Outcome, Record, Settlement, Start, Verb
+from acked.errors import ConnectionLost
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Start, Verb
 from compose.native.process import free_ports
 
 SOON = 10.0
@@ -52,6 +53,11 @@ def settlements(leased: Sequence[Leased], verb: Verb, **more: Any) -> list[Settl
 
 def acks(leased: Sequence[Leased]) -> list[Settlement]:
     return settlements(leased, Verb.ACK)
+
+
+def kinds(replies: Sequence[Reply]) -> list[Outcome]:
+    """Return `replies` with UNKNOWN for each lost connection; refusals stay what they are."""
+    return [UNKNOWN if isinstance(one, ConnectionLost) else one for one in replies]
 
 
 def nacks(leased: Sequence[Leased], delay: float = 0.0) -> list[Settlement]:

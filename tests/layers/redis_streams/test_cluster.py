@@ -8,7 +8,7 @@ from anyio import to_thread
 from acked import AckUnconfirmed, Channel, Topic
 from acked.codecs import RAW
 from acked.errors import ConfigurationError, ConnectionLost, LayerError, PublishFailed
-from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams import RedisStreamsLayer, _multi_slot
 from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_cluster_kit import move, name_on, names, oracle_of, owner_of
@@ -256,3 +256,56 @@ async def test_a_node_that_was_emptied_is_consumed_from_again(redis_cluster, cap
         assert await feed.settle(acks(got)) == [CONFIRMED, CONFIRMED]
         assert sorted(await feed.settle(acks(held))) == sorted([LOST, CONFIRMED])
     assert "created again" in caplog.text
+
+
+async def test_a_dead_part_is_told_once_while_the_others_go_on(redis_cluster, caplog) -> None:
+    kept, other, lost = names(redis_cluster)
+    victim = owner_of(redis_cluster, lost)
+    async with layer_of(redis_cluster, timeout=2.0) as layer:
+        async with consuming(layer, kept, other, lost) as feed:
+            await to_thread.run_sync(victim.kill)
+            try:
+                with anyio.fail_after(SOON):
+                    for number in range(12):
+                        topic = kept if number % 2 else other
+                        await layer.publish(records(topic, number))
+                        (one,) = await feed.receive(1)
+                        assert bodies([one]) == [str(number)]
+                        assert await feed.settle(acks([one])) == [CONFIRMED]
+                        await anyio.sleep(0.1)
+                assert isinstance(feed.failing, ConnectionLost)
+                assert caplog.text.count("others go on") == 1
+                assert "again" not in caplog.text
+            finally:
+                await to_thread.run_sync(redis_cluster.start)
+            with anyio.fail_after(SOON):
+                while feed.failing is not None:
+                    with anyio.move_on_after(0.2):
+                        await feed.receive(1)
+            assert caplog.text.count("from all parts of the cluster again") == 1
+
+
+async def test_a_part_that_stays_dead_ends_the_receiving_although_others_work(
+    redis_cluster, monkeypatch
+) -> None:
+    monkeypatch.setattr(_multi_slot, "LOST_FOR", 1.0)
+    kept, lost, _ = names(redis_cluster)
+    victim = owner_of(redis_cluster, lost)
+    async with layer_of(redis_cluster, timeout=2.0) as layer:
+        async with consuming(layer, kept, lost) as feed:
+            await to_thread.run_sync(victim.kill)
+            with anyio.fail_after(SOON):
+                with pytest.raises(LayerError, match=r"so for [0-9]+ s") as caught:
+                    await feed.receive(1)
+            assert not caught.value.may_pass
+        await to_thread.run_sync(redis_cluster.start)
+
+
+async def test_when_no_part_works_the_connection_is_lost(redis_cluster) -> None:
+    one, two, three = names(redis_cluster)
+    async with layer_of(redis_cluster, timeout=2.0) as layer:
+        async with consuming(layer, one, two, three) as feed:
+            await to_thread.run_sync(lambda: [node.kill() for node in redis_cluster.nodes])
+            with anyio.fail_after(SOON), pytest.raises(ConnectionLost):
+                await feed.receive(1)
+        await to_thread.run_sync(redis_cluster.start)

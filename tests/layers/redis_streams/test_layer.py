@@ -3,9 +3,10 @@
 import anyio
 import pytest
 import redis
+from redis.crc import key_slot
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
-from acked.layers.redis_streams import RedisStreamsLayer, _receiver
+from acked.layers.redis_streams import RedisStreamsLayer, _pulse
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Start, Verb
@@ -190,11 +191,13 @@ async def test_what_arrives_beyond_the_limit_is_given_back_at_once_and_uncharged
 
 
 async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> None:
-    odd = ("{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
+    odd = ("{}", "}}{}", "{{}}}}{}", "{}:a", "{{{}}}", "x{{{}}}", "{}}}", "{{}}{}", "ü{}")
     names = [form.format(topic) for form in odd]
     places = [group_keys(name, group) for name in names for group in ("g", "a:g", "a%3Ag", "ü")]
     keys = [key for place in places for key in place[1:4]]
     assert len(set(keys)) == len(keys)
+    for place in places:
+        assert {key_slot(key) for key in place[1:4]} == {key_slot(place.stream)}
     async with consuming(layer, *names) as feed:
         await layer.publish([records(name, number)[0] for number, name in enumerate(names)])
         got = await receive(feed, len(names))
@@ -300,20 +303,25 @@ async def test_on_trio_it_is_refused_at_once(anyio_backend) -> None:
 
 
 async def test_the_lag_is_what_the_group_has_not_read(layer, topic, monkeypatch) -> None:
-    monkeypatch.setattr(_receiver, "LAG_EVERY", 0.0)
+    monkeypatch.setattr(_pulse, "EVERY", 0.01)
     await layer.publish([*records(topic, *range(10)), *records(topic + "-2", *range(5))])
     async with consuming(layer, topic, topic + "-2") as feed:
         assert feed.lag() is None
-        got = await feed.receive(2)
-        assert feed.lag() == 15
-        got = [*got, *await receive(feed, 15 - len(got))]
+        with anyio.fail_after(SOON):
+            while feed.lag() != 15:
+                await anyio.sleep(0.01)
+            got = await feed.receive(2)
+            await layer.publish(records(topic, "more"))
+            while feed.lag() != 16 - len(got):  # although nobody receives
+                await anyio.sleep(0.01)
+        got = [*got, *await receive(feed, 16 - len(got))]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(feed.receive, 1)
             with anyio.fail_after(SOON):
                 while feed.lag() != 0:
                     await anyio.sleep(0.01)
             await layer.publish(records(topic, "last"))
-        assert await feed.settle(acks(got)) == [CONFIRMED] * 15
+        assert await feed.settle(acks(got)) == [CONFIRMED] * 16
 
 
 async def test_where_the_lag_may_not_be_asked_for_it_is_none(private_redis, topic) -> None:

@@ -5,6 +5,7 @@ import random
 import anyio
 import pytest
 
+from acked.errors import LayerError
 from acked.layers.redis_streams import _receiver
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._scripts import FREE
@@ -15,7 +16,6 @@ from tests.layers.redis_streams.kit import (
     LONG,
     LOST,
     SOON,
-    UNKNOWN,
     Oracle,
     acks,
     bodies,
@@ -65,8 +65,10 @@ async def test_an_old_token_is_stale_even_if_the_entry_came_back_to_us(
     async with consuming(layer, topic) as feed:
         (first,) = await receive(feed, 1)
         let_leases_end(oracle, topic)
+        async with consuming(layer, topic) as other:
+            await other.settle(nacks(await receive(other, 1)))
         (second,) = await receive(feed, 1)
-        assert (second.position, second.attempt) == (first.position, 2)
+        assert (second.position, second.attempt) == (first.position, 3)
         assert await feed.settle(acks([first])) == [LOST]
         assert await feed.settle(acks([second])) == [CONFIRMED]
 
@@ -252,7 +254,11 @@ async def test_a_dead_letter_that_cannot_be_published_leaves_its_original_owed(
         bad, good = await receive(feed, 2)
         letter = Record(topic + ".dead", bad.record.body, bad.record.id)
         reject = Settlement(bad.token, Verb.REJECT, dead_letter=letter)
-        assert await feed.settle([reject, *acks([good])]) == [UNKNOWN, CONFIRMED]
+        refused, done = await feed.settle([reject, *acks([good])])
+        assert type(refused) is LayerError
+        assert "WRONGTYPE" in str(refused)
+        assert "dead_letter.lua:" in str(refused)
+        assert done is CONFIRMED
         assert list(pending(oracle, topic)) == [bad.position]
         oracle.delete(topic + ".dead")
         assert await feed.settle([reject]) == [CONFIRMED]

@@ -19,7 +19,6 @@ from tests.layers.redis_streams.kit import (
     LONG,
     LOST,
     SOON,
-    UNKNOWN,
     acks,
     bodies,
     consuming,
@@ -75,7 +74,7 @@ async def test_nobody_at_the_address_is_a_lost_connection_with_what_to_do() -> N
 @pytest.mark.parametrize("login", ["", ":wrong@", "nobody:wrong@"])
 async def test_a_wrong_password_is_refused_and_not_worth_trying_again(private_redis, login) -> None:
     broker = private_redis(password="right")
-    with pytest.raises(LayerError, match="check user and password") as caught:
+    with pytest.raises(LayerError, match="check the user and the password") as caught:
         await opening(f"redis://{login}127.0.0.1:{broker.port}")
     assert not isinstance(caught.value, ConnectionLost)
     assert "wrong" not in str(caught.value).replace("invalid username-password pair", "")
@@ -159,18 +158,28 @@ async def test_a_full_server_still_lets_its_consumers_drain_it(private_redis, to
             assert not caught.value.indeterminate
             letter = Record(topic + ".dead", b"", "x")
             reject = Settlement(held[0].token, Verb.REJECT, dead_letter=letter)
-            assert await feed.settle([reject, *nacks(held[1:2], 9.0), *acks(held[2:])]) == [
-                *(UNKNOWN, UNKNOWN),
-                CONFIRMED,
-            ]
+            batch = [reject, *nacks(held[1:2], 9.0), *acks(held[2:])]
+            *refused, done = await feed.settle(batch)
+            assert done is CONFIRMED
+            for one in refused:
+                assert type(one) is LayerError
+                assert one.may_pass
+                assert "memory is full" in str(one)
+                assert one.__cause__ is not None
             assert await feed.extend([held[0].token], LONG) == [CONFIRMED]
+            (too_long,) = await feed.extend([held[0].token], 2 * LONG)
+            assert type(too_long) is LayerError
             rest = await receive(feed, 3)
             assert bodies(rest) == ["3", "4", "5"]
             let_leases_end(oracle, topic)
-            again = await receive(feed, 1)  # of several: there is no memory to wake others either
-            again += await receive(feed, 4)
-            assert {one.attempt for one in again} == {2}
-            assert await feed.settle(acks(again)) == [CONFIRMED] * 5
+            async with consuming(layer, topic) as other:  # joins although the server is full
+                again = await receive(other, 5)
+                assert {one.attempt for one in again} == {2}
+                await other.release([one.token for one in again[:1]])
+                assert await other.settle(nacks(again[1:2])) == [CONFIRMED]
+                back = await receive(other, 2)
+                assert sorted(one.attempt for one in back) == [2, 3]
+                assert await other.settle(acks([*again[2:], *back])) == [CONFIRMED] * 5
             assert pending(oracle, topic) == {}
             oracle.config_set("maxmemory", 0)
 

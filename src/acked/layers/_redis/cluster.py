@@ -10,39 +10,49 @@ from typing import Final, TypeAlias
 
 import anyio
 from redis.asyncio import Redis
-from redis.exceptions import MovedError
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.connection import Command, CommandRunner, Connection
+from acked.layers._redis.errors import has_moved
 from acked.layers._redis.nodes import Nodes, slot_of
+from acked.layers._redis.urls import RedisUrl
 
-__all__ = ("Client", "Cluster")
+__all__ = ("Client", "Cluster", "client_for")
 
 TRIES: Final = 5
 """How often a command is sent to where it is said to belong, while the slots move."""
-KEY_AT: Final = {b"XADD": 1, b"XINFO": 2, b"EVALSHA": 3, b"EVAL": 3}
-"""Where the key of a command stands; what is not named here may be asked of any node."""
+KEY_AT: Final = {
+    b"XADD": 1,
+    b"XAUTOCLAIM": 1,
+    b"SPUBLISH": 1,
+    b"XINFO": 2,
+    b"EVALSHA": 3,
+    b"EVAL": 3,
+}
+"""Where the key of a command stands; what is not named here may be asked of any node.
+(XREADGROUP with COUNT, without BLOCK, of one stream.)"""
 
 
 class Cluster(CommandRunner):
     """The nodes of a cluster, each with a pool of `connections`."""
 
-    def __init__(self, url: str, *, timeout: float, connections: int) -> None:
+    def __init__(self, url: RedisUrl, *, timeout: float, connections: int) -> None:
         self._nodes: Final = Nodes(
             url,
             lambda node: Connection(node, timeout=timeout, connections=connections, is_node=True),
         )
         self.where: Final = self._nodes.first.where
+        self.lost: Final = self._nodes.first.lost
 
     @property
     def client(self) -> Redis:
         """The client of the node that the URL names."""
         return self._nodes.first.client
 
-    async def home(self, key: bytes) -> Connection:
-        """Return the node that serves `key` now; it asks who that is."""
+    async def home(self, key: bytes | None) -> Connection:
+        """Return the node that serves `key` now, or any for None; it asks who that is."""
         await self._nodes.look()
-        return await self._nodes.serving(slot_of(key))
+        return await (self._nodes.any() if key is None else self._nodes.serving(slot_of(key)))
 
     async def exchange(self, commands: Sequence[Command]) -> list[object]:
         """Do what `Connection.exchange` does, at several nodes at once; one key's keep order.
@@ -53,7 +63,7 @@ class Cluster(CommandRunner):
         waiting = list(range(len(commands)))
         for _ in range(TRIES):
             await self._send(commands, waiting, replies)
-            waiting = [i for i in waiting if _has_moved(replies[i])]
+            waiting = [i for i in waiting if has_moved(replies[i])]
             if not waiting:
                 break
             await self._look()
@@ -111,8 +121,10 @@ class Cluster(CommandRunner):
 
 
 Client: TypeAlias = Connection | Cluster
-"""How a layer reaches its streams."""
+"""How a layer reaches what it is made for."""
 
 
-def _has_moved(reply: object) -> bool:
-    return isinstance(reply, LayerError) and isinstance(reply.__cause__, MovedError)
+def client_for(url: RedisUrl, *, is_cluster: bool, timeout: float, connections: int) -> Client:
+    """Return what reaches the server of `url`, or the cluster that it is a node of."""
+    kind = Cluster if is_cluster else Connection
+    return kind(url, timeout=timeout, connections=connections)

@@ -8,9 +8,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, cast
 
 from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis.connection import Command, CommandRunner
+from acked.layers._redis.errors import is_denied
+from acked.layers._redis.urls import RedisUrl
 from acked.types import Finding, Severity
 
-__all__ = ("backlog", "findings_for_news", "findings_for_streams")
+__all__ = (
+    "backlog",
+    "findings_for_news",
+    "findings_for_streams",
+    "rights",
+    "settled",
+    "transport",
+)
 
 
 class Ask(Protocol):
@@ -134,6 +144,66 @@ async def findings_for_streams(servers: Sequence[Ask], *, is_cluster: bool) -> l
     return [_worst([fact(one) for one in told]) for fact in facts]
 
 
+def transport(url: RedisUrl) -> Finding:
+    """Return whether somebody on the way can read or change what is sent."""
+    if url.is_verified:
+        return Finding("tls", "verified", OK, "the server has to prove who it is")
+    if url.is_encrypted:
+        message = (
+            "anybody on the way can pose as the server: leave ssl_cert_reqs and ssl_check_hostname "
+            "as they are, and name the authority by ssl_ca_certs"
+        )
+        return Finding("tls", "unverified", WARNING, message)
+    if url.is_local:
+        return Finding("tls", "off", OK, "what is sent does not leave this machine")
+    if url.has_password:
+        message = "the password goes over the network in clear: use rediss:// (TLS)"
+        return Finding("tls", "off", WARNING, message)
+    message = "anybody on the way reads what is sent: use rediss:// (TLS)"
+    return Finding("tls", "off", NOTICE, message)
+
+
+async def rights(server: CommandRunner, commands: Sequence[Command]) -> Finding:
+    """Return which of `commands` the server's ACL forbids us; none of them is carried out.
+
+    They are queued for a transaction, which is where rights are asked after, and then discarded.
+    """
+    replies = await server.exchange([(b"MULTI",), *commands, (b"DISCARD",)])
+    if isinstance(replies[0], LayerError):
+        return Finding("rights", None, NOTICE, "this user may not MULTI: nobody can say")
+    pairs = zip(commands, replies[1:-1], strict=True)
+    missing = {_name_of(command): None for command, reply in pairs if is_denied(reply)}
+    if missing:
+        words = " ".join(missing)
+        message = (
+            f"the server's ACL forbids this user: {words} (or the keys, or channels); what this "
+            "layer needs is listed in its documentation under Requires"
+        )
+        return Finding("rights", words, WARNING, message)
+    return Finding("rights", "enough", OK, "this user may do all that this layer does")
+
+
+def _name_of(command: Command) -> str:
+    words = command[:2] if command[0] in {b"XGROUP", b"XINFO"} else command[:1]
+    return b" ".join(words).decode()
+
+
+def settled(keep: float | None, counts: Sequence[int | None]) -> Finding:
+    """Return how many entries are kept that every group has settled, of all streams consumed."""
+    known = [one for one in counts if one is not None]
+    count = sum(known) if len(known) == len(counts) else None
+    if keep is not None:
+        message = f"what every group has settled is deleted when it is {keep:g} s old"
+        return Finding("settled", count, OK, message)
+    if count == 0:
+        return Finding("settled", 0, OK, "nothing is kept that every group has settled")
+    message = (
+        "so many entries are kept that every group has settled, and their number grows: "
+        "keep_settled= deletes those that are old, unless somebody else reads or replays them"
+    )
+    return Finding("settled", count, NOTICE, message)
+
+
 def backlog(maxlen: int | None, behind: Sequence[int | None]) -> Finding:
     """Return whether the slowest group is near the length to which this layer trims streams.
 
@@ -153,8 +223,11 @@ def backlog(maxlen: int | None, behind: Sequence[int | None]) -> Finding:
             "is deleted, settled or not; consume faster, or give a larger maxlen="
         )
         return Finding("backlog", most, WARNING, message)
-    message = f"no group owes more than half of the {maxlen} entries that a stream keeps"
-    return Finding("backlog", most, OK, message)
+    message = (
+        f"no group owes more than half of the {maxlen} entries that a stream keeps; but maxlen= "
+        "deletes what is not settled when one does: keep_settled= never does"
+    )
+    return Finding("backlog", most, NOTICE, message)
 
 
 def _largest(behind: Sequence[int | None]) -> int | None:

@@ -10,14 +10,14 @@ Rules:
 
 from collections.abc import Callable, Sequence
 from typing import Final, Generic, Protocol, TypeVar, cast
-from urllib.parse import urlsplit
 
 import anyio
 from redis.crc import key_slot
 
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
+from acked.layers._redis.urls import RedisUrl
 
-__all__ = ("Node", "Nodes", "OneNode", "slot_of")
+__all__ = ("Node", "Nodes", "slot_of")
 
 
 class Node(Protocol):
@@ -38,8 +38,8 @@ N = TypeVar("N", bound=Node)
 class Nodes(Generic[N]):
     """The nodes of the cluster that `url` names one of; `make` makes the client for a URL."""
 
-    def __init__(self, url: str, make: Callable[[str], N]) -> None:
-        if urlsplit(url).scheme == "unix":
+    def __init__(self, url: RedisUrl, make: Callable[[RedisUrl], N]) -> None:
+        if url.is_socket:
             raise ConfigurationError("a cluster is not reached by a socket's path: name a host")
         self.first: Final = make(url)
         self._url = url
@@ -80,7 +80,7 @@ class Nodes(Generic[N]):
             known = [self._node(address) for *_, address in old]
             for node in dict.fromkeys((self._answers, *known, self.first)):
                 try:
-                    self._ranges = _ranges(await node.slots(), self._url)
+                    self._ranges = _ranges(await node.slots(), self._url.host)
                 except ConnectionLost as error:
                     failure = error
                 else:
@@ -97,38 +97,8 @@ class Nodes(Generic[N]):
     def _node(self, address: str) -> N:
         node = self._made.get(address)
         if node is None:
-            parts = urlsplit(self._url)
-            login, at, _ = parts.netloc.rpartition("@")
-            url = parts._replace(netloc=f"{login}{at}{address}", path="").geturl()
-            node = self._made[address] = self._make(url)
+            node = self._made[address] = self._make(self._url.at(address))
         return node
-
-
-class OneNode(Generic[N]):
-    """What `Nodes` is, for a server that is no cluster: it has all."""
-
-    def __init__(self, node: N) -> None:
-        self.first: Final = node
-
-    async def any(self) -> N:
-        """Return the only one."""
-        return self.first
-
-    async def serving(self, slot: int) -> N:
-        """Return the only one."""
-        del slot
-        return self.first
-
-    async def masters(self) -> Sequence[N]:
-        """Return the only one."""
-        return [self.first]
-
-    async def look(self) -> None:
-        """Do nothing: there are no others."""
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self.first.aclose()
 
 
 def slot_of(key: bytes) -> int:
@@ -136,12 +106,12 @@ def slot_of(key: bytes) -> int:
     return key_slot(key)
 
 
-def _ranges(reply: object, url: str) -> list[tuple[int, int, str]]:
+def _ranges(reply: object, own: str | None) -> list[tuple[int, int, str]]:
     """Return first slot, last slot and master of each range."""
     found: list[tuple[int, int, str]] = []
     for first, last, master, *_ in cast("list[tuple[int, int, list[object]]]", reply):
         host = cast("bytes | None", master[0])
-        name = host.decode() if host else urlsplit(url).hostname or "localhost"
+        name = host.decode() if host else own or "localhost"
         literal = f"[{name}]" if ":" in name else name
         found.append((first, last, f"{literal}:{master[1]}"))
     return found

@@ -2,10 +2,18 @@
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources.abc import Traversable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ("Script", "ScriptCall", "load_script")
+from redis.exceptions import NoScriptError
+
+from acked.errors import LayerError
+
+__all__ = ("Run", "Script", "ScriptCall", "load_script", "run_scripts")
+
+_Exchange: TypeAlias = Callable[[Sequence[Sequence[bytes]]], Awaitable[list[object]]]
+"""Sends commands and returns a reply for each; a `LayerError` where it is one."""
 
 _LINE: Final = re.compile(r"@?user_script:(\d+)")
 _USES: Final = re.compile(r"^-- uses: (.*)$", re.MULTILINE)
@@ -50,6 +58,31 @@ class ScriptCall(NamedTuple):
 
     def _rest(self) -> tuple[bytes, ...]:
         return (b"%d" % len(self.keys), *self.keys, *self.arguments)
+
+
+Run: TypeAlias = Callable[[Sequence[ScriptCall]], Awaitable[list[object]]]
+"""Runs scripts and returns a reply for each; a `LayerError` where it is one."""
+
+
+async def run_scripts(exchange: _Exchange, calls: Sequence[ScriptCall]) -> list[object]:
+    """Run scripts by their digests, and by their sources where the server forgot them."""
+    replies = await exchange([call.by_digest() for call in calls])
+    unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
+    if unknown:
+        try:
+            again = await exchange([calls[i].by_source() for i in unknown])
+        except LayerError as error:
+            again = [error] * len(unknown)
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+    for call, reply in zip(calls, replies, strict=True):
+        if isinstance(reply, LayerError):
+            reply.args = (call.script.located(str(reply)),)
+    return replies
+
+
+def _is_unknown_script(reply: object) -> bool:
+    return isinstance(reply, LayerError) and isinstance(reply.__cause__, NoScriptError)
 
 
 def load_script(folder: Traversable, name: str, constants: dict[str, str]) -> Script:

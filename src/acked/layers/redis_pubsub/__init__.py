@@ -33,7 +33,10 @@ the node that the URL names.
 **Requires** — `acked[redis]`; asyncio (redis-py does not run on trio); Redis (tried with 7.0), one
 server or, with `cluster=1`, a cluster: any node that answers serves. `sharded=1` (Redis 7, a
 cluster) spreads topics over its nodes by SPUBLISH, listens on one connection for each hash slot,
-and has no patterns. Replicas and sentinels are not used.
+and has no patterns. Replicas and sentinels are not used. Rights (ACL): the channels, and `+ping
++publish +subscribe +psubscribe +unsubscribe +punsubscribe`, with `sharded=1` `+ping +spublish
++ssubscribe +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi
++discard`.
 """
 
 import itertools
@@ -41,22 +44,25 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 
 from msgspec import structs
-from redis.asyncio import Redis
 
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
-from acked.layers._redis.findings import findings_for_news
-from acked.layers._redis.nodes import Nodes, OneNode
+from acked.layers._redis.cluster import Client, client_for
+from acked.layers._redis.connection import Command
+from acked.layers._redis.findings import findings_for_news, rights, transport
+from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.runtime import require_asyncio
-from acked.layers._shared.urls import number, switch, url_options
+from acked.layers._shared.urls import number, switch
 from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
-from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, RedisPublisher, Servers
-from acked.layers.redis_pubsub._server import DRIVER_OPTIONS, Server, address_of, split_url
+from acked.layers.redis_pubsub._publisher import MAX_PAYLOAD, publish
 from acked.layers.redis_pubsub._subscriptions import SubscriptionManager
 from acked.types import Capabilities, Finding, Record
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
 __all__ = ("RedisPubSubLayer",)
 
@@ -72,6 +78,7 @@ CAPABILITIES: Final = Capabilities(
 )
 
 OPTIONS: Final = frozenset({"cluster", "heartbeat", "on_loss", "sharded", "timeout"})
+PUBLISHING_CONNECTIONS: Final = 16
 SCHEMES: Final = {"redis-pubsub": "redis", "rediss-pubsub": "rediss"}
 
 
@@ -96,12 +103,11 @@ class RedisPubSubLayer:
         cluster: bool = False,
         sharded: bool = False,
     ) -> None:
-        self._url, strange = split_url(url)
-        if strange:
-            raise ConfigurationError(
-                f"unknown option {min(strange)!r} in the Redis URL; known options: "
-                f"{', '.join(sorted(DRIVER_OPTIONS))}"
-            )
+        self._inside: _Inside | None = None
+        self._url = NOWHERE
+        read = read_url(url)
+        del url  # what follows may raise
+        self._url = readable(read)
         if on_loss not in {"reconnect", "raise"}:
             raise ConfigurationError(f"on_loss={on_loss!r}: choose 'reconnect' or 'raise'")
         if heartbeat <= 0 or timeout <= 0:
@@ -112,12 +118,11 @@ class RedisPubSubLayer:
         self._timeout = timeout
         self._is_cluster = cluster or sharded
         self._is_sharded = sharded
-        self._inside: _Inside | None = None
 
     def __repr__(self) -> str:
         topics = sorted(self._inside.hub.topics) if self._inside else []
         listens = ", ".join(map(repr, topics)) or "nothing"
-        return f"<RedisPubSubLayer at {address_of(self._url)}, listens to: {listens}>"
+        return f"<RedisPubSubLayer at {self._url.where}, listens to: {listens}>"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisPubSubLayer":
@@ -126,12 +131,13 @@ class RedisPubSubLayer:
         Options: `on_loss`, `heartbeat`, `timeout`, `cluster` and `sharded` (0 or 1), and redis-py's
         `client_name` and `ssl_...`.
         """
-        scheme, colon, rest = url.partition(":")
-        plain, options = split_url(f"{SCHEMES.get(scheme, scheme)}{colon}{rest}")
-        url_options(url, OPTIONS | DRIVER_OPTIONS)
+        read = read_url(url, SCHEMES)
+        del url  # what follows may raise
+        plain = readable(read, OPTIONS)
+        options = plain.options
         on_loss = cast("Literal['reconnect', 'raise']", options.get("on_loss", "reconnect"))
         return cls(
-            plain,
+            plain.text,
             on_loss=on_loss,
             heartbeat=number("heartbeat", options.get("heartbeat", "10")),
             timeout=number("timeout", options.get("timeout", "30")),
@@ -142,28 +148,31 @@ class RedisPubSubLayer:
     @property
     def client(self) -> "Redis":
         """The client for whatever else Redis can do. Raises `LayerError` while not entered."""
-        return self._entered().servers.first.client
+        return self._entered().client.client
 
     async def __aenter__(self) -> Self:
         """Connect once and ask for an answer; listening connects when somebody listens."""
         require_asyncio("redis-py")
-        servers = self._new_servers()
+        client = client_for(
+            self._url,
+            is_cluster=self._is_cluster,
+            timeout=self._timeout,
+            connections=PUBLISHING_CONNECTIONS,
+        )
         try:
-            await servers.first.check()
-            await servers.look()
+            await client.ask(b"PING")
         except BaseException:
-            await servers.aclose()
+            await client.aclose()
             raise
         name, numbers = uuid.uuid4().hex, itertools.count()
-        post = RedisPublisher(servers, timeout=self._timeout, is_sharded=self._is_sharded)
         hub = SubscriptionManager(
-            servers,
+            client,
             timeout=self._timeout,
             heartbeat=self._heartbeat,
             reconnects=self._reconnects,
             new_id=lambda: f"{name}-{next(numbers)}",
         )
-        self._inside = _Inside(servers, post, hub)
+        self._inside = _Inside(client, hub)
         return self
 
     async def __aexit__(
@@ -176,7 +185,7 @@ class RedisPubSubLayer:
         inside, self._inside = self._inside, None
         if inside is not None:
             await inside.hub.aclose()
-            await inside.servers.aclose()
+            await inside.client.aclose()
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Send `records` in one request; return when the server has answered for each.
@@ -185,13 +194,17 @@ class RedisPubSubLayer:
         passed the message on.
         """
         if records:
-            await self._entered().post.publish(records)
+            await publish(self._entered().client, records, is_sharded=self._is_sharded)
 
     async def check(self) -> Sequence[Finding]:
         """Ask for its limits and its version; see `acked.abc.Inspectable`."""
-        servers = await self._entered().servers.masters()
-        asks = [server.reply for server in servers]
-        return await findings_for_news(asks, is_cluster=self._is_cluster)
+        inside = self._entered()
+        asks = [server.ask for server in await inside.client.servers()]
+        found = await findings_for_news(asks, is_cluster=self._is_cluster)
+        channel = min(inside.hub.topics, default="acked-check").encode()
+        server = await inside.client.home(channel)
+        may = await rights(server, self._commands_for(channel))
+        return [*found, transport(self._url), may]
 
     def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered.
@@ -214,10 +227,17 @@ class RedisPubSubLayer:
             )
         return self._entered().hub.listening(PATTERN, patterns, sink)
 
-    def _new_servers(self) -> Servers:
-        if self._is_cluster:
-            return Nodes(self._url, lambda url: Server(url, timeout=self._timeout))
-        return OneNode(Server(self._url, timeout=self._timeout))
+    def _commands_for(self, channel: bytes) -> Sequence[Command]:
+        """Return every command for `channel`: what the server's ACL has to allow."""
+        if self._is_sharded:
+            return [
+                (b"SPUBLISH", channel, b""),
+                (b"SSUBSCRIBE", channel),
+                (b"SUNSUBSCRIBE", channel),
+            ]
+        subscribing = [(word, channel) for word in (b"SUBSCRIBE", b"UNSUBSCRIBE")]
+        # Not PSUBSCRIBE: an ACL allows a pattern only by its very words.
+        return [(b"PUBLISH", channel, b""), *subscribing, (b"PUNSUBSCRIBE", channel)]
 
     def _entered(self) -> "_Inside":
         if self._inside is None:
@@ -228,6 +248,5 @@ class RedisPubSubLayer:
 class _Inside(NamedTuple):
     """What a layer has while it is entered."""
 
-    servers: Servers
-    post: RedisPublisher
+    client: Client
     hub: SubscriptionManager

@@ -16,10 +16,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, TypeAlias, cast
 
-import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-__all__ = ("NAMED", "PATTERN", "SHARDED", "Answered", "Kind", "PubSubConnection", "is_open")
+from acked.errors import LayerError
+from acked.layers._redis.connection import Connection, close, transport_of
+
+try:
+    import hiredis
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed: pip install 'acked[redis]'", name=error.name
+    ) from error
+
+__all__ = ("NAMED", "PATTERN", "SHARDED", "Answered", "Kind", "PubSubConnection", "dial")
 
 Kind: TypeAlias = bytes
 """What stands before the words of a kind of subscription: `PSUBSCRIBE`, `pmessage`."""
@@ -71,7 +80,7 @@ class PubSubConnection(asyncio.Protocol):
 
     def take_over(self, connection: AbstractConnection) -> Self:
         """Read the socket of `connection` from now on, which is signed in and owes no answer."""
-        self._connection, self._transport = connection, _transport_of(connection)
+        self._connection, self._transport = connection, transport_of(connection)
         self._transport.set_protocol(self)
         return self
 
@@ -177,16 +186,13 @@ class PubSubConnection(asyncio.Protocol):
         cast("asyncio.Transport", self._transport).abort()
 
 
-def is_open(connection: AbstractConnection) -> bool:
-    """Say whether `connection` is connected, and neither ended nor reset, as far as we know."""
-    reader = connection._reader  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return reader is not None and not reader.at_eof() and not _transport_of(connection).is_closing()
-
-
-def _transport_of(connection: AbstractConnection) -> asyncio.Transport:
-    # redis-py has no public name for it; it is called the same since 4.2, like the reader above.
-    writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return cast("asyncio.Transport", writer.transport)
+async def dial(server: Connection, wire: PubSubConnection) -> PubSubConnection:
+    """Connect `wire` to `server`; raise `LayerError`."""
+    connection, (pong,) = await server.opened([(b"PING",)])  # loading, or signed out?
+    if isinstance(pong, LayerError):
+        await close(connection)
+        raise pong
+    return wire.take_over(connection)
 
 
 def _whatever(_: Exception | None) -> None:

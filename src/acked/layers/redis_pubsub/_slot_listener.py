@@ -14,141 +14,34 @@ Rules:
 """
 
 import asyncio
+import logging
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from copy import copy
 from typing import Final, TypeAlias
 
-import anyio
-
 from acked._machines.glob import glob
-from acked.abc import Sink
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
 from acked.layers.redis_pubsub._envelope import unpacked
-from acked.types import Gap, GapCause, Record
+from acked.layers.redis_pubsub._listener import RedisListener
+from acked.types import Gap, GapCause
 
-__all__ = ("BACKLOG_BYTES", "RedisListener", "SlotListener")
+logger: Final = logging.getLogger("acked.redis_pubsub")
 
-BACKLOG_BYTES: Final = 32 * 1024 * 1024
-"""What a listener without room may owe: as much as the server would keep for it."""
-
-RECORD_BYTES: Final = 512
-"""What a record in a backlog counts besides its body."""
+__all__ = ("SlotListener",)
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
 """Seconds between tries to connect: doubling from the first, up to a half at random taken off."""
 
+REFUSED_FOR: Final = 10.0
+"""Seconds within which a refusal that may pass has to."""
+
 STEADY: Final = 3
 """After how many pieces from the server a connection was no mere try: its loss is met at once."""
 
-_DROPPED: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 _RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
-
-
-class RedisListener:
-    """One subscription: its sink, and the backlog of what it had no room for."""
-
-    __slots__ = ("_backlog", "_refused", "_sink", "is_in")
-
-    def __init__(self, sink: Sink) -> None:
-        self.is_in = False
-        """Whether its subscriber was told that it is in, so that a loss is a gap to it."""
-        self._refused: LayerError | None = None
-        self._sink = sink
-        self._backlog: _Backlog | None = None
-
-    def enter(self) -> None:
-        """Note that all its topics were confirmed; raise what has ended one of them since."""
-        if self._refused is not None:
-            raise self._refused
-        self.is_in = True
-
-    def offer(self, record: Record) -> None:
-        """Hand `record` over, now or when there is room."""
-        backlog = self._waiting()
-        if backlog is not None:
-            backlog.add_record(record)
-        elif not self._sink.offer(record):
-            self._backlog = _Backlog(self._sink, record)
-
-    def gap(self, gap: Gap) -> None:
-        """Tell of `gap`, behind all that waits."""
-        backlog = self._waiting()
-        if backlog is None:
-            self._sink.gap(gap)
-        else:
-            backlog.add(gap)
-
-    def fail(self, error: LayerError) -> None:
-        """Tell that nothing comes any more, behind all that waits."""
-        backlog = self._waiting()
-        if not self.is_in:
-            self._refused = error
-        elif backlog is None:
-            self._sink.fail(error)
-        else:
-            backlog.add(error)
-
-    async def aclose(self) -> None:
-        """Forget what waits; the sink is not called again."""
-        if self._backlog is not None:
-            await self._backlog.aclose()
-
-    def _waiting(self) -> "_Backlog | None":
-        if self._backlog is not None and not self._backlog:
-            self._backlog = None
-        return self._backlog
-
-
-class _Backlog:
-    """What a sink had no room for, and the task that hands it over."""
-
-    def __init__(self, sink: Sink, first: Record) -> None:
-        self._sink = sink
-        self._waiting: deque[Record | Gap | LayerError] = deque()
-        self._bytes = 0
-        self.add_record(first)
-        self._task = asyncio.get_running_loop().create_task(self._hand_over())
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add_record(self, record: Record) -> None:
-        """Let `record` wait, or tell of it as missed if too much does already."""
-        if self._bytes + len(record.body) > BACKLOG_BYTES and self._waiting:
-            self.add(_DROPPED)
-        else:
-            self._bytes += len(record.body) + RECORD_BYTES
-            self.add(record)
-
-    def add(self, one: Record | Gap | LayerError) -> None:
-        """Let `one` wait behind the rest."""
-        last = self._waiting[-1] if self._waiting else None
-        if isinstance(one, Gap) and isinstance(last, Gap):
-            self._waiting[-1] = last.merge(one)
-        else:
-            self._waiting.append(one)
-
-    async def aclose(self) -> None:
-        """Forget what waits."""
-        self._task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([self._task])
-
-    async def _hand_over(self) -> None:
-        """Hand over one after the other; what is empty afterwards is of no use any more."""
-        while self._waiting:
-            one = self._waiting[0]
-            if isinstance(one, Record):
-                await self._sink.send(one)
-                self._bytes -= len(one.body) + RECORD_BYTES
-            elif isinstance(one, Gap):
-                self._sink.gap(one)
-            else:
-                self._sink.fail(one)
-            self._waiting.popleft()
 
 
 class _SharedTopic:
@@ -228,7 +121,7 @@ class SlotListener:
         settled = [answer for answer in answers if answer.done()]
         refused = next((error for one in settled if (error := one.result()) is not None), None)
         if refused is not None:
-            raise type(refused)(str(refused)) from refused  # several may wait: one each
+            raise copy(refused) from refused  # several may wait: one each
         if len(settled) < len(answers):
             raise self._lost(f"no confirmation within {timeout:g} s")
 
@@ -313,15 +206,17 @@ class SlotListener:
 
     async def _run(self) -> None:
         """Keep a connection while anybody listens."""
-        failures = 0
+        failures, patience = 0, _Patience()
         try:
             while self._topics:
                 failures += 1
                 try:
                     wire = await self._dial(PubSubConnection(self._deliver))
-                except ConnectionLost as error:
+                except LayerError as error:
+                    patience.note(error)
                     self._refuse_newcomers(error)
                 else:
+                    patience.note(None)
                     words = await self._serve(wire)
                     if not self._reconnects:
                         raise self._lost(words)
@@ -358,7 +253,7 @@ class SlotListener:
             if wire.received == heard:
                 return f"no answer for {self._heartbeat:g} s"
 
-    def _refuse_newcomers(self, error: ConnectionLost) -> None:
+    def _refuse_newcomers(self, error: LayerError) -> None:
         """Let those fail that wait to be in; those who are in wait on."""
         for topic in self._topics.values():
             topic.settle(error)
@@ -374,6 +269,26 @@ class SlotListener:
                 ended |= dict.fromkeys(topic.listeners)
         for listener in ended:
             listener.fail(error)
+
+
+class _Patience:
+    """How long a server may refuse us: passwords and rights are changed, one after the other."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def note(self, error: LayerError | None) -> None:
+        """Note a try to connect; raise `error` if it does not pass, or has not for too long."""
+        if error is None or isinstance(error, ConnectionLost):
+            self._since = None
+            return
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+            if error.may_pass:
+                logger.warning("refused for now, trying again for %g s: %s", REFUSED_FOR, error)
+        if not error.may_pass or now - self._since > REFUSED_FOR:
+            raise error
 
 
 def _pause(failures: int) -> float:

@@ -13,10 +13,11 @@ from types import TracebackType
 import anyio
 
 from acked.abc import Sink
+from acked.layers._redis.cluster import Client
 from acked.layers._redis.nodes import slot_of
-from acked.layers.redis_pubsub._connection import SHARDED, Kind, PubSubConnection
-from acked.layers.redis_pubsub._publisher import Servers
-from acked.layers.redis_pubsub._slot_listener import RedisListener, SlotListener
+from acked.layers.redis_pubsub._connection import SHARDED, Kind, PubSubConnection, dial
+from acked.layers.redis_pubsub._listener import RedisListener
+from acked.layers.redis_pubsub._slot_listener import SlotListener
 
 __all__ = ("SubscriptionManager",)
 
@@ -29,14 +30,14 @@ class SubscriptionManager:
 
     def __init__(
         self,
-        servers: Servers,
+        client: Client,
         *,
         timeout: float,
         heartbeat: float,
         reconnects: bool,
         new_id: Callable[[], str],
     ) -> None:
-        self._servers = servers
+        self._client = client
         self._timeout = timeout
         self._heartbeat = heartbeat
         self._reconnects = reconnects
@@ -57,7 +58,8 @@ class SubscriptionManager:
     async def join(self, listener: RedisListener, kind: Kind, names: Iterable[str]) -> None:
         """Let `listener` hear `names`; return when it does."""
         for place, some in _by_place(kind, names):
-            await self._board(place).join(listener, kind, some, self._timeout)
+            board = self._board(place, next(iter(some), ""))
+            await board.join(listener, kind, some, self._timeout)
         listener.enter()
 
     async def leave(self, listener: RedisListener, kind: Kind, names: Iterable[str]) -> None:
@@ -77,23 +79,21 @@ class SubscriptionManager:
             _, board = self._boards.popitem()
             await board.aclose()
 
-    def _board(self, place: int) -> SlotListener:
+    def _board(self, place: int, name: str) -> SlotListener:
         board = self._boards.get(place)
         if board is None:
+            key = None if place == _ALL else name.encode()
             board = self._boards[place] = SlotListener(
-                lambda wire: self._dial(place, wire),
-                self._servers.first.lost,
+                lambda wire: self._dial(key, wire),
+                self._client.lost,
                 heartbeat=self._heartbeat,
                 reconnects=self._reconnects,
                 new_id=self._new_id,
             )
         return board
 
-    async def _dial(self, place: int, wire: PubSubConnection) -> PubSubConnection:
-        await self._servers.look()
-        servers = self._servers
-        server = await (servers.any() if place == _ALL else servers.serving(place))
-        return await server.dial(wire)
+    async def _dial(self, key: bytes | None, wire: PubSubConnection) -> PubSubConnection:
+        return await dial(await self._client.home(key), wire)
 
 
 class _ListenContext:

@@ -11,20 +11,20 @@ given back is due, a stream that wakes consumers, and a note of who looked for e
 delivered again; consumers of one group share it. A busy topic does not keep a quiet one of the
 same subscription waiting: each has its share of every read.
 
-**Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only
-what this consumer still owns with the same delivery count, so a late ack changes nothing for the
-next holder (`LeaseLost`). The lease is the entry's idle time; let all consumers of a group use the
-same `lease=`, since the shortest one decides when something counts as abandoned. `nack` gives back
-at once and wakes a waiting consumer, of any process; its delay is kept by the server and survives
-the consumer. `reject` copies to the dead letters and acks in one atomic step. `attempt` is the
-group's delivery counter.
+**Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only what
+this consumer still owns with the same delivery count, so a late ack changes nothing for the next
+holder (`LeaseLost`). The lease is the entry's idle time, and the holder's own `lease=` decides when
+it counts as abandoned. A settlement that nobody answered is decided when it is tried again within
+the lease. `nack` gives back at once and wakes a waiting consumer, of any process; its delay is kept
+by the server and survives the consumer. `reject` copies to the dead letters and acks in one atomic
+step. `attempt` is the group's delivery counter.
 
-**Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may
-lose a second of what it confirmed, asynchronous replication what had not arrived at a failover.
-A stream is trimmed, by `maxlen=` here or by anybody else: what a group had not settled is
-gone, reported as far as it had been delivered before (`trimmed`, and a warning of the logger
-`acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what is
-there, from the beginning.
+**Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may lose
+a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
+is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`): what a group had not
+settled is gone, reported as far as it had been delivered before (`trimmed`, and a warning of the
+logger `acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what
+is there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
 answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
@@ -35,33 +35,47 @@ With `cluster=1` a cluster, whose nodes are found from the one in the URL. Then 
 topics in several hash slots reads each slot on a connection of its own, and may hold leased, for a
 while, as much again as it was asked for; dead letters in another slot are copied first, and the
 original is acked after. While a slot moves, what is published to it fails and may be tried again;
-a master that does not answer delays the topics of the others a little. Replicas and sentinels are
-not used.
+what a dead master serves is told once, and ends a subscription after five minutes, while the topics
+of the others go on. Replicas and sentinels are not used. Rights (ACL): the keys of the topics and
+`acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo +xtrim +zadd +zrem
++zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval +evalsha`; on a cluster
+`+cluster|slots`; `+client|info +client|kill` let a cut reader be followed by the next at once; for
+`check()` `+info +config|get +xlen +multi +discard`, which names what is missing.
 """
 
+import math
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
-
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, Final, Self
 
 from acked.errors import (
     ConfigurationError,
     LayerError,
     PublishFailed,
 )
-from acked.layers._redis.cluster import Client, Cluster
-from acked.layers._redis.connection import Command, Connection, is_unanswered
-from acked.layers._redis.findings import backlog, findings_for_streams
+from acked.layers._redis.cluster import Client, client_for
+from acked.layers._redis.connection import Command
+from acked.layers._redis.errors import is_unanswered
+from acked.layers._redis.findings import (
+    backlog,
+    findings_for_streams,
+    rights,
+    settled,
+    transport,
+)
+from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.runtime import consumer_name, require_asyncio
-from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
+from acked.layers._shared.urls import number, switch, whole_number
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
-from acked.layers.redis_streams._records import backlog_of, fields_of
+from acked.layers.redis_streams._records import backlog_of, fields_of, settled_of
+from acked.layers.redis_streams._rights import commands_for
 from acked.types import Capabilities, Finding, Receipt, Record, Start
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
 __all__ = ("RedisStreamsLayer",)
 
@@ -96,10 +110,7 @@ RECORDS_IN_A_REQUEST: Final = 1000
 OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
-_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "timeout", "connections"})
-_TLS_OPTIONS: Final = frozenset(
-    {"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
-)
+_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "keep_settled", "timeout", "connections"})
 
 
 class RedisStreamsLayer:
@@ -110,7 +121,10 @@ class RedisStreamsLayer:
             `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs`, `ssl_check_hostname`),
             or `unix://path`.
         maxlen: trim a stream to about so many entries whenever something is published to it.
-            *This deletes what is not settled yet*; without it nothing is ever deleted.
+            *This deletes what is not settled yet*; prefer `keep_settled`.
+        keep_settled: delete entries that every group has settled once they are so many seconds
+            old; what any group still owes is never deleted, and without groups nothing is. None
+            keeps them: a stream is a log that others may read, and that a new group may replay.
         timeout: seconds within which the server must answer, else the connection counts as lost.
         connections: how many requests go on at the same time at most; each subscription has one
             connection more, to wait with; on a cluster one for each hash slot of its topics.
@@ -123,28 +137,37 @@ class RedisStreamsLayer:
         url: str = "redis://localhost:6379",
         *,
         maxlen: int | None = None,
+        keep_settled: float | None = None,
         timeout: float = 10.0,
         connections: int = 16,
         cluster: bool = False,
     ) -> None:
-        _check(url, maxlen, timeout, connections)
+        self._way: Client | None = None
+        self._url = NOWHERE
+        read = read_url(url)
+        del url  # what follows may raise
+        self._url = readable(read)
+        _check(maxlen=maxlen, timeout=timeout, connections=connections)
+        if keep_settled is not None and not 0 <= keep_settled < math.inf:
+            raise ConfigurationError(
+                f"keep_settled is {keep_settled}; it must be seconds from 0 on, or None to keep all"
+            )
         self.capabilities: Final = CAPABILITIES
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
-        self._url = url
         self._consumed: set[str] = set()
         self._maxlen = maxlen
         self._trim: Command = ()
         if maxlen is not None:
             self._trim = (b"MAXLEN", b"~", b"%d" % maxlen)
+        self._keep_settled = keep_settled
         self._timeout = timeout
         self._connections = connections
         self._is_cluster = cluster
-        self._way: Client | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._way is None else "open"
-        return f"<RedisStreamsLayer {without_credentials(self._url)}, {state}>"
+        return f"<RedisStreamsLayer {self._url.shown}, {state}>"
 
     @classmethod
     def from_url(cls, url: str) -> "RedisStreamsLayer":
@@ -152,29 +175,34 @@ class RedisStreamsLayer:
 
         `rediss-streams://` speaks TLS. Options: those of the class.
         """
-        options = url_options(url, _OWN_OPTIONS | _TLS_OPTIONS)
-        parts = urlsplit(url)
-        tls = urlencode({name: options[name] for name in sorted(options.keys() & _TLS_OPTIONS)})
-        plain = parts._replace(scheme=_SCHEMES.get(parts.scheme, parts.scheme), query=tls).geturl()
-        maxlen = options.get("maxlen")
+        read = read_url(url, _SCHEMES)
+        del url  # what follows may raise
+        plain = readable(read, _OWN_OPTIONS)
+        options = plain.options
+        maxlen, keep_settled = options.get("maxlen"), options.get("keep_settled")
         return cls(
-            plain,
+            plain.text,
             maxlen=None if maxlen is None else whole_number("maxlen", maxlen),
+            keep_settled=None if keep_settled is None else number("keep_settled", keep_settled),
             timeout=number("timeout", options.get("timeout", "10")),
             connections=whole_number("connections", options.get("connections", "16")),
             cluster=switch("cluster", options.get("cluster", "0")),
         )
 
     @property
-    def client(self) -> Redis:
+    def client(self) -> "Redis":
         """The `redis.asyncio.Redis` of this layer; raises `LayerError` while it is closed."""
         return self._open_way().client
 
     async def __aenter__(self) -> Self:
         """Connect, and make sure that the server is one that can do it."""
         require_asyncio("redis-py")
-        kind = Cluster if self._is_cluster else Connection
-        way = kind(self._url, timeout=self._timeout, connections=self._connections)
+        way = client_for(
+            self._url,
+            is_cluster=self._is_cluster,
+            timeout=self._timeout,
+            connections=self._connections,
+        )
         try:
             await way.ask(b"PING")
             await _check_version(way)
@@ -224,8 +252,18 @@ class RedisStreamsLayer:
         asks = [server.ask for server in await way.servers()]
         found = await findings_for_streams(asks, is_cluster=self._is_cluster)
         streams = [topic.encode() for topic in sorted(self._consumed)]
-        replies = await way.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
-        return [*found, backlog(self._maxlen, [backlog_of(reply) for reply in replies])]
+        groups = await way.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
+        lengths = await way.exchange([(b"XLEN", key) for key in streams])
+        pairs = zip(lengths, groups, strict=True)
+        topic = min(self._consumed, default="acked-check")
+        server = await way.home(topic.encode())
+        return [
+            *found,
+            transport(self._url),
+            await rights(server, commands_for(topic)),
+            backlog(self._maxlen, [backlog_of(reply) for reply in groups]),
+            settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
+        ]
 
     @asynccontextmanager
     async def consume(
@@ -235,7 +273,12 @@ class RedisStreamsLayer:
         del in_flight  # nothing is fetched ahead of what `receive` asks for
         way = self._open_way()
         seat = ConsumerState(
-            dict.fromkeys(topics), group, consumer_name(), lease=lease, on_trimmed=self._count
+            dict.fromkeys(topics),
+            group,
+            consumer_name(),
+            lease=lease,
+            on_trimmed=self._count,
+            keep_settled=self._keep_settled,
         )
         await seat.join(way.run, start)
         self._consumed.update(topics)
@@ -257,20 +300,10 @@ class RedisStreamsLayer:
         self.trimmed += trimmed
 
 
-def _check(url: str, maxlen: int | None, timeout: float, connections: int) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ConfigurationError(
-            f"{without_credentials(url)} is no URL of Redis; use redis://, rediss:// or unix://"
-        )
-    unknown = sorted({name for name, _ in parse_qsl(parts.query)} - _TLS_OPTIONS - {"db"})
-    if unknown:
-        raise ConfigurationError(
-            f"option {unknown[0]!r} in {without_credentials(url)} cannot be set in the URL"
-        )
-    for name, value in (("maxlen", maxlen), ("timeout", timeout), ("connections", connections)):
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name} is {value}; it must be above 0")
+def _check(**numbers: float | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigurationError(f"{name} is {value}; it must be above 0, and finite")
 
 
 async def _check_version(way: Client) -> None:

@@ -9,22 +9,26 @@ import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.cluster import Client
-from acked.layers._redis.connection import CLOSE_WITHIN, group_is_missing, says
+from acked.layers._redis.connection import CLOSE_WITHIN
+from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.scripts import Script, ScriptCall
-from acked.layers.redis_streams._consumer_state import ConsumerState, logger
+from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
+from acked.layers.redis_streams._pulse import Pulse
 from acked.layers.redis_streams._receiver import Receiver
-from acked.layers.redis_streams._records import TokenOf, as_ours, fields_of
+from acked.layers.redis_streams._records import TokenOf, as_ours, letter_of
 from acked.layers.redis_streams._scripts import ACK, DEAD_LETTER, EXTEND, REQUEUE
-from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("RedisStreamsFeed",)
 
 LARGEST_CALL: Final = 1000
 """Leases in one call of a script: the server does nothing else meanwhile."""
+MOST_FIELDS: Final = 7000
+"""Names and values that a script can take apart (Lua's stack has 8,000 places)."""
 _NACK: Final = Verb.NACK
 _LOST: Final = Outcome.LOST
-_UNKNOWN: Final = Outcome.UNKNOWN
+_CONFIRMED: Final = Outcome.CONFIRMED
 
 _Plan: TypeAlias = list[tuple[ScriptCall, list[int]]]
 """Calls, each with the positions of the settlements or tokens it is about."""
@@ -36,6 +40,8 @@ class RedisStreamsFeed:
     def __init__(self, way: Client, seat: ConsumerState) -> None:
         self._way = way
         self._seat = seat
+        self._pulse = Pulse(way, seat)
+        self._pulse.start()
         parts = [Receiver(way, seat, topics) for topics in way.together(seat.places)]
         self._intake = parts[0] if len(parts) == 1 else MultiSlotReceiver(parts, seat, self.extend)
 
@@ -45,6 +51,16 @@ class RedisStreamsFeed:
             f"<RedisStreamsFeed {seat.consumer.decode()} of group {seat.group.decode()!r}, "
             f"{len(seat.known)} held>"
         )
+
+    @property
+    def leased_at(self) -> float:
+        """A moment before the leases of what `receive` has returned last began."""
+        return self._intake.leased_at
+
+    @property
+    def failing(self) -> LayerError | None:
+        """Why a part of a cluster has brought nothing for long, though others may; else None."""
+        return self._intake.failing
 
     @property
     def trimmed(self) -> int:
@@ -60,49 +76,58 @@ class RedisStreamsFeed:
         """Return up to `limit` messages: left over, free again, or new, in this order."""
         return await self._intake.receive(limit)
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Carry out `batch`: one script for the acks of a topic, fenced by owner and attempt."""
         tokens = as_ours([settlement.token for settlement in batch])
+        began = self._seat.clock.time()
+        replies: list[Reply] = [_CONFIRMED] * len(batch)
         plan = self._plan(batch, tokens)
-        outcomes = [Outcome.CONFIRMED] * len(batch)
-        replies = await self._replies(plan)
-        for (call, members), reply in zip(plan, replies, strict=True):
+        for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             if call.script is DEAD_LETTER and says(reply, "same slot"):
                 (member,) = members
-                outcomes[member] = await self._bury_elsewhere(batch[member])
+                replies[member] = await self._dead_letter_elsewhere(batch[member])
             else:
-                self._judge(call, members, reply, outcomes)
-        self._forget(tokens, outcomes)
-        return outcomes
+                self._judge(call, members, reply, replies)
+        for i, settlement in enumerate(batch):
+            if settlement.dead_letter is not None and not self._fits(settlement.dead_letter):
+                replies[i] = await self._dead_letter_elsewhere(settlement)
+        self._note(batch, tokens, replies, began)
+        return replies
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         """Let the leases of `tokens` end in `seconds`: by their idle time, or by a moment."""
         ours = as_ours(list(tokens))
         idle = max(0, round((self._seat.lease - seconds) * 1000))
         longer = math.ceil(seconds * 1000) if seconds > self._seat.lease else 0
         plan = self._same_for_all(EXTEND, ours, b"%d" % idle, b"%d" % longer)
-        outcomes = [Outcome.CONFIRMED] * len(tokens)
+        outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
+        until = self._seat.clock.time() + seconds
         replies = await self._way.run([call for call, _ in plan])
         if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
             raise cast("ConnectionLost", replies[0])
         for (call, members), reply in zip(plan, replies, strict=True):
             self._judge(call, members, reply, outcomes)
-        lost = [token for token, outcome in zip(ours, outcomes, strict=True) if outcome is _LOST]
-        self._seat.known.difference_update(lost)
+        # What was lost to a settlement that nobody answered is still to be decided.
+        open_ones = self._seat.unconfirmed
+        pairs = [*zip(ours, outcomes, strict=True)]
+        self._seat.forget([one for one, was in pairs if was is _LOST and one not in open_ones])
+        self._seat.hold([one for one, was in pairs if was is _CONFIRMED], until)
         return outcomes
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back to the group, with the attempt they were handed out with taken off."""
         ours = as_ours(list(tokens))
         plan = self._same_for_all(REQUEUE, ours, b"0", b"1")
-        outcomes = [Outcome.CONFIRMED] * len(tokens)
+        outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             self._judge(call, members, reply, outcomes)
-        self._forget(ours, outcomes)
+        pairs = zip(ours, outcomes, strict=True)
+        self._seat.forget([one for one, was in pairs if isinstance(was, Outcome)])
 
     async def leave(self) -> None:
         """Give back what is left and delete this consumer; leases do it if the server is gone."""
         with anyio.move_on_after(CLOSE_WITHIN, shield=True):
+            await self._pulse.stop()
             await self._intake.leave()
 
     def _plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> _Plan:
@@ -118,8 +143,8 @@ class RedisStreamsFeed:
                 nacks[topic, delay].append(i)
             elif settlement.dead_letter is None:
                 acks[topic].append(i)
-            else:
-                plan.append((self._bury_call(topic, lease, settlement.dead_letter), [i]))
+            elif self._fits(settlement.dead_letter):
+                plan.append((self._letter_call(topic, lease, settlement.dead_letter), [i]))
         for topic, members in acks.items():
             plan += self._calls(ACK, topic, members, tokens)
         for (topic, delay), members in nacks.items():
@@ -147,26 +172,35 @@ class RedisStreamsFeed:
             some = members[start : start + LARGEST_CALL]
             yield self._seat.call(script, topic, *arguments, *[tokens[i][1] for i in some]), some
 
-    def _bury_call(self, topic: str, lease: bytes, letter: Record) -> ScriptCall:
-        call = self._seat.call(DEAD_LETTER, topic, lease, *fields_of(letter))
+    @staticmethod
+    def _fits(letter: Record) -> bool:
+        """Say whether a script can write `letter`."""
+        return len(letter.headers) * 2 < MOST_FIELDS
+
+    def _letter_call(self, topic: str, lease: bytes, letter: Record) -> ScriptCall:
+        call = self._seat.call(DEAD_LETTER, topic, lease, *letter_of(letter))
         return call._replace(keys=(*call.keys, letter.topic.encode()))
 
-    async def _bury_elsewhere(self, settlement: Settlement) -> Outcome:
-        """Bury where the dead letters are in another hash slot of a cluster: copy first, then ack.
+    async def _dead_letter_elsewhere(self, settlement: Settlement) -> Reply:
+        """Copy first, then ack: for what a script cannot do.
 
-        The extension says beforehand whether the message is ours, so that a stale rejection
-        publishes nothing.
+        The dead letters are in another hash slot of a cluster, or have too many fields. The
+        extension says beforehand whether the message is ours, so that a stale rejection publishes
+        nothing.
         """
         letter = cast("Record", settlement.dead_letter)
         try:
-            (outcome,) = await self.extend([settlement.token], self._seat.lease)
-            if outcome is Outcome.CONFIRMED:
-                await self._way.ask(b"XADD", letter.topic.encode(), b"*", *fields_of(letter))
-                (outcome,) = await self.settle([Settlement(settlement.token, Verb.ACK)])
+            (reply,) = await self.extend([settlement.token], self._seat.lease)
+            if reply is _CONFIRMED:
+                await self._way.ask(b"XADD", letter.topic.encode(), b"*", *letter_of(letter))
+                plan = self._same_for_all(ACK, as_ours([settlement.token]))
+                replies: list[Reply] = [_CONFIRMED]
+                for (call, members), said in zip(plan, await self._replies(plan), strict=True):
+                    self._judge(call, members, said, replies)
+                (reply,) = replies
         except LayerError as error:
-            logger.warning("a dead letter was not published: %s", error)
-            return Outcome.UNKNOWN
-        return outcome
+            return error
+        return reply
 
     async def _replies(self, plan: _Plan) -> list[object]:
         """Return what `Client.run` does; where nothing could be sent, that error for each."""
@@ -176,24 +210,35 @@ class RedisStreamsFeed:
             return [error] * len(plan)
 
     def _judge(
-        self, call: ScriptCall, members: list[int], reply: object, outcomes: list[Outcome]
+        self, call: ScriptCall, members: list[int], reply: object, replies: list[Reply]
     ) -> None:
         """Write what `reply` says of the settlements at the positions `members`."""
         if not isinstance(reply, LayerError):
             lost, trimmed = cast("tuple[list[int], int]", reply)
             for position in lost:
-                outcomes[members[position - 1]] = Outcome.LOST
+                replies[members[position - 1]] = _LOST
             self._seat.note_trimmed(call.keys[0].decode(), trimmed)
             return
-        gone = group_is_missing(reply)
-        if not gone and not isinstance(reply, ConnectionLost):
-            logger.warning("%d message(s) were not settled: %s", len(members), reply)
         for member in members:
-            outcomes[member] = Outcome.LOST if gone else Outcome.UNKNOWN
+            replies[member] = _LOST if group_is_missing(reply) else reply
 
-    def _forget(self, tokens: list[TokenOf], outcomes: list[Outcome]) -> None:
-        """Note that of `tokens` only those with an unknown outcome may still be ours."""
-        if _UNKNOWN in outcomes:
-            pairs = zip(tokens, outcomes, strict=True)
-            tokens = [token for token, outcome in pairs if outcome is not _UNKNOWN]
-        self._seat.known.difference_update(tokens)
+    def _note(
+        self,
+        batch: Sequence[Settlement],
+        tokens: list[TokenOf],
+        replies: list[Reply],
+        began: float,
+    ) -> None:
+        """Decide what was tried before without an answer, and note what is ours no more."""
+        seat = self._seat
+        if seat.unconfirmed:
+            for i, (settlement, token) in enumerate(zip(batch, tokens, strict=True)):
+                if replies[i] is _LOST and seat.was_settled(token, settlement.verb, began):
+                    replies[i] = _CONFIRMED
+        done: list[TokenOf] = []
+        for settlement, token, reply in zip(batch, tokens, replies, strict=True):
+            if isinstance(reply, Outcome):
+                done.append(token)
+            elif isinstance(reply, ConnectionLost) and token in seat.known:
+                seat.unconfirmed.setdefault(token, settlement.verb)
+        seat.forget(done)

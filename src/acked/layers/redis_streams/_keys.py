@@ -14,7 +14,11 @@ place for:
   ago. It limits a rate and locks nothing.
 """
 
+from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
+
+from redis.crc import key_slot
 
 __all__ = ("GroupKeys", "group_keys")
 
@@ -36,6 +40,8 @@ def group_keys(topic: str, group: str) -> GroupKeys:
     """
     escaped = group.replace("%", "%25").replace(":", "%3A")
     tag = _hash_tag(topic)
+    if "}" in tag:  # in braces it would end too early
+        tag = _tag_of_slot(key_slot(topic.encode()))
     named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
     until, wake, scan = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
     return GroupKeys(topic.encode(), until.encode(), wake.encode(), scan.encode(), group.encode())
@@ -46,3 +52,9 @@ def _hash_tag(key: str) -> str:
     _, opened, rest = key.partition("{")
     tag, closed, _ = rest.partition("}")
     return tag if opened and closed and tag else key
+
+
+@lru_cache(1024)
+def _tag_of_slot(slot: int) -> str:
+    """Return a short text that Redis Cluster puts into `slot`."""
+    return next(text for text in map(str, count()) if key_slot(text.encode()) == slot)

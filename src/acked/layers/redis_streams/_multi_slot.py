@@ -3,29 +3,44 @@
 Each intake reads in a task of its own, for a second at most, whether or not anybody receives then.
 So cancelling `receive` interrupts nothing. What was read and not handed out yet waits here, leased;
 what has waited for half of its lease is handed out only if the server says that it still is ours.
+
+A part that cannot be reached is no end of the others: it is told once, and tried again. Only when
+none works, or one has not for `LOST_FOR` seconds, does that end a `receive`.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import anyio
 
-from acked.errors import ConnectionLost
-from acked.layers.redis_streams._consumer_state import ConsumerState
+from acked.errors import LayerError
+from acked.layers.redis_streams._consumer_state import ConsumerState, logger
 from acked.layers.redis_streams._receiver import Receiver
 from acked.layers.redis_streams._records import as_ours
-from acked.types import Leased, Outcome, Token
+from acked.types import Leased, Outcome, Reply, Token
 
 __all__ = ("MultiSlotReceiver",)
 
 PAUSE: Final = 0.25
 """Seconds before an intake whose node could not be reached tries again."""
+LOST_FOR: Final = 300.0
+"""Seconds for which a part may be lost while others work: what the engine's own patience is."""
 
 
 _Found: TypeAlias = tuple[float, Leased]
-"""A message, and when it was read."""
+"""A message, and a moment before the request that brought it."""
+
+
+class _LostPart:
+    """Why a part brings nothing, since when, and whether that was told."""
+
+    def __init__(self, since: float, error: LayerError) -> None:
+        self.since: Final = since
+        self.error = error
+        self.is_told = False
 
 
 class MultiSlotReceiver:
@@ -35,7 +50,7 @@ class MultiSlotReceiver:
         self,
         intakes: Sequence[Receiver],
         seat: ConsumerState,
-        extend: Callable[[Sequence[Token], float], Awaitable[Sequence[Outcome]]],
+        extend: Callable[[Sequence[Token], float], Awaitable[Sequence[Reply]]],
     ) -> None:
         self._seat = seat
         self._extend = extend
@@ -43,16 +58,18 @@ class MultiSlotReceiver:
         """Those that do not read, each with the pause before its next try."""
         self._reading: dict[asyncio.Task[list[_Found]], Receiver] = {}
         self._found: deque[_Found] = deque()
+        self._lost: dict[Receiver, _LostPart] = {}
+        self.leased_at = seat.clock.time()
+        """A moment before the oldest lease of what was handed out last."""
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
         while True:
-            error = self._collect()
+            self._collect()
+            self._raise_if_lost()
             found = await self._handed_out(limit)
             if found:
                 return found
-            if error is not None:
-                raise error
             share = max(1, limit // (len(self._idle) + len(self._reading)))
             for intake, pause in self._idle.items():
                 task = asyncio.get_running_loop().create_task(_look(intake, share, pause))
@@ -66,47 +83,72 @@ class MultiSlotReceiver:
             task.cancel()
         if self._reading:
             await asyncio.wait(self._reading)
-        self._collect()
-        self._seat.known.difference_update(as_ours([one.token for _, one in self._found]))
+        with suppress(Exception):  # we leave, whatever it is
+            self._collect()
+        self._seat.forget(as_ours([one.token for _, one in self._found]))
         self._found.clear()
         async with anyio.create_task_group() as together:  # a dead node keeps no other waiting
             for intake in self._idle:
                 together.start_soon(intake.leave)
 
-    def _collect(self) -> Exception | None:
-        """Take what was read meanwhile; return an error of an intake, if there was one."""
-        failure: Exception | None = None
+    @property
+    def failing(self) -> LayerError | None:
+        """Why a part has brought nothing for long, though others may; None if all do."""
+        lost = min(self._lost.values(), key=lambda part: part.since, default=None)
+        return None if lost is None else lost.error
+
+    def _collect(self) -> None:
+        """Take what was read meanwhile, and note which parts could not be."""
         for task in [task for task in self._reading if task.done()]:
             intake = self._reading.pop(task)
             self._idle[intake] = 0.0
             if task.cancelled():
                 continue
             error = task.exception()
-            if isinstance(error, ConnectionLost):
+            if isinstance(error, LayerError) and error.may_pass:
                 self._idle[intake] = PAUSE
-            if isinstance(error, Exception):
-                failure = error
-            elif error is None:
+                part = self._lost.setdefault(intake, _LostPart(anyio.current_time(), error))
+                part.error = error
+            elif error is not None:
+                raise error
+            else:
                 self._found.extend(task.result())
-        return failure
+                lost: _LostPart | None = self._lost.pop(intake, None)
+                if lost is not None and lost.is_told:
+                    logger.warning("receiving from all parts of the cluster again")
+
+    def _raise_if_lost(self) -> None:
+        """Raise why nothing works, or has not for too long; tell of the rest once."""
+        now = anyio.current_time()
+        works = self._found or len(self._lost) < len(self._idle) + len(self._reading)
+        for part in self._lost.values():
+            if not works or now - part.since > LOST_FOR:
+                part_is_over = LayerError(f"{part.error}; so for {now - part.since:.0f} s")
+                raise part_is_over if works else part.error
+            if not part.is_told:
+                part.is_told = True
+                logger.warning("a part of the cluster is lost, others go on: %s", part.error)
 
     async def _handed_out(self, limit: int) -> Sequence[Leased]:
         some = [self._found[i] for i in range(min(limit, len(self._found)))]
-        late = anyio.current_time() - self._seat.lease / 2
+        now = self._seat.clock.time()
+        late = now - self._seat.lease / 2
         old = [one.token for moment, one in some if moment < late]
-        lost: set[Token] = set()
+        held: set[Token] = set()
         if old:
-            outcomes = await self._extend(old, self._seat.lease)
-            pairs = zip(old, outcomes, strict=True)
-            lost = {token for token, outcome in pairs if outcome is Outcome.LOST}
+            replies = await self._extend(old, self._seat.lease)
+            pairs = zip(old, replies, strict=True)
+            held = {token for token, reply in pairs if reply is Outcome.CONFIRMED}
         for _ in some:
             self._found.popleft()
-        return [one for _, one in some if one.token not in lost]
+        # What could not be extended may have ended: who wants it finds it when it has.
+        kept = [(m, one) for m, one in some if m >= late or one.token in held]
+        self.leased_at = min((m for m, _ in kept if m >= late), default=now)
+        return [one for _, one in kept]
 
 
 async def _look(intake: Receiver, limit: int, pause: float) -> list[_Found]:
     if pause:
         await asyncio.sleep(pause)
     found = await intake.look(limit)
-    now = anyio.current_time()
-    return [(now, one) for one in found]
+    return [(intake.leased_at, one) for one in found]

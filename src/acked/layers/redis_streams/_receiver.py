@@ -4,9 +4,9 @@ Three sources, in this order:
 
 1. After a read that was cancelled or failed: entries that we own and have not seen. The server had
    delivered them, the reply was lost. Nobody has seen them, so no attempt is charged.
-2. What is free again, of any consumer: given back and due, or held beyond its lease. Looked for
-   when a wake-up says so, when something becomes due, and otherwise four times a lease, at least
-   every second.
+2. What is free again, of any other consumer: given back and due, or held beyond its lease. Looked
+   for when a wake-up says so, when something becomes due, and otherwise four times a lease, at
+   least every second.
 3. New entries, waiting for them no longer than until the next look.
 
 If the second has brought something the third has its turn next, so neither starves the other.
@@ -19,23 +19,38 @@ import anyio
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.cluster import Client
-from acked.layers._redis.connection import Connection, Reader, group_is_missing
+from acked.layers._redis.connection import Connection
+from acked.layers._redis.errors import group_is_missing, says
+from acked.layers._redis.reader import Reader
 from acked.layers._redis.scripts import ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState, logger
-from acked.layers.redis_streams._records import Fields, as_ours, lag_of, leased_again, leased_first
-from acked.layers.redis_streams._scripts import CLAIM, LEAVE, RECOVER, REQUEUE
+from acked.layers.redis_streams._leftovers import give_back_all, unknown_leases
+from acked.layers.redis_streams._records import (
+    Fields,
+    as_ours,
+    leased_again,
+    leased_first,
+)
+from acked.layers.redis_streams._scripts import CLAIM, READ, RECOVER, REQUEUE
+from acked.layers.redis_streams._upkeep import FORGOTTEN_AFTER, Upkeep
 from acked.types import Leased
 
 __all__ = ("Receiver",)
 
 LONGEST_WAIT: Final = 1.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
-LAG_EVERY: Final = 5.0
-"""Seconds between two questions after the lag."""
+LONGEST_SCAN: Final = 5.0
+"""Seconds between two scans for ended leases, by one consumer of the group for all."""
 SHORTEST_WAIT: Final = 0.02
 """Seconds between two looks with a very short lease: looking must stay cheap."""
 NO_BOUND: Final = 1 << 20
 """Messages in one request, unless a connection was lost a short while ago."""
+LARGEST_CLAIM: Final = 500
+"""Messages that one script takes at most: the server does nothing else meanwhile."""
+LARGEST_LOOK: Final = 200
+"""Topics that one script looks at."""
+LARGEST_READ: Final = 1000
+"""Topics that one script reads."""
 
 
 class Receiver:
@@ -43,20 +58,25 @@ class Receiver:
 
     def __init__(self, way: Client, seat: ConsumerState, topics: Sequence[str]) -> None:
         places = {topic: seat.places[topic] for topic in topics}
+        self.leased_at = seat.clock.time()
+        """A moment before the request that brought what `look` has returned last."""
         self._way = way
         self._reader: Final = Reader(self._home)
         self._seat = seat
         self._topics = list(topics)
         self._streams = {place.stream: topic for topic, place in places.items()}
         self._wakes = {place.wake: topic for topic, place in places.items()}
-        self._woken: dict[str, list[bytes]] = {topic: [] for topic in self._topics}
+        self._woken: set[str] = set()
         self._look_at = dict.fromkeys(self._topics, 0.0)
         self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
+        self._scan_every = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_SCAN)
+        self._upkeep = Upkeep(seat, topics)
         self._has_claimed = False
-        self._ask_lag_at = 0.0
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
+        self.failing = None
+        """Nothing goes on without us: what ends us ends `receive`."""
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
@@ -77,17 +97,16 @@ class Receiver:
         if found:
             self._most = min(self._most + self._most // 8 + 1, NO_BOUND)
             # No await between the reply and here, so nothing is lost on the way.
-            self._seat.known.update(as_ours([leased.token for leased in found]))
+            tokens = as_ours([leased.token for leased in found])
+            self._seat.hold(tokens, self.leased_at + self._seat.lease)
         return found
 
     async def leave(self) -> None:
         """Close the connection, give back what is left, and let the server forget the consumer."""
         seat = self._seat
-        calls = [seat.call(LEAVE, topic, seat.known_leases(topic)) for topic in self._topics]
         try:
             await self._reader.leave()
-            home = await self._home()
-            await home.run(calls)
+            await give_back_all(await self._home(), seat, self._topics)
         except LayerError as error:
             logger.warning("consumer %s left without a word: %s", seat.consumer.decode(), error)
 
@@ -95,6 +114,8 @@ class Receiver:
         if not self._reader.is_open:
             self._unsure = True
             await self._reader.open()
+        await self._let_go()
+        await self._upkeep.tidy(self._reader)
         if self._unsure:
             found = await self._recover(limit)
             if found:
@@ -113,63 +134,70 @@ class Receiver:
         """Return the server that the topics are on now."""
         return await self._way.home(self._seat.places[self._topics[0]].stream)
 
+    async def _let_go(self) -> None:
+        """Give back what we cannot settle any more: nobody answered, and its lease has ended."""
+        overdue = [one for one in self._seat.overdue() if one[0] in self._look_at]
+        for topic, lease in overdue:
+            await self._run(self._seat.call(REQUEUE, topic, b"0", b"0", lease))
+        self._seat.forget(overdue)
+
     def _to_look_at(self) -> list[str]:
         now = anyio.current_time()
-        return [topic for topic, moment in self._look_at.items() if moment <= now]
+        return [topic for topic in self._topics if self._look_at[topic] <= now]
 
     def _time_to_wait(self) -> float:
         return max(0.001, min(self._look_at.values()) - anyio.current_time())
 
-    def _turn(self) -> None:
+    def _turn(self, by: int = 1) -> None:
         """Let another topic come first the next time."""
-        self._topics.append(self._topics.pop(0))
+        self._topics = [*self._topics[by:], *self._topics[:by]]
 
     async def _recover(self, limit: int) -> list[Leased]:
         found: list[Leased] = []
+        self.leased_at = self._seat.clock.time()
         for topic in self._topics:
-            room = limit - len(found)
-            if not room:
-                return found
-            known = self._seat.known_leases(topic)
-            reply = await self._run(self._seat.call(RECOVER, topic, b"%d" % room, known))
-            if reply is not None:
-                found += self._taken(topic, reply)
+            after = b"-"
+            while after and len(found) < limit:
+                leases, after = await self._unknown(topic, after, limit - len(found))
+                if leases:
+                    reply = await self._run(self._seat.call(RECOVER, topic, *leases))
+                    found += self._taken(topic, reply) if reply is not None else []
         self._unsure = len(found) >= limit
         return found
+
+    async def _unknown(self, topic: str, after: bytes, most: int) -> tuple[list[bytes], bytes]:
+        try:
+            return await unknown_leases(self._reader, self._seat, topic, after, most)
+        except LayerError as error:
+            await self._heal_or_raise(error)
+            return [], b""
 
     async def _claim(self, topics: list[str], limit: int) -> list[Leased]:
         found: list[Leased] = []
         self._turn()
         self._unsure = True
-        for topic in sorted(topics, key=self._topics.index):
-            room = limit - len(found)
-            if not room:
+        self.leased_at = self._seat.clock.time()
+        limit = min(limit, LARGEST_CLAIM)
+        while topics and len(found) < limit:
+            some, topics = topics[:LARGEST_LOOK], topics[LARGEST_LOOK:]
+            reply = await self._run(self._claim_call(some, limit - len(found)))
+            if reply is None:
                 break
-            reply = await self._run(self._claim_call(topic, room))
-            self._woken[topic] = []
-            self._look_at[topic] = anyio.current_time() + self._interval
-            if reply is not None:
-                found += self._taken(topic, reply)
-                self._note_next_look(topic, cast("int", reply[2]), more=bool(reply[3]))
-        await self._ask_lag()
+            now = anyio.current_time()
+            for topic, told in zip(some, cast("list[list[object]]", reply), strict=False):
+                self._woken.discard(topic)
+                self._look_at[topic] = now + self._interval
+                found += self._taken(topic, told)
+                self._note_next_look(topic, cast("int", told[2]), more=bool(told[3]))
+            topics = [one for one in some if self._look_at[one] <= now] + topics
         self._unsure = False
         return found
 
-    async def _ask_lag(self) -> None:
-        """Ask, once in a while, how much of each topic nobody of the group has read yet."""
-        now = anyio.current_time()
-        if now < self._ask_lag_at:
-            return
-        self._ask_lag_at = now + LAG_EVERY
-        streams = [self._seat.places[topic].stream for topic in self._topics]
-        replies = await self._reader.exchange([(b"XINFO", b"GROUPS", key) for key in streams])
-        for topic, reply in zip(self._topics, replies, strict=True):
-            self._seat.lags[topic] = lag_of(self._seat.group, reply)
-
-    def _claim_call(self, topic: str, room: int) -> ScriptCall:
-        lease = max(1, round(self._seat.lease * 1000))
-        numbers = (lease, round(self._interval * 1000), room)
-        return self._seat.call(CLAIM, topic, *(b"%d" % n for n in numbers), *self._woken[topic])
+    def _claim_call(self, topics: Sequence[str], room: int) -> ScriptCall:
+        seconds = (self._seat.lease, self._scan_every, FORGOTTEN_AFTER)
+        numbers = [*(max(1, round(one * 1000)) for one in seconds), room]
+        numbers += [int(topic in self._woken) for topic in topics]
+        return self._seat.call_for_all(CLAIM, topics, *(b"%d" % one for one in numbers))
 
     def _note_next_look(self, topic: str, due: int, *, more: bool) -> None:
         now = anyio.current_time()
@@ -188,15 +216,28 @@ class Receiver:
         if share:
             return await self._read_group(self._topics, share, wait)
         # There is room for fewer messages than there are topics, and Redis counts by stream.
-        for topic in tuple(self._topics):
-            self._turn()
-            found = await self._read_group([topic], limit, 0.0)
+        for _ in range(0, len(self._topics), LARGEST_READ):
+            found = await self._read_some(self._topics[:LARGEST_READ], limit)
             if found:
                 return found
         found = await self._read_group(self._topics, 1, wait) if wait else []
         if len(found) > limit:
             await self._return(found[limit:])
         return found[:limit]
+
+    async def _read_some(self, topics: Sequence[str], limit: int) -> list[Leased]:
+        seat = self._seat
+        keys = tuple(seat.places[topic].stream for topic in topics)
+        self._unsure = True
+        self.leased_at = seat.clock.time()
+        most = b"%d" % min(limit, LARGEST_CLAIM)
+        reply = await self._run(ScriptCall(READ, keys, (seat.group, seat.consumer, most)))
+        if reply is None:
+            return []
+        self._unsure = False
+        asked, replies = cast("tuple[int, list[tuple[int, list[tuple[bytes, Fields]]]]]", reply)
+        self._turn(asked)
+        return [one for at, entries in replies for one in leased_first(topics[at - 1], entries)]
 
     async def _read_group(self, topics: list[str], count: int, wait: float) -> list[Leased]:
         places = [self._seat.places[topic] for topic in topics]
@@ -207,9 +248,11 @@ class Receiver:
             words += [b"BLOCK", b"%d" % max(1, wait * 1000)]
         words += [b"STREAMS", *keys, *[b">"] * len(keys)]
         self._unsure = True
+        self.leased_at = self._seat.clock.time()
         (reply,) = await self._reader.exchange([words], wait)
         if isinstance(reply, LayerError):
-            await self._heal_or_raise(reply)
+            if not says(reply, "via CLIENT UNBLOCK"):  # else somebody wanted us to look anew
+                await self._heal_or_raise(reply)
             return []
         self._unsure = False
         return self._sorted_out(reply)
@@ -223,7 +266,7 @@ class Receiver:
                 found += leased_first(topic, entries)
             else:
                 topic = self._wakes[key]
-                self._woken[topic] += [entry_id for entry_id, _ in entries]
+                self._woken.add(topic)
                 self._look_at[topic] = 0.0
         return found
 

@@ -11,7 +11,9 @@ other names become headers of these names.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from msgspec import structs
 
 from acked.errors import LayerError
 from acked.types import NO_HEADERS, Leased, Record, Token
@@ -23,9 +25,12 @@ __all__ = (
     "as_ours",
     "backlog_of",
     "fields_of",
-    "lag_of",
+    "groups_of",
     "leased_again",
     "leased_first",
+    "letter_of",
+    "settled_of",
+    "told_of",
 )
 
 Lease: TypeAlias = bytes
@@ -54,6 +59,24 @@ def fields_of(record: Record) -> list[bytes]:
     for name, value in record.headers.items():
         fields += (_HEADER + _bytes(name), _bytes(value))
     return fields
+
+
+def letter_of(record: Record) -> list[bytes]:
+    """Return the fields of the entry that carries the dead letter `record`, whatever its text.
+
+    What cannot be written, half a surrogate pair, is written as an escape: a letter is never lost
+    for its wording.
+    """
+    try:
+        return fields_of(record)
+    except UnicodeEncodeError:
+        return fields_of(
+            structs.replace(
+                record,
+                headers={_fit(name): _fit(value) for name, value in record.headers.items()},
+                key=None if record.key is None else _fit(record.key),
+            )
+        )
 
 
 def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
@@ -91,23 +114,31 @@ def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Lea
     return Leased(_record(topic, position, fields), token, count, position)
 
 
-def lag_of(group: bytes, reply: object) -> int | None:
-    """Return how much `group` has not read, as XINFO GROUPS replied; None if it does not say.
+class GroupTold(NamedTuple):
+    """What the server tells of a group; None and nothing where it does not."""
 
-    Redis 6.2 never does, later ones do not after entries were deleted from the middle.
+    lag: int | None = None
+    last_id: bytes = b""
+
+
+def told_of(group: bytes, reply: object) -> GroupTold:
+    """Return how much `group` has not read, and how far it is, as XINFO GROUPS replied.
+
+    Redis 6.2 never tells the lag, later ones do not after entries were deleted from the middle.
     """
-    for told in _groups(reply):
+    for told in groups_of(reply):
         if told.get(b"name") == group:
-            return cast("int | None", told.get(b"lag"))
-    return None
+            lag = cast("int | None", told.get(b"lag"))
+            return GroupTold(lag, cast("bytes", told.get(b"last-delivered-id", b"")))
+    return GroupTold()
 
 
 def backlog_of(reply: object) -> int | None:
-    """Return how much the slowest group owes, read or not, as `lag_of` does."""
+    """Return how much the slowest group owes, read or not, as `told_of` does."""
     if isinstance(reply, LayerError):
         return None  # refused, or the stream is gone
     most = 0
-    for told in _groups(reply):
+    for told in groups_of(reply):
         unread, pending = told.get(b"lag"), told.get(b"pending")
         if not isinstance(unread, int) or not isinstance(pending, int):
             return None
@@ -115,7 +146,17 @@ def backlog_of(reply: object) -> int | None:
     return most
 
 
-def _groups(reply: object) -> Iterator[Mapping[bytes, object]]:
+def settled_of(length: object, reply: object) -> int | None:
+    """Return how many of a stream's `length` entries every group has settled, about."""
+    owed = backlog_of(reply)
+    if isinstance(length, LayerError) or owed is None:
+        return None
+    has_groups = any(True for _ in groups_of(reply))
+    return max(0, cast("int", length) - owed) if has_groups else 0
+
+
+def groups_of(reply: object) -> Iterator[Mapping[bytes, object]]:
+    """Return what XINFO GROUPS tells of each group; nothing where that was refused."""
     if isinstance(reply, list):
         for words in cast("list[list[bytes]]", reply):
             yield dict(zip(words[::2], words[1::2], strict=False))
@@ -149,6 +190,10 @@ def _timestamp(text: bytes, position: str) -> float:
     except ValueError:
         timestamp = math.nan
     return timestamp if math.isfinite(timestamp) else int(position.partition("-")[0]) / 1000
+
+
+def _fit(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(field: bytes) -> str:

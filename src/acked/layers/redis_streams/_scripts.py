@@ -8,7 +8,8 @@ it back is fenced like any other former holder, by not being its owner.
 
 A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
 the first delivery. It is still the caller's if he owns the entry and the count is the same.
-Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer.
+Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer. What
+it does is bounded by some thousand entries: the server does nothing else meanwhile.
 """
 
 from importlib.resources import files
@@ -24,9 +25,11 @@ __all__ = (
     "EXTEND",
     "FREE",
     "LEAVE",
+    "READ",
     "RECOVER",
     "REMOVE",
     "REQUEUE",
+    "TRIM",
 )
 
 FREE: Final = b"acked-given-back"
@@ -41,6 +44,8 @@ CREATE: Final = load_script(_FOLDER, "create", _CONSTANTS)
 DEAD_LETTER: Final = load_script(_FOLDER, "dead_letter", _CONSTANTS)
 EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
 LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
+READ: Final = load_script(_FOLDER, "read", _CONSTANTS)
 RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)
 REMOVE: Final = load_script(_FOLDER, "remove", _CONSTANTS)
 REQUEUE: Final = load_script(_FOLDER, "requeue", _CONSTANTS)
+TRIM: Final = load_script(_FOLDER, "trim", _CONSTANTS)

@@ -1,65 +1,106 @@
--- Take what is due or whose lease has ended.
+-- Take what is due or whose lease has ended, of several streams.
 -- uses: now wake take
--- ARGV[3] the lease and ARGV[4] the time between two looks for ended ones, in milliseconds;
--- ARGV[5] how many to take at most; ARGV[6...] the wake-ups that led here.
--- Returns {id, count, fields} for each, how many were trimmed away, in how many milliseconds
--- the next one is due (-1: none is known), and whether there is more now.
-local limit, time, more = tonumber(ARGV[5]), now(), 0
-if ARGV[6] then redis.pcall('XACK', KEYS[3], ARGV[1], unpack(ARGV, 6)) end
+-- KEYS are those of each stream, in turn. ARGV[3] is the lease of owners whose names tell none,
+-- ARGV[4] the time between two scans, ARGV[5] after what silence a consumer that owns nothing is
+-- forgotten, all in milliseconds; ARGV[6] how many entries to take at most, in all; ARGV[6 + n] is 1
+-- if a wake-up of stream n led here. Returns for each stream that was looked at, the first ones:
+-- {id, count, fields} of what was taken, how many were trimmed away, in how many milliseconds the
+-- next one is due (-1: none is known), and whether there is more now.
+-- Nothing of the caller's own is taken: he holds it, or will find it among what he does not know.
+local FORGET_AT_ONCE, PAGE, SCANNED_FOR = 200, 2000, 60000
+local room, time, replies = tonumber(ARGV[6]), now(), {}
 
-local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', time, 'LIMIT', 0, limit)
-for _, id in ipairs(due) do
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
-  if pending then take(id, pending[4] + 1) end
+-- Take what is due; say whether there may be more.
+local function take_due(found, stream, moments, first)
+  if not first[2] or tonumber(first[2]) > time then return 0 end
+  local due = redis.call('ZRANGEBYSCORE', moments, '-inf', time, 'LIMIT', 0, room)
+  for _, id in ipairs(due) do
+    local pending = redis.call('XPENDING', stream, ARGV[1], id, id, 1)[1]
+    if pending and pending[2] ~= ARGV[2] then take(found, stream, id, pending[4] + 1) end
+  end
+  redis.call('ZREM', moments, unpack(due))
+  return #due == room and 1 or 0
 end
-if #due > 0 then redis.call('ZREM', KEYS[2], unpack(due)) end
-if #due == limit then more = 1 end
 
--- What one consumer holds beyond its lease. Owners are asked one by one: FREE may own very
--- much, all of it in the sorted set, unless somebody has deleted that.
-local function expired(owner)
+-- Take what one consumer holds beyond its own lease, which its name tells.
+local function take_expired(found, stream, moments, owner)
+  local lease = string.match(owner, '~(%d+)$') or ARGV[3]
   local start, page = '-', nil
   repeat
-    page = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[3], start, '+', 100, owner)
+    page = redis.call('XPENDING', stream, ARGV[1], 'IDLE', lease, start, '+', 100, owner)
     for _, entry in ipairs(page) do
-      if #taken >= limit then return end
+      if #found.entries >= room then return end
       start = '(' .. entry[1]
-      local ends = redis.call('ZSCORE', KEYS[2], entry[1])
+      local ends = redis.call('ZSCORE', moments, entry[1])
       if not ends or tonumber(ends) <= time then
-        take(entry[1], entry[4] + 1)
-        if ends then redis.call('ZREM', KEYS[2], entry[1]) end
+        take(found, stream, entry[1], entry[4] + 1)
+        if ends then redis.call('ZREM', moments, entry[1]) end
       end
     end
   until #page < 100
 end
 
-local function scan()
-  local a_day = 86400000
-  for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+-- Take some of what was given back and has no moment: there was no memory for it, or somebody
+-- deleted it. Returns where to go on the next time; there may be very much that has one.
+local function take_stray(found, stream, moments, cursor)
+  local start = cursor ~= '' and '(' .. cursor or '-'
+  local page = redis.call('XPENDING', stream, ARGV[1], start, '+', PAGE, FREE)
+  for _, entry in ipairs(page) do
+    if #found.entries >= room then return cursor end
+    cursor = entry[1]
+    if not redis.call('ZSCORE', moments, cursor) then
+      take(found, stream, cursor, entry[4] + 1)
+    end
+  end
+  return #page == PAGE and cursor or ''
+end
+
+local function scan(found, stream, moments, wakes, cursor)
+  local forgotten = 0
+  for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', stream, ARGV[1])) do
     local owner = {}
     for i = 1, #row, 2 do owner[row[i]] = row[i + 1] end
     if owner.name == FREE then
-      if redis.call('ZCARD', KEYS[2]) < owner.pending then expired(owner.name) end
+      if redis.call('ZCARD', moments) < owner.pending then
+        cursor = take_stray(found, stream, moments, cursor)
+      end
     elseif owner.pending > 0 then
-      expired(owner.name)
-    elseif owner.idle > a_day then
-      redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], owner.name)
-      redis.pcall('XGROUP', 'DELCONSUMER', KEYS[3], ARGV[1], owner.name)
+      if owner.name ~= ARGV[2] then take_expired(found, stream, moments, owner.name) end
+    elseif owner.idle > tonumber(ARGV[5]) and forgotten < FORGET_AT_ONCE then
+      forgotten = forgotten + 1
+      redis.call('XGROUP', 'DELCONSUMER', stream, ARGV[1], owner.name)
+      redis.pcall('XGROUP', 'DELCONSUMER', wakes, ARGV[1], owner.name)
     end
   end
+  return cursor
 end
 
--- False: somebody else has scanned. An error: no memory for the key, so scan all the same.
-if #taken < limit and redis.pcall('SET', KEYS[4], '1', 'PX', ARGV[4], 'NX') then
-  scan()
-  if #taken >= limit then
-    redis.call('DEL', KEYS[4])
-    more = 1
+local function look(stream, moments, wakes, scanned, woken)
+  local found = {entries = {}, trimmed = 0}
+  if woken == '1' then
+    local read = redis.call('XPENDING', wakes, ARGV[1], '-', '+', 100, ARGV[2])
+    for _, entry in ipairs(read) do redis.call('XACK', wakes, ARGV[1], entry[1]) end
   end
+  local more = take_due(found, stream, moments, redis.call('ZRANGE', moments, 0, 0, 'WITHSCORES'))
+  local at, cursor = string.match(redis.call('GET', scanned) or '', '^(%d+) (.*)$')
+  if #found.entries < room and tonumber(at or 0) <= time then
+    cursor = scan(found, stream, moments, wakes, cursor or '')
+    at = time + ARGV[4]
+    if #found.entries >= room or cursor ~= '' then at = 0 end
+    if #found.entries >= room then more = 1 end
+    -- Without memory for the note everybody scans whenever he looks.
+    redis.pcall('SET', scanned, at .. ' ' .. cursor, 'PX', SCANNED_FOR)
+  end
+  if more == 1 then wake(wakes) end
+  local first = redis.call('ZRANGE', moments, 0, 0, 'WITHSCORES')
+  local next = first[2] and math.max(0, tonumber(first[2]) - time) or -1
+  room = room - #found.entries
+  return {found.entries, found.trimmed, next, more}
 end
-if more == 1 then wake() end
 
-local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-local next = -1
-if first[2] then next = math.max(0, tonumber(first[2]) - time) end
-return {taken, trimmed, next, more}
+for i = 1, #KEYS / 4 do
+  if room <= 0 then break end
+  local k = 4 * i
+  replies[i] = look(KEYS[k - 3], KEYS[k - 2], KEYS[k - 1], KEYS[k], ARGV[6 + i])
+end
+return replies

@@ -6,7 +6,9 @@
 local owned, lost, counts, places = fenced(5, #ARGV)
 local due, trimmed = now() + ARGV[3], 0
 for i, id in ipairs(owned) do
-  redis.call('ZADD', KEYS[2], due, id)
+  local noted = redis.pcall('ZADD', KEYS[2], due, id)
+  -- Without memory for it: what shall wait cannot; what shall come at once is found without.
+  if type(noted) == 'table' and noted.err and ARGV[3] ~= '0' then return noted end
   local moved = redis.call('XCLAIM', KEYS[1], ARGV[1], FREE, 0, id,
     'RETRYCOUNT', math.max(0, counts[i] - ARGV[4]), 'JUSTID')
   if #moved == 0 then
@@ -15,5 +17,5 @@ for i, id in ipairs(owned) do
     lost[#lost + 1] = places[i]
   end
 end
-if #owned > 0 then wake() end
+if #owned > 0 then wake(KEYS[3]) end
 return {lost, trimmed}

@@ -1,14 +1,13 @@
--- Make an entry the caller's, with this delivery count. One that was trimmed away is
--- acknowledged and counted instead. (Redis 6.2 shows it as nil, 7 leaves it out.)
-local taken, trimmed = {}, 0
-local function take(id, count)
+-- Make an entry of a stream the caller's, with this delivery count, and add it to `found`. One that
+-- was trimmed away is acknowledged and counted instead. (Redis 6.2 shows it as nil, 7 leaves it out.)
+local function take(found, stream, id, count)
   local claimed = redis.call(
-    'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'RETRYCOUNT', count)
+    'XCLAIM', stream, ARGV[1], ARGV[2], 0, id, 'RETRYCOUNT', count)
   local entry = claimed[1]
   if entry and entry[2] then
-    taken[#taken + 1] = {id, count, entry[2]}
+    found.entries[#found.entries + 1] = {id, count, entry[2]}
   else
-    trimmed = trimmed + 1
-    redis.call('XACK', KEYS[1], ARGV[1], id)
+    found.trimmed = found.trimmed + 1
+    redis.call('XACK', stream, ARGV[1], id)
   end
 end
