@@ -45,35 +45,38 @@ not commit for a group that `acked` reads.
 `pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
 """
 
-import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
 
-from acked.errors import (
-    ConfigurationError,
-    LayerError,
-    PublishFailed,
-)
+import anyio
+import msgspec
+
+from acked.errors import LayerError, PublishFailed
 from acked.layers._shared.runtime import require_asyncio
-from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
 from acked.layers.kafka._admin import forget_group, read_settings
+from acked.layers.kafka._client import HEADERS
+from acked.layers.kafka._commit_metadata import MetadataLimit
 from acked.layers.kafka._feed import KafkaFeed
 from acked.layers.kafka._findings import findings, retention_of
+from acked.layers.kafka._instances import Instances
 from acked.layers.kafka._membership import Membership
-from acked.layers.kafka._options import KafkaOptions
+from acked.layers.kafka._options import (
+    MAX_PAYLOAD,
+    KafkaOptions,
+    Password,
+    arguments_of,
+    check_options,
+    server_list,
+)
 from acked.layers.kafka._protocols import ProducerClient
-from acked.layers.kafka._publisher import MAX_REQUEST, KafkaPublisher, Published
+from acked.layers.kafka._publisher import KafkaPublisher, Published
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
-
-MAX_PAYLOAD: Final = 1_000_000
-"""Bytes: a broker takes 1 MiB by default, headers and all."""
 
 CAPABILITIES: Final = Capabilities(
     confirmed_ack=True,
@@ -99,13 +102,6 @@ CAPABILITIES: Final = Capabilities(
     topic_pattern=r"[a-zA-Z0-9._-]+",
 )
 
-_MECHANISMS: Final = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
-_TLS_OPTIONS: Final = frozenset({"tls", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-_OPTIONS: Final = _TLS_OPTIONS | {
-    *("sasl_mechanism", "read_committed", "timeout", "session_timeout"),
-    *("create_topics", "replicas"),
-}
-
 
 class KafkaLayer:
     """Keeps messages in Kafka's topics, and knows for each group which of them are settled.
@@ -113,8 +109,9 @@ class KafkaLayer:
     Args:
         servers: `host:port`, or several of them with commas between.
         user: the name for SASL; without it nobody is authenticated.
-        password: the password for SASL.
-        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+        password: the password for SASL, or a function without arguments that returns it: it is
+            asked for each connection, so that the password may change; of `OAUTHBEARER` the token.
+        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.
         tls: how to speak TLS; without it nothing is encrypted.
         read_committed: whether records of transactions that are open or were aborted are hidden.
         timeout: seconds within which a publish, commit or other request must be answered.
@@ -125,6 +122,13 @@ class KafkaLayer:
         replicas: how many copies such a topic has.
         start_offsets: by topic and partition, the offset at which a group begins there that has
             settled nothing of the topic yet; `start=` says where it begins in the others.
+        handover_timeout: seconds for which handlers may go on with messages of a partition that
+            is to go to another member; then it goes, and settling them is `LeaseLost`.
+        group_instance_id: the name under which this process is the same member of its groups
+            after a restart (static membership): within `session_timeout` its partitions wait for
+            it, and nobody else is disturbed. No two processes of a group may have the same.
+        max_payload: bytes of the largest body; above 1,000,000 only where topics take more
+            (`max.message.bytes`).
 
     """
 
@@ -133,7 +137,7 @@ class KafkaLayer:
         servers: str = "localhost:9092",
         *,
         user: str | None = None,
-        password: str | None = None,
+        password: Password | None = None,
         sasl_mechanism: str = "PLAIN",
         tls: ssl.SSLContext | None = None,
         read_committed: bool = True,
@@ -142,26 +146,33 @@ class KafkaLayer:
         create_topics: int | None = None,
         replicas: int = 1,
         start_offsets: Mapping[tuple[str, int], int] | None = None,
+        handover_timeout: float = 30.0,
+        group_instance_id: str | None = None,
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
-        self.capabilities: Final = CAPABILITIES
+        self.capabilities: Final = msgspec.structs.replace(CAPABILITIES, max_payload=max_payload)
         self._options: Final = KafkaOptions(
-            _servers(servers),
-            timeout,
-            session_timeout,
-            read_committed,
-            user,
-            password,
-            sasl_mechanism,
-            tls,
-            dict(start_offsets or {}),
+            servers=server_list(servers),
+            timeout=timeout,
+            session_timeout=session_timeout,
+            read_committed=read_committed,
+            user=user,
+            password=password,
+            sasl_mechanism=sasl_mechanism,
+            tls=tls,
+            start_offsets=dict(start_offsets or {}),
+            handover_timeout=handover_timeout,
+            max_payload=max_payload,
         )
+        self._instances: Final = Instances(group_instance_id)
+        self._limit: Final = MetadataLimit()
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: KafkaPublisher | None = None
         self._groups: dict[str, set[str]] = {}
         self.trimmed: int = 0
         """How many records, at most, were deleted before a group of this layer had read them."""
-        _check(self._options, create_topics, replicas)
+        check_options(self._options, create_topics=create_topics, replicas=replicas)
 
     def __repr__(self) -> str:
         state = "closed" if self._publisher is None else "open"
@@ -172,24 +183,10 @@ class KafkaLayer:
         """Return a layer for `kafka://user:password@host:port,host:port?tls=true`.
 
         Options: those of the class, and `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
-        each of which turns TLS on.
+        each of which turns TLS on. In user and password `/`, `?`, `#`, `@` and `%` are written as
+        `%2F`, `%3F`, `%23`, `%40` and `%25`.
         """
-        options = url_options(url, _OPTIONS)
-        create = options.get("create_topics")
-        login, _, servers = urlsplit(url).netloc.rpartition("@")
-        user, _, password = login.partition(":")
-        return cls(
-            servers or "localhost:9092",
-            user=unquote(user) or None,
-            password=unquote(password) or None,
-            sasl_mechanism=options.get("sasl_mechanism", "PLAIN"),
-            tls=_tls(options, url),
-            read_committed=switch("read_committed", options.get("read_committed", "true")),
-            timeout=number("timeout", options.get("timeout", "10")),
-            session_timeout=number("session_timeout", options.get("session_timeout", "10")),
-            create_topics=None if create is None else whole_number("create_topics", create),
-            replicas=whole_number("replicas", options.get("replicas", "1")),
-        )
+        return cls(**arguments_of(url))
 
     @property
     def producer(self) -> ProducerClient:
@@ -240,6 +237,7 @@ class KafkaLayer:
     async def check(self) -> Sequence[Finding]:
         """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""
         topics = self._opened().topics
+        await topics.refresh()
         settings = await read_settings(self._options, topics.known)
         retention = retention_of(settings)
         overdue = 0
@@ -247,7 +245,12 @@ class KafkaLayer:
         for group, names in groups.items():  # one may join meanwhile
             places = await topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
-        return findings(settings, overdue=overdue, trimmed=self.trimmed, max_request=MAX_REQUEST)
+        return findings(
+            settings,
+            overdue=overdue,
+            trimmed=self.trimmed,
+            max_request=self._options.max_payload + HEADERS,
+        )
 
     @asynccontextmanager
     async def consume(
@@ -257,23 +260,28 @@ class KafkaLayer:
         del lease  # a membership has no end in time
         publisher = self._opened()
         names = list(dict.fromkeys(topics))
-        places = await publisher.topics.places(names)
+        await publisher.topics.refresh()
+        await publisher.topics.ensure(names)
         self._groups.setdefault(group, set()).update(names)
+        with self._instances.taken(group) as instance:
 
-        async def join(owner: KafkaFeed) -> Membership:
-            membership = Membership(self._options, names, group, owner, self._count)
-            await membership.join(places, start)
-            return membership
+            async def join(owner: KafkaFeed, *, is_first: bool) -> Membership:
+                membership = Membership(
+                    *(self._options, names, group, owner),
+                    limit=self._limit,
+                    instance=instance,
+                    on_trimmed=self._count,
+                )
+                await membership.join(start, is_first=is_first)
+                return membership
 
-        async def bury(letters: Sequence[Record]) -> Mapping[int, Exception]:
-            return (await publisher.publish(letters)).failures
-
-        feed = KafkaFeed(join, bury, in_flight)
-        try:
-            await feed.enter()
-            yield feed
-        finally:
-            await publisher.shielded(feed.leave())
+            feed = KafkaFeed(join, publisher.publish_dead_letters, in_flight)
+            try:
+                await feed.enter()
+                yield feed
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await feed.leave()
 
     def _count(self, trimmed: int) -> None:
         self.trimmed += trimmed
@@ -282,50 +290,6 @@ class KafkaLayer:
         if self._publisher is None:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._publisher
-
-
-def _servers(text: str) -> tuple[str, ...]:
-    servers = tuple(server for part in text.split(",") if (server := part.strip()))
-    for server in servers:
-        if "/" in server or not re.fullmatch(r".+:\d{1,5}", server):
-            raise ConfigurationError(
-                f"{without_credentials(server)!r} is no server of Kafka; give host:port"
-            )
-    if not servers:
-        raise ConfigurationError("no server of Kafka was named; give host:port")
-    return servers
-
-
-def _check(options: KafkaOptions, create_topics: int | None, replicas: int) -> None:
-    numbers = {
-        "timeout": options.timeout,
-        "session_timeout": options.session_timeout,
-        "create_topics": create_topics,
-        "replicas": replicas,
-    }
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name} is {value}; it must be above 0")
-    if options.sasl_mechanism not in _MECHANISMS:
-        raise ConfigurationError(
-            f"sasl_mechanism is {options.sasl_mechanism!r}; use one of "
-            + ", ".join(sorted(_MECHANISMS))
-        )
-
-
-def _tls(options: Mapping[str, str], url: str) -> ssl.SSLContext | None:
-    given = options.keys() & (_TLS_OPTIONS - {"tls"})
-    if not switch("tls", options.get("tls", "true" if given else "false")):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-        if "ssl_certfile" in options:
-            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the TLS options of {without_credentials(url)} cannot be used: {error}"
-        ) from error
-    return context
 
 
 def _publish_failed(published: Published, count: int) -> PublishFailed:

@@ -8,17 +8,18 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from acked.errors import LayerError
-from acked.layers.kafka._client import started, within
+from acked.layers.kafka._client import started, with_password_of, within
 from acked.layers.kafka._options import KafkaOptions
+from acked.layers.kafka._protocols import ProducerClient
 
 __all__ = (
     "Admin",
     "Settings",
     "administering",
+    "batch_limit",
     "forget_group",
     "new_topic",
     "read_settings",
-    "refusal",
 )
 
 Configuration = Mapping[str, str | None]
@@ -76,6 +77,8 @@ _commit: Final = cast("Any", import_module("aiokafka.protocol.commit"))
 _for_code: Final = _errors.for_code
 AGAIN: Final = 0.1
 """Seconds between two tries."""
+TELLING: Final = 2.0
+"""Seconds for an answer that we can do without."""
 LEAVING: Final = 5.0
 """Seconds in which a member that has just left is still seen in its group."""
 
@@ -84,8 +87,9 @@ LEAVING: Final = 5.0
 async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
     """Connect an admin client, and close it."""
     admin = cast("Admin", _admin.AIOKafkaAdminClient(**options.client()))
+    with_password_of(vars(admin)["_client"], options)
     try:
-        await started(admin, options)
+        await started(admin.start, options)
         yield admin
     finally:
         await asyncio.shield(admin.close())
@@ -94,11 +98,6 @@ async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
 def new_topic(name: str, partitions: int, replicas: int) -> object:
     """Return what `Admin.create_topics` takes for one topic."""
     return _admin.NewTopic(name, partitions, replicas)
-
-
-def refusal(code: int) -> str | None:
-    """Return the name of the broker's error number `code`, or None for success."""
-    return _for_code(code).__name__ if code else None
 
 
 async def forget_group(options: KafkaOptions, topics: Sequence[str], group: str) -> None:
@@ -146,6 +145,23 @@ async def _forgotten(admin: Admin, topics: Sequence[str], group: str) -> bool:
 def _raise_for(code: int) -> None:
     if code:
         raise _for_code(code)
+
+
+async def batch_limit(producer: ProducerClient, topic: str) -> int | None:
+    """Return the bytes of the largest batch that `topic` takes; None if it would not say.
+
+    It is asked of a producer's connection, for that is there.
+    """
+    wanted = [(_resource.ConfigResourceType.TOPIC, topic, ["max.message.bytes"])]
+    client: Any = producer.client
+    try:
+        async with asyncio.timeout(TELLING):
+            request = _protocol.DescribeConfigsRequest(wanted, include_synonyms=False)
+            reply = await client.send(client.get_random_node(), request)
+        ((code, _, _, _, entries),) = reply.resources
+        return None if code else int(entries[0][1])
+    except Exception:  # noqa: BLE001 - without it we learn of the limit when we meet it
+        return None
 
 
 async def read_settings(options: KafkaOptions, topics: Sequence[str]) -> Settings:
