@@ -1,12 +1,13 @@
 """Where a broker is and how to be let in, taken out of a URL once; nothing quotes a secret."""
 
 import ssl
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from acked.errors import ConfigurationError
 
-__all__ = ("TLS_OPTIONS", "Address", "address_of", "tls_of")
+__all__ = ("TLS_OPTIONS", "Address", "address_of", "refuse_split_password", "tls_of")
 
 TLS_OPTIONS: Final = frozenset({"ca_certs", "certfile", "keyfile"})
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -26,19 +27,45 @@ class Address(NamedTuple):
         """The host and port: what errors, logs and reprs say."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what goes there stays on this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def refuse_split_password(url: str) -> None:
+    """Raise `ConfigurationError` where a password that is not encoded took the URL apart.
+
+    After a `/`, `?` or `#` in it, its parts would stand where the port, a path or options are
+    expected, and errors that name those would show them.
+    """
+    if "@" in url.partition("://")[2].removeprefix(urlsplit(url).netloc):
+        raise ConfigurationError(
+            "the MQTT URL has an '@' behind its host; percent-encode special characters of the "
+            "user, the password and the options: '/' is %2F, '?' is %3F, '#' is %23, '@' is %40"
+        )
+
 
 def address_of(url: str) -> Address:
     """Return the address that `url` names; raise `ConfigurationError` for what is no MQTT URL."""
     try:
+        refuse_split_password(url)
         parts = urlsplit(url)
         port = parts.port
+    except ConfigurationError:
+        raise
     except ValueError:
         raise ConfigurationError(  # not chained: its words quote what stands where the port should
             "the MQTT URL has no valid host and port; percent-encode special characters of the "
             "user and the password: mqtt://user:password@host:port"
         ) from None
     if parts.scheme not in _PORTS:
-        raise ConfigurationError(f"{parts.scheme!r} is no scheme of MQTT; use mqtt:// or mqtts://")
+        raise ConfigurationError(
+            f"{parts.scheme[:20]!r} is no scheme of MQTT; use mqtt:// or mqtts://"
+        )
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigurationError("an MQTT URL ends after the port; options are arguments")
     return Address(

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from paho.mqtt.properties import Properties
 
+from acked.layers.mqtt._address import Address
 from acked.types import Finding, Severity
 
 __all__ = ("DROPPED", "VERSION", "findings")
@@ -19,6 +20,7 @@ _SLOW_WINDOW: Final = 20
 def findings(
     granted: Properties | None,
     told: Mapping[str, str],
+    address: Address,
     *,
     session_expiry: int,
     keepalive: int,
@@ -27,6 +29,7 @@ def findings(
     """Return what CONNACK `granted` to a session and what `$SYS` `told`, beside what was asked."""
     return [
         _version(told.get(VERSION)),
+        _transport(address),
         _session_expiry(_said(granted, "SessionExpiryInterval", session_expiry), session_expiry),
         _UNKNOWN_PERSISTENCE,
         _UNKNOWN_QUEUE_LIMIT,
@@ -71,8 +74,23 @@ def _version(text: str | None) -> Finding:
     if text is None:
         message = f"the broker has no {VERSION}, or this user may not read it"
         return Finding("server_version", value=None, severity=Severity.NOTICE, message=message)
-    message = "the layer is tried with Mosquitto 2.0"
+    message = "the layer is tried with Mosquitto 2.0, HiveMQ CE 2024 and ActiveMQ Artemis 2.40"
     return Finding("server_version", value=text, severity=Severity.OK, message=message)
+
+
+def _transport(address: Address) -> Finding:
+    is_encrypted = address.scheme == "mqtts"
+    if is_encrypted or address.is_loopback:
+        message = "encrypted, and the broker's certificate is verified"
+        if not is_encrypted:
+            message = "not encrypted, on this machine only"
+        return Finding("tls", value=is_encrypted, severity=Severity.OK, message=message)
+    return Finding(
+        "tls",
+        value=False,
+        severity=Severity.NOTICE if address.password is None else Severity.WARNING,
+        message="everything goes over the network in clear, the password too: use mqtts://",
+    )
 
 
 def _session_expiry(granted: int, asked: int) -> Finding:
@@ -136,9 +154,7 @@ def _maximum_qos(value: int) -> Finding:
 
 
 def _retain(*, is_available: bool) -> Finding:
-    message = (
-        "the layer neither publishes nor receives retained messages; without them $SYS says nothing"
-    )
+    message = "what is retained is received with retained=True only; without it $SYS says nothing"
     return Finding("retain_available", value=is_available, severity=Severity.OK, message=message)
 
 
