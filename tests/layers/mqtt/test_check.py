@@ -50,6 +50,7 @@ async def test_a_broker_as_it_should_be_has_nothing_to_warn_of() -> None:
         "retain_available": True,
         "shared_subscriptions": True,
         "keep_alive": 15,
+        "unheard_topics": "",
     }
     assert "max_queued_messages 0" in found["queue_limit"].message
 

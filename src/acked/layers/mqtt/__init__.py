@@ -150,6 +150,7 @@ class MQTTLayer:
         self._keepalive = keepalive
         self._timeout = timeout
         self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
+        self._feeds: set[MQTTFeed] = set()
         self._publisher: MQTTPublisher | None = None
         self._client: Client | None = None
 
@@ -211,6 +212,10 @@ class MQTTLayer:
             answers.forgive_nobody()
         if answers.failures:
             raise publish_failed(answers, len(records))
+        if self._feeds:
+            topics = {record.topic for record in records}
+            for feed in self._feeds:
+                feed.published(topics)
         return [Receipt(record.id, record.topic) for record in records]
 
     @asynccontextmanager
@@ -240,12 +245,15 @@ class MQTTLayer:
                 name=f"group {group!r}",
                 limit=limit,
                 with_retained=self._with_retained,
+                patience=self._timeout,
                 on_dropped=self._count,
             )
             try:
                 await feed.join()
+                self._feeds.add(feed)
                 yield feed
             finally:
+                self._feeds.discard(feed)
                 await feed.leave()
 
     def consume_patterns(
@@ -295,6 +303,7 @@ class MQTTLayer:
             session_expiry=self._session_expiry,
             keepalive=self._keepalive,
             is_shared=self._is_shared,
+            unheard=sorted(set().union(*(feed.unheard for feed in self._feeds))),
         )
 
     async def _publish(self, records: Sequence[Record]) -> PublishResults:

@@ -38,6 +38,7 @@ NOTHING: Final = "acked/nothing"
 """What nobody subscribes to, so that to unsubscribe from it changes nothing."""
 
 _PROTOCOL_ERROR: Final = 0x82
+_KEEP_ALIVE_TIMEOUT: Final = 0x8D
 
 
 class MQTTConnection:
@@ -184,7 +185,9 @@ class MQTTConnection:
         if problem is not None:
             raise problem
         if not self._is_connected:
-            raise self._timed_out()
+            raise ConnectionLost(
+                f"{self._timed_out()}; perhaps what listens there is no MQTT broker"
+            )
 
     def _timed_out(self) -> ConnectionLost:
         return ConnectionLost(
@@ -247,7 +250,8 @@ class MQTTConnection:
             )
         if not self._is_connected:
             return self._no_answer()
-        return ConnectionLost(f"the connection to the MQTT broker at {self.where} broke: {code}")
+        words = "fell silent" if code.value == _KEEP_ALIVE_TIMEOUT else "broke"
+        return ConnectionLost(f"the connection to the MQTT broker at {self.where} {words}")
 
     def _no_answer(self) -> ConnectionLost:
         hint = "perhaps it speaks no MQTT 5, or expects TLS there (mqtts://)"

@@ -1,7 +1,7 @@
 """One consumer on MQTT: its session at the broker, over as many connections as it takes."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import anyio
@@ -9,6 +9,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, LayerError, NoSubscribers
 from acked.layers.mqtt._connection import MQTTConnection
+from acked.layers.mqtt._expectations import Expectations
 from acked.layers.mqtt._filters import matches_any
 from acked.layers.mqtt._ownership import Ownership
 from acked.layers.mqtt._packets import Arrival
@@ -40,6 +41,7 @@ class MQTTFeed:
         name: str,
         limit: int,
         with_retained: bool,
+        patience: float,
         on_dropped: Callable[[int], None],
     ) -> None:
         self._make_connection = make_connection
@@ -48,7 +50,11 @@ class MQTTFeed:
         self._name: Final = name
         self._retained = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if with_retained else None
         self._on_dropped = on_dropped
-        self._receiver = MQTTReceiver(limit, matches_any(filters))
+        self._is_subscribed = matches_any(filters)
+        self._receiver = MQTTReceiver(limit, self._is_subscribed)
+        self._expectations = None if share else Expectations(patience)
+        self.unheard: set[str] = set()
+        """Topics that this process publishes to and hears nothing of."""
         self._ownership = Ownership()
         self._connection: MQTTConnection | None = None
         self._is_known = False
@@ -58,6 +64,8 @@ class MQTTFeed:
         """Connect and subscribe, so that what is published from now on is owed to the session."""
         connection = self._make_connection(self._arrived, self._broken)
         self._receiver.forget_connection()
+        if self._expectations:
+            self._expectations.postpone(anyio.current_time())
         # Before a message can arrive: the connection is where its PUBACK goes.
         self._connection = connection
         try:
@@ -99,7 +107,13 @@ class MQTTFeed:
             leased = self._receiver.take(limit, anyio.current_time())
             if leased:
                 return leased
-            with anyio.CancelScope(deadline=self._receiver.due()):
+            due = self._receiver.due()
+            if self._expectations:
+                if self._expectations.due() <= anyio.current_time():
+                    await self._look_for_unheard(connection, self._expectations)
+                    continue  # something may have arrived meanwhile
+                due = min(due, self._expectations.due())
+            with anyio.CancelScope(deadline=due):
                 await self._changed.wait()
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
@@ -114,6 +128,19 @@ class MQTTFeed:
             self._doubtful(one, reply, connection.broken)
             for one, reply in zip(batch, replies, strict=True)
         ]
+
+    def published(self, topics: Iterable[str]) -> None:
+        """Expect what the broker accepted for those of `topics` that are of this group.
+
+        Not where consumers share: another one may get it.
+        """
+        expectations = self._expectations
+        if expectations is None:
+            return
+        now = anyio.current_time()
+        for topic in topics:
+            if self._is_subscribed(topic) and expectations.publish(topic, now):
+                self._wake()  # so that it is waited for
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         """Refuse: a lease lasts as long as the connection."""
@@ -178,6 +205,8 @@ class MQTTFeed:
         receiver = self._receiver
         dropped, set_aside = receiver.dropped, receiver.set_aside
         mids = receiver.arrive(arrival)
+        if self._expectations is not None:
+            self._expectations.arrive(arrival.topic)
         if mids and self._connection is not None:
             self._connection.acknowledge(mids)
         if receiver.dropped > dropped:
@@ -189,6 +218,22 @@ class MQTTFeed:
                 *(arrival.topic, self._name),
             )
         self._wake()
+
+    async def _look_for_unheard(
+        self, connection: MQTTConnection, expectations: Expectations
+    ) -> None:
+        now = anyio.current_time()
+        if self._receiver.is_holding:
+            expectations.postpone(now)  # it may wait behind what is held
+            return
+        await connection.barrier()  # whatever the broker has sent has arrived
+        for topic in expectations.take_overdue(now):
+            self.unheard.add(topic)
+            logger.warning(
+                "what this process publishes to %r is accepted by the MQTT broker at %s, and not "
+                "delivered to %s: check whether this user may read that topic",
+                *(topic, connection.where, self._name),
+            )
 
     def _broken(self) -> None:
         self._receiver.forget_connection()

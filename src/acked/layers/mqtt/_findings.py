@@ -1,6 +1,6 @@
 """What the broker says of itself: its CONNACK, and the `$SYS` topics of those that have them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from paho.mqtt.properties import Properties
@@ -25,6 +25,7 @@ def findings(
     session_expiry: int,
     keepalive: int,
     is_shared: bool,
+    unheard: Sequence[str],
 ) -> list[Finding]:
     """Return what CONNACK `granted` to a session and what `$SYS` `told`, beside what was asked."""
     return [
@@ -42,6 +43,7 @@ def findings(
             is_available=bool(_said(granted, "SharedSubscriptionAvailable", 1)), is_used=is_shared
         ),
         _keep_alive(_said(granted, "ServerKeepAlive", keepalive), keepalive),
+        _readable(unheard),
     ]
 
 
@@ -168,6 +170,24 @@ def _shared(*, is_available: bool, is_used: bool) -> Finding:
         severity = Severity.WARNING if is_used else Severity.NOTICE
         message = "the broker lets no group have several consumers: shared=True is refused there"
     return Finding("shared_subscriptions", value=is_available, severity=severity, message=message)
+
+
+def _readable(unheard: Sequence[str]) -> Finding:
+    if unheard:
+        return Finding(
+            "unheard_topics",
+            value=", ".join(map(repr, unheard)),
+            severity=Severity.WARNING,
+            message="the broker accepts what this process publishes to them, and delivers nothing "
+            "of it: this user may not read them, perhaps; Mosquitto grants such a subscription",
+        )
+    return Finding(
+        "unheard_topics",
+        value="",
+        severity=Severity.OK,
+        message="of each topic that this process publishes to and consumes it has heard; whether "
+        "others may be read, Mosquitto does not tell",
+    )
 
 
 def _keep_alive(value: int, asked: int) -> Finding:

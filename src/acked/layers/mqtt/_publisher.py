@@ -176,6 +176,7 @@ class _PublishConnection:
         self.connection: Final = make_connection(self._answered, self._broken)
         self.answers = 0
         """How many PUBACKs came so far."""
+        self._refused: LayerError | None = None
         self._awaited: dict[int, tuple[PublishResults, int, int]] = {}
         self._unsent: deque[tuple[Record, PublishResults, int]] = deque()
 
@@ -249,7 +250,8 @@ class _PublishConnection:
         answers, at, size = awaited
         if code >= FAILURE:
             reason = read_properties(properties).reason
-            answers.fail(at, publish_refused(self.connection.where, size, code, reason))
+            self._refused = publish_refused(self.connection.where, size, code, reason)
+            answers.fail(at, self._refused)
         elif code == _NO_MATCHING_SUBSCRIBERS:
             answers.fail(at, NoSubscribers(NOBODY))
         else:
@@ -260,7 +262,12 @@ class _PublishConnection:
         return True
 
     def _broken(self) -> None:
-        self.give_up(self.connection.broken or ConnectionLost("the connection broke"))
+        reason = self.connection.broken or ConnectionLost("the connection broke")
+        if self._refused is not None:
+            # Mosquitto hangs up over a message that is too large; its neighbours are told why.
+            reason = ConnectionLost(f"{reason}, after a message had been refused: {self._refused}")
+            reason.__cause__ = self._refused
+        self.give_up(reason)
 
 
 def _fail_from(

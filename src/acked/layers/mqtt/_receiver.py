@@ -72,6 +72,11 @@ class MQTTReceiver:
         self._unsure: OrderedDict[Token, None] = OrderedDict()
         self._waiting_qos0 = 0
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything is unsettled, behind which the broker may hold back the rest."""
+        return bool(self._held)
+
     def forget_connection(self) -> None:
         """Note that the connection ended: whatever it delivered is ours no more."""
         if self._held:
