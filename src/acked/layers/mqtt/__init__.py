@@ -56,7 +56,9 @@ itself acknowledges on receipt); asyncio or trio, on POSIX. A user who may subsc
 `acked/seat/+`, where the marks of consumers are, and read `$SYS/broker/#` for `check`; without,
 other consumers and dropped messages are noticed less often. Of a broker: sessions that outlive
 their connection, QoS 1, for `shared` shared subscriptions; for a group that two processes want,
-that it tells the older one (DISCONNECT 0x8E), or answers truly what an UNSUBSCRIBE found.
+that it tells the older one (DISCONNECT 0x8E), or answers truly what an UNSUBSCRIBE found. After a
+reconnect HiveMQ sends what is new when all that came again is settled; Artemis sets no DUP flag, so
+`attempt` begins anew in another process, and does not tell that nobody has subscribed.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
