@@ -54,11 +54,6 @@ async def test_a_broker_without_mqtt_5_is_named_as_such(connack: bytes) -> None:
     assert "password" not in str(caught.value)
 
 
-async def test_another_server_is_perhaps_no_mqtt_broker(redis_broker) -> None:
-    with pytest.raises(ConnectionLost, match="no MQTT broker"):
-        await MQTTLayer(f"mqtt://127.0.0.1:{redis_broker.port}", timeout=1.0).__aenter__()
-
-
 @pytest.mark.parametrize(
     ("code", "words", "may_pass"),
     [
