@@ -86,7 +86,10 @@ async def test_a_busy_broker_is_worth_another_try() -> None:
 
 async def test_a_server_that_says_nothing_is_a_lost_connection() -> None:
     with Refuser() as broker:
-        with anyio.fail_after(5), pytest.raises(ConnectionLost, match=r"did not answer.*no MQTT broker"):
+        with (
+            anyio.fail_after(5),
+            pytest.raises(ConnectionLost, match=r"did not answer.*no MQTT broker"),
+        ):
             await MQTTLayer(broker.url, timeout=0.2).__aenter__()
 
 

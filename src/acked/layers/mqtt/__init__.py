@@ -73,7 +73,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers._shared.options import number, switch, url_options, whole_number
-from acked.layers.mqtt._address import TLS_OPTIONS, address_of, refuse_split_password, tls_of
+from acked.layers.mqtt._address import TLS_OPTIONS, address_of, split_url, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
 from acked.layers.mqtt._feed import MQTTFeed
 from acked.layers.mqtt._filters import checked_filter, matcher, without_covered
@@ -167,7 +167,7 @@ class MQTTLayer:
         `mqtts://` speaks TLS. Options: those of the class; `shared`, `mandatory` and `retained` are
         `true` or `false`.
         """
-        refuse_split_password(url)
+        split_url(url)
         options = url_options(url, OWN_OPTIONS | TLS_OPTIONS)
         return cls(
             urlsplit(url)._replace(query="").geturl(),
