@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from compose import state
 from compose.external import variable
 from compose.fleet import chosen_kind, close_all, create, start_all
-from compose.lifecycle import NAMES, BrokerError
+from compose.lifecycle import FURTHER, NAMES, BrokerError
 from compose.native.install import TOOLS, install, locked
 from compose.native.server import NativeBroker
 
@@ -30,7 +30,7 @@ from compose.native.server import NativeBroker
 def install_missing(names: list[str]) -> int:
     """Install what native brokers and the tests need; containers bring their own brokers."""
     if chosen_kind() == "docker":
-        names = [name for name in names if name in TOOLS]
+        names = [name for name in names if name in {*TOOLS, *FURTHER}]
     installed = install(names)
     print("installed: " + ", ".join(installed) if installed else "nothing was missing")
     return 0
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("command", choices=list(_COMMANDS))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; else all")
     parsed = parser.parse_args(arguments)
-    known = [*NAMES, *TOOLS] if parsed.command == "install" else [*NAMES]
+    known = [*NAMES, *FURTHER, *TOOLS] if parsed.command == "install" else [*NAMES]
     unknown = [name for name in parsed.names if name not in known]
     if unknown:
         parser.error(f"no broker is called {unknown[0]!r}: there are {', '.join(known)}")

@@ -2,7 +2,7 @@
 
 A `recipe.py` names its `RECIPE`, beside it lie the server's configuration and, for Docker, a
 `compose.yaml` with one service of the folder's name. A `cluster.py`, where there is one, names its
-`CLUSTER`.
+`CLUSTER`. Folders within are further servers of the same kind, which only tests start.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Final, Protocol
 
-from compose.lifecycle import NAMES, BrokerError
+from compose.lifecycle import FURTHER, NAMES, BrokerError
 from compose.recipe import Recipe
 
 CLUSTERS: Final = tuple(
@@ -40,9 +40,10 @@ def recipe_for(
         BrokerError: there is no such broker, or it takes no password.
 
     """
-    if name not in NAMES:
+    if name not in {*NAMES, *FURTHER}:
         raise BrokerError(f"no broker is called {name!r}: there are {', '.join(NAMES)}")
-    kind: Callable[..., Recipe] = import_module(f"compose.{name}.recipe").RECIPE
+    path = f"{FURTHER[name]}.{name}" if name in FURTHER else name
+    kind: Callable[..., Recipe] = import_module(f"compose.{path}.recipe").RECIPE
     known = signature(kind).parameters
     if password is not None and "password" not in known:
         raise BrokerError(f"a password was given for {name}, which takes none")

@@ -10,6 +10,11 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 NAMES = tuple(sorted(file.parent.name for file in Path(__file__).parent.glob("*/recipe.py")))
+FURTHER = {
+    file.parent.name: file.parent.parent.name
+    for file in Path(__file__).parent.glob("*/*/recipe.py")
+}
+"""Other servers that speak as one of `NAMES` does, and which that is: tests start their own."""
 """The brokers there are; see `compose.catalogue`."""
 
 

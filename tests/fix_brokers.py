@@ -18,7 +18,7 @@ import pytest
 from compose.catalogue import CLUSTERS, Cluster, new_cluster
 from compose.external import ExternalBroker
 from compose.fleet import chosen_kind, close_all, create, start_all
-from compose.lifecycle import NAMES, Broker, BrokerError
+from compose.lifecycle import FURTHER, NAMES, Broker, BrokerError
 from compose.native.install import TOOLS
 from tests.fix_marks import refuse_unmarked
 
@@ -62,15 +62,16 @@ _SHARED = pytest.StashKey[SharedBrokers]()
 def required() -> set[str]:
     """Return the brokers whose absence is an error."""
     named = {name for name in os.environ.get(_REQUIRE, "").replace(" ", "").split(",") if name}
-    return {*NAMES, *TOOLS} if named == {"all"} else named
+    return {*NAMES, *FURTHER, *TOOLS} if named == {"all"} else named
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a misspelt `ACKED_REQUIRE`: it would make an error a skip."""
-    unknown = required() - {*NAMES, *TOOLS}
+    known = [*NAMES, *FURTHER, *TOOLS]
+    unknown = required() - {*known}
     if unknown:
         raise pytest.UsageError(
-            f"{_REQUIRE} names {', '.join(sorted(unknown))}: there are {', '.join([*NAMES, *TOOLS])}"
+            f"{_REQUIRE} names {', '.join(sorted(unknown))}: there are {', '.join(known)}"
         )
     config.stash[_SHARED] = SharedBrokers()
 

@@ -1,34 +1,17 @@
 """Apache Kafka from its jars as a private process: a broker that is a controller too (KRaft)."""
 
 import base64
-import re
-import shutil
 import signal
-import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from compose.cache import cache_folder
-from compose.lifecycle import BrokerUnavailableError, Route
+from compose.jars import Jars
+from compose.lifecycle import Route
 from compose.recipe import CONFIGURATION, Site, program, run
 
-_TOOLS = {"java": "default-jre-headless", "mvn": "maven"}
-POM = CONFIGURATION / "kafka" / "pom.xml"
-
-
-def kafka_version() -> str:
-    """Return the version that the POM pins."""
-    found = re.search(r"<kafka\.version>(.+)</kafka\.version>", POM.read_text())
-    if found is None:
-        raise BrokerUnavailableError(f"{POM} has no <kafka.version>: put it back")
-    return found[1]
-
-
-def jar_folder() -> Path:
-    """Return the folder of the jars, whether it exists yet or not."""
-    return cache_folder() / f"kafka-{kafka_version()}"
+JARS = Jars("kafka", CONFIGURATION / "kafka" / "pom.xml")
 
 
 @dataclass(frozen=True)
@@ -63,24 +46,15 @@ class KafkaRecipe:
 
     def version(self) -> str:
         """Return the version of the jars in the cache."""
-        if not jar_folder().is_dir():
-            raise BrokerUnavailableError(
-                f"kafka: its jars are not in {jar_folder()}:"
-                " run `python compose/brokers.py install kafka`"
-            )
-        return kafka_version()
+        return JARS.found()
 
     def missing(self) -> list[str]:
         """Return the packages of Java and, as long as the jars are missing, of Maven."""
-        tools = ["java"] if jar_folder().is_dir() else list(_TOOLS)
-        return [_TOOLS[tool] for tool in tools if shutil.which(tool) is None]
+        return JARS.missing()
 
     def fetch(self) -> list[str]:
         """Let Maven copy the jars; the folder appears complete or not at all."""
-        if jar_folder().is_dir():
-            return []
-        _fetch_jars(jar_folder())
-        return [f"kafka {kafka_version()} jars"]
+        return JARS.fetch()
 
     def account(self) -> str | None:
         """Run as whoever runs the tests."""
@@ -149,26 +123,8 @@ def _java(*options: str, is_quick: bool) -> list[str]:
         *(["-XX:TieredStopAtLevel=1"] if is_quick else []),
         f"-Dlog4j2.configurationFile={CONFIGURATION / 'kafka' / 'log4j2.properties'}",
         "-cp",
-        f"{jar_folder()}/*",
+        f"{JARS.folder}/*",
     ]
-
-
-def _fetch_jars(target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="kafka-jars-") as text:
-        folder = Path(text)
-        # Maven writes beside the POM unless it is told not to; the POM's folder is under git.
-        pom = Path(shutil.copy(POM, folder / "pom.xml"))
-        jars = folder / "jars"
-        run(
-            [
-                *(program("mvn", "kafka"), "-q", "-B", "-Dstyle.color=never", "-f", str(pom)),
-                *("dependency:copy-dependencies", f"-DoutputDirectory={jars}"),
-                "-DincludeScope=runtime",
-            ],
-            doing="fetching Kafka's jars with `mvn dependency:copy-dependencies`",
-            timeout=600,
-        )
-        jars.rename(target)
 
 
 RECIPE = KafkaRecipe

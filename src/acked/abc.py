@@ -23,7 +23,7 @@ Rules for every method here:
 Longer than 300 lines: it is the contract in one place, and nine tenths of it are docstrings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -45,6 +45,7 @@ from acked.types import (
 __all__ = (
     "AckFeed",
     "AckLayer",
+    "AckPatternLayer",
     "Clock",
     "FireAndForgetLayer",
     "Inspectable",
@@ -298,6 +299,33 @@ class PatternLayer(Protocol):
         As `FireAndForgetLayer.listen` in everything else. A pattern is a glob, on UTF-8 bytes: `*`
         any bytes, `?` one, `[a-z]` and `[^a-z]` one of a set, a backslash before a byte itself. A
         record that matches several of `patterns` arrives once; its `topic` is the topic's own name.
+        """
+        ...
+
+
+@runtime_checkable
+class AckPatternLayer(Protocol):
+    """An ack-capable layer that subscribes by pattern; it has `capabilities.patterns`.
+
+    The syntax is the broker's own: what the broker matches itself is
+    kept for a group, no more and no less.
+    """
+
+    def matcher(self, pattern: str) -> Callable[[str], bool]:
+        """Return the function that says whether a topic's name matches `pattern`.
+
+        *Called by* the engine, once for each pattern, before anything is opened. Raises
+        `ConfigurationError` for what is no pattern here.
+        """
+        ...
+
+    def consume_patterns(
+        self, patterns: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AbstractAsyncContextManager["AckFeed"]:
+        """Join `group` as one more consumer of all topics that match any of `patterns`.
+
+        Also of those that are new later. As `AckLayer.consume` in everything else. A record that
+        matches several of `patterns` arrives once; its `topic` is the topic's own name.
         """
         ...
 

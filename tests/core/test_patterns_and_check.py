@@ -1,12 +1,22 @@
 """What a channel asks of a layer's optional abilities: patterns, checks, lag."""
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self
 
 import msgspec
 import pytest
 
-from acked import CapabilityError, Channel, Severity, Topic
+from acked import (
+    CapabilityError,
+    Channel,
+    ConfigurationError,
+    Redelivery,
+    Severity,
+    Topic,
+    fire_and_forget,
+)
+from acked.abc import AckFeed
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 
@@ -51,6 +61,69 @@ async def test_a_pattern_is_a_name_where_patterns_were_not_asked_for() -> None:
         await channel.publish("ab", 1)
         await channel.publish("a*", 2)
         assert (await anext(literally)).body == 2
+
+
+class Prefixes(MemoryQueueLayer):
+    """An ack-capable layer whose patterns are prefixes of the two topics it knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.capabilities = msgspec.structs.replace(self.capabilities, patterns=True)  # type: ignore[misc]
+
+    def matcher(self, pattern: str) -> Callable[[str], bool]:
+        if not pattern.endswith("^"):
+            raise ConfigurationError(f"{pattern!r} does not end with ^")
+        return lambda topic: topic.startswith(pattern[:-1])
+
+    def consume_patterns(
+        self, patterns: Sequence[str], group: str, /, **options: Any
+    ) -> AbstractAsyncContextManager[AckFeed]:
+        matches = [self.matcher(pattern) for pattern in patterns]
+        known = [one for one in ("prices.a", "prices.b") if any(m(one) for m in matches)]
+        return self.consume(known, group, **options)
+
+
+async def test_a_pattern_of_an_ack_capable_layer_is_its_brokers() -> None:
+    async with Channel(Prefixes()) as channel:
+        prices = channel.subscribe(
+            Topic("prices.^", Price), Topic("^", object), group="g", patterns=True
+        )
+        assert "prices.^" in repr(prices)
+        async with prices:
+            await channel.publish(Topic("prices.a", Price), Price(1))
+            await channel.publish(Topic("prices.b", Price), Price(2))
+            got = [await anext(prices) for _ in range(2)]
+            assert {one.topic: one.body for one in got} == {
+                "prices.a": Price(1),
+                "prices.b": Price(2),
+            }
+            for one in got:
+                await one.ack()
+
+
+async def test_what_is_no_pattern_is_refused_before_anything_is_opened() -> None:
+    channel = Channel(Prefixes())
+    with pytest.raises(ConfigurationError, match="does not end"):
+        channel.subscribe("prices", group="g", patterns=True)
+    with pytest.raises(CapabilityError, match="name each topic"):
+        Channel(MemoryQueueLayer()).subscribe("prices.*", group="g", patterns=True)
+
+
+async def test_dead_letters_that_a_pattern_would_bring_back_are_refused() -> None:
+    channel = Channel(Prefixes())
+    with pytest.raises(ConfigurationError, match="for ever"):
+        channel.subscribe(
+            "prices.^", group="g", patterns=True, redelivery=Redelivery(dead_letter="prices.dead")
+        )
+    channel.subscribe(
+        "prices.^", group="g", patterns=True, redelivery=Redelivery(dead_letter="dead.prices")
+    )
+
+
+async def test_as_fire_and_forget_it_has_no_patterns() -> None:
+    """Theirs are globs on every layer: another broker's would be another meaning."""
+    with pytest.raises(CapabilityError, match="name each topic"):
+        Channel(fire_and_forget(Prefixes())).subscribe("prices.^", patterns=True)
 
 
 async def test_check_says_what_matters_as_data() -> None:

@@ -23,12 +23,13 @@ from acked._core.options import (
     checked_options,
     checked_seconds,
 )
-from acked._core.publishing import Encoders, as_topic, decoders, pattern_decoders
+from acked._core.publishing import Encoders, as_topic, decoders, is_named, pattern_decoders
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
 from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
 from acked.abc import (
     AckLayer,
+    AckPatternLayer,
     Clock,
     FireAndForgetLayer,
     Inspectable,
@@ -289,18 +290,20 @@ class Channel(Generic[L_co]):
             )
         options = checked_options(AckSettings, "an ack-capable", given)
         options.check(layer.capabilities)
-        checked = tuple(self._checked(topic) for topic in topics)
+        checked = self._named(topics, by_pattern=options.patterns)
+        matcher = cast("AckPatternLayer", layer).matcher if options.patterns else is_named
         letters = options.redelivery.dead_letter
         if letters is not None:
             self._encoders.check_topic(letters)
-            if any(letters == topic.name for topic in checked):
-                raise ConfigurationError(
-                    f"dead_letter={letters!r} is a topic of this subscription: what is rejected "
-                    "would come again for ever; name another topic"
-                )
+            options.check_dead_letter(matcher(topic.name) for topic in checked)
+        if options.patterns:
+            decoding = pattern_decoders(checked, self._codec, matcher)
+        else:
+            decoding = self._decoders(checked)
         return AckSubscription(
             layer,
-            self._decoders(checked),
+            tuple(topic.name for topic in checked),
+            decoding,
             options,
             self._clock,
             self._observer,
@@ -313,9 +316,8 @@ class Channel(Generic[L_co]):
     ) -> FireAndForgetSubscription[Any]:
         options = checked_options(FireAndForgetSettings, "a fire-and-forget", given)
         options.check(layer.capabilities)
-        # A pattern need not be a legal topic name, only a possible one.
         by_pattern = options.patterns
-        checked = tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
+        checked = self._named(topics, by_pattern=by_pattern)
         decoding = pattern_decoders(checked, self._codec) if by_pattern else self._decoders(checked)
         names = tuple(topic.name for topic in checked)
         return FireAndForgetSubscription(
@@ -342,18 +344,19 @@ class Channel(Generic[L_co]):
         return await layer.check()
 
     async def remove_group(
-        self: "Channel[AckLayer]", *topics: Topic[Any] | str, group: str
+        self: "Channel[AckLayer]", *topics: Topic[Any] | str, group: str, patterns: bool = False
     ) -> None:
         """Forget `group` of `topics`, and all that is owed to it: it will not consume any more.
 
-        Close its consumers first. A group that does not exist is left so. Raises `CapabilityError`
-        where the layer cannot, `LayerError` where the broker still sees a consumer of it.
+        They are named as they were for `subscribe`, `patterns` too. Close its consumers first. A
+        group that does not exist is left so. Raises `CapabilityError` where the layer cannot,
+        `LayerError` where the broker still sees a consumer of it.
         """
         self._require_open()
         if not self._layer.capabilities.remove_group:
             raise CapabilityError(f"{self._layer!r} cannot remove a group")
         await cast("RemovesGroups", self._layer).remove_group(
-            [self._checked(topic).name for topic in topics], group
+            [topic.name for topic in self._named(topics, by_pattern=patterns)], group
         )
 
     def _require_open(self) -> None:
@@ -373,6 +376,12 @@ class Channel(Generic[L_co]):
         found = as_topic(topic)
         self._encoders.check_topic(found.name)
         return found
+
+    def _named(
+        self, topics: Sequence[Topic[Any] | str], *, by_pattern: bool
+    ) -> tuple[Topic[Any], ...]:
+        # A pattern need not be a legal topic name, only a possible one.
+        return tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()

@@ -1,7 +1,7 @@
 """What a subscriber may choose, checked once, before anything is opened."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Final, Required, TypedDict, TypeVar
 
@@ -24,6 +24,7 @@ __all__ = (
 )
 
 MEBIBYTE: Final = 1024 * 1024
+NO_PATTERNS: Final = "this layer cannot subscribe by pattern; name each topic: subscribe('a', 'b')"
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +80,7 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = 30.0
     max_lease: float | None = 3600.0
     start: Start = Start.EARLIEST
+    patterns: bool = False
     redelivery: Redelivery = Redelivery()
     confirm_acks: bool = True
     reconnect: Backoff = Backoff(initial=0.05, factor=2.0, maximum=5.0)
@@ -100,8 +102,19 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Raise `CapabilityError` for what the layer cannot do."""
         if self.redelivery.dead_letter is not None and not capabilities.dead_letter:
             raise CapabilityError("this layer has no dead letters; subscribe without dead_letter=")
+        if self.patterns and not capabilities.patterns:
+            raise CapabilityError(NO_PATTERNS)
         if self.start.kind != "earliest" and not capabilities.replay:
             raise CapabilityError("this layer cannot choose where a group starts; leave start= out")
+
+    def check_dead_letter(self, topics: Iterable[Callable[[str], bool]]) -> None:
+        """Raise `ConfigurationError` where dead letters are of what one of `topics` matches."""
+        topic = self.redelivery.dead_letter
+        if topic is not None and any(matches(topic) for matches in topics):
+            raise ConfigurationError(
+                f"dead_letter={topic!r} is a topic of this subscription: what is rejected would "
+                "come again for ever; name another topic"
+            )
 
 
 class AckOptions(TypedDict, total=False):
@@ -119,6 +132,9 @@ class AckOptions(TypedDict, total=False):
     """After how long a held message is no longer renewed; None is never (3600)."""
     start: Start
     """Where a group begins that is new (`Start.EARLIEST`)."""
+    patterns: bool
+    """The names are patterns as the broker has them, MQTT's `a/+/b` and `a/#`; a delivery's `topic`
+    is its own name (False)."""
     redelivery: Redelivery
     """What happens to a message that fails (delivered again, without end)."""
     confirm_acks: bool
@@ -160,9 +176,7 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
     def check(self, capabilities: Capabilities) -> None:
         """Raise `CapabilityError` for what the layer cannot do."""
         if self.patterns and not capabilities.patterns:
-            raise CapabilityError(
-                "this layer cannot subscribe by pattern; name each topic: subscribe('a', 'b')"
-            )
+            raise CapabilityError(NO_PATTERNS)
 
 
 def checked_count(name: str, given: object) -> int:

@@ -13,7 +13,7 @@ from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
 from acked.types import NO_HEADERS, Capabilities, Codec, Record, Topic
 
-__all__ = ("Decoders", "Encoders", "as_topic", "decoders", "pattern_decoders")
+__all__ = ("Decoders", "Encoders", "as_topic", "decoders", "is_named", "pattern_decoders")
 
 T = TypeVar("T")
 
@@ -154,17 +154,26 @@ def decoders(topics: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
     return built
 
 
-def pattern_decoders(patterns: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
+def is_named(name: str) -> Callable[[str], bool]:
+    """Return the function that says whether a topic is called `name`: what is no pattern."""
+    return name.__eq__
+
+
+def pattern_decoders(
+    patterns: tuple[Topic[Any], ...],
+    codec: Codec,
+    matcher: Callable[[str], Callable[[str], bool]] = glob,
+) -> Decoders:
     """Return decoders for the topics that match `patterns`: of several, the first that matches."""
-    return _PatternDecoders(decoders(patterns, codec))
+    return _PatternDecoders(decoders(patterns, codec), matcher)
 
 
 class _PatternDecoders(Decoders):
     """Has the patterns' own decoders, and finds a topic's when its first record arrives."""
 
-    def __init__(self, patterns: Decoders) -> None:
+    def __init__(self, patterns: Decoders, matcher: Callable[[str], Callable[[str], bool]]) -> None:
         super().__init__()
-        self._choices = [(glob(pattern), decode) for pattern, decode in patterns.items()]
+        self._choices = [(matcher(pattern), decode) for pattern, decode in patterns.items()]
 
     def __missing__(self, topic: str) -> Callable[[bytes], Any]:
         if len(self) >= MAX_TOPICS_REMEMBERED:

@@ -64,14 +64,14 @@ def acks(leased: Sequence[Leased]) -> list[Settlement]:
 
 async def broker_has_read(feed: AckFeed) -> None:
     """Return when the broker has read every PUBACK: it answers what came after them."""
-    await feed._link.barrier()  # type: ignore[attr-defined]
+    await feed._connection.barrier()  # type: ignore[attr-defined]
 
 
 async def cut(between, feed: AckFeed) -> None:
     """Cut the connections and return when the feed has noticed it."""
     between.cut()
     with anyio.fail_after(10):
-        while feed._link.broken is None:  # type: ignore[attr-defined]
+        while feed._connection.broken is None:  # type: ignore[attr-defined]
             await anyio.sleep(0.001)
 
 

@@ -46,9 +46,11 @@ async def test_a_broker_as_it_should_be_has_nothing_to_warn_of() -> None:
         "receive_maximum": 20,
         "maximum_packet_size": 268_435_455,
         "maximum_qos": 2,
+        "tls": False,
         "retain_available": True,
         "shared_subscriptions": True,
         "keep_alive": 15,
+        "unheard_topics": "",
     }
     assert "max_queued_messages 0" in found["queue_limit"].message
 

@@ -167,7 +167,7 @@ async def test_a_session_that_the_broker_forgot_is_a_warning_and_consuming_goes_
 ) -> None:
     between = proxy(mqtt_broker)
     async with MQTTLayer(url) as publisher, feed_at(between.url, topic) as (layer, feed):
-        (client_id,) = layer._taken
+        (client_id,) = layer._client_ids._taken
         between.refuse()
         between.cut()
         with pytest.raises(ConnectionLost):

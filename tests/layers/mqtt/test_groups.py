@@ -129,7 +129,7 @@ async def test_a_session_without_any_mark_is_its_consumers_own(
     """The connection may break after the marks were looked at, before ours was left again."""
     between = proxy(mqtt_broker)
     async with MQTTLayer(url) as publisher, feed_at(between.url, topic) as (_, feed):
-        assert len(await feed._link.unsubscribe(MARKS)) == 1  # type: ignore[attr-defined]
+        assert len(await feed._connection.unsubscribe(MARKS)) == 1  # type: ignore[attr-defined]
         await cut(between, feed)
         await publisher.publish([record(topic)])
         assert bodies(await take(feed, 1, reconnect=True)) == ["body"]

@@ -5,7 +5,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from acked.abc import AckLayer
-from acked.errors import ConnectionLost, LayerError, PublishFailed
+from acked.errors import PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.types import Outcome, Record, Settlement, Verb
 from tests.layers.mqtt.kit import (
@@ -136,17 +136,3 @@ async def test_a_string_that_is_too_long_for_mqtt_fails_alone(url: str, topic: s
         assert list(caught.value.failures) == [1]
         assert not caught.value.indeterminate
         assert bodies(await take(feed, 2)) == ["0", "2"]
-
-
-async def test_a_packet_that_paho_cannot_read_ends_the_feed_instead_of_coming_for_ever(
-    url: str, topic: str
-) -> None:
-    """MQTT allows U+FEFF, paho does not."""
-    async with feed_at(url, topic) as (_, feed):
-        with foreign_client(url) as client:
-            properties = Properties(PacketTypes.PUBLISH)
-            properties.UserProperty = [("mark", "\ufeff")]
-            client.publish(topic, b"1", qos=1, properties=properties).wait_for_publish(10)
-        with pytest.raises(LayerError, match="cannot read") as caught:
-            await take(feed, 1)
-        assert not isinstance(caught.value, ConnectionLost)

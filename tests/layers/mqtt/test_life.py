@@ -82,7 +82,11 @@ def test_a_url_says_everything_the_arguments_say() -> None:
         "mqtt://user:p%40ss@broker:1884?client_id=shop&session_expiry=60&shared=true&keepalive=5"
     )
     assert layer._address == ("mqtt", "broker", 1884, "user", "p@ss")
-    assert (layer._prefix, layer._session_expiry, layer._is_shared) == ("shop", 60, True)
+    assert (layer._client_ids._prefix, layer._session_expiry, layer._is_shared) == (
+        "shop",
+        60,
+        True,
+    )
     assert repr(layer) == "<MQTTLayer mqtt://broker:1884, closed>"
     assert MQTTLayer.from_url("mqtts://broker")._address.port == 8883
     assert MQTTLayer.from_url("mqtt://[::1]")._address.host == "::1"
@@ -104,6 +108,11 @@ def test_a_url_says_everything_the_arguments_say() -> None:
         "mqtt://h?client_id=",
         "mqtt://h?ca_certs=/x",
         "mqtts://h?ca_certs=/no/such/file",
+        "mqtts://h?ca_certs=",
+        "mqtt://h?ca_certs=",
+        "mqtts://h?keyfile=/x",
+        "mqtt://h?timeout=inf",
+        "mqtt://h?retained=true&shared=true&client_id=x",
         "mqtt://h:port",
         "mqtt://h/path",
         "http://h",

@@ -168,3 +168,31 @@ async def test_a_cancelled_publish_leaves_the_layer_usable(url: str, topic: str)
         while not got or got[-1].record.body != b"after":
             got += await take(feed, 1)
         assert len(set(bodies(got))) == len(got)
+
+
+async def test_what_the_socket_does_not_take_at_once_is_sent_all_the_same(
+    url: str, topic: str
+) -> None:
+    """By the publish itself: keeping alive, which sends the rest of whatever waits, is far off."""
+    async with feed_at(url, topic, keepalive=3600, timeout=5.0) as (layer, feed):
+        sent = [record(topic, "x" * 8_000_000), *(record(topic, n) for n in range(3))]
+        await layer.publish(sent)
+        got = await take(feed, 4)
+        assert [one.record.id for one in got] == [one.id for one in sent]
+        await feed.settle(acks(got))
+
+
+async def test_more_than_the_window_is_sent_as_it_frees(url: str, topic: str) -> None:
+    """Mosquitto lets 20 be on their way; what is refused here leaves no hole."""
+    async with feed_at(url, topic) as (layer, feed):
+        batch = [record(topic, n, key="k" * 70_000 if n % 50 == 25 else None) for n in range(300)]
+        with pytest.raises(PublishFailed) as caught:
+            await layer.publish(batch)
+        assert sorted(caught.value.failures) == list(range(25, 300, 50))
+        assert caught.value.__cause__ is caught.value.failures[25]
+        got: list[str] = []
+        while len(got) < 294:
+            some = await take(feed, 1)
+            await feed.settle(acks(some))
+            got += bodies(some)
+        assert got == [str(n) for n in range(300) if n % 50 != 25]

@@ -78,18 +78,6 @@ async def test_a_shorter_expiry_than_asked_for_is_a_warning(
     assert "for 60 s, not for 604800 s" in caplog.text
 
 
-async def test_what_fails_over_a_message_is_no_lost_connection(url: str, topic: str) -> None:
-    """It would come again over each new connection."""
-    suback, publish = bytes([0x90, 5, 0, 1, 0, 1, 1]), bytes([0x32, 7, 0, 2, 0xFF, 0xFF, 0, 9, 0])
-    async with MQTTLayer(url) as layer:
-        with Refuser(CONNACK, suback + publish) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
-            async with joined(layer, topic) as feed:
-                with pytest.raises(LayerError, match="UnicodeDecodeError") as caught:
-                    await take(feed, 1)
-                assert not isinstance(caught.value, ConnectionLost)
-
-
 async def test_a_busy_broker_is_worth_another_try() -> None:
     with Refuser(bytes([0x20, 3, 0, 0x89, 0])) as broker:
         with pytest.raises(ConnectionLost):
@@ -98,7 +86,10 @@ async def test_a_busy_broker_is_worth_another_try() -> None:
 
 async def test_a_server_that_says_nothing_is_a_lost_connection() -> None:
     with Refuser() as broker:
-        with anyio.fail_after(5), pytest.raises(ConnectionLost, match="did not answer"):
+        with (
+            anyio.fail_after(5),
+            pytest.raises(ConnectionLost, match=r"did not answer.*no MQTT broker"),
+        ):
             await MQTTLayer(broker.url, timeout=0.2).__aenter__()
 
 

@@ -31,20 +31,20 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        self._key = folder / "ca.key"
+        self.key = str(folder / "ca.key")
         self.certificate = str(folder / "ca.pem")
         self._request("ca", "-x509", "-days", "2", "-out", self.certificate)
 
-    def sign(self, name: str, *, usage: str) -> tuple[str, str]:
+    def sign(self, name: str, *, usage: str, days: str = "2") -> tuple[str, str]:
         """Return the files of a certificate of 127.0.0.1 and of its key."""
         signed, asked, extra = (
             str(self._folder / f"{name}.{kind}") for kind in ("pem", "csr", "extra")
         )
         Path(extra).write_text(f"subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n")
         self._request(name, "-out", asked)
-        authority = ["-CA", self.certificate, "-CAkey", str(self._key), "-CAcreateserial"]
+        authority = ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial"]
         files = ["-in", asked, "-extfile", extra, "-out", signed]
-        run("openssl", "x509", "-req", "-days", "2", *authority, *files)
+        run("openssl", "x509", "-req", "-days", days, *authority, *files)
         return signed, str(self._folder / f"{name}.key")
 
     def _request(self, name: str, *more: str) -> None:
@@ -119,6 +119,24 @@ async def test_a_certificate_of_another_host_is_refused(listeners: Listeners) ->
     url = listeners.tls.replace("127.0.0.1", "localhost")
     with pytest.raises(LayerError, match=r"certificate.*localhost"):
         await MQTTLayer(url, ca_certs=listeners.authority.certificate).__aenter__()
+
+
+async def test_a_certificate_that_is_over_or_signed_by_itself_is_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    over = authority.sign("over", usage="serverAuth", days="-1")
+    alone = Authority(tmp_path / "alone")
+    ports = free_ports(2)
+    lines: list[str] = []
+    files = (over, (alone.certificate, alone.key))
+    for port, (certificate, key) in zip(ports, files, strict=True):
+        lines += [f"listener {port} 127.0.0.1", f"certfile {certificate}", f"keyfile {key}"]
+    with mosquitto(*lines):
+        for port, words in zip(ports, ("expired", "self.signed"), strict=True):
+            url = f"mqtts://shop:s3cret@127.0.0.1:{port}"
+            with pytest.raises(LayerError, match=rf"certificate.*{words}") as caught:
+                await MQTTLayer(url, ca_certs=authority.certificate).__aenter__()
+            assert not isinstance(caught.value, ConnectionLost)
+            assert "s3cret" not in str(caught.value)
 
 
 async def test_a_missing_certificate_of_ours_is_an_error(listeners: Listeners) -> None:

@@ -1,8 +1,8 @@
 """The subscription to an ack-capable layer: buffer, settlement policy, and an orderly leaving."""
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from acked._core.options import AckSettings
 from acked._core.publishing import Decoders
 from acked._core.subscription import Batches, Subscription
 from acked._machines.settlement import State
-from acked.abc import AckFeed, AckLayer, Clock, LagFeed
+from acked.abc import AckFeed, AckLayer, AckPatternLayer, Clock, LagFeed
 from acked.errors import AckedError, ChannelClosed, DecodeError
 from acked.types import AckStatistics
 
@@ -38,6 +38,7 @@ class AckSubscription(Subscription[Delivery[T]]):
     def __init__(
         self,
         layer: AckLayer,
+        topics: Sequence[str],
         decoders: Decoders,
         options: AckSettings,
         clock: Clock,
@@ -47,6 +48,7 @@ class AckSubscription(Subscription[Delivery[T]]):
     ) -> None:
         super().__init__(options.close_timeout, on_opened, on_closed)
         self._layer = layer
+        self._topics = topics
         self._decoders = decoders
         self._options = options
         self._clock = clock
@@ -60,7 +62,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         self._policy: SettlementPolicy  # from opening on
 
     def __repr__(self) -> str:
-        topics = ", ".join(sorted(self._decoders))
+        topics = ", ".join(sorted(self._topics))
         return f"<Subscription to {topics} as {self._options.group!r}: {self.statistics()}>"
 
     async def __anext__(self) -> Delivery[T]:
@@ -148,8 +150,12 @@ class AckSubscription(Subscription[Delivery[T]]):
     @asynccontextmanager
     async def _open(self) -> AsyncGenerator[None]:
         options = self._options
-        consuming = self._layer.consume(
-            tuple(self._decoders),
+        layer = self._layer
+        consume: Callable[..., AbstractAsyncContextManager[AckFeed]] = layer.consume
+        if options.patterns:
+            consume = cast("AckPatternLayer", layer).consume_patterns
+        consuming = consume(
+            self._topics,
             options.group,
             in_flight=options.in_flight,
             lease=options.lease,

@@ -95,6 +95,7 @@ class _FireAndForgetAdapter:
             remove_group=False,
             replay=False,
             out_of_order_ack=False,
+            patterns=False,
             lag=False,
             lossy=True,
             lease="none",

@@ -119,6 +119,7 @@ class DeadLetterLaws:
                 topic, group=group, redelivery=policy, lease=harness.lease
             ) as sub:
                 (original,) = await receive(sub, 1)
+                # LayerError: the layer knows that the broker said no, and says why.
                 with pytest.raises((AckUnconfirmed, LayerError)):
                     await original.reject("no such customer")
                 assert sub.statistics().rejected == 0

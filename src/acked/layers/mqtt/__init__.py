@@ -1,4 +1,4 @@
-"""Debts on MQTT 5 at QoS 1: a group is a session that the broker keeps, acked by PUBACK.
+"""Acknowledged messages on MQTT 5 at QoS 1: a group is a session of the broker's, acked by PUBACK.
 
 **Semantics** — Ack-capable. A group is a persistent session: clean start off, an expiry
 (`session_expiry`), a client id made of `client_id`, the group's name and its topics; so name
@@ -10,9 +10,14 @@ newest: a second one, of another process, takes the session over, and the first 
 once it is told so, or comes back and finds the other's mark in the session. With `shared=True`
 consumers share `$share/group/topic`, each by a session of its own, told apart by
 `client_id`: a member that is away keeps what it was sent, and goes on being sent its share, until
-it returns or its session expires. Records are readable with any client: headers are user
-properties, `acked:id`, `acked:key` and `acked:timestamp` too; messages from elsewhere arrive with
-an id made up, retained ones do not. A QoS 0 message is delivered with nothing to acknowledge.
+it returns or its session expires. With `patterns=True` names are filters: `plant/+/temperature`,
+`plant/#`; topics that are new later are in them. Records are readable with any client: headers are
+user properties, `acked:id`, `acked:key` and `acked:timestamp` too; messages from elsewhere arrive
+with an id made up. A response topic and correlation data are the headers `mqtt-response-topic` and
+`mqtt-correlation-data` (base64), received and published. What is retained arrives with
+`retained=True` only, once for a new group, with the header `mqtt-retain`. A QoS 0 message is
+delivered with nothing to acknowledge. What reaches a session and is of no topic of its group is
+acknowledged, set aside and told once (`acked.mqtt`).
 
 **Ordering** — Each topic in the order in which the broker took it from one publisher, as long as
 nothing is delivered again; shared consumers share it.
@@ -20,14 +25,18 @@ nothing is delivered again; shared consumers share it.
 **Acknowledgement** — By PUBACK, which MQTT does not answer: never confirmed. PUBACKs leave in the
 order of arrival, as the protocol demands, so an ack before which something is unsettled is *noted*,
 and sent when that is settled. Does the connection break meanwhile, it is not delivered again by
-the same subscription; if the process dies, it is. The broker sends no more than `in_flight`
+the same subscription; if the process dies, it is. An ack that the connection broke over is
+`AckUnconfirmed`; tried again, it is decided. The broker sends no more than `in_flight`
 messages beyond the first unsettled one, or than its own limit (Mosquitto's
 `max_inflight_messages` is 20): one held, or nacked with a long delay, in the end holds up the
 others. The lease is the connection: when it breaks, whatever is held comes again, and a late
 settlement is `LeaseLost`, never sent on another connection. `nack` and its delay are local timers.
+What was nacked comes back, its delay over, before what is new, and in the order of publishing.
 `reject` publishes to the dead letters, awaits the PUBACK, then acks; where no session subscribes
-to the dead letters the broker keeps none, so the message stays owed (`AckUnconfirmed`). `attempt`
-is a local count, and 2 for the first delivery with the DUP flag: also for one that was sent to a
+to the dead letters the broker would keep none, so the message stays owed, and `LayerError` says so.
+A dead letter larger than the broker takes is cut: its reason first, then what was added to it, then
+its headers. `attempt` is a local count, and 2 for the first delivery with the DUP flag: also for
+one that was sent to a
 consumer that left without having seen it.
 
 **Loses messages when** — The broker drops them: Mosquitto keeps 1000 for a session by default and
@@ -41,67 +50,48 @@ that wait are dropped (`dropped`).
 **Native handle** — `client`, the `paho.mqtt.client.Client` that publishes, while it is connected;
 after a lost connection it is another one. Call nothing of it that reads or loops.
 
-**Requires** — An MQTT 5 broker (tried with Mosquitto 2.0) and `pip install "acked[mqtt]"`
-(aiomqtt 2.5, of which the paho-mqtt 2 beneath is used: aiomqtt itself acknowledges on receipt);
-asyncio or trio, on POSIX. A user who may subscribe to `acked/seat/+`, where the marks are, and read
-`$SYS/broker/#` for `check`; without, other consumers and dropped messages are noticed less often.
-paho-mqtt cannot read a user property with U+FEFF in it: one from elsewhere ends the subscription
-with `LayerError`.
+**Requires** — An MQTT 5 broker (tried with Mosquitto 2.0, HiveMQ CE 2024, ActiveMQ Artemis 2.40)
+and `pip install "acked[mqtt]"` (aiomqtt 2.5, of which the paho-mqtt 2 beneath is used: aiomqtt
+itself acknowledges on receipt); asyncio or trio, on POSIX. A user who may subscribe to
+`acked/seat/+`, where the marks of consumers are, and read `$SYS/broker/#` for `check`; without,
+other consumers and dropped messages are noticed less often. Of a broker: sessions that outlive
+their connection, QoS 1, for `shared` shared subscriptions; for a group that two processes want,
+that it tells the older one (DISCONNECT 0x8E), or answers truly what an UNSUBSCRIBE found. After a
+reconnect HiveMQ sends what is new when all that came again is settled; Artemis sets no DUP flag, so
+`attempt` begins anew in another process, and does not tell that nobody has subscribed.
 """
 
-import hashlib
-import itertools
-import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from msgspec.structs import replace
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.client import Client
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
+from acked.errors import CapabilityError, ConfigurationError, LayerError
 from acked.layers._shared.urls import number, switch, url_options, whole_number
-from acked.layers.mqtt._address import TLS_OPTIONS, address_of, tls_of
+from acked.layers.mqtt._address import TLS_OPTIONS, address_of, split_url, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
 from acked.layers.mqtt._feed import MQTTFeed
+from acked.layers.mqtt._filters import checked_filter, matcher, without_covered
 from acked.layers.mqtt._findings import DROPPED, VERSION, findings
-from acked.layers.mqtt._publisher import MQTTPublisher, PublishResults
+from acked.layers.mqtt._identity import ClientIds, share_name
+from acked.layers.mqtt._options import (
+    CAPABILITIES,
+    LARGEST_WINDOW,
+    OWN_OPTIONS,
+    WEEK,
+    check_numbers,
+)
+from acked.layers.mqtt._packets import Arrival
+from acked.layers.mqtt._publisher import MQTTPublisher, PublishResults, publish_failed
 from acked.layers.mqtt._session import Session
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Finding, Receipt, Record, Start
 
 __all__ = ("MQTTLayer",)
-
-CAPABILITIES: Final = Capabilities(
-    nack=True,
-    nack_delay=True,
-    reject=True,
-    dead_letter=True,
-    persistent=True,
-    groups=True,
-    remove_group=True,
-    publish_confirm=True,
-    headers=True,
-    keys=True,
-    order_after_nack=True,
-    order="total",
-    lease="connection",
-    # A packet has up to 256 MiB; one MiB of it is left for the properties.
-    max_payload=255 * 1024 * 1024,
-    topic_pattern=r"(?!\$)[^+#\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]+",
-)
-
-WEEK: Final = 7 * 24 * 3600
-LARGEST_WINDOW: Final = 65_535
-NEVER_EXPIRES: Final = 0xFFFF_FFFF
-
-_OWN_OPTIONS: Final = frozenset(
-    {"client_id", "keepalive", "mandatory", "session_expiry", "shared", "timeout"}
-)
-_UNFIT_FOR_AN_ID: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class MQTTLayer:
@@ -116,6 +106,8 @@ class MQTTLayer:
         shared: let several consumers of a group share its messages.
         mandatory: whether a publish fails with `NoSubscribers` where the broker says that no
             session subscribes to the topic, and so kept nothing.
+        retained: let a new group begin with what is retained of its topics, each with the header
+            `mqtt-retain`; MQTT sends none to those who share.
         keepalive: seconds of silence after which the connection is tried; after twice as many
             without an answer it counts as lost. Whole seconds.
         timeout: seconds without any answer to what was asked, after which the connection is given
@@ -134,6 +126,7 @@ class MQTTLayer:
         session_expiry: int = WEEK,
         shared: bool = False,
         mandatory: bool = True,
+        retained: bool = False,
         keepalive: int = 15,
         timeout: float = 10.0,
         ca_certs: str | None = None,
@@ -141,19 +134,25 @@ class MQTTLayer:
         keyfile: str | None = None,
     ) -> None:
         self._address: Final = address_of(url)
-        _check(client_id, session_expiry, keepalive, timeout, shared=shared)
+        check_numbers(session_expiry, keepalive, timeout)
+        if shared and retained:
+            raise ConfigurationError(
+                "retained=True and shared=True: MQTT sends nothing that is retained to a shared "
+                "subscription; leave one of them out"
+            )
         # Each member of a shared group has a session of its own, which only it knows.
         self.capabilities: Final = replace(CAPABILITIES, remove_group=not shared)
         self.dropped: int = 0
         """How many QoS 0 messages arrived while too many waited, and were dropped."""
-        self._prefix = client_id or "acked"
+        self._client_ids = ClientIds(client_id, is_shared=shared)
         self._session_expiry = session_expiry
         self._is_shared = shared
         self._is_mandatory = mandatory
+        self._with_retained = retained
         self._keepalive = keepalive
         self._timeout = timeout
         self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
-        self._taken: set[str] = set()
+        self._feeds: set[MQTTFeed] = set()
         self._publisher: MQTTPublisher | None = None
         self._client: Client | None = None
 
@@ -165,16 +164,18 @@ class MQTTLayer:
     def from_url(cls, url: str) -> "MQTTLayer":
         """Return a layer for `mqtt://user:password@host:port?client_id=shop&session_expiry=3600`.
 
-        `mqtts://` speaks TLS. Options: those of the class; `shared` and `mandatory` are `true` or
-        `false`.
+        `mqtts://` speaks TLS. Options: those of the class; `shared`, `mandatory` and `retained` are
+        `true` or `false`.
         """
-        options = url_options(url, _OWN_OPTIONS | TLS_OPTIONS)
+        split_url(url)
+        options = url_options(url, OWN_OPTIONS | TLS_OPTIONS)
         return cls(
             urlsplit(url)._replace(query="").geturl(),
             client_id=options.get("client_id"),
             session_expiry=whole_number("session_expiry", options.get("session_expiry", str(WEEK))),
             shared=switch("shared", options.get("shared", "false")),
             mandatory=switch("mandatory", options.get("mandatory", "true")),
+            retained=switch("retained", options.get("retained", "false")),
             keepalive=whole_number("keepalive", options.get("keepalive", "15")),
             timeout=number("timeout", options.get("timeout", "10")),
             **{name: options[name] for name in TLS_OPTIONS & options.keys()},
@@ -190,7 +191,7 @@ class MQTTLayer:
 
     async def __aenter__(self) -> Self:
         """Connect for publishing."""
-        publisher = MQTTPublisher(self._publishing_link, timeout=self._timeout)
+        publisher = MQTTPublisher(self._publishing_connection, timeout=self._timeout)
         await publisher.open()
         self._publisher = publisher
         return self
@@ -212,7 +213,11 @@ class MQTTLayer:
         if not self._is_mandatory:
             answers.forgive_nobody()
         if answers.failures:
-            raise _publish_failed(answers, len(records))
+            raise publish_failed(answers, len(records))
+        if self._feeds:
+            topics = {record.topic for record in records}
+            for feed in self._feeds:
+                feed.published(topics)
         return [Receipt(record.id, record.topic) for record in records]
 
     @asynccontextmanager
@@ -224,44 +229,53 @@ class MQTTLayer:
         if start.kind != "earliest":
             raise CapabilityError("MQTT cannot tell a new group where to start; leave start= out")
         self._open_publisher()
-        names = list(dict.fromkeys(topics))
+        filters = list(dict.fromkeys(topics))
         limit = min(in_flight, LARGEST_WINDOW)
-        client_id = self._take_seat(group, names)
-        session = Session(client_id, expiry=self._session_expiry, receive_maximum=limit)
+        with self._client_ids.taken(group, filters) as client_id:
+            session = Session(client_id, expiry=self._session_expiry, receive_maximum=limit)
 
-        def make_link(
-            on_message: Callable[[MQTTMessage], None], on_broken: Callable[[], None]
-        ) -> MQTTConnection:
-            return self._link(session, on_message=on_message, on_broken=on_broken)
+            def connect(
+                on_arrival: Callable[[Arrival], None], on_broken: Callable[[], None]
+            ) -> MQTTConnection:
+                return self._connection(session, on_arrival=on_arrival, on_broken=on_broken)
 
-        share = f"$share/{_share_name(group)}/" if self._is_shared else ""
-        feed = MQTTFeed(
-            make_link,
-            self._publish,
-            [share + name for name in names],
-            name=f"group {group!r}",
-            limit=limit,
-            on_dropped=self._count,
-        )
-        try:
-            await feed.join()
-            yield feed
-        finally:
+            feed = MQTTFeed(
+                connect,
+                self._publish,
+                without_covered(filters),
+                share=f"$share/{share_name(group)}/" if self._is_shared else "",
+                name=f"group {group!r}",
+                limit=limit,
+                with_retained=self._with_retained,
+                patience=self._timeout,
+                on_dropped=self._count,
+            )
             try:
-                await feed.leave()
+                await feed.join()
+                self._feeds.add(feed)
+                yield feed
             finally:
-                self._taken.discard(client_id)
+                self._feeds.discard(feed)
+                await feed.leave()
+
+    def consume_patterns(
+        self, patterns: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AbstractAsyncContextManager[MQTTFeed]:
+        """Join `group` as `consume` does: a filter is subscribed to as a topic is."""
+        return self.consume(patterns, group, in_flight=in_flight, lease=lease, start=start)
+
+    def matcher(self, pattern: str) -> Callable[[str], bool]:
+        """Return what says whether a topic matches; see `acked.abc.AckPatternLayer`."""
+        return matcher(checked_filter(pattern))
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """End the session of `group`, with these topics; see `acked.abc.RemovesGroups`."""
         self._open_publisher()
-        client_id = self._take_seat(group, list(dict.fromkeys(topics)))
-        try:
-            link = self._link(Session(client_id, expiry=self._session_expiry, is_kept=False))
-            await link.open()
-            await link.close()
-        finally:
-            self._taken.discard(client_id)
+        with self._client_ids.taken(group, list(dict.fromkeys(topics))) as client_id:
+            session = Session(client_id, expiry=self._session_expiry, is_kept=False)
+            connection = self._connection(session)
+            await connection.open()
+            await connection.close()
 
     async def check(self) -> Sequence[Finding]:
         """Say what the broker grants to a session and tells of itself; see `acked.abc.Inspectable`.
@@ -271,23 +285,27 @@ class MQTTLayer:
         self._open_publisher()
         told: dict[str, str] = {}
 
-        def note(message: MQTTMessage) -> None:
-            told[message.topic] = message.payload.decode(errors="replace")
+        def note(arrival: Arrival) -> None:
+            told[arrival.topic] = arrival.payload.decode(errors="replace")
 
-        session = Session(self._unique_id("check"), expiry=self._session_expiry, is_kept=False)
-        link = self._link(session, on_message=note)
-        await link.open()
+        session_id = self._client_ids.unique("check")
+        session = Session(session_id, expiry=self._session_expiry, is_kept=False)
+        connection = self._connection(session, on_arrival=note)
+        await connection.open()
         try:
-            await link.subscribe([], also=[VERSION, DROPPED], with_retained=True)
-            await link.barrier()
+            now = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+            await connection.subscribe([], also=[VERSION, DROPPED], retained=now)
+            await connection.barrier()
         finally:
-            await link.close()
+            await connection.close()
         return findings(
-            link.granted,
+            connection.granted,
             told,
+            self._address,
             session_expiry=self._session_expiry,
             keepalive=self._keepalive,
             is_shared=self._is_shared,
+            unheard=sorted(set().union(*(feed.unheard for feed in self._feeds))),
         )
 
     async def _publish(self, records: Sequence[Record]) -> PublishResults:
@@ -298,39 +316,21 @@ class MQTTLayer:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._publisher
 
-    def _take_seat(self, group: str, topics: Sequence[str]) -> str:
-        """Return a client id that no other consumer of this layer has, the same ones each time."""
-        digest = hashlib.sha256("\0".join([group, *sorted(topics)]).encode()).hexdigest()[:16]
-        base = f"{self._prefix}-{_UNFIT_FOR_AN_ID.sub('_', group)[:40]}-{digest}"
-        if self._is_shared:
-            seats = (f"{base}-{number}" for number in itertools.count())
-            base = next(seat for seat in seats if seat not in self._taken)
-        elif base in self._taken:
-            raise LayerError(
-                f"group {group!r} has a consumer already; a session has one connection: make the "
-                "layer with shared=True to let several consumers share a group"
-            )
-        self._taken.add(base)
-        return base
-
-    def _publishing_link(
-        self, on_publish: Callable[[int, ReasonCode], None], on_broken: Callable[[], None]
+    def _publishing_connection(
+        self, on_puback: Callable[[int, int, bytes], bool], on_broken: Callable[[], None]
     ) -> MQTTConnection:
-        session = Session(self._unique_id("publisher"))
-        link = self._link(session, on_publish=on_publish, on_broken=on_broken)
-        self._client = link.client
-        return link
+        session = Session(self._client_ids.unique("publisher"))
+        connection = self._connection(session, on_puback=on_puback, on_broken=on_broken)
+        self._client = connection.client
+        return connection
 
-    def _unique_id(self, purpose: str) -> str:
-        return f"{self._prefix}-{purpose}-{uuid4().hex[:12]}"
-
-    def _link(
+    def _connection(
         self,
         session: Session,
         *,
         on_broken: Callable[[], None] | None = None,
-        on_message: Callable[[MQTTMessage], None] | None = None,
-        on_publish: Callable[[int, ReasonCode], None] | None = None,
+        on_arrival: Callable[[Arrival], None] | None = None,
+        on_puback: Callable[[int, int, bytes], bool] | None = None,
     ) -> MQTTConnection:
         return MQTTConnection(
             self._address,
@@ -338,48 +338,10 @@ class MQTTLayer:
             tls=self._tls,
             keepalive=self._keepalive,
             timeout=self._timeout,
-            on_message=on_message,
-            on_publish=on_publish,
+            on_arrival=on_arrival,
+            on_puback=on_puback,
             on_broken=on_broken,
         )
 
     def _count(self, dropped: int) -> None:
         self.dropped += dropped
-
-
-def _check(
-    client_id: str | None, session_expiry: int, keepalive: int, timeout: float, *, shared: bool
-) -> None:
-    if not 0 < session_expiry <= NEVER_EXPIRES:
-        raise ConfigurationError(
-            f"session_expiry is {session_expiry}; it must be from 1 to {NEVER_EXPIRES}"
-        )
-    if not 0 < keepalive <= LARGEST_WINDOW:
-        raise ConfigurationError(f"keepalive is {keepalive}; it must be from 1 to {LARGEST_WINDOW}")
-    if not timeout > 0:
-        raise ConfigurationError(f"timeout is {timeout}; it must be above 0")
-    if client_id is not None and (not client_id or _UNFIT_FOR_AN_ID.search(client_id)):
-        raise ConfigurationError(
-            f"client_id is {client_id!r}; use letters, digits, '.', '_' and '-' only"
-        )
-    if shared and client_id is None:
-        raise ConfigurationError(
-            "shared=True needs a client_id=, another one for each process and the same after its "
-            "restart: the broker keeps what a member is owed under it"
-        )
-
-
-def _share_name(group: str) -> str:
-    """Return `group` as the name of a share, which may not have `/`, `+` or `#` in it."""
-    plain = _UNFIT_FOR_AN_ID.sub("_", group)
-    if plain == group:
-        return group
-    return f"{plain}-{hashlib.sha256(group.encode()).hexdigest()[:16]}"
-
-
-def _publish_failed(answers: PublishResults, count: int) -> PublishFailed:
-    first = answers.failures[min(answers.failures)]
-    words = f"{len(answers.failures)} of {count} record(s) were not accepted: {first}"
-    if answers.is_indeterminate:
-        words += "; those that were sent may have been accepted all the same"
-    return PublishFailed(words, answers.failures, indeterminate=answers.is_indeterminate)

@@ -1,14 +1,19 @@
 """Where a broker is and how to be let in, taken out of a URL once; nothing quotes a secret."""
 
 import ssl
+from ipaddress import ip_address
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from acked.errors import ConfigurationError
 
-__all__ = ("TLS_OPTIONS", "Address", "address_of", "tls_of")
+__all__ = ("TLS_OPTIONS", "Address", "address_of", "split_url", "tls_of")
 
 TLS_OPTIONS: Final = frozenset({"ca_certs", "certfile", "keyfile"})
+_ENCODE: Final = (
+    "percent-encode special characters of the user, the password and the options ('/' is %2F, '?' "
+    "is %3F, '#' is %23, '@' is %40): mqtt://user:password@host:port"
+)
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -21,30 +26,54 @@ class Address(NamedTuple):
     user: str | None
     password: str | None
 
+    def __repr__(self) -> str:
+        return f"<Address {self.scheme}://{self.where}>"
+
     @property
     def where(self) -> str:
         """The host and port: what errors, logs and reprs say."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what goes there stays on this machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of `url`; raise `ConfigurationError` where a password took it apart.
+
+    After a `/`, `?`, `#` or `[` that is not encoded, its parts would stand where the port, a path
+    or options are expected, and errors that name those would show them.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigurationError(  # not chained: its words quote what stands where the port should
+            f"the MQTT URL has no valid host and port; {_ENCODE}"
+        ) from None
+    if "@" in url.partition("://")[2].removeprefix(parts.netloc):
+        raise ConfigurationError(f"the MQTT URL has an '@' behind its host; {_ENCODE}")
+    return parts
+
 
 def address_of(url: str) -> Address:
     """Return the address that `url` names; raise `ConfigurationError` for what is no MQTT URL."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(  # not chained: its words quote what stands where the port should
-            "the MQTT URL has no valid host and port; percent-encode special characters of the "
-            "user and the password: mqtt://user:password@host:port"
-        ) from None
+    parts = split_url(url)
     if parts.scheme not in _PORTS:
-        raise ConfigurationError(f"{parts.scheme!r} is no scheme of MQTT; use mqtt:// or mqtts://")
+        raise ConfigurationError(
+            f"{parts.scheme[:20]!r} is no scheme of MQTT; use mqtt:// or mqtts://"
+        )
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ConfigurationError("an MQTT URL ends after the port; options are arguments")
     return Address(
         parts.scheme,
         parts.hostname or "localhost",
-        port or _PORTS[parts.scheme],
+        parts.port or _PORTS[parts.scheme],
         None if parts.username is None else unquote(parts.username),
         None if parts.password is None else unquote(parts.password),
     )
@@ -55,9 +84,15 @@ def tls_of(
 ) -> ssl.SSLContext | None:
     """Return how to speak TLS to `address`, or None for a plain connection."""
     if address.scheme == "mqtt":
-        if ca_certs or certfile or keyfile:
+        if any(one is not None for one in (ca_certs, certfile, keyfile)):
             raise ConfigurationError("certificates are for TLS; use mqtts://")
         return None
+    if "" in (ca_certs, certfile, keyfile):
+        raise ConfigurationError(
+            "ca_certs=, certfile= and keyfile= name files; leave an empty one out"
+        )
+    if keyfile is not None and certfile is None:
+        raise ConfigurationError("keyfile= without certfile=: a key is of a certificate; name both")
     try:
         context = ssl.create_default_context(cafile=ca_certs)
         if certfile:

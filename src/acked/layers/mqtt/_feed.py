@@ -1,23 +1,27 @@
 """One consumer on MQTT: its session at the broker, over as many connections as it takes."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import anyio
-from paho.mqtt.client import MQTTMessage
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from acked.errors import CapabilityError, NoSubscribers
+from acked.errors import CapabilityError, LayerError, NoSubscribers
 from acked.layers.mqtt._connection import MQTTConnection
+from acked.layers.mqtt._expectations import Expectations
+from acked.layers.mqtt._filters import matches_any
 from acked.layers.mqtt._ownership import Ownership
+from acked.layers.mqtt._packets import Arrival
 from acked.layers.mqtt._publisher import PublishResults
-from acked.layers.mqtt._receiver import MQTTReceiver, Place
-from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
+from acked.layers.mqtt._receiver import MQTTReceiver
+from acked.layers.mqtt._records import fitted_letter
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
-__all__ = ("LinkFactory", "MQTTFeed")
+__all__ = ("ConnectionFactory", "MQTTFeed")
 
-LinkFactory: TypeAlias = Callable[
-    [Callable[[MQTTMessage], None], Callable[[], None]], MQTTConnection
+ConnectionFactory: TypeAlias = Callable[
+    [Callable[[Arrival], None], Callable[[], None]], MQTTConnection
 ]
 """Makes a connection out of what to call with a message, and what when it broke."""
 
@@ -29,82 +33,116 @@ class MQTTFeed:
 
     def __init__(
         self,
-        make_link: LinkFactory,
+        make_connection: ConnectionFactory,
         publish: Callable[[Sequence[Record]], Awaitable[PublishResults]],
         filters: Sequence[str],
         *,
+        share: str,
         name: str,
         limit: int,
+        with_retained: bool,
+        patience: float,
         on_dropped: Callable[[int], None],
     ) -> None:
-        self._make_link = make_link
+        self._make_connection = make_connection
         self._publish = publish
-        self._filters: Final = filters
+        self._filters: Final = [share + one for one in filters]
         self._name: Final = name
+        self._retained = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB if with_retained else None
         self._on_dropped = on_dropped
-        self._intake = MQTTReceiver(limit)
-        self._seat = Ownership()
-        self._link: MQTTConnection | None = None
+        self._is_subscribed = matches_any(filters)
+        self._receiver = MQTTReceiver(limit, self._is_subscribed)
+        self._expectations = None if share else Expectations(patience)
+        self.unheard: set[str] = set()
+        """Topics that this process publishes to and hears nothing of."""
+        self._ownership = Ownership()
+        self._connection: MQTTConnection | None = None
         self._is_known = False
         self._changed = anyio.Event()
 
     async def join(self) -> None:
         """Connect and subscribe, so that what is published from now on is owed to the session."""
-        link = self._make_link(self._arrived, self._broken)
-        self._intake.forget_connection()
-        # Before a message can arrive: the link is where its PUBACK goes.
-        self._link = link
+        connection = self._make_connection(self._arrived, self._broken)
+        self._receiver.forget_connection()
+        if self._expectations:
+            self._expectations.postpone(anyio.current_time())
+        # Before a message can arrive: the connection is where its PUBACK goes.
+        self._connection = connection
         try:
-            await link.open()
-            if not link.session_present:
-                self._intake.forget_session()
+            await connection.open()
+            if not connection.session_present:
+                self._receiver.forget_session()
                 if self._is_known:
                     logger.warning(
                         "the MQTT broker at %s has forgotten the session of %s; what it owed is "
                         "lost",
-                        link.where,
+                        connection.where,
                         self._name,
                     )
-            await self._seat.take(link, self._filters)
+            await self._ownership.take(connection, self._filters, retained=self._retained)
             self._is_known = True
         except BaseException:
-            self._link = None
-            await link.close(gently=False)
+            self._connection = None
+            await connection.close(gently=False)
             raise
 
     async def leave(self) -> None:
         """Disconnect; the broker keeps for the session what is not settled."""
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
-        self._intake.forget_connection()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        self._receiver.forget_connection()
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Wait for messages and return up to `limit`; connect again where it broke before."""
         while True:
-            link = self._link
-            if link is None:
+            connection = self._connection
+            if connection is None:
                 await self.join()
                 continue
-            if link.broken is not None:
-                self._link = None
-                await link.close(gently=False)
-                raise link.broken
-            leased = self._intake.take(limit, anyio.current_time())
+            if connection.broken is not None:
+                self._connection = None
+                await connection.close(gently=False)
+                raise connection.broken
+            leased = self._receiver.take(limit, anyio.current_time())
             if leased:
                 return leased
-            with anyio.CancelScope(deadline=self._intake.due()):
+            due = self._receiver.due()
+            if self._expectations:
+                if self._expectations.due() <= anyio.current_time():
+                    await self._look_for_unheard(connection, self._expectations)
+                    continue  # something may have arrived meanwhile
+                due = min(due, self._expectations.due())
+            with anyio.CancelScope(deadline=due):
                 await self._changed.wait()
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle; SENT means handed to the socket, or noted to be when those before it are."""
-        buried = await self._bury(batch)
-        outcomes = [self._carry_out(one, is_buried=one.token in buried) for one in batch]
-        if self._link is not None:
-            self._link.send_rest()
-        return outcomes
+        failures = await self._publish_dead_letters(batch)
+        mids: list[int] = []
+        replies = [self._carry_out(one, failures.get(one.token), mids) for one in batch]
+        connection = self._connection
+        if not mids or connection is None or connection.acknowledge(mids):
+            return replies
+        return [
+            self._doubtful(one, reply, connection.broken)
+            for one, reply in zip(batch, replies, strict=True)
+        ]
 
-    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
+    def published(self, topics: Iterable[str]) -> None:
+        """Expect what the broker accepted for those of `topics` that are of this group.
+
+        Not where consumers share: another one may get it.
+        """
+        expectations = self._expectations
+        if expectations is None:
+            return
+        now = anyio.current_time()
+        for topic in topics:
+            if self._is_subscribed(topic) and expectations.publish(topic, now):
+                self._wake()  # so that it is waited for
+
+    async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         """Refuse: a lease lasts as long as the connection."""
         del tokens, seconds
         raise CapabilityError("MQTT has no lease to extend: it lasts as long as the connection")
@@ -114,65 +152,93 @@ class MQTTFeed:
         del tokens
         raise CapabilityError("MQTT cannot give back one message; leaving gives back all of them")
 
-    def _carry_out(self, one: Settlement, *, is_buried: bool) -> Outcome:
-        place = self._intake.place_of(one.token)
+    def _carry_out(self, one: Settlement, failure: LayerError | None, mids: list[int]) -> Reply:
+        """Settle `one`, and add to `mids` what may be PUBACKed now."""
+        place = self._receiver.place_of(one.token)
         if place is None:
-            return Outcome.LOST
+            is_settled = one.verb is not Verb.NACK and self._receiver.is_doubtful(one.token)
+            return Outcome.SENT if is_settled else Outcome.LOST
         if one.verb is Verb.NACK:
-            self._intake.requeue(place, anyio.current_time() + one.delay)
+            self._receiver.requeue(place, anyio.current_time() + one.delay)
             self._wake()
             return Outcome.SENT
-        if one.dead_letter is not None and not is_buried:
-            return Outcome.UNKNOWN
-        return self._done(place)
-
-    def _done(self, place: Place) -> Outcome:
-        link = self._link
-        mids = self._intake.settle(place)
-        if link is None or not _acknowledge(link, mids):
-            return Outcome.UNKNOWN
+        if failure is not None:
+            return failure
+        mids += self._receiver.settle(place)
         return Outcome.SENT
 
-    async def _bury(self, batch: Sequence[Settlement]) -> frozenset[Token]:
-        """Publish the dead letters of `batch`; return the tokens of those that somebody keeps."""
+    def _doubtful(self, one: Settlement, reply: Reply, broken: LayerError | None) -> Reply:
+        """Return UNKNOWN, with its cause, for what was settled while the connection broke."""
+        if reply is not Outcome.SENT or one.verb is Verb.NACK:
+            return reply
+        self._receiver.doubt(one.token)
+        return broken if broken is not None else Outcome.UNKNOWN
+
+    async def _publish_dead_letters(
+        self, batch: Sequence[Settlement]
+    ) -> Mapping[Token, LayerError]:
+        """Publish the dead letters of `batch`; return why some of them are kept by nobody."""
+        largest = None if self._connection is None else self._connection.largest_packet
         found = [
-            (one.token, one.dead_letter)
+            (one.token, fitted_letter(one.dead_letter, largest))
             for one in batch
-            if one.dead_letter is not None and self._intake.place_of(one.token) is not None
+            if one.dead_letter is not None and self._receiver.place_of(one.token) is not None
         ]
         if not found:
-            return frozenset()
-        answers = await self._publish([letter for _, letter in found])
-        if any(isinstance(why, NoSubscribers) for why in answers.failures.values()):
-            logger.warning(
-                "no session subscribes to the dead letters of %s, so the broker kept none; the "
-                "messages stay owed",
-                self._name,
-            )
-        return frozenset(t for at, (t, _) in enumerate(found) if at not in answers.failures)
+            return {}
+        results = await self._publish([letter for _, letter in found])
+        return {
+            found[at][0]: self._unburied(found[at][1], why) for at, why in results.failures.items()
+        }
 
-    def _arrived(self, message: MQTTMessage) -> None:
-        dropped = self._intake.dropped
-        mids = self._intake.arrive(message)
-        if mids and self._link is not None:
-            _acknowledge(self._link, mids)
-        if self._intake.dropped > dropped:
-            self._on_dropped(self._intake.dropped - dropped)
+    def _unburied(self, letter: Record, why: LayerError) -> LayerError:
+        if not isinstance(why, NoSubscribers):
+            return why
+        error = LayerError(
+            f"no session subscribes to the dead letters {letter.topic!r} of {self._name}, so the "
+            "MQTT broker would keep none; subscribe to them once, the message stays owed until then"
+        )
+        error.__cause__ = why
+        return error
+
+    def _arrived(self, arrival: Arrival) -> None:
+        receiver = self._receiver
+        dropped, set_aside = receiver.dropped, receiver.set_aside
+        mids = receiver.arrive(arrival)
+        if self._expectations is not None:
+            self._expectations.arrive(arrival.topic)
+        if mids and self._connection is not None:
+            self._connection.acknowledge(mids)
+        if receiver.dropped > dropped:
+            self._on_dropped(receiver.dropped - dropped)
+        if receiver.set_aside > set_aside == 0:
+            logger.warning(
+                "somebody publishes to %r, to which %s does not subscribe; what comes that way is "
+                "set aside, and this is said once",
+                *(arrival.topic, self._name),
+            )
         self._wake()
 
+    async def _look_for_unheard(
+        self, connection: MQTTConnection, expectations: Expectations
+    ) -> None:
+        now = anyio.current_time()
+        if self._receiver.is_holding:
+            expectations.postpone(now)  # it may wait behind what is held
+            return
+        await connection.barrier()  # whatever the broker has sent has arrived
+        for topic in expectations.take_overdue(now):
+            self.unheard.add(topic)
+            logger.warning(
+                "what this process publishes to %r is accepted by the MQTT broker at %s, and not "
+                "delivered to %s: check whether this user may read that topic",
+                *(topic, connection.where, self._name),
+            )
+
     def _broken(self) -> None:
-        self._intake.forget_connection()
+        self._receiver.forget_connection()
         self._wake()
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-
-def _acknowledge(link: MQTTConnection, mids: Sequence[int]) -> bool:
-    """PUBACK `mids`, in their order; False if the connection broke over it."""
-    for mid in mids:
-        if link.broken is not None:
-            return False
-        link.client.ack(mid, 1)
-    return link.broken is None

@@ -1,10 +1,11 @@
 """What the broker says of itself: its CONNACK, and the `$SYS` topics of those that have them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from paho.mqtt.properties import Properties
 
+from acked.layers.mqtt._address import Address
 from acked.types import Finding, Severity
 
 __all__ = ("DROPPED", "VERSION", "findings")
@@ -19,14 +20,17 @@ _SLOW_WINDOW: Final = 20
 def findings(
     granted: Properties | None,
     told: Mapping[str, str],
+    address: Address,
     *,
     session_expiry: int,
     keepalive: int,
     is_shared: bool,
+    unheard: Sequence[str],
 ) -> list[Finding]:
     """Return what CONNACK `granted` to a session and what `$SYS` `told`, beside what was asked."""
     return [
         _version(told.get(VERSION)),
+        _transport(address),
         _session_expiry(_said(granted, "SessionExpiryInterval", session_expiry), session_expiry),
         _UNKNOWN_PERSISTENCE,
         _UNKNOWN_QUEUE_LIMIT,
@@ -39,6 +43,7 @@ def findings(
             is_available=bool(_said(granted, "SharedSubscriptionAvailable", 1)), is_used=is_shared
         ),
         _keep_alive(_said(granted, "ServerKeepAlive", keepalive), keepalive),
+        _readable(unheard),
     ]
 
 
@@ -71,8 +76,23 @@ def _version(text: str | None) -> Finding:
     if text is None:
         message = f"the broker has no {VERSION}, or this user may not read it"
         return Finding("server_version", value=None, severity=Severity.NOTICE, message=message)
-    message = "the layer is tried with Mosquitto 2.0"
+    message = "the layer is tried with Mosquitto 2.0, HiveMQ CE 2024 and ActiveMQ Artemis 2.40"
     return Finding("server_version", value=text, severity=Severity.OK, message=message)
+
+
+def _transport(address: Address) -> Finding:
+    is_encrypted = address.scheme == "mqtts"
+    if is_encrypted or address.is_loopback:
+        message = "encrypted, and the broker's certificate is verified"
+        if not is_encrypted:
+            message = "not encrypted, on this machine only"
+        return Finding("tls", value=is_encrypted, severity=Severity.OK, message=message)
+    return Finding(
+        "tls",
+        value=False,
+        severity=Severity.NOTICE if address.password is None else Severity.WARNING,
+        message="everything goes over the network in clear, the password too: use mqtts://",
+    )
 
 
 def _session_expiry(granted: int, asked: int) -> Finding:
@@ -136,9 +156,7 @@ def _maximum_qos(value: int) -> Finding:
 
 
 def _retain(*, is_available: bool) -> Finding:
-    message = (
-        "the layer neither publishes nor receives retained messages; without them $SYS says nothing"
-    )
+    message = "what is retained is received with retained=True only; without it $SYS says nothing"
     return Finding("retain_available", value=is_available, severity=Severity.OK, message=message)
 
 
@@ -152,6 +170,24 @@ def _shared(*, is_available: bool, is_used: bool) -> Finding:
         severity = Severity.WARNING if is_used else Severity.NOTICE
         message = "the broker lets no group have several consumers: shared=True is refused there"
     return Finding("shared_subscriptions", value=is_available, severity=severity, message=message)
+
+
+def _readable(unheard: Sequence[str]) -> Finding:
+    if unheard:
+        return Finding(
+            "unheard_topics",
+            value=", ".join(map(repr, unheard)),
+            severity=Severity.WARNING,
+            message="the broker accepts what this process publishes to them, and delivers nothing "
+            "of it: this user may not read them, perhaps; Mosquitto grants such a subscription",
+        )
+    return Finding(
+        "unheard_topics",
+        value="",
+        severity=Severity.OK,
+        message="of each topic that this process publishes to and consumes it has heard; whether "
+        "others may be read, Mosquitto does not tell",
+    )
 
 
 def _keep_alive(value: int, asked: int) -> Finding:

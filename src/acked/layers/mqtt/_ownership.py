@@ -5,7 +5,11 @@ as if the connection had only been lost, for ever. MQTT 5 has a DISCONNECT for i
 sends from 2.0.15 on and other brokers never, and which a broken connection swallows. So each
 consumer leaves a mark in the session: one of sixteen subscriptions to topics that nobody publishes
 to. A new consumer replaces the mark that it finds. One that comes back and finds another mark than
-its own was succeeded, and has to go: the newer one stays.
+its own was succeeded, and has to go: the newer one stays. A broker that says of whatever is
+unsubscribed from that it was there (HiveMQ) is believed to tell by its DISCONNECT.
+
+Somebody may publish to the marks' topics all the same: the marks are of QoS 0, and what is not of a
+topic that was subscribed to is no delivery (see `_receiver`).
 """
 
 import random
@@ -20,20 +24,22 @@ MARKS: Final = tuple(f"acked/seat/{number}" for number in range(16))
 
 
 class Ownership:
-    """The place of one consumer in its session, over all its connections."""
+    """Who consumes by a session: one consumer, over all its connections."""
 
     def __init__(self) -> None:
         self._mark: str | None = None
 
-    async def take(self, link: MQTTConnection, filters: Sequence[str]) -> None:
-        """Subscribe to `filters` on `link`; raise `LayerError` where another took the session.
+    async def take(
+        self, connection: MQTTConnection, filters: Sequence[str], *, retained: int | None = None
+    ) -> None:
+        """Subscribe to `filters`; raise `LayerError` where another consumer took the session.
 
         A broker that forbids the marks is believed: it has to tell by itself.
         """
-        found = await link.unsubscribe(MARKS) if link.session_present else []
+        found = await connection.unsubscribe(MARKS) if connection.session_present else []
         if self._mark is None:
-            self._mark = random.choice([mark for mark in MARKS if mark not in found])  # noqa: S311
+            self._mark = random.choice([one for one in MARKS if one not in found] or MARKS)  # noqa: S311
         elif found and self._mark not in found:
-            await link.subscribe([], also=found)
-            raise link.taken_over()
-        await link.subscribe(filters, also=[self._mark])
+            await connection.subscribe([], also=found)
+            raise connection.taken_over()
+        await connection.subscribe(filters, also=[self._mark], retained=retained)

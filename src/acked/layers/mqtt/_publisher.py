@@ -5,25 +5,26 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
-from paho.mqtt.client import MQTT_ERR_SUCCESS
-from paho.mqtt.reasoncodes import ReasonCode
 
-from acked.errors import ConnectionLost, LayerError, NoSubscribers
+from acked.errors import ConnectionLost, LayerError, NoSubscribers, PublishFailed
 from acked.layers.mqtt._connection import MQTTConnection
-from acked.layers.mqtt._records import PackedProperties, properties_of
+from acked.layers.mqtt._packets import read_properties
+from acked.layers.mqtt._records import properties_of
+from acked.layers.mqtt._refusals import FAILURE, publish_refused
 from acked.types import Record
 
-__all__ = ("MQTTPublisher", "PublishResults")
+__all__ = ("MQTTPublisher", "PublishResults", "publish_failed")
 
 RECORDS_AT_ONCE: Final = 500
 """Of one publish, before others have a turn."""
+BYTES_AT_ONCE: Final = 65_536
+"""Of packets that are put together for one call of the socket."""
 
 NOBODY: Final = (
     "no session subscribes to its topic, so the MQTT broker kept it for nobody; publish it again "
     "when a group has subscribed, or make the layer with mandatory=False if that is as it should be"
 )
 
-_FAILURE: Final = 0x80
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
 
 
@@ -31,7 +32,7 @@ class PublishResults:
     """What became of the records of one publish, by their positions in it."""
 
     def __init__(self) -> None:
-        self.failures: dict[int, Exception] = {}
+        self.failures: dict[int, LayerError] = {}
         self.is_indeterminate = False
         """Whether a failed one may have been accepted all the same."""
         self.awaited = 0
@@ -42,7 +43,7 @@ class PublishResults:
         """Note that the broker accepted one more."""
         self._answer()
 
-    def fail(self, at: int, error: Exception, *, unanswered: bool = False) -> None:
+    def fail(self, at: int, error: LayerError, *, unanswered: bool = False) -> None:
         """Note that the record at `at` was refused, or is `unanswered`."""
         self.failures[at] = error
         self.is_indeterminate |= unanswered
@@ -74,28 +75,28 @@ class MQTTPublisher:
 
     def __init__(
         self,
-        make_link: Callable[
-            [Callable[[int, ReasonCode], None], Callable[[], None]], MQTTConnection
+        make_connection: Callable[
+            [Callable[[int, int, bytes], bool], Callable[[], None]], MQTTConnection
         ],
         *,
         timeout: float,
     ) -> None:
-        self._make_link = make_link
+        self._make_connection = make_connection
         self._timeout = timeout
         self._connecting = anyio.Lock()
-        self._line: _PublishConnection | None = None
+        self._current: _PublishConnection | None = None
         self._is_closed = False
 
     async def open(self) -> MQTTConnection:
         """Return a connection that works as far as we know, making it where there is none."""
-        return (await self._connected()).link
+        return (await self._connected()).connection
 
     async def close(self) -> None:
         """Close the connection."""
         self._is_closed = True
-        line, self._line = self._line, None
-        if line is not None:
-            await line.link.close()
+        current, self._current = self._current, None
+        if current is not None:
+            await current.connection.close()
 
     async def publish(self, records: Sequence[Record]) -> PublishResults:
         """Publish `records` in their order and return when each is answered, or never will be.
@@ -106,34 +107,35 @@ class MQTTPublisher:
         for start in range(0, len(records), RECORDS_AT_ONCE):
             part = records[start : start + RECORDS_AT_ONCE]
             try:
-                line = await self._connected()
+                current = await self._connected()
             except LayerError as error:
                 _fail_from(start, records, answers, error)
                 break
-            line.send(part, answers, start)
-            await self._answered(line, answers)
-            if line.link.broken is not None:
-                _fail_from(start + len(part), records, answers, line.link.broken)
+            current.send(part, answers, start)
+            await self._answered(current, answers)
+            if current.connection.broken is not None:
+                _fail_from(start + len(part), records, answers, current.connection.broken)
                 break
         return answers
 
-    async def _answered(self, line: "_PublishConnection", answers: PublishResults) -> None:
+    async def _answered(self, current: "_PublishConnection", answers: PublishResults) -> None:
         while answers.awaited:
-            before = line.answers
+            before = current.answers
             with anyio.move_on_after(self._timeout):
                 await answers.wait()
-            if line.answers == before and answers.awaited:
-                await self._discard(line)
+            if current.answers == before and answers.awaited:
+                await self._discard(current)
 
-    async def _discard(self, line: "_PublishConnection") -> None:
-        if self._line is line:
-            self._line = None
-        line.give_up(
+    async def _discard(self, current: "_PublishConnection") -> None:
+        if self._current is current:
+            self._current = None
+        current.give_up(
             ConnectionLost(
-                f"the MQTT broker at {line.link.where} did not answer within {self._timeout:g} s"
+                f"the MQTT broker at {current.connection.where} did not answer within "
+                f"{self._timeout:g} s"
             )
         )
-        await line.link.close(gently=False)
+        await current.connection.close(gently=False)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -141,25 +143,25 @@ class MQTTPublisher:
 
     async def _connected(self) -> "_PublishConnection":
         self._check_open()
-        if self._line is not None and self._line.link.broken is None:
-            return self._line
+        if self._current is not None and self._current.connection.broken is None:
+            return self._current
         async with self._connecting:
             self._check_open()
-            line = self._line
-            if line is not None and line.link.broken is None:
-                return line
-            self._line = None
-            if line is not None:
-                await line.link.close()
-            line = _PublishConnection(self._make_link)
-            await line.link.open()
+            current = self._current
+            if current is not None and current.connection.broken is None:
+                return current
+            self._current = None
+            if current is not None:
+                await current.connection.close()
+            current = _PublishConnection(self._make_connection)
+            await current.connection.open()
             try:
                 self._check_open()  # it may have been closed meanwhile
             except LayerError:
-                await line.link.close()
+                await current.connection.close()
                 raise
-            self._line = line
-            return line
+            self._current = current
+            return current
 
 
 class _PublishConnection:
@@ -167,14 +169,15 @@ class _PublishConnection:
 
     def __init__(
         self,
-        make_link: Callable[
-            [Callable[[int, ReasonCode], None], Callable[[], None]], MQTTConnection
+        make_connection: Callable[
+            [Callable[[int, int, bytes], bool], Callable[[], None]], MQTTConnection
         ],
     ) -> None:
-        self.link: Final = make_link(self._answered, self._broken)
+        self.connection: Final = make_connection(self._answered, self._broken)
         self.answers = 0
         """How many PUBACKs came so far."""
-        self._awaited: dict[int, tuple[PublishResults, int]] = {}
+        self._refused: LayerError | None = None
+        self._awaited: dict[int, tuple[PublishResults, int, int]] = {}
         self._unsent: deque[tuple[Record, PublishResults, int]] = deque()
 
     def send(self, records: Sequence[Record], answers: PublishResults, start: int) -> None:
@@ -189,60 +192,82 @@ class _PublishConnection:
     def give_up(self, reason: LayerError) -> None:
         """Answer that there will be no answer to whatever is awaited still."""
         awaited, self._awaited = self._awaited, {}
-        for answers, at in awaited.values():
+        for answers, at, _ in awaited.values():
             answers.fail(at, reason, unanswered=True)
         while self._unsent:
             _, answers, at = self._unsent.popleft()
             answers.fail(at, reason)
 
     def _send_more(self) -> None:
-        while self._unsent and len(self._awaited) < self.link.publish_window:
+        """Send what the window allows, small packets by one call of the socket."""
+        packets: list[bytes] = []
+        waiting = 0
+        while self._unsent and len(self._awaited) < self.connection.publish_window:
             record, answers, at = self._unsent.popleft()
             try:
-                self._send(at, record, answers)
+                packet = self._packet(at, record, answers)
             except LayerError as error:
                 answers.fail(at, error)
-        self.link.send_rest()
+                continue
+            packets.append(packet)
+            waiting += len(packet)
+            if waiting >= BYTES_AT_ONCE:
+                self._send(packets)
+                waiting = 0
+        self._send(packets)
 
-    def _send(self, at: int, record: Record, answers: PublishResults) -> None:
-        link = self.link
-        if link.broken is not None:
-            raise link.broken
-        properties = properties_of(record)
-        largest = link.largest_packet
-        if largest is not None and _size(record, properties) > largest:
+    def _packet(self, at: int, record: Record, answers: PublishResults) -> bytes:
+        connection = self.connection
+        if connection.broken is not None:
+            raise connection.broken
+        mid, packet = connection.client.send_publish(
+            record.topic.encode(), properties_of(record), record.body
+        )
+        largest = connection.largest_packet
+        if largest is not None and len(packet) > largest:
             raise LayerError(
-                f"the MQTT broker at {link.where} takes packets of up to {largest} bytes"
+                f"the MQTT broker at {connection.where} takes packets of up to {largest} bytes; "
+                f"that of record {record.id[:40]!r} has {len(packet)}: raise its limit, or publish "
+                "a reference to where the content is stored"
             )
-        sent = link.client.publish(record.topic, record.body, qos=1, properties=properties)
-        if self.link.broken is not None:  # found while sending; part of it may have left
-            answers.fail(at, self.link.broken, unanswered=True)
-        elif sent.rc != MQTT_ERR_SUCCESS:
-            raise LayerError(f"record {record.id[:40]!r} was not sent: {sent.rc.name}")
-        else:
-            self._awaited[sent.mid] = (answers, at)
+        self._awaited[mid] = (answers, at, len(record.body))
+        return packet
 
-    def _answered(self, mid: int, code: ReasonCode) -> None:
-        self.answers += 1
+    def _send(self, packets: list[bytes]) -> None:
+        if packets:
+            # Found broken over it, whatever is awaited is told so by `_broken`.
+            self.connection.client.send_packets(
+                packets[0] if len(packets) == 1 else b"".join(packets)
+            )
+            packets.clear()
+            self.connection.send_rest()
+
+    def _answered(self, mid: int, code: int, properties: bytes) -> bool:
         awaited = self._awaited.pop(mid, None)
         if awaited is None:
-            return
-        answers, at = awaited
-        if code.value >= _FAILURE:
-            answers.fail(at, LayerError(f"the MQTT broker at {self.link.where} refused: {code}"))
-        elif code.value == _NO_MATCHING_SUBSCRIBERS:
+            return False
+        self.answers += 1
+        answers, at, size = awaited
+        if code >= FAILURE:
+            reason = read_properties(properties).reason
+            self._refused = publish_refused(self.connection.where, size, code, reason)
+            answers.fail(at, self._refused)
+        elif code == _NO_MATCHING_SUBSCRIBERS:
             answers.fail(at, NoSubscribers(NOBODY))
         else:
             answers.accept()
-        self._send_more()
+        # When half of the window is free, so that those on their way go together.
+        if self._unsent and len(self._awaited) <= self.connection.publish_window // 2:
+            self._send_more()
+        return True
 
     def _broken(self) -> None:
-        self.give_up(self.link.broken or ConnectionLost("the connection broke"))
-
-
-def _size(record: Record, properties: PackedProperties) -> int:
-    """Return the bytes of a publication; 16 is more than its fixed parts have."""
-    return len(record.topic.encode()) + len(record.body) + len(properties.pack()) + 16
+        reason = self.connection.broken or ConnectionLost("the connection broke")
+        if self._refused is not None:
+            # Mosquitto hangs up over a message that is too large; its neighbours are told why.
+            reason = ConnectionLost(f"{reason}, after a message had been refused: {self._refused}")
+            reason.__cause__ = self._refused
+        self.give_up(reason)
 
 
 def _fail_from(
@@ -251,3 +276,14 @@ def _fail_from(
     """Note in `answers` that the records from `start` on are not sent."""
     for at in range(start, len(records)):
         answers.failures[at] = error
+
+
+def publish_failed(answers: PublishResults, count: int) -> PublishFailed:
+    """Return the error for a publish of `count` records, not all of which were accepted."""
+    first = answers.failures[min(answers.failures)]
+    words = f"{len(answers.failures)} of {count} record(s) were not accepted: {first}"
+    if answers.is_indeterminate:
+        words += "; those that were sent may have been accepted all the same"
+    error = PublishFailed(words, answers.failures, indeterminate=answers.is_indeterminate)
+    error.__cause__ = first
+    return error

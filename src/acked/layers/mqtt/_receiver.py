@@ -6,20 +6,25 @@ Rules:
    for those before it.
 2. A token is the connection's number and the place in it. What an earlier connection delivered is
    not held any more: nothing is ever acknowledged on another connection than it came by.
-3. What was settled, but not PUBACKed as far as the broker knows, comes again with the DUP flag
-   and the same number after a reconnect. It is settled again without being delivered. Only a
-   message with an id of its publisher is recognised so: two others may look alike.
+3. What was settled, but not PUBACKed as far as the broker knows, comes again after a reconnect. It
+   is settled again without being delivered: whatever comes with its topic and id where its PUBACK
+   never left; where it did, only what has the DUP flag and the same number, too, for somebody may
+   have published the same id again. Only a message with an id of its publisher is recognised so:
+   two others may look alike.
 4. A QoS 0 message has nothing to acknowledge and no place in the order. The broker does not stop
    sending them, so of those that wait at most `limit` are kept.
+5. What is of no topic that was subscribed to is no delivery, whoever sent it: it is PUBACKed in its
+   turn, set aside and counted.
+6. What was nacked comes before what was not delivered yet, and in the order of arrival.
 """
 
 import heapq
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, cast
 
-from paho.mqtt.client import MQTTMessage
-
 from acked._machines.window import Window
+from acked.layers.mqtt._packets import Arrival
 from acked.layers.mqtt._records import record_of
 from acked.types import Leased, Record, Token
 
@@ -45,10 +50,13 @@ class _Held(NamedTuple):
 class MQTTReceiver:
     """The messages of one feed, from arriving to PUBACK, over all its connections."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, is_subscribed: Callable[[str], bool]) -> None:
         self.dropped = 0
         """QoS 0 messages dropped, since too many waited."""
+        self.set_aside = 0
+        """Messages of topics that nobody subscribed to."""
         self._limit = limit
+        self._is_subscribed = is_subscribed
         self._connection = 0
         self._last: Place = 0
         self._window = Window()
@@ -56,10 +64,18 @@ class MQTTReceiver:
         self._held: dict[Place, _Held] = {}
         self._handed_out: set[Place] = set()
         self._ready: deque[Place] = deque()
+        self._returned: list[Place] = []
         self._delayed: list[tuple[float, Place]] = []
         self._attempts: dict[tuple[str, str], int] = {}
         self._settled: OrderedDict[int, tuple[str, str]] = OrderedDict()
+        self._noted: set[tuple[str, str]] = set()
+        self._unsure: OrderedDict[Token, None] = OrderedDict()
         self._waiting_qos0 = 0
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether anything is unsettled, behind which the broker may hold back the rest."""
+        return bool(self._held)
 
     def forget_connection(self) -> None:
         """Note that the connection ended: whatever it delivered is ours no more."""
@@ -70,6 +86,9 @@ class MQTTReceiver:
                 for place, one in self._held.items()
                 if one.qos and one.is_known
             }
+        for place, mid in self._order:
+            if place not in self._held and mid in self._settled:
+                self._noted.add(self._settled.pop(mid))
         self._connection += 1
         self._last = 0
         self._window = Window()
@@ -77,6 +96,7 @@ class MQTTReceiver:
         self._held.clear()
         self._handed_out.clear()
         self._ready.clear()
+        self._returned.clear()
         self._delayed.clear()
         self._waiting_qos0 = 0
 
@@ -84,36 +104,38 @@ class MQTTReceiver:
         """Note that the broker knows nothing of what it sent before."""
         self._attempts.clear()
         self._settled.clear()
+        self._noted.clear()
 
-    def arrive(self, message: MQTTMessage) -> list[int]:
-        """Take in `message`; return what is to be PUBACKed now, for it was settled before."""
-        if not message.qos and self._waiting_qos0 >= self._limit:
+    def arrive(self, arrival: Arrival) -> list[int]:
+        """Take in `arrival`; return what is to be PUBACKed now, for it is settled already."""
+        if not self._is_subscribed(arrival.topic):
+            return self._put_aside(arrival)
+        if not arrival.qos and self._waiting_qos0 >= self._limit:
             self.dropped += 1
             return []
         self._last += 1
         place = self._last
-        record, is_known = record_of(message)
+        record, is_known = record_of(arrival)
         mark = (record.topic, record.id)
-        attempt = self._attempts.pop(mark, 1 if message.dup else 0) + 1
-        self._held[place] = _Held(record, message.mid, message.qos, attempt, is_known)
-        if not message.qos:
+        attempt = self._attempts.pop(mark, 1 if arrival.is_dup else 0) + 1
+        self._held[place] = _Held(record, arrival.mid, arrival.qos, attempt, is_known)
+        if not arrival.qos:
             self._waiting_qos0 += 1
         else:
             self._window.deliver(place)
-            self._order.append((place, message.mid))
-            if message.dup and self._settled.get(message.mid) == mark:
+            self._order.append((place, arrival.mid))
+            if self._is_settled(mark, arrival):
                 return self._settle(place)
-            self._settled.pop(message.mid, None)
         self._ready.append(place)
         return []
 
     def take(self, limit: int, now: float) -> list[Leased]:
-        """Return up to `limit` messages that wait, what was nacked and is due among them."""
+        """Return up to `limit` messages that wait, what was nacked and is due before the others."""
         while self._delayed and self._delayed[0][0] <= now:
-            self._ready.appendleft(heapq.heappop(self._delayed)[1])
+            heapq.heappush(self._returned, heapq.heappop(self._delayed)[1])
         taken: list[Leased] = []
-        while self._ready and len(taken) < limit:
-            place = self._ready.popleft()
+        while len(taken) < limit and (self._returned or self._ready):
+            place = heapq.heappop(self._returned) if self._returned else self._ready.popleft()
             held = self._held[place]
             self._waiting_qos0 -= not held.qos
             self._handed_out.add(place)
@@ -136,6 +158,16 @@ class MQTTReceiver:
         self._handed_out.discard(place)
         return self._settle(place)
 
+    def doubt(self, token: Token) -> None:
+        """Note that `token` was settled, and that the broker may not have heard of it."""
+        self._unsure[token] = None
+        if len(self._unsure) > self._limit:
+            self._unsure.popitem(last=False)
+
+    def is_doubtful(self, token: Token) -> bool:
+        """Say whether `token` was settled, and will not be delivered by this feed again."""
+        return token in self._unsure
+
     def requeue(self, place: Place, due: float) -> None:
         """Let the message at `place` come again at `due`, as one attempt more."""
         self._handed_out.discard(place)
@@ -144,18 +176,38 @@ class MQTTReceiver:
         self._waiting_qos0 += not held.qos
         heapq.heappush(self._delayed, (due, place))
 
+    def _put_aside(self, arrival: Arrival) -> list[int]:
+        self.set_aside += 1
+        if not arrival.qos:
+            return []
+        self._last += 1
+        self._window.deliver(self._last)
+        self._order.append((self._last, arrival.mid))
+        return self._freed_by(self._last)
+
     def _settle(self, place: Place) -> list[int]:
         held = self._held.pop(place)
         if not held.qos:
             return []
         if held.is_known:
             self._remember(held)
+        return self._freed_by(place)
+
+    def _freed_by(self, place: Place) -> list[int]:
+        """Settle `place`; return what may be PUBACKed now."""
         freed: list[int] = []
         if self._window.settle(place):
             frontier = self._window.frontier or 0
             while self._order and self._order[0][0] <= frontier:
                 freed.append(self._order.popleft()[1])
         return freed
+
+    def _is_settled(self, mark: tuple[str, str], arrival: Arrival) -> bool:
+        before = self._settled.pop(arrival.mid, None)
+        if mark in self._noted:
+            self._noted.discard(mark)
+            return True
+        return arrival.is_dup and before == mark
 
     def _remember(self, held: _Held) -> None:
         """Keep as much as the broker may not know of: it has no more on their way than that."""

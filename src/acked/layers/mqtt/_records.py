@@ -6,27 +6,40 @@ characters in a string, and brokers cut the connection over one: a name or value
 that could be taken for ours, travels percent-encoded under a name that begins with `u:`.
 
 A publication from elsewhere arrives too: its user properties become headers, and what is missing
-is made up.
-
-What is sent is packed here: paho's `Properties` checks each attribute against tables that it
-builds anew for each object, which costs more than all the rest of sending a message.
+is made up. What MQTT has beside them is a header here, and the same again when a record with it is
+published, so that a dead letter can still be answered: `mqtt-response-topic`, and
+`mqtt-correlation-data` in base64. `mqtt-retain` says that a message had been kept for newcomers.
 """
 
+import binascii
 import math
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.properties import Properties
+from msgspec.structs import replace
 
 from acked.errors import LayerError
+from acked.layers.mqtt._packets import (
+    Arrival,
+    Properties,
+    pack_properties,
+    read_properties,
+)
 from acked.types import Record
 
-__all__ = ("PackedProperties", "new_properties", "properties_of", "record_of")
+__all__ = (
+    "CORRELATION_DATA",
+    "RESPONSE_TOPIC",
+    "RETAIN",
+    "fitted_letter",
+    "properties_of",
+    "record_of",
+)
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -35,47 +48,33 @@ LONGEST_STRING: Final = 65_535
 PROPERTIES_LIMIT: Final = 1024 * 1024 - LONGEST_STRING
 """Bytes of all user properties together, so that they and the largest body fit in a packet."""
 
+LONGEST_REASON: Final = 200
+"""Characters of the reason in a dead letter that has to be cut."""
+FIXED_PARTS: Final = 9
+"""Bytes of a PUBLISH beside its topic, properties and payload, at most."""
+
 _OURS: Final = "acked:"
 _ESCAPED: Final = "u:"
 _ID, _KEY, _TIMESTAMP = "acked:id", "acked:key", "acked:timestamp"
 _CONTENT_TYPE: Final = "acked:content-type"
 _NAMES_OF_AN_ID: Final = frozenset({_ID, _ESCAPED + quote(_ID, safe="")})
-_CONTENT_TYPE_FOLLOWS: Final = b"\x03"
-_USER_PROPERTY_FOLLOWS: Final = b"\x26"
-
-new_properties: Final[Callable[[int], Properties]] = Properties
-"""Make the properties of one kind of packet; paho leaves their constructor untyped."""
+RESPONSE_TOPIC: Final = "mqtt-response-topic"
+CORRELATION_DATA: Final = "mqtt-correlation-data"
+RETAIN: Final = "mqtt-retain"
+_PROPERTY_HEADERS: Final = frozenset({RESPONSE_TOPIC, CORRELATION_DATA})
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 # What brokers refuse in a string: controls, surrogates, and code points that are no characters;
-# of the highest planes, which have some at their ends, nothing goes as it is. U+FEFF is refused by
-# paho, which then ends the connection of whoever receives it.
+# of the highest planes, which have some at their ends, nothing goes as it is. U+FEFF is legal, but
+# clients on paho lose their connection over it.
 _ILLEGAL: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff\U0001fffe-\U0010ffff]"
 )
+_UNFIT_FOR_A_TOPIC: Final = re.compile(_ILLEGAL.pattern + "|[+#]")
 
 
-class PackedProperties(Properties):
-    """Properties of a publication, as the bytes that are sent."""
-
-    def __init__(self, content_type: bytes, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        parts = [_CONTENT_TYPE_FOLLOWS, _length(content_type), content_type]
-        for name, value in pairs:
-            parts += (_USER_PROPERTY_FOLLOWS, _length(name), name, _length(value), value)
-        packed = b"".join(parts)
-        object.__setattr__(self, "_packed", _variable_length(len(packed)) + packed)
-
-    def pack(self) -> bytes:
-        """Return the bytes, with how many they are in front."""
-        packed: bytes = self.__dict__["_packed"]
-        return packed
-
-    def __str__(self) -> str:
-        return f"[{len(self.pack())} bytes]"
-
-
-def properties_of(record: Record) -> PackedProperties:
-    """Return the properties of the publication that carries `record`.
+def properties_of(record: Record) -> bytes:
+    """Return the packed properties of the publication that carries `record`.
 
     Raises `LayerError` where a string, or all of them, are longer than MQTT can carry.
     """
@@ -86,29 +85,103 @@ def properties_of(record: Record) -> PackedProperties:
     if _ILLEGAL.search(content_type):
         pairs.append(_pair(_CONTENT_TYPE, content_type))
         content_type = _UNKNOWN_TYPE
-    pairs += [_header(name, value) for name, value in record.headers.items()]
+    headers = record.headers
+    response_topic = correlation_data = None
+    if not _PROPERTY_HEADERS.isdisjoint(headers):
+        headers = dict(headers)
+        response_topic, correlation_data = _taken_out(headers)
+    pairs += [_header(name, value) for name, value in headers.items()]
     encoded = [(name.encode(), value.encode()) for name, value in pairs]
     first = content_type.encode()
-    _check_lengths(record, [len(first), *(len(text) for pair in encoded for text in pair)])
-    return PackedProperties(first, encoded)
+    others = [first, response_topic or b"", correlation_data or b""]
+    _check_lengths(
+        record, [len(text) for text in (*others, *(t for pair in encoded for t in pair))]
+    )
+    return pack_properties(encoded, first, response_topic, correlation_data)
 
 
-def record_of(message: MQTTMessage) -> tuple[Record, bool]:
-    """Return the record that `message` carries, and whether its publisher gave it its id."""
-    pairs: list[Pair] = getattr(message.properties, "UserProperty", [])
-    is_known = any(name in _NAMES_OF_AN_ID for name, _ in pairs)
-    ours, headers = _sorted_out(pairs) if is_known else ({}, dict(pairs))
-    content_type: str = getattr(message.properties, "ContentType", _UNKNOWN_TYPE)
+def record_of(arrival: Arrival) -> tuple[Record, bool]:
+    """Return the record that `arrival` carries, and whether its publisher gave it its id."""
+    found = read_properties(arrival.properties)
+    is_known = any(name in _NAMES_OF_AN_ID for name, _ in found.pairs)
+    ours, headers = _sorted_out(found.pairs) if is_known else ({}, dict(found.pairs))
+    if arrival.is_retained:
+        headers[RETAIN] = "true"
+    if found.response_topic is not None or found.correlation_data is not None:
+        headers |= _property_headers(found)
     record = Record(
-        message.topic,
-        bytes(message.payload),
+        arrival.topic,
+        arrival.payload,
         ours.get(_ID) or uuid.uuid4().hex,
         ours.get(_KEY),
         headers,
-        ours.get(_CONTENT_TYPE, content_type),
+        ours.get(
+            _CONTENT_TYPE, _UNKNOWN_TYPE if found.content_type is None else found.content_type
+        ),
         _timestamp(ours.get(_TIMESTAMP)),
     )
     return record, is_known
+
+
+def fitted_letter(letter: Record, largest: int | None) -> Record:
+    """Return the dead letter `letter`, cut to what a packet of `largest` bytes has room for.
+
+    It is larger than its original, which may have been as large as a packet can be. The body stays.
+    """
+    return next((one for one in _shorter(letter) if _fits(one, largest)), letter)
+
+
+def _shorter(letter: Record) -> Iterator[Record]:
+    yield letter
+    reason = letter.headers.get("acked-reason", "")[:LONGEST_REASON]
+    yield replace(letter, headers={**letter.headers, "acked-reason": reason})
+    own = {name: text for name, text in letter.headers.items() if not name.startswith("acked-")}
+    where = {"acked-reason": reason, "acked-topic": letter.headers.get("acked-topic", "")}
+    yield replace(letter, headers=own | where)
+    yield replace(letter, headers=own)
+    yield replace(letter, headers=where)
+    yield replace(letter, headers={})
+
+
+def _fits(record: Record, largest: int | None) -> bool:
+    try:
+        size = len(record.topic.encode()) + len(properties_of(record)) + len(record.body)
+    except LayerError:
+        return False
+    return largest is None or size + FIXED_PARTS <= largest
+
+
+def _property_headers(found: Properties) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if found.response_topic is not None:
+        headers[RESPONSE_TOPIC] = found.response_topic
+    if found.correlation_data is not None:
+        headers[CORRELATION_DATA] = _base64(found.correlation_data)
+    return headers
+
+
+def _base64(raw: bytes) -> str:
+    return binascii.b2a_base64(raw, newline=False).decode()
+
+
+def _taken_out(headers: dict[str, str]) -> tuple[bytes | None, bytes | None]:
+    """Take the response topic and correlation data out of `headers`, where they can be such.
+
+    What cannot stays a header: a dead letter must not fail over what somebody else wrote.
+    """
+    topic, data = headers.get(RESPONSE_TOPIC, ""), headers.get(CORRELATION_DATA)
+    is_topic = topic and not _UNFIT_FOR_A_TOPIC.search(topic)
+    if is_topic:
+        del headers[RESPONSE_TOPIC]
+    found: bytes | None = None
+    if data is not None:
+        with suppress(ValueError):  # of Unicode, or of base64
+            found = binascii.a2b_base64(data.encode(), strict_mode=True)
+        if found is None or _base64(found) != data:
+            found = None  # what has another spelling would not arrive equal
+        else:
+            del headers[CORRELATION_DATA]
+    return topic.encode() if is_topic else None, found
 
 
 def _sorted_out(pairs: Iterable[Pair]) -> tuple[dict[str, str], dict[str, str]]:
@@ -167,20 +240,6 @@ def _check_lengths(record: Record, lengths: list[int]) -> None:
             f"record {record.id[:40]!r} has {sum(lengths)} bytes of headers; {PROPERTIES_LIMIT} is "
             "the limit here"
         )
-
-
-def _length(text: bytes) -> bytes:
-    return len(text).to_bytes(2, "big")
-
-
-def _variable_length(number: int) -> bytes:
-    """Return `number` as MQTT writes lengths: seven bits a byte, the lowest first."""
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
 
 
 def _timestamp(text: str | None) -> float:

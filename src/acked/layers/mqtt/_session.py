@@ -1,26 +1,18 @@
 """What a connection is made with, and what the broker must grant: the two halves of a handshake."""
 
 import logging
-import ssl
 from typing import Final
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from acked.errors import ConnectionLost, LayerError
-from acked.layers.mqtt._address import Address
-from acked.layers.mqtt._records import new_properties
+from acked.errors import LayerError
+from acked.layers.mqtt._refusals import FAILURE, connection_refused
 
-__all__ = ("Session", "client_of", "refusal")
+__all__ = ("Session", "reason_in", "refusal")
 
 logger = logging.getLogger("acked.layers.mqtt")
-
-_FAILURE: Final = 0x80
-# Server unavailable, server busy, quota exceeded, use another server, connection rate exceeded.
-_TEMPORARY: Final = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 
 
 class Session:
@@ -44,7 +36,7 @@ class Session:
 
     def properties(self) -> Properties:
         """Return the properties of CONNECT."""
-        found = new_properties(PacketTypes.CONNECT)
+        found = _new_properties(PacketTypes.CONNECT)
         found.SessionExpiryInterval = self.expiry
         found.ReceiveMaximum = self.receive_maximum
         return found
@@ -53,41 +45,21 @@ class Session:
         """Return the properties of DISCONNECT, if it has any."""
         if self._is_kept:
             return None
-        found = new_properties(PacketTypes.DISCONNECT)
+        found = _new_properties(PacketTypes.DISCONNECT)
         found.SessionExpiryInterval = 0
         return found
 
 
-def client_of(
-    address: Address, session: Session, tls: ssl.SSLContext | None, timeout: float
-) -> Client:
-    """Return a paho client that sends nothing by itself, not yet connected."""
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=session.client_id,
-        protocol=MQTTProtocolVersion.MQTTv5,
-        reconnect_on_failure=False,
-        manual_ack=True,
-    )
-    client.connect_timeout = timeout
-    client.max_inflight_messages_set(0)  # no queue of its own: the publisher keeps to the window
-    if address.user is not None:
-        client.username_pw_set(address.user, address.password)
-    if tls is not None:
-        client.tls_set_context(tls)  # pyright: ignore[reportUnknownMemberType] - unannotated
-    return client
+def _new_properties(kind: int) -> Properties:
+    return Properties(kind)  # type: ignore[no-untyped-call]
 
 
 def refusal(
     session: Session, where: str, code: ReasonCode, granted: Properties | None
 ) -> LayerError | None:
     """Return why a CONNACK is no admission to what `session` needs, or None if it is one."""
-    if code.value >= _FAILURE:
-        kind = ConnectionLost if code.value in _TEMPORARY else LayerError
-        return kind(
-            f"the MQTT broker at {where} refused the connection: {code}; check user, password and "
-            "client_id"
-        )
+    if code.value >= FAILURE:
+        return connection_refused(where, code.value, reason_in(granted))
     if getattr(granted, "MaximumQoS", 1) < 1:
         return LayerError(f"the MQTT broker at {where} has no QoS 1, so it confirms nothing")
     expiry: int = getattr(granted, "SessionExpiryInterval", session.expiry)
@@ -101,3 +73,9 @@ def refusal(
             *(where, expiry, session.expiry),
         )
     return None
+
+
+def reason_in(properties: Properties | None) -> str:
+    """Return what the broker says beside a reason code; empty for nothing."""
+    found: str = getattr(properties, "ReasonString", "")
+    return found
