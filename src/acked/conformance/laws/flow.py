@@ -20,6 +20,7 @@ from acked.conformance.laws.steps import (
     nothing_is_owed,
     opened,
     place,
+    prefetch,
     receive,
     soon,
 )
@@ -115,9 +116,7 @@ class FlowLaws:
         async with place(harness) as (channel, topic, group):
             await channel.publish_many(topic, range(7))
             async with channel.subscribe(topic, group=group, in_flight=10, lease=LONG) as sub:
-                with anyio.fail_after(soon()):
-                    while sub.statistics().buffered < 7:
-                        await anyio.sleep(0.001)
+                await prefetch(sub, 7)
                 sizes: list[int] = []
 
                 async def read() -> None:

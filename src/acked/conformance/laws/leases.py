@@ -1,11 +1,14 @@
 """Laws C about holding: what a lease gives, what ends it."""
 
 import signal
+from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 import anyio
 import pytest
 
 from acked import CapabilityError, Delivery, LeaseLost, Start, Subscription
+from acked.abc import AckFeed
 from acked.conformance.child import child, killed
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
@@ -16,13 +19,19 @@ from acked.conformance.laws.steps import (
     bodies,
     lease,
     nothing_is_owed,
+    ordered,
     place,
+    prefetch,
     receive,
+    receive_while_passes,
     soon,
 )
 from acked.types import Outcome, Settlement, Verb
 
 __all__ = ("LeaseLaws",)
+
+UNSEEN: Final = 2.5
+"""Seconds within which what nobody sees is given back: the engine looks once a second."""
 
 
 class LeaseLaws:
@@ -118,33 +127,69 @@ class LeaseLaws:
                     await harness.pass_time(harness.lease * 1.5)
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
 
-    @law("C7", needs=("lease=timer", "competing", "nack", "reject", "extend"))
-    async def test_a_stale_settlement_raises_and_spares_the_new_holder(
+    @law("C7", needs=("lease=timer", "competing", "nack", "reject"))
+    async def test_a_stale_settlement_is_lost_and_spares_the_new_holder(
         self, harness: Harness
     ) -> None:
         """C7: settled after the lease, by each verb; the new holder's lease is untouched."""
         async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(5))
+            async with silent(Place(channel, topic, group), harness, 5) as old:
+                stale = {one.record.body: one.token for one in await lease(old, 5)}
+                await harness.pass_time(harness.lease * 1.5)
+                async with channel.subscribe(topic, group=group, lease=LONG) as new:
+                    held = await receive(new, 5)
+                    await next(d for d in held if d.body == 3).ack()
+                    verbs = (Verb.ACK, Verb.NACK, Verb.REJECT, Verb.ACK, Verb.REJECT)
+                    for number, verb in enumerate(verbs):
+                        settlement = Settlement(stale[str(number).encode()], verb)
+                        assert await old.settle([settlement]) == [Outcome.LOST]
+                    await ack_all([d for d in held if d.body != 3])
+            await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("C7", needs=("lease=timer",))
+    async def test_an_earlier_lease_of_ones_own_settles_nothing(self, harness: Harness) -> None:
+        """C7: one consumer, its lease ends, it gets the message again: the first one is stale."""
+        async with place(harness) as (channel, topic, group):
             await channel.publish_many(topic, range(4))
+            async with silent(Place(channel, topic, group), harness, 4) as feed:
+                first = {one.record.body: one.token for one in await lease(feed, 4)}
+                await harness.pass_time(harness.lease * 1.5)
+                again = {one.record.body: one.token for one in await lease(feed, 4)}
+                can = channel.layer.capabilities
+                for number, verb in enumerate((Verb.ACK, Verb.NACK, Verb.REJECT)):
+                    if getattr(can, verb.name.lower(), True):
+                        settlement = Settlement(first[str(number).encode()], verb)
+                        assert await feed.settle([settlement]) == [Outcome.LOST]
+                if can.extend:
+                    assert await feed.extend([first[b"3"]], LONG) == [Outcome.LOST]
+                if can.release:
+                    await feed.release([first[b"3"]])
+                settlements = [Settlement(token, Verb.ACK) for token in again.values()]
+                assert set(await feed.settle(settlements)) <= {Outcome.CONFIRMED, Outcome.SENT}
+            await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("C7", "C11", needs=("lease=timer", "competing", "nack", "reject", "extend"))
+    async def test_what_was_held_beyond_max_lease_can_be_settled_no_more(
+        self, harness: Harness
+    ) -> None:
+        """C7, C11: each verb raises `LeaseLost`; another one has it, and it stays its own."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(3))
             # Renewal stops at once: it holds like a handler that has hung.
             hung = channel.subscribe(
-                topic, group=group, in_flight=4, lease=harness.lease, max_lease=1e-9
+                topic, group=group, in_flight=3, lease=harness.lease, max_lease=1e-9
             )
             async with hung as old:
-                stale = await receive(old, 4)
+                stale = await receive(old, 3)
                 await harness.pass_time(harness.lease * 1.5)
-                async with channel.subscribe(topic, group=group, lease=harness.lease) as new:
-                    held = await receive(new, 4)
-                    await held[3].ack()
-                    with pytest.raises(LeaseLost):
-                        await stale[0].ack()
-                    with pytest.raises(LeaseLost):
-                        await stale[1].nack()
-                    with pytest.raises(LeaseLost):
-                        await stale[2].reject()
-                    with pytest.raises(LeaseLost):
-                        await stale[3].ack()
-                    await ack_all(held[:3])
-                assert old.statistics().lost == 4
+                async with channel.subscribe(topic, group=group, lease=LONG) as new:
+                    held = await receive(new, 3)
+                    for settle in (stale[0].ack, stale[1].nack, stale[2].reject):
+                        with pytest.raises(LeaseLost):
+                            await settle()
+                    assert {d.attempt for d in held} == {2}
+                    await ack_all(held)
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
 
     @law("C7", needs=("lease=timer", "competing", "extend"))
@@ -241,25 +286,57 @@ class LeaseLaws:
                 await delivery.ack()
             await nothing_is_owed(channel, topic, group)
 
-    @law("C12", "F6", needs=("extend", "lease=timer", "competing"))
+    @law("C12", needs=("extend", "lease=timer", "competing"))
     async def test_a_handler_that_outlives_the_lease_keeps_its_message(
         self, harness: Harness
     ) -> None:
-        """C12, F6: renewed while held and while buffered, however long the handler takes."""
+        """C12: renewed while held, however long the handler takes; and each of several."""
         async with place(harness) as (channel, topic, group):
             await channel.publish_many(topic, range(3))
             # Its window is full, so whatever becomes free goes to the other one.
             async with channel.subscribe(
                 topic, group=group, in_flight=3, lease=harness.lease
             ) as sub:
-                (held,) = await receive(sub, 1)
+                held = await receive(sub, 3)
                 async with channel.subscribe(topic, group=group, lease=harness.lease) as other:
                     await harness.pass_time(harness.lease * 2.5)
                     await only_a_sentinel_comes(Place(channel, topic, group), other)
-                await held.ack()
-                rest = await receive(sub, 2)
-                assert [d.attempt for d in rest] == [1, 1]
-                await ack_all(rest)
+                assert [d.attempt for d in held] == [1, 1, 1]
+                await ack_all(held)
+            await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("F6", "C16", needs=("release", "attempts", "lease=timer", "competing"))
+    async def test_what_nobody_sees_is_given_back_before_its_lease_ends(
+        self, harness: Harness
+    ) -> None:
+        """F6, C16: it was fetched ahead and waits; another one gets it, and as never delivered."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(3))
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                await prefetch(sub, 3)
+                async with channel.subscribe(topic, group=group, lease=LONG) as other:
+                    got = await receive_while_passes(harness, UNSEEN, other, 3)
+                    assert bodies(got) == [0, 1, 2]
+                    assert [d.attempt for d in got] == [1, 1, 1]
+                    await ack_all(got)
+                assert (sub.statistics().delivered, sub.statistics().buffered) == (0, 0)
+            await nothing_is_owed(channel, topic, group)
+
+    @law("C19", "F6", needs=("lease=timer", "nack"))
+    async def test_what_is_handed_out_has_a_lease_that_holds(self, harness: Harness) -> None:
+        """C19, F6: the machine stood still for three leases between fetching and handing out."""
+        async with place(harness) as (channel, topic, group):
+            await channel.publish_many(topic, range(3))
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                await prefetch(sub, 3)
+                await harness.stall(harness.lease * 3)
+                handed_out: list[object] = []
+                while len(handed_out) < 3:
+                    (delivery,) = await receive(sub, 1)
+                    await delivery.ack()
+                    handed_out.append(delivery.body)
+                assert ordered(handed_out) == [0, 1, 2]
+                assert (sub.statistics().acked, sub.statistics().lost) == (3, 0)
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
 
     @law("C12", needs=("lease=connection",))
@@ -275,6 +352,15 @@ class LeaseLaws:
                 assert [d.attempt for d in rest] == [1, 1]
                 await ack_all(rest)
             await nothing_is_owed(channel, topic, group)
+
+
+def silent(
+    here: Place, harness: Harness, in_flight: int
+) -> AbstractAsyncContextManager[AckFeed]:
+    """Return a consumer that nobody renews anything for, as if its process had died."""
+    return here.channel.layer.consume(
+        [here.topic], here.group, in_flight=in_flight, lease=harness.lease, start=Start.EARLIEST
+    )
 
 
 async def only_a_sentinel_comes(here: Place, other: Subscription[Delivery[object]]) -> None:

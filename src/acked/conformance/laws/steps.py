@@ -18,7 +18,7 @@ from acked import (
 from acked.abc import AckFeed, AckLayer
 from acked.conformance.harness import Harness
 from acked.conformance.law import soon
-from acked.types import Leased
+from acked.types import AckStatistics, Leased
 
 __all__ = (
     "LONG",
@@ -32,6 +32,7 @@ __all__ = (
     "opened",
     "ordered",
     "place",
+    "prefetch",
     "publish_perhaps_to_nobody",
     "receive",
     "receive_bytes",
@@ -120,6 +121,19 @@ async def received_until(
             if delivery.body == last:
                 break
     return got
+
+
+async def prefetch(subscription: Subscription[Delivery[object]], count: int) -> None:
+    """Have `count` messages, all that are ready, fetched and seen by nobody.
+
+    For a moment: what nobody sees is given back after a second.
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, subscription.batches(count + 1, wait=LONG))
+        with anyio.fail_after(soon()):
+            while cast("AckStatistics", subscription.statistics()).buffered < count:
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
 
 
 async def lease(feed: AckFeed, count: int) -> list[Leased]:
