@@ -10,6 +10,7 @@ from acked import (
     ConfigurationError,
     Gap,
     GapCause,
+    LayerError,
     LeaseLost,
     Overflow,
     PublishFailed,
@@ -74,6 +75,31 @@ async def test_an_ack_without_an_answer_was_carried_out_or_not(failure, comes_ag
             again = await anext(sub)
             assert again.body == ("first" if comes_again else "last")
             await again.ack()
+
+
+async def test_a_refused_settlement_says_so_and_the_message_is_still_held() -> None:
+    channel, _, _ = planned(("settle", 0, "refused"))
+    async with channel:
+        await channel.publish("t", "body")
+        async with channel.subscribe("t", group="g") as sub:
+            delivery = await anext(sub)
+            with pytest.raises(LayerError, match="refused"):
+                await delivery.ack()
+            assert sub.statistics().held == 1
+            await delivery.ack()
+            assert (sub.statistics().held, sub.statistics().acked) == (0, 1)
+
+
+async def test_a_refused_extension_says_so_and_the_lease_is_as_it_was() -> None:
+    channel, _, _ = planned(("extend", 0, "refused"))
+    async with channel:
+        await channel.publish("t", "body")
+        async with channel.subscribe("t", group="g") as sub:
+            delivery = await anext(sub)
+            with pytest.raises(LayerError, match="refused"):
+                await delivery.extend(60)
+            await delivery.extend(60)
+            await delivery.ack()
 
 
 async def test_a_lease_that_ended_at_the_settlement_brings_the_message_again() -> None:

@@ -2,7 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 
-from acked import AckedError, AckUnconfirmed, AlreadySettled, CapabilityError, Delivery, LeaseLost
+from acked import (
+    AckedError,
+    AckUnconfirmed,
+    AlreadySettled,
+    CapabilityError,
+    Delivery,
+    LayerError,
+    LeaseLost,
+)
 from acked.conformance._actors import Holding
 from acked.conformance._environment import Environment
 from acked.conformance._waiting import CANCELLED
@@ -35,7 +43,7 @@ async def settle(
         holding.verb, holding.sure = verb, True
     elif isinstance(answer, LeaseLost):
         lose(env, holding, verb)
-    elif answer is CANCELLED or isinstance(answer, AckUnconfirmed):
+    elif answer is CANCELLED or isinstance(answer, AckUnconfirmed | LayerError):
         if answer is not CANCELLED:
             require_disturbed(env, error_of(answer))
         _note(env, holding, verb, Answer.UNKNOWN, free_at)

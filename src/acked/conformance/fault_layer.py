@@ -18,7 +18,9 @@ production. The faults:
 | `settle` | `unsent` | `AckUnconfirmed`; nothing was settled |
 | | `unanswered` | `AckUnconfirmed`; everything was settled |
 | | `lease_ended` | `LeaseLost`; the messages come again |
+| | `refused` | `LayerError`; nothing was settled, and everything is still owed |
 | `extend` | `disconnected` | the renewal fails; the engine tries again at its next turn |
+| | `refused` | `LayerError`; no lease was changed, and the engine tries again likewise |
 | `deliver` | `dropped` | a message of a fire-and-forget layer is missed, and told by a gap |
 | | `reconnected` | the same, with a gap of unknown size |
 | any but `deliver` | `delayed` | the operation takes the plan's `delay` longer |
@@ -179,6 +181,8 @@ class _FaultyFeed:
         failure = self._plan.next("settle")
         if failure == "unsent":
             return [Outcome.UNKNOWN] * len(batch)
+        if failure == "refused":
+            return [_refusal("settlement")] * len(batch)
         if failure == "lease_ended":
             await self._end([one.token for one in batch if one.token not in self._ended])
         if failure == "delayed":
@@ -192,6 +196,8 @@ class _FaultyFeed:
         failure = self._plan.next("extend")
         if failure == "disconnected":
             raise ConnectionLost("the connection broke, as planned")
+        if failure == "refused":
+            return [_refusal("extension")] * len(tokens)
         if failure == "delayed":
             await self._delay()
         valid = [token for token in tokens if token not in self._ended]
@@ -245,6 +251,10 @@ class _FaultySink:
         elif failure == "reconnected":
             self._inner.gap(Gap(None, frozenset({GapCause.RECONNECT})))
         return failure is not None
+
+
+def _refusal(what: str) -> LayerError:
+    return LayerError(f"the broker refused the {what}, as planned: it is busy", may_pass=True)
 
 
 def _failed(records: Sequence[Record], *, indeterminate: bool) -> PublishFailed:

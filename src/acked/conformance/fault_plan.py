@@ -26,8 +26,8 @@ Failure: TypeAlias = Literal[
 FAILURES: Final[dict[str, tuple[Failure, ...]]] = {
     "publish": ("refused", "unsent", "unanswered", "delayed"),
     "receive": ("disconnected", "lease_ended", "delayed"),
-    "settle": ("unsent", "unanswered", "lease_ended", "delayed"),
-    "extend": ("disconnected", "delayed"),
+    "settle": ("unsent", "unanswered", "lease_ended", "refused", "delayed"),
+    "extend": ("disconnected", "refused", "delayed"),
     "deliver": ("dropped", "reconnected"),
 }
 """What can happen to each operation."""

@@ -15,6 +15,7 @@ ones you cannot give: laws that need them are reported as not tried, which is vi
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, TypeAlias
 
@@ -86,6 +87,10 @@ class Harness:
         """Return when `seconds` are over on `clock`, with everybody having had turns."""
         await anyio.sleep(seconds)
 
+    async def stall(self, seconds: float) -> None:
+        """Let `seconds` pass on `clock` in which nothing in this process has a turn."""
+        time.sleep(seconds)  # noqa: ASYNC251 - blocking the loop is what is wanted
+
     def channel(self, layer: Layer | None = None, **options: Any) -> Channel[Any]:
         """Return a channel over `layer`, or a new one, with the harness's clock."""
         return Channel(layer or self.layer(), clock=self.clock, **options)
@@ -129,6 +134,10 @@ class VirtualHarness(Harness):
             self.virtual.advance(min(step, seconds))
             seconds -= step
         await _everybody_had_turns()
+
+    async def stall(self, seconds: float) -> None:
+        """Advance the clock at once."""
+        self.virtual.advance(seconds)
 
 
 TURNS: Final = 50

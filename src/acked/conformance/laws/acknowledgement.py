@@ -9,12 +9,12 @@ from anyio.lowlevel import checkpoint
 from acked import AlreadySettled, CapabilityError, Delivery, Start, UnsettledWarning
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
+from acked.conformance.laws.owed import nothing_is_owed
 from acked.conformance.laws.steps import (
     LONG,
     ack_all,
     bodies,
     lease,
-    nothing_is_owed,
     opened,
     place,
     receive,
@@ -37,9 +37,10 @@ class AcknowledgementLaws:
             async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
                 deliveries = await receive(sub, 10)
                 await ack_all(deliveries[:5])
+                unacked = bodies(deliveries[5:])
             async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
                 deliveries = await receive(sub, 5)
-                assert bodies(deliveries) == [5, 6, 7, 8, 9]
+                assert bodies(deliveries) == unacked
                 await ack_all(deliveries)
                 if channel.layer.capabilities.lease == "timer":
                     await harness.pass_time(harness.lease * 2)
@@ -58,7 +59,6 @@ class AcknowledgementLaws:
                 await next(d for d in deliveries if d.body == 1).nack()
                 (again,) = await receive(sub, 1)
                 assert (again.body, again.attempt) == (1, 2)
-                assert sub.statistics().buffered == 0
                 await ack_all([again, *(d for d in deliveries if d.body != 1)])
                 assert sub.statistics().acked == 3
             await nothing_is_owed(channel, topic, group)
@@ -121,7 +121,7 @@ class AcknowledgementLaws:
                 assert (sub.statistics().rejected, third.attempt) == (1, 1)
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
                 again = await receive(sub, 1)
-                assert bodies(again) == [2]
+                assert bodies(again) == [third.body]
                 await ack_all(again)
             await nothing_is_owed(channel, topic, group)
 

@@ -5,7 +5,8 @@ import anyio
 from acked import Start
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.steps import LONG, Place, lease, nothing_is_owed, opened, place, receive
+from acked.conformance.laws.owed import nothing_is_owed
+from acked.conformance.laws.steps import LONG, Place, lease, opened, place, receive
 
 __all__ = ("AttemptLaws",)
 

@@ -1,20 +1,18 @@
 """Laws C2: who waits gets what another one gives back, whichever way, and at once."""
 
 import anyio
-from anyio import wait_all_tasks_blocked
 
 from acked import Start
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
+from acked.conformance.laws.owed import asleep, nothing_is_owed
 from acked.conformance.laws.steps import (
     LONG,
     ack_all,
     bodies,
     lease,
-    nothing_is_owed,
     place,
     receive,
-    soon,
 )
 
 __all__ = ("GivingBackLaws",)
@@ -41,10 +39,8 @@ class GivingBackLaws:
             tasks.start_soon(hold)
             await holds.wait()
             async with channel.subscribe(topic, group=group, lease=LONG) as waiting:
-                with anyio.fail_after(soon()):
-                    await wait_all_tasks_blocked()
-                leave.set()
-                got = await receive(waiting, 2)
+                async with asleep(waiting, 2) as got:
+                    leave.set()
                 assert bodies(got) == [0, 1]
                 await ack_all(got)
 
@@ -60,10 +56,9 @@ class GivingBackLaws:
             ) as holding:
                 (held,) = await lease(holding, 1)
                 async with channel.subscribe(topic, group=group, lease=LONG) as waiting:
-                    with anyio.fail_after(soon()):
-                        await wait_all_tasks_blocked()
-                    await holding.release([held.token])
-                    (again,) = await receive(waiting, 1)
+                    async with asleep(waiting, 1) as got:
+                        await holding.release([held.token])
+                    (again,) = got
                     assert (again.body, again.attempt) == ("body", 1)
                     await again.ack()
             await nothing_is_owed(channel, topic, group)
@@ -86,9 +81,8 @@ class GivingBackLaws:
             tasks.start_soon(hold)
             await holds.wait()
             async with channel.subscribe(topic, group=group, lease=LONG) as waiting:
-                with anyio.fail_after(soon()):
-                    await wait_all_tasks_blocked()
-                leave.set()
-                (again,) = await receive(waiting, 1)
+                async with asleep(waiting, 1) as got:
+                    leave.set()
+                (again,) = got
                 assert again.body == "body"
                 await again.ack()

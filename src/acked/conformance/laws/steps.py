@@ -1,7 +1,7 @@
 """The steps that laws are made of, each bounded: a broken layer fails and never hangs."""
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, NamedTuple, cast
 
 import anyio
@@ -9,6 +9,7 @@ import anyio
 from acked import (
     Channel,
     ConnectionLost,
+    DecodeError,
     Delivery,
     NoSubscribers,
     PublishFailed,
@@ -18,7 +19,7 @@ from acked import (
 from acked.abc import AckFeed, AckLayer
 from acked.conformance.harness import Harness
 from acked.conformance.law import soon
-from acked.types import Leased
+from acked.types import AckStatistics, Leased
 
 __all__ = (
     "LONG",
@@ -28,15 +29,16 @@ __all__ = (
     "introduce",
     "joined",
     "lease",
-    "nothing_is_owed",
+    "one_good_and_one_bad",
     "opened",
     "ordered",
     "place",
+    "prefetch",
     "publish_perhaps_to_nobody",
     "receive",
     "receive_bytes",
     "receive_while_passes",
-    "received_until",
+    "silent",
     "soon",
 )
 
@@ -108,18 +110,39 @@ async def receive_while_passes(
     return got
 
 
-async def received_until(
-    subscription: Subscription[Delivery[object]], last: object
-) -> list[Delivery[object]]:
-    """Return the deliveries up to the one whose body is `last`, acked, in order of arrival."""
-    got: list[Delivery[object]] = []
-    with anyio.fail_after(soon()):
-        async for delivery in subscription:
-            await delivery.ack()
-            got.append(delivery)
-            if delivery.body == last:
-                break
-    return got
+async def prefetch(subscription: Subscription[Delivery[object]], count: int) -> None:
+    """Have `count` messages, all that are ready, fetched and seen by nobody.
+
+    For a moment: what nobody sees is given back after a second.
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, subscription.batches(count + 1, wait=LONG))
+        with anyio.fail_after(soon()):
+            while cast("AckStatistics", subscription.statistics()).buffered < count:
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+
+
+async def one_good_and_one_bad(
+    subscription: Subscription[Delivery[object]],
+) -> tuple[Delivery[object], DecodeError]:
+    """Return the next delivery, and the error of the next body that does not decode."""
+    good: list[Delivery[object]] = []
+    bad: list[DecodeError] = []
+    for _ in range(2):
+        try:
+            good += await receive(subscription, 1)
+        except DecodeError as error:
+            bad.append(error)
+    assert (len(good), len(bad)) == (1, 1), "one body decodes and the other does not"
+    return good[0], bad[0]
+
+
+def silent(here: Place, harness: Harness, in_flight: int) -> AbstractAsyncContextManager[AckFeed]:
+    """Return a consumer that nobody renews anything for, as if its process had died."""
+    return here.channel.layer.consume(
+        [here.topic], here.group, in_flight=in_flight, lease=harness.lease, start=Start.EARLIEST
+    )
 
 
 async def lease(feed: AckFeed, count: int) -> list[Leased]:
@@ -145,20 +168,6 @@ def bodies(deliveries: Sequence[Delivery[object]]) -> list[object]:
 def ordered(several: Iterable[object]) -> list[object]:
     """Return `several` sorted, by type first: bodies may be of several."""
     return sorted(several, key=lambda one: (type(one).__name__, one))
-
-
-async def nothing_is_owed(
-    channel: Channel[AckLayer], topic: str, group: str, *, lease: float = LONG
-) -> None:
-    """Publish a sentinel and see it come first: whatever is owed would have come before it."""
-    await channel.publish(topic, "sentinel")
-    async with channel.subscribe(topic, group=group, lease=lease, start=Start.EARLIEST) as sub:
-        (first,) = await receive(sub, 1)
-        try:
-            assert first.body == "sentinel", "a settled message came again"
-        finally:
-            await first.ack()
-        assert sub.statistics().buffered == 0, "a settled message came again"
 
 
 async def receive_bytes(subscription: Subscription[Delivery[bytes]], count: int) -> list[bytes]:
