@@ -161,7 +161,7 @@ async def test_a_channel_within_a_scope_that_ends_is_left_and_disconnected() -> 
             await anext(subscriber)
     assert scope.cancelled_caught
     assert is_quiet(channel, layer)
-    assert not layer._inbox.is_open
+    assert layer._inbox is None
 
 
 async def test_a_layer_that_does_not_let_go_is_given_up_and_logged(

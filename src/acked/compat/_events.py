@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
-from acked import (
-    ChannelClosed,
-    FireAndForgetStatistics,
-    FireAndForgetSubscription,
-    Gap,
-    GapCause,
-    LayerError,
-)
+import anyio.lowlevel
 
-__all__ = ("BaseEvent", "EventReader", "owner", "owning")
+from acked import AckedError, ChannelClosed, FireAndForgetStatistics, Gap, GapCause
+from acked._core.options import FireAndForgetSettings
+from acked._core.stream.buffer import Stream
+
+__all__ = ("BaseEvent", "EventReader", "Inbox", "owner", "owning")
 
 E = TypeVar("E")
+
+READS_IN_A_TURN: Final = 32
+"""Events that are read without a pause before the other tasks have their turn."""
 
 _owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
 owner = _owner.get
@@ -63,26 +63,54 @@ class BaseEvent:
         return getattr(self, self.PLACE), self.message
 
 
-class EventReader(Generic[E]):
+class Inbox:
+    """The bounded stream of a subscription, which any task may read."""
+
+    def __init__(self, capacity: int) -> None:
+        self.stream: Final = Stream(FireAndForgetSettings(capacity=capacity), None)
+
+    async def take(self) -> tuple[Any, Gap | None]:
+        """Return what came next and the gap before it; raise why nothing comes any more."""
+        stream = self.stream
+        while not stream.buffer.items:
+            if stream.failure is not None:
+                raise stream.failure
+            try:
+                await stream.arrived.wait()
+            except BaseException:
+                # Race: woken for an event, and cancelled: another reader must have it.
+                stream.arrived.wake(len(stream.buffer))
+                raise
+        return stream.take()
+
+
+class EventReader(Inbox, Generic[E]):
     """The events of one place, in order; any task may read, each event goes to one of them.
 
-    What is missed is logged once for an episode, not for each message. A lost connection is an
-    episode; an overflow is one until the reader has caught up.
+    An overflow is logged when it begins and when the reader has caught up, not for each message.
     """
 
     LOGGER: ClassVar[logging.Logger]
     END: ClassVar[type[Exception]]
     """What is raised after the last event; raised by a backend, it says that there was one."""
 
-    def __init__(self, place: str, messages: FireAndForgetSubscription[Any]) -> None:
-        self._place = place
-        self._messages = messages
+    def __init__(self, place: str, capacity: int) -> None:
+        super().__init__(capacity)
+        self.place: Final = place
+        self._delivered = self._reported = 0
         self._is_behind = False
-        self._reported = 0
 
     def statistics(self) -> FireAndForgetStatistics:
         """Return how many events were delivered, missed, and wait to be read."""
-        return self._messages.statistics()
+        stream = self.stream
+        missed, waiting = stream.buffer.missed + stream.told, len(stream.buffer)
+        return FireAndForgetStatistics(self._delivered, missed, stream.unknown_gaps, waiting)
+
+    def left(self) -> None:
+        """Take no more events, and say how many were dropped since that was said last."""
+        self.stream.close()
+        self.stream.end(ChannelClosed("this subscription was left"))
+        self._say_missed()
 
     def __aiter__(self) -> Self:
         return self
@@ -96,42 +124,44 @@ class EventReader(Generic[E]):
 
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
+        self._delivered += 1
+        if not self._delivered % READS_IN_A_TURN:
+            await anyio.lowlevel.checkpoint()
         try:
-            message = await anext(self._messages)
-        except ChannelClosed:
-            raise self.END from None
-        except LayerError as error:
-            failure = self._raised(error)
+            event, gap = await self.take()
+        except BaseException as error:
+            self._delivered -= 1
+            raised = self._raised(error)
         else:
-            self._note(message.gap)
-            event: Any = message.body
-            if message.gap != getattr(event, "gap", None):  # it is of this reader alone
+            if gap is not None or self._is_behind:
+                self._note(gap)
+            if gap != getattr(event, "gap", None):  # it is of this reader alone
                 event = copy.copy(event)
-                event.gap = message.gap
+                event.gap = gap
             return cast("E", event)
-        raise failure
+        raise raised
 
-    def _raised(self, failure: LayerError) -> BaseException:
-        return failure.__cause__ or failure
-
-    def closed(self) -> None:
-        """Say how many were dropped since it was said last."""
-        missed = self.statistics().missed
-        if missed > self._reported:
-            self._warn(f"has missed {missed - self._reported} message(s): it read too slowly")
-        self._reported, self._is_behind = missed, False
+    def _raised(self, error: BaseException) -> BaseException:
+        """Return what a reader is told of `error`."""
+        if isinstance(error, ChannelClosed):
+            return self.END()
+        return error.__cause__ or error
 
     def _note(self, gap: Gap | None) -> None:
         causes = gap.causes if gap is not None else ()
         if GapCause.OVERFLOW in causes and not self._is_behind:
             self._is_behind = True
             self._warn("is too slow: messages are dropped")
-        if GapCause.RECONNECT in causes:
-            self._warn("may have missed messages: the connection was lost and made again")
-        elif GapCause.BROKER in causes:
+        if GapCause.BROKER in causes:
             self._warn("may have missed messages: the broker dropped some")
-        if self._is_behind and not self.statistics().buffered:
-            self.closed()
+        if self._is_behind and not self.stream.buffer.items:
+            self._say_missed()
+
+    def _say_missed(self) -> None:
+        missed = self.statistics().missed
+        if missed > self._reported:
+            self._warn(f"has missed {missed - self._reported} message(s): it read too slowly")
+        self._reported, self._is_behind = missed, False
 
     def _warn(self, words: str) -> None:
-        self.LOGGER.warning("a subscriber of %r %s", self._place, words)
+        self.LOGGER.warning("a subscriber of %r %s", self.place, words)

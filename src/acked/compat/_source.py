@@ -1,28 +1,28 @@
 """One of `acked`'s layers with the methods that both originals ask a backend for."""
 
 import logging
-from collections import deque
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
 
 from acked import (
     Channel,
+    ChannelClosed,
     ConfigurationError,
     ConnectionLost,
     Gap,
     GapCause,
     LayerError,
-    Record,
     Topic,
 )
 from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
 from acked.compat._drivers import Driver
-from acked.compat._events import BaseEvent, owner
+from acked.compat._events import BaseEvent, Inbox, owner
 from acked.compat._held import Held
-from acked.compat._relay import Bridge
+from acked.types import Record
 
 __all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
 
@@ -31,8 +31,8 @@ logger = logging.getLogger("acked.compat")
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
 CAPACITY: Final = 65_536
-"""Events that wait to be handed out, one in a turn of the loop: so a fast reader needs no large
-buffer, though they may arrive by hundreds in one. One more is dropped, and told by a gap."""
+"""Events that wait for `next_published`; one more is dropped, and told by a gap."""
+NAMES: Final = ("channel", "group")
 LEAVING: Final = 5.0
 """Seconds that a layer may take to stop listening."""
 OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
@@ -41,60 +41,107 @@ UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
 
 class Backend:
-    """What both originals ask a backend for: its methods, not this class."""
+    """What both originals ask a backend for: its methods, not this class.
+
+    `connect` is called first and `disconnect` last. Between `subscribe` and `unsubscribe`, for the
+    first subscriber of a place and the last, `next_published` returns what any number of tasks
+    `publish` there; what that raises ends every subscriber, or is raised in each.
+    """
 
     UNSUPPORTED: ClassVar[type[Exception]] = NotImplementedError
 
+    async def _unsupported(self, *_: Any, **__: Any) -> Any:
+        raise self.UNSUPPORTED
+
+    connect = disconnect = subscribe = unsubscribe = publish = next_published = _unsupported
+
+
+class Hears(Backend):
+    """A backend of ours. It can be inherited from."""
+
+    END: ClassVar[type[Exception]]
+    """What `next_published` raises when nothing comes any more."""
+    _inbox: Inbox | None = None
+
+    def __init__(self) -> None:
+        self._gaps: dict[str | None, Gap] = {}
+        """What was missed before the next event of a subscription."""
+
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        raise self.UNSUPPORTED
+        self._inbox = Inbox(CAPACITY)
 
     async def disconnect(self) -> None:
-        """Disconnect; called after everything else."""
-        raise self.UNSUPPORTED
-
-    async def subscribe(self, *_: Any, **__: Any) -> None:
-        """Let `next_published` return what is published to a place, from now to `unsubscribe`."""
-        raise self.UNSUPPORTED
-
-    async def unsubscribe(self, *_: Any, **__: Any) -> None:
-        """Undo `subscribe`; called when the last subscriber of a place has left."""
-        raise self.UNSUPPORTED
-
-    async def publish(self, *_: Any, **__: Any) -> None:
-        """Publish a message to a place; called by any number of tasks at once."""
-        raise self.UNSUPPORTED
+        """Disconnect: nothing is listened to any more."""
+        inbox, self._inbox = self._inbox, None
+        self._gaps.clear()
+        if inbox is not None:
+            inbox.stream.end(ChannelClosed("disconnected"))
 
     async def next_published(self) -> Any:
-        """Wait for the next event; what it raises ends every subscriber, or is raised in each."""
-        raise self.UNSUPPORTED
+        """Return the next event; raise when a connection is lost for good."""
+        try:
+            if self._inbox is None:
+                raise ChannelClosed
+            item, _ = await self._inbox.take()
+        except ChannelClosed:
+            raise self.END("this layer is not connected: nothing comes any more") from None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def take(self, event: BaseEvent, whose: str | None) -> None:
+        """Keep `event` for `next_published`, if there is room."""
+        if self._inbox is not None:
+            if len(self._inbox.stream.buffer) < CAPACITY:
+                event.owner, event.gap = whose, self._gaps.pop(whose, None)
+                self._inbox.stream.offer(cast("Record", event))
+            else:
+                self.missed(OVERFLOW, whose)
+
+    def missed(self, gap: Gap, whose: str | None) -> None:
+        """Tell of `gap` with the next event of the subscription `whose`."""
+        self._gaps[whose] = gap.merge(self._gaps[whose]) if whose in self._gaps else gap
+
+    async def subscribe(self, *places: str, **named: Any) -> None:
+        """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
+        await self._listen(*places, *(named[one] for one in NAMES if one in named))
+
+    async def unsubscribe(self, *places: str, **named: Any) -> None:
+        """Undo `subscribe`."""
+        await self._unlisten(*places, *(named[one] for one in NAMES if one in named))
+
+    async def _listen(self, *names: str, patterns: bool = False) -> None:
+        """Listen to `names`, together; returns when the broker has confirmed."""
+        raise NotImplementedError
+
+    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
+        """Listen no more to `names`, or to any of those of the same subscription."""
+        raise NotImplementedError
 
 
-class Source(Backend):
-    """A backend that is a face of one of `acked`'s layers. It can be inherited from.
+class Source(Hears):
+    """A backend that is a face of one of `acked`'s layers.
 
     `on_loss` says what a lost connection is to subscribers: it is made again and the next event
     has a `gap` ("reconnect", the default), reading raises ("raise"), or it ends ("end").
     """
 
     driver: ClassVar[Driver] = Driver()
-    END: ClassVar[type[Exception]]
-    """What `next_published` raises when nothing comes any more."""
-    bridge: Bridge | None = None
-    """Where events go at once, in whatever bursts they come; None: to `next_published`."""
 
     def _use(self, layer: FireAndForgetLayer, on_loss: OnLoss) -> None:
+        super().__init__()
         self._ends_quietly = on_loss == "end"
         self._channel = Channel(layer, codec=RAW)
-        self._inbox = _Inbox()
         self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
         """What is listened to, by who does and whether by pattern."""
+        self._losses = 0
 
     async def connect(self) -> None:
         """Connect; raises an error of `acked` that is the driver's own, too."""
         with self.driver.translated():
             await self._channel.__aenter__()
-        self._inbox.open()
+        await super().connect()
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
@@ -102,42 +149,26 @@ class Source(Backend):
             for key in tuple(self._calls):
                 leaving.start_soon(self._end, key, set[str]())
         await self._channel.aclose()
-        self._inbox.close()
+        await super().disconnect()
 
-    async def next_published(self) -> Any:
-        """Return the next event; raise when a connection is lost for good."""
-        item = await self._inbox.next()
-        if item is None:
-            raise self.END("this layer is not connected: nothing comes any more")
-        if isinstance(item, Exception):
-            raise item
-        return item
+    def lost(self, times: int) -> int:
+        """Note that a connection was lost for the `times`th time; return how often one was.
 
-    def take(self, event: BaseEvent) -> bool:
-        """Take `event` for `next_published`, or hand it out at once; False if there is no room."""
-        if self.bridge is None:
-            return self._inbox.put(event)
-        self.bridge.hand_out(event)
-        return True
+        Who listens on it, hundreds perhaps, is told one by one; the log has one line for each time.
+        """
+        if times > self._losses:
+            self._losses = times
+            logger.warning("subscribers may have missed messages: %r reconnected", self)
+        return self._losses
 
-    def fail(self, cause: LayerError, mine: str | None) -> None:
-        """Let `next_published` raise what `cause` is to this one's subscribers."""
+    def fail(self, cause: LayerError, whose: str | None) -> None:
+        """Let subscribers, or `next_published`, raise what `cause` is to them."""
         ends = self._ends_quietly and isinstance(cause, ConnectionLost)
         error = self.END(str(cause)) if ends else self.driver.also(cause)
         error.__cause__ = cause
-        vars(error)["owner"] = mine
-        if self.bridge is None:
-            self._inbox.put(error)
-        else:
-            self.bridge.fail(error)
-
-    async def subscribe(self, group: str, **_: Any) -> None:
-        """Listen to `group`; returns when the broker has confirmed."""
-        await self._listen(group)
-
-    async def unsubscribe(self, group: str, **_: Any) -> None:
-        """Undo `subscribe`."""
-        await self._leave(group)
+        vars(error)["owner"] = whose
+        if self._inbox is not None:
+            self._inbox.stream.offer(cast("Record", error))
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
@@ -153,7 +184,6 @@ class Source(Backend):
             await self._channel.publish(Topic(place, bytes), body)
 
     async def _listen(self, *names: str, patterns: bool = False) -> None:
-        """Listen to `names`, together; returns when the broker has confirmed."""
         calls = self._calls.setdefault((owner(), patterns), [])
         fresh = set(names).difference(*(call.names for call in calls))
         if fresh:
@@ -169,11 +199,10 @@ class Source(Backend):
             except BaseException:
                 calls.remove(call)
                 if not calls:
-                    del self._calls[owner(), patterns]
+                    self._calls.pop((owner(), patterns), None)
                 raise
 
-    async def _leave(self, *names: str, patterns: bool = False) -> None:
-        """Listen no more to `names`, or to any of those of the same subscription."""
+    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
         await self._end((owner(), patterns), set(names))
 
     async def _end(self, key: tuple[str | None, bool], left: set[str]) -> None:
@@ -196,49 +225,73 @@ class _Call:
     def __init__(self, source: Source, names: set[str]) -> None:
         self.names = names
         self._all, self._source = frozenset(names), source
-        self._owner, self._dropped = owner(), source.dropped()
-        self._gap: Gap | None = None
+        self._owner, self._dropped, self._losses = owner(), source.dropped(), source.lost(0)
 
     def offer(self, record: Record) -> bool:
+        source = self._source
         if record.topic not in self.names and record.topic in self._all:
             return True  # left, while others of the same call are not
+        before, self._dropped = self._dropped, source.dropped()
+        if before != self._dropped:
+            source.missed(DROPPED, self._owner)
         try:
-            event = self._source.event(record)
+            event = source.event(record)
         except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
             said = "a message of %r (%d bytes) cannot be read and is skipped: %s"
             logger.warning(said, record.topic, len(record.body), type(error).__name__)
-            self.gap(UNREADABLE)
-            return True
-        before, self._dropped = self._dropped, self._source.dropped()
-        if before != self._dropped:
-            self.gap(DROPPED)
-        event.owner, event.gap, self._gap = self._owner, self._gap, None
-        if not self._source.take(event):
-            self.gap(OVERFLOW.merge(event.gap) if event.gap else OVERFLOW)
+            source.missed(UNREADABLE, self._owner)
+        else:
+            source.take(event, self._owner)
         return True
 
     async def send(self, record: Record) -> None:
         self.offer(record)  # there is never anything to wait for
 
     def gap(self, gap: Gap) -> None:
-        self._gap = gap if self._gap is None else self._gap.merge(gap)
+        if GapCause.RECONNECT in gap.causes:
+            self._losses += 1
+            self._losses = self._source.lost(self._losses)
+        self._source.missed(gap, self._owner)
 
     def fail(self, error: LayerError) -> None:
         self._source.fail(error, self._owner)
 
 
-class InMemory(Source):
+class InMemory(Hears):
     """Any object, by reference, and any name; within one process, on asyncio or trio."""
 
     CLOSED: ClassVar[type[Exception]]
+    EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
 
-    async def _send(self, place: str, body: Any) -> None:
-        if not self._inbox.is_open:
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard: dict[str, dict[str | None, None]] = {}
+        """Which subscriptions hear a name."""
+
+    async def disconnect(self) -> None:
+        """Disconnect: nothing is listened to any more."""
+        await super().disconnect()
+        self._heard.clear()
+
+    async def _send(self, place: str, message: Any) -> None:
+        if self._inbox is None:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
-        await self._channel.layer.publish([Record(place, body, id="")])
-        if self.bridge is None:
-            # The others' turn: an application that publishes in a loop may do nothing else.
-            await anyio.lowlevel.checkpoint()
+        for whose in tuple(self._heard.get(place, ())):
+            self.take(type(self).EVENT(place, message), whose)
+        # The others' turn: an application that publishes in a loop may do nothing else.
+        await anyio.lowlevel.checkpoint()
+
+    async def _listen(self, *names: str, patterns: bool = False) -> None:
+        del patterns
+        for name in names:
+            self._heard.setdefault(name, {})[owner()] = None
+
+    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
+        del patterns
+        for name in names or tuple(self._heard):
+            self._heard.get(name, {}).pop(owner(), None)
+            if not self._heard.get(name, True):
+                del self._heard[name]
 
 
 def checked(on_loss: OnLoss) -> OnLoss:
@@ -246,36 +299,3 @@ def checked(on_loss: OnLoss) -> OnLoss:
     if on_loss not in {"reconnect", "raise", "end"}:
         raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
     return on_loss
-
-
-class _Inbox:
-    """What waits for `next_published`, from opening to closing; on one event loop at a time."""
-
-    is_open = False
-
-    def open(self) -> None:
-        self.is_open, self._changed = True, anyio.Event()
-        self._items: deque[BaseEvent | Exception] = deque()
-
-    def close(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self._changed.set()
-
-    def put(self, item: BaseEvent | Exception) -> bool:
-        """Return False if there is no room, which there always is for a failure."""
-        if self.is_open:
-            if len(self._items) >= CAPACITY and isinstance(item, BaseEvent):
-                return False
-            self._items.append(item)
-            self._changed.set()
-        return True
-
-    async def next(self) -> BaseEvent | Exception | None:
-        """Return the next item, None after the end; one in a turn of the loop."""
-        await anyio.lowlevel.checkpoint()
-        while self.is_open and not self._items:
-            if self._changed.is_set():
-                self._changed = anyio.Event()
-            await self._changed.wait()
-        return self._items.popleft() if self.is_open else None

@@ -3,7 +3,7 @@
 import logging
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -11,7 +11,7 @@ import anyio
 from acked import ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._events import BaseEvent, EventReader
-from acked.compat._relay import CAPACITY, Relay
+from acked.compat._relay import CAPACITY, AnyBackend, Relay
 from acked.compat._source import Backend, OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
@@ -58,9 +58,12 @@ class Subscriber(EventReader[Event]):
         """
         return await self._next()
 
-    def _raised(self, failure: LayerError) -> BaseException:
-        kinds = LayerError, Unsubscribed
-        return failure.__cause__ if isinstance(failure.__cause__, kinds) else _told_again(failure)
+    def _raised(self, error: BaseException) -> BaseException:
+        raised = super()._raised(error)
+        known = isinstance(raised, LayerError | Unsubscribed)
+        if isinstance(error, LayerError) and (raised is error or not known):
+            return _told_again(error)
+        return raised
 
 
 class BroadcastBackend(Backend):
@@ -127,12 +130,13 @@ class Broadcast(Relay):
     """
 
     EXIT_MAX_DELAY: float = 5.0
+    PLACE: ClassVar[str] = Event.PLACE
 
     def __init__(
         self,
         url: str | None = None,
         *,
-        backend: Any = None,
+        backend: AnyBackend | None = None,
         on_loss: OnLoss = "reconnect",
         capacity: int = CAPACITY,
     ) -> None:
@@ -141,17 +145,15 @@ class Broadcast(Relay):
         checked(on_loss)
         if capacity < 1:
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
-        self._backend = _backend_of(url or "") if backend is None else backend
-        super().__init__(self._backend, lambda event: event.channel)
+        super().__init__()
+        self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
+        self._on_loss: OnLoss = on_loss
         self._capacity = capacity
+        self._is_paced = capacity < CAPACITY
         self._turn = anyio.Lock()
-        if isinstance(self._backend, TextSource):
-            self._backend.prepare(on_loss)
-            if type(self._backend).next_published is Source.next_published:
-                self._backend.bridge = self._bridge
 
     def __repr__(self) -> str:
-        state = "not connected" if self._open is None else "connected"
+        state = "connected" if self._is_open else "not connected"
         return f"<Broadcast over {type(self._backend).__name__}, {state}>"
 
     async def __aenter__(self) -> Self:
@@ -164,23 +166,27 @@ class Broadcast(Relay):
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
         async with self._turn:
-            await self._enter(self._backend)
+            if not self._is_open:
+                if isinstance(self._backend, TextSource):
+                    self._backend.prepare(self._on_loss)
+                await self._enter(self._backend.connect)
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
         with anyio.CancelScope(shield=True):
             async with self._turn:
-                await self._leave()
+                await self._leave(self._backend.disconnect)
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; raises, in `acked`'s words and the driver's kind, if that failed.
 
         Redis need not be connected for that, as in the original, but then connects each time.
         """
+        await self._subscribing(channel)
         backend = self._backend
-        if self._open is None and getattr(backend, "publishes_unconnected", False):
+        if not self._is_open and getattr(backend, "publishes_unconnected", False):
             async with self._turn:
-                if self._open is None:
+                if not self._is_open:
                     await backend.connect()
                     try:
                         await backend.publish(channel, message)
@@ -191,9 +197,12 @@ class Broadcast(Relay):
 
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[Subscriber]:
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
-        if self._open is not None and self._bridge.ended is not None:
-            raise _told_again(self._bridge.ended)
-        return self._subscribed(channel, self._capacity, {}, Subscriber)
+        if self._is_open and self._ended is not None:
+            raise _told_again(self._ended)
+        return self._subscribed(Subscriber(channel, self._capacity), {})
+
+    def _over(self) -> AnyBackend:
+        return self._backend
 
 
 def _told_again(failure: LayerError) -> LayerError:
@@ -202,10 +211,11 @@ def _told_again(failure: LayerError) -> LayerError:
     return told
 
 
-def _backend_of(url: str) -> Any:
+def _backend_of(url: str) -> AnyBackend:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
     # Not before it is needed: each of them needs a driver, and most applications have but one.
     module, _, name = BACKENDS[scheme].partition(".")
-    return getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)(url)
+    kind = getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)
+    return cast("AnyBackend", kind(url))

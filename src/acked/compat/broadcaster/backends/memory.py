@@ -2,30 +2,24 @@
 
 from typing import Any, ClassVar
 
-from acked import ChannelClosed, Record
-from acked.compat._source import InMemory, OnLoss
-from acked.compat.broadcaster._base import Event, TextSource
-from acked.layers.memory import MemoryLayer
+from acked import ChannelClosed
+from acked.compat._source import InMemory
+from acked.compat.broadcaster._base import BroadcastBackend, Event, Unsubscribed
 
 __all__ = ("MemoryBackend",)
 
 
-class MemoryBackend(InMemory, TextSource):
+class MemoryBackend(InMemory, BroadcastBackend):
     """Passes messages on within this `Broadcast`; the URL says no more than that."""
 
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
+    END: ClassVar[type[Exception]] = Unsubscribed
+    EVENT: ClassVar[type[Event]] = Event
 
     def __init__(self, url: str = "memory://") -> None:
-        super().__init__(url)
-
-    def layer(self, on_loss: OnLoss) -> MemoryLayer:  # noqa: ARG002 - nothing to lose
-        """Return a layer of this process."""
-        return MemoryLayer()
+        super().__init__()
+        del url
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish the very object; raise `ChannelClosed` when not connected."""
         await self._send(channel, message)
-
-    def event(self, record: Record) -> Event:
-        """Return the event."""
-        return Event(record.topic, record.body)

@@ -6,10 +6,9 @@ from typing import Any, ClassVar, Self
 
 from acked import ConfigurationError
 from acked.compat._events import EventReader
-from acked.compat._relay import CAPACITY, Relay
+from acked.compat._relay import CAPACITY, AnyBackend, Relay
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
-from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
 
 __all__ = ("Channel", "Event", "Subscriber")
 
@@ -37,23 +36,26 @@ class Channel(Relay):
     EXIT_MAX_DELAY: float = 60
     """Seconds that leaving a subscription or the channel may take."""
 
-    def __init__(self, channel_layer: BaseChannelLayer) -> None:
-        super().__init__(channel_layer, lambda event: event.group)
+    PLACE: ClassVar[str] = Event.PLACE
+
+    def __init__(self, channel_layer: AnyBackend) -> None:
+        super().__init__()
         self._channel_layer = channel_layer
 
     def __repr__(self) -> str:
-        state = "closed" if self._open is None else "open"
+        state = "open" if self._is_open else "closed"
         return f"<Channel over {type(self._channel_layer).__name__}, {state}>"
 
     async def __aenter__(self) -> Self:
         """Connect, and listen from now on. Raises what the layer's `connect` raises."""
-        if not await self._enter(self, self.EXIT_MAX_DELAY):
+        if self._is_open:
             raise ConfigurationError("this channel is open; make another one for that")
+        await self._enter(self.connect)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Disconnect: `async for` of every subscriber ends."""
-        await self._leave()
+        await self._leave(self.disconnect, self.EXIT_MAX_DELAY)
 
     async def connect(self) -> None:
         """Connect the layer."""
@@ -65,6 +67,7 @@ class Channel(Relay):
 
     async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
         """Publish `message` by the layer, which takes `kwargs`; never waits for a subscriber."""
+        await self._subscribing(group)
         await self._channel_layer.publish(group, message, **kwargs)
 
     def subscribe(
@@ -76,4 +79,7 @@ class Channel(Relay):
         counted, logged, and told by the next event's `gap`. 0 and infinity are 65,536.
         """
         capacity = int(max_buffer_size) if 0 < max_buffer_size < CAPACITY else CAPACITY
-        return self._subscribed(group, capacity, kwargs, Subscriber)
+        return self._subscribed(Subscriber(group, capacity), kwargs)
+
+    def _over(self) -> AnyBackend:
+        return self._channel_layer

@@ -33,9 +33,9 @@ class RedisPubSubChannelLayer(SourceLayer):
             super().__init__(self._layer, on_loss)
         self._pubsub = SimpleNamespace(
             subscribe=self._listen,
-            unsubscribe=self._leave,
+            unsubscribe=self._unlisten,
             psubscribe=partial(self._listen, patterns=True),
-            punsubscribe=partial(self._leave, patterns=True),
+            punsubscribe=partial(self._unlisten, patterns=True),
         )
 
     @property
