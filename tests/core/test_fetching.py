@@ -47,7 +47,7 @@ async def test_readers_that_wait_at_once_are_fetched_for_at_once() -> None:
             await wait_all_tasks_blocked()
             layer.put(*map(leased, range(32)))
         assert len(got) == 32
-        assert max(layer.receives) >= 30
+        assert max(layer.receives) >= 16
 
 
 async def test_what_nobody_reads_is_given_back_after_a_second() -> None:

@@ -73,6 +73,8 @@ class Fetcher:
                 else:
                     self._reconnect.reset()
                     self._take(batch)
+                    if self._gives_back and not self._demand and not self._window.size:
+                        await self._give_back()  # fetched for who is gone: it is others' now
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fail(layer_failure(error, "receiving"))
 
@@ -84,9 +86,7 @@ class Fetcher:
             await self._clock.sleep_until(self._clock.time() + UNSEEN / 2)
             if self.buffer and self._clock.time() - self.buffer[0].lease.since >= UNSEEN:
                 self._window.reset()
-                unseen = self.take_unseen()
-                self._tracker.give_back(unseen, seen=False)
-                await self._feed.release([entry.leased.token for entry in unseen])
+                await self._give_back()
 
     async def wait_for_more(self, count: int, wanted: int) -> None:
         """Wait until more has arrived, for a reader that needs `count` and would take `wanted`."""
@@ -158,6 +158,12 @@ class Fetcher:
         self.arrived.wake(len(accepted))
         self._gathered.set()
         self._filled.set()
+
+    async def _give_back(self) -> None:
+        unseen = self.take_unseen()
+        if unseen:
+            self._tracker.give_back(unseen, seen=False)
+            await self._feed.release([entry.leased.token for entry in unseen])
 
     def _age(self) -> float:
         """Return for how long the leases of the last fetch may have run before it returned."""

@@ -52,6 +52,8 @@ class StaleLaws:
             async with silent(Place(channel, topic, group), harness, 4) as feed:
                 first = {one.record.body: one.token for one in await lease(feed, 4)}
                 await harness.pass_time(harness.lease * 1.5)
+                # It holds them still, and takes nothing from itself: it gives them back.
+                await feed.settle([Settlement(token, Verb.NACK) for token in first.values()])
                 again = {one.record.body: one.token for one in await lease(feed, 4)}
                 can = channel.layer.capabilities
                 for number, verb in enumerate((Verb.ACK, Verb.NACK, Verb.REJECT)):
