@@ -55,6 +55,7 @@ __all__ = (
     "PatternLayer",
     "RemovesGroups",
     "Sink",
+    "TimedFeed",
 )
 
 
@@ -283,6 +284,20 @@ class LagFeed(Protocol):
         """Return what is published and not yet fetched, as the broker last told; no I/O.
 
         None where the broker has not told yet.
+        """
+        ...
+
+
+@runtime_checkable
+class TimedFeed(Protocol):
+    """A feed that knows since when the leases of its last `receive` have run."""
+
+    @property
+    def leased_at(self) -> float:
+        """The moment before the request that brought them, on the clock of the layer.
+
+        That is `SystemClock` unless the layer was given another. Without it the engine takes the
+        moment at which `receive` returned: too late, if the process stood still in between.
         """
         ...
 

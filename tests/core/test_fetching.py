@@ -124,7 +124,7 @@ async def test_a_layer_that_says_when_it_leased_is_believed() -> None:
         channel.subscribe("t", group="g", lease=LEASE) as sub,
     ):
         feed = sub._feed
-        feed.leased_at = -1e9  # type: ignore[union-attr]
+        feed.leased_at = -LEASE - 1  # type: ignore[union-attr]
         delivery = await anext(sub)
         assert layer.extended == [([1], LEASE)]
         await delivery.ack()

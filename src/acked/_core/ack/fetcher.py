@@ -11,7 +11,6 @@ from acked._core.options import AckSettings
 from acked._core.reconnect import ReconnectBudget
 from acked._machines.window_size import WindowSize
 from acked.abc import AckFeed, Clock
-from acked.clocks import SystemClock
 from acked.errors import AckedError, LayerError, layer_failure
 from acked.types import Capabilities, Leased
 
@@ -150,7 +149,8 @@ class Fetcher:
     def _take(self, batch: Sequence[Leased]) -> None:
         now, ahead = self._clock.time(), len(self.buffer)
         self._window.fetched(self._tracker.fetched - ahead, now)
-        entries = self._tracker.add(batch, Lease(now, now + self._lease - self._age()))
+        leased_at: float = getattr(self._feed, "leased_at", now)
+        entries = self._tracker.add(batch, Lease(now, min(now, leased_at) + self._lease))
         if self._observer is not None:
             self._observer.fetched(batch)
         accepted = self._accept(entries)
@@ -164,8 +164,3 @@ class Fetcher:
         if unseen:
             self._tracker.give_back(unseen, seen=False)
             await self._feed.release([entry.leased.token for entry in unseen])
-
-    def _age(self) -> float:
-        """Return for how long the leases of the last fetch may have run before it returned."""
-        leased_at: float | None = getattr(self._feed, "leased_at", None)
-        return 0.0 if leased_at is None else max(0.0, SystemClock().time() - leased_at)
