@@ -223,7 +223,7 @@ class TestSizes:
             async with channel.subscribe(topic, group="g", redelivery=redelivery) as sub:
                 first = None
                 with anyio.fail_after(SOON):
-                    while sub.statistics().rejected < 1:
+                    while sub.statistics().dead_lettered < 1:
                         with anyio.move_on_after(0.5):
                             first = await anext(sub)
                             await first.ack()

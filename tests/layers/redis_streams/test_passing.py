@@ -2,14 +2,14 @@
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
 import pytest
 import redis
 from anyio import to_thread
 
-from acked import Channel
+from acked import AckSubscription, Channel
 from acked.errors import PublishFailed
 from acked.layers.redis_streams import RedisStreamsLayer
 from compose.lifecycle import Broker
@@ -25,7 +25,7 @@ async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
     broker = private_redis()
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
-            async with channel.subscribe(topic, group=GROUP, lease=2.0) as sub:
+            async with channel.subscribe(topic, group=GROUP, lease=2.0) as sub, reading(sub) as read:
                 end, words = begin(admin, broker, trouble)
                 with anyio.fail_after(SOON):
                     while words not in caplog.text:
@@ -36,11 +36,29 @@ async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
                         with contextlib.suppress(PublishFailed):
                             await channel.publish(topic, "after")
                             break
-                    delivery = await anext(sub)
-                    assert delivery.body == "after"
-                    await delivery.ack()
+                    assert await read() == "after"
         assert caplog.text.count(words) == 1
         assert "was deleted" not in caplog.text
+
+
+@contextlib.asynccontextmanager
+async def reading(sub: AckSubscription[object]) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Wait for a message from now on; give what waits until it was read and acked."""
+    bodies: list[object] = []
+    done = anyio.Event()
+
+    async def read() -> None:
+        async with await anext(sub) as delivery:
+            bodies.append(delivery.body)
+        done.set()
+
+    async def body() -> object:
+        await done.wait()
+        return bodies[0]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        yield body
 
 
 def begin(admin: redis.Redis, broker: Broker, trouble: str) -> tuple[Callable[[], object], str]:
@@ -79,7 +97,7 @@ async def test_a_demotion_under_a_waiting_consumer_is_told_as_what_it_is(
     broker = private_redis()
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
-            async with channel.subscribe(topic, group=GROUP) as sub:
+            async with channel.subscribe(topic, group=GROUP) as sub, reading(sub) as read:
                 with anyio.fail_after(SOON):
                     while admin.info("clients")["blocked_clients"] == 0:
                         await anyio.sleep(0.01)
@@ -92,6 +110,6 @@ async def test_a_demotion_under_a_waiting_consumer_is_told_as_what_it_is(
                         await anyio.sleep(0.01)
                         with contextlib.suppress(PublishFailed):
                             await channel.publish(topic, "after")
-                    await (await anext(sub)).ack()
+                    await read()
         assert "was deleted" not in caplog.text
         assert caplog.text.count("does not serve now") == 1
