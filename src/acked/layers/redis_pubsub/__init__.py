@@ -204,7 +204,7 @@ class RedisPubSubLayer:
         channel = min(inside.hub.topics, default="acked-check").encode()
         server = await inside.client.home(channel)
         may = await rights(server, self._commands_for(channel))
-        return [*found, transport(self._url), may]
+        return [*found, *transport(self._url), may]
 
     def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered.

@@ -27,7 +27,7 @@ from acked.layers.redis_pubsub._envelope import unpacked
 from acked.layers.redis_pubsub._listener import RedisListener
 from acked.types import Gap, GapCause
 
-logger: Final = logging.getLogger("acked.redis_pubsub")
+logger: Final = logging.getLogger("acked.layers.redis_pubsub")
 
 __all__ = ("SlotListener",)
 

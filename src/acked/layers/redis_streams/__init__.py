@@ -23,8 +23,8 @@ step. `attempt` is the group's delivery counter.
 a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
 is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`): what a group had not
 settled is gone, reported as far as it had been delivered before (`trimmed`, and a warning of the
-logger `acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what
-is there, from the beginning.
+logger `acked.layers.redis_streams`). A stream is deleted or the server emptied: consumers go on
+with what is there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
 answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
@@ -259,7 +259,7 @@ class RedisStreamsLayer:
         server = await way.home(topic.encode())
         return [
             *found,
-            transport(self._url),
+            *transport(self._url),
             await rights(server, commands_for(topic)),
             backlog(self._maxlen, [backlog_of(reply) for reply in groups]),
             settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
