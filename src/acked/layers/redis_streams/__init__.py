@@ -53,11 +53,9 @@ from typing import TYPE_CHECKING, Final, Self
 from acked.errors import (
     ConfigurationError,
     LayerError,
-    PublishFailed,
 )
 from acked.layers._redis.cluster import Client, client_for
 from acked.layers._redis.connection import Command
-from acked.layers._redis.errors import is_unanswered
 from acked.layers._redis.findings import (
     backlog,
     findings_for_streams,
@@ -70,7 +68,8 @@ from acked.layers._shared.runtime import consumer_name, require_asyncio
 from acked.layers._shared.urls import number, switch, whole_number
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
-from acked.layers.redis_streams._records import backlog_of, fields_of, settled_of
+from acked.layers.redis_streams._publisher import publish
+from acked.layers.redis_streams._records import backlog_of, settled_of
 from acked.layers.redis_streams._rights import commands_for
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
@@ -105,8 +104,6 @@ CAPABILITIES: Final = Capabilities(
     topic_pattern=r"(?!acked:\{)(?s:.+)",  # not the keys beside a stream
 )
 
-RECORDS_IN_A_REQUEST: Final = 1000
-"""A larger publish is several requests, one after the other: each has a deadline of its own."""
 OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
@@ -225,18 +222,7 @@ class RedisStreamsLayer:
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Append `records`, in one request; what was not answered may be there all the same."""
-        commands = [self._addition(record) for record in records]
-        replies, indeterminate = await _send(self._open_way(), commands)
-        receipts: list[Receipt] = []
-        failures: dict[int, Exception] = {}
-        for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
-            if isinstance(reply, bytes):
-                receipts.append(Receipt(record.id, record.topic, reply.decode()))
-            else:
-                failures[i] = _failure(reply)
-        if failures:
-            raise _publish_failed(failures, len(records), indeterminate=indeterminate)
-        return receipts
+        return await publish(self._open_way(), records, self._trim)
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """Forget `group` of `topics`, one after the other; see `acked.abc.RemovesGroups`."""
@@ -293,9 +279,6 @@ class RedisStreamsLayer:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._way
 
-    def _addition(self, record: Record) -> Command:
-        return (b"XADD", record.topic.encode(), *self._trim, b"*", *fields_of(record))
-
     def _count(self, trimmed: int) -> None:
         self.trimmed += trimmed
 
@@ -315,34 +298,3 @@ async def _check_version(way: Client) -> None:
             f"Redis at {way.where} is version {found[0].partition(b':')[2].decode()}; its "
             "consumer groups can do what is needed from 6.2 on: use a newer server"
         )
-
-
-async def _send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
-    """Return a reply for each command, and whether any may have worked without an answer.
-
-    After a lost connection nothing more is sent: what comes later must not overtake.
-    """
-    replies: list[object] = []
-    for start in range(0, len(commands), RECORDS_IN_A_REQUEST):
-        try:
-            replies += await way.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
-        except LayerError as error:
-            return [*replies, *[error] * (len(commands) - start)], False
-        lost = next((reply for reply in replies[start:] if is_unanswered(reply)), None)
-        if lost is not None:
-            return [*replies, *[lost] * (len(commands) - len(replies))], True
-    return replies, False
-
-
-def _failure(reply: object) -> Exception:
-    return reply if isinstance(reply, LayerError) else LayerError("XADD was not answered by an id")
-
-
-def _publish_failed(
-    failures: dict[int, Exception], count: int, *, indeterminate: bool
-) -> PublishFailed:
-    first = next(iter(failures.values()))
-    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
-    if indeterminate:
-        words += "; those that were sent may have been accepted all the same"
-    return PublishFailed(words, failures, indeterminate=indeterminate)
