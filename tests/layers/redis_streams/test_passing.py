@@ -18,6 +18,27 @@ from tests.layers.redis_streams.kit import GROUP, SOON, port_of_nobody
 pytestmark = pytest.mark.anyio
 
 
+async def read_one(subscription) -> None:
+    with anyio.fail_after(2 * SOON):
+        delivery = await anext(subscription)
+    assert delivery.body == "after"
+    await delivery.ack()
+
+
+async def told(caplog, words: str) -> None:
+    with anyio.fail_after(SOON):
+        while words not in caplog.text:
+            await anyio.sleep(0.01)
+
+
+async def published(channel: Channel, topic: str) -> None:
+    while True:
+        with contextlib.suppress(PublishFailed):
+            await channel.publish(topic, "after")
+            return
+        await anyio.sleep(0.01)
+
+
 @pytest.mark.parametrize("trouble", ["replicas", "password", "rights", "busy"])
 async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
     private_redis, topic, caplog, trouble
@@ -26,19 +47,15 @@ async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
             async with channel.subscribe(topic, group=GROUP, lease=2.0) as sub:
-                end, words = begin(admin, broker, trouble)
-                with anyio.fail_after(SOON):
-                    while words not in caplog.text:
-                        await anyio.sleep(0.01)
-                await to_thread.run_sync(end)
-                with anyio.fail_after(SOON):
-                    while True:
-                        with contextlib.suppress(PublishFailed):
-                            await channel.publish(topic, "after")
-                            break
-                    delivery = await anext(sub)
-                    assert delivery.body == "after"
-                    await delivery.ack()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read_one, sub)
+                    end, words = begin(admin, broker, trouble)
+                    try:
+                        await told(caplog, words)
+                    finally:
+                        await to_thread.run_sync(end)
+                    with anyio.fail_after(SOON):
+                        await published(channel, topic)
         assert caplog.text.count(words) == 1
         assert "was deleted" not in caplog.text
 
@@ -80,18 +97,16 @@ async def test_a_demotion_under_a_waiting_consumer_is_told_as_what_it_is(
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
             async with channel.subscribe(topic, group=GROUP) as sub:
-                with anyio.fail_after(SOON):
-                    while admin.info("clients")["blocked_clients"] == 0:
-                        await anyio.sleep(0.01)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read_one, sub)
+                    with anyio.fail_after(SOON):
+                        while admin.info("clients")["blocked_clients"] == 0:
+                            await anyio.sleep(0.01)
                     admin.replicaof("127.0.0.1", str(port_of_nobody()))
-                    while "does not serve now" not in caplog.text:
-                        await anyio.sleep(0.01)
+                    await told(caplog, "does not serve now")
                     await anyio.sleep(0.5)
                     admin.replicaof("NO", "ONE")
-                    while "receiving again" not in caplog.text:
-                        await anyio.sleep(0.01)
-                        with contextlib.suppress(PublishFailed):
-                            await channel.publish(topic, "after")
-                    await (await anext(sub)).ack()
+                    with anyio.fail_after(SOON):
+                        await published(channel, topic)
         assert "was deleted" not in caplog.text
         assert caplog.text.count("does not serve now") == 1
