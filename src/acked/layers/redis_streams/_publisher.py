@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from acked.errors import LayerError, PublishFailed
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Command
 from acked.layers._redis.errors import is_unanswered
 from acked.layers.redis_streams._records import fields_of
