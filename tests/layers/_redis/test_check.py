@@ -41,6 +41,7 @@ async def test_a_server_that_syncs_every_write_is_as_it_should_be(private_redis)
         "min_replicas_to_write": (0, OK),
         "cluster": (0, OK),
         "tls": ("off", OK),
+        "password_in_clear": (False, OK),
         "rights": ("enough", OK),
         "backlog": (0, OK),
         "settled": (0, OK),
@@ -127,6 +128,7 @@ async def test_news_are_bounded_by_the_servers_output_buffer(private_redis) -> N
         "output_buffer_limit": ("33554432 8388608 60", NOTICE),
         "cluster": (0, OK),
         "tls": ("off", OK),
+        "password_in_clear": (False, OK),
         "rights": ("enough", OK),
     }
     async with client_of(broker) as admin:
@@ -163,21 +165,23 @@ async def test_what_is_kept_for_nobody_is_said(private_redis) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "value", "severity"),
+    ("url", "value", "severity", "is_exposed"),
     [
-        ("redis://10.0.0.1", "off", NOTICE),
-        ("redis://:pw@10.0.0.1", "off", WARNING),
-        ("redis://:pw@localhost", "off", OK),
-        ("rediss://:pw@10.0.0.1", "verified", OK),
-        ("rediss://10.0.0.1?ssl_cert_reqs=none", "unverified", WARNING),
-        ("rediss://10.0.0.1?ssl_cert_reqs=optional", "unverified", WARNING),
-        ("rediss://10.0.0.1?ssl_check_hostname=0", "unverified", WARNING),
+        ("redis://10.0.0.1", "off", NOTICE, False),
+        ("redis://:pw@10.0.0.1", "off", NOTICE, True),
+        ("redis://:pw@localhost", "off", OK, False),
+        ("rediss://:pw@10.0.0.1", "verified", OK, False),
+        ("rediss://10.0.0.1?ssl_cert_reqs=none", "unverified", WARNING, False),
+        ("rediss://:pw@10.0.0.1?ssl_cert_reqs=optional", "unverified", WARNING, True),
+        ("rediss://:pw@10.0.0.1?ssl_check_hostname=0", "unverified", WARNING, True),
     ],
 )
-def test_who_can_read_what_is_sent_is_said(url, value, severity) -> None:
-    found = transport(readable(read_url(url)))
-    assert (found.name, found.value, found.severity) == ("tls", value, severity)
-    assert "pw" not in found.message
+def test_who_can_read_what_is_sent_is_said(url, value, severity, is_exposed) -> None:
+    tls, password = transport(readable(read_url(url)))
+    assert (tls.name, tls.value, tls.severity) == ("tls", value, severity)
+    assert password.value is is_exposed
+    assert (password.severity is WARNING) is is_exposed
+    assert "pw" not in tls.message + password.message
 
 
 def documented_rights(layer: type, *, with_check: bool) -> list[str]:

@@ -13,8 +13,7 @@ from acked import (
     Topic,
 )
 from acked.codecs import RAW
-from acked.layers.redis_pubsub import RedisPubSubLayer
-from acked.layers.redis_pubsub import _slot_listener as listeners
+from acked.layers.redis_pubsub import RedisPubSubLayer, _retry
 from compose.native.process import free_ports
 from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, tasks, until
 
@@ -138,7 +137,7 @@ async def test_subscribing_while_nobody_answers_is_refused_at_once(
 async def test_a_password_changed_meanwhile_ends_the_subscriptions(
     private_redis, topic, monkeypatch
 ) -> None:
-    monkeypatch.setattr(listeners, "REFUSED_FOR", 0.5)
+    monkeypatch.setattr(_retry, "REFUSED_FOR", 0.5)
     broker = private_redis()
     async with Channel(RedisPubSubLayer(broker.url)) as channel:
         async with client_of(broker) as stranger, channel.subscribe(topic) as sub:

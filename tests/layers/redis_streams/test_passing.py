@@ -2,20 +2,41 @@
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 
 import anyio
 import pytest
 import redis
 from anyio import to_thread
 
-from acked import AckSubscription, Channel
+from acked import Channel
 from acked.errors import PublishFailed
 from acked.layers.redis_streams import RedisStreamsLayer
 from compose.lifecycle import Broker
 from tests.layers.redis_streams.kit import GROUP, SOON, port_of_nobody
 
 pytestmark = pytest.mark.anyio
+
+
+async def read_one(subscription) -> None:
+    with anyio.fail_after(2 * SOON):
+        delivery = await anext(subscription)
+    assert delivery.body == "after"
+    await delivery.ack()
+
+
+async def told(caplog, words: str) -> None:
+    with anyio.fail_after(SOON):
+        while words not in caplog.text:
+            await anyio.sleep(0.01)
+
+
+async def published(channel: Channel, topic: str) -> None:
+    while True:
+        with contextlib.suppress(PublishFailed):
+            await channel.publish(topic, "after")
+            return
+        await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("trouble", ["replicas", "password", "rights", "busy"])
@@ -25,40 +46,18 @@ async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
     broker = private_redis()
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
-            async with channel.subscribe(topic, group=GROUP, lease=2.0) as sub, reading(sub) as read:
-                end, words = begin(admin, broker, trouble)
-                with anyio.fail_after(SOON):
-                    while words not in caplog.text:
-                        await anyio.sleep(0.01)
-                await to_thread.run_sync(end)
-                with anyio.fail_after(SOON):
-                    while True:
-                        with contextlib.suppress(PublishFailed):
-                            await channel.publish(topic, "after")
-                            break
-                    assert await read() == "after"
+            async with channel.subscribe(topic, group=GROUP, lease=2.0) as sub:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read_one, sub)
+                    end, words = begin(admin, broker, trouble)
+                    try:
+                        await told(caplog, words)
+                    finally:
+                        await to_thread.run_sync(end)
+                    with anyio.fail_after(SOON):
+                        await published(channel, topic)
         assert caplog.text.count(words) == 1
         assert "was deleted" not in caplog.text
-
-
-@contextlib.asynccontextmanager
-async def reading(sub: AckSubscription[object]) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """Wait for a message from now on; give what waits until it was read and acked."""
-    bodies: list[object] = []
-    done = anyio.Event()
-
-    async def read() -> None:
-        async with await anext(sub) as delivery:
-            bodies.append(delivery.body)
-        done.set()
-
-    async def body() -> object:
-        await done.wait()
-        return bodies[0]
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        yield body
 
 
 def begin(admin: redis.Redis, broker: Broker, trouble: str) -> tuple[Callable[[], object], str]:
@@ -97,19 +96,17 @@ async def test_a_demotion_under_a_waiting_consumer_is_told_as_what_it_is(
     broker = private_redis()
     with redis.Redis.from_url(broker.url) as admin:
         async with Channel(RedisStreamsLayer(broker.url)) as channel:
-            async with channel.subscribe(topic, group=GROUP) as sub, reading(sub) as read:
-                with anyio.fail_after(SOON):
-                    while admin.info("clients")["blocked_clients"] == 0:
-                        await anyio.sleep(0.01)
+            async with channel.subscribe(topic, group=GROUP) as sub:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(read_one, sub)
+                    with anyio.fail_after(SOON):
+                        while admin.info("clients")["blocked_clients"] == 0:
+                            await anyio.sleep(0.01)
                     admin.replicaof("127.0.0.1", str(port_of_nobody()))
-                    while "does not serve now" not in caplog.text:
-                        await anyio.sleep(0.01)
+                    await told(caplog, "does not serve now")
                     await anyio.sleep(0.5)
                     admin.replicaof("NO", "ONE")
-                    while "receiving again" not in caplog.text:
-                        await anyio.sleep(0.01)
-                        with contextlib.suppress(PublishFailed):
-                            await channel.publish(topic, "after")
-                    await read()
+                    with anyio.fail_after(SOON):
+                        await published(channel, topic)
         assert "was deleted" not in caplog.text
         assert caplog.text.count("does not serve now") == 1

@@ -6,7 +6,7 @@ that was not answered is what it is with one server: unknown, and never repeated
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import anyio
 from redis.asyncio import Redis
@@ -17,7 +17,7 @@ from acked.layers._redis.errors import has_moved
 from acked.layers._redis.nodes import Nodes, slot_of
 from acked.layers._redis.urls import RedisUrl
 
-__all__ = ("Client", "Cluster", "client_for")
+__all__ = ("Cluster",)
 
 TRIES: Final = 5
 """How often a command is sent to where it is said to belong, while the slots move."""
@@ -118,13 +118,3 @@ class Cluster(CommandRunner):
             await self._nodes.look()
         except LayerError:
             return  # then the next command says what is the matter
-
-
-Client: TypeAlias = Connection | Cluster
-"""How a layer reaches what it is made for."""
-
-
-def client_for(url: RedisUrl, *, is_cluster: bool, timeout: float, connections: int) -> Client:
-    """Return what reaches the server of `url`, or the cluster that it is a node of."""
-    kind = Cluster if is_cluster else Connection
-    return kind(url, timeout=timeout, connections=connections)

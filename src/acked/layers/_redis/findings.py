@@ -11,6 +11,7 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.connection import Command, CommandRunner
 from acked.layers._redis.errors import is_denied
 from acked.layers._redis.urls import RedisUrl
+from acked.layers._shared.findings import password_in_clear
 from acked.types import Finding, Severity
 
 __all__ = (
@@ -144,8 +145,14 @@ async def findings_for_streams(servers: Sequence[Ask], *, is_cluster: bool) -> l
     return [_worst([fact(one) for one in told]) for fact in facts]
 
 
-def transport(url: RedisUrl) -> Finding:
-    """Return whether somebody on the way can read or change what is sent."""
+def transport(url: RedisUrl) -> Sequence[Finding]:
+    """Return whether somebody on the way can read or change what is sent, the password too."""
+    is_exposed = url.has_password and not url.is_verified and not url.is_local
+    cure = "use rediss:// (TLS), and leave ssl_cert_reqs and ssl_check_hostname as they are"
+    return _tls(url), password_in_clear(is_exposed=is_exposed, cure=cure)
+
+
+def _tls(url: RedisUrl) -> Finding:
     if url.is_verified:
         return Finding("tls", "verified", OK, "the server has to prove who it is")
     if url.is_encrypted:
@@ -156,9 +163,6 @@ def transport(url: RedisUrl) -> Finding:
         return Finding("tls", "unverified", WARNING, message)
     if url.is_local:
         return Finding("tls", "off", OK, "what is sent does not leave this machine")
-    if url.has_password:
-        message = "the password goes over the network in clear: use rediss:// (TLS)"
-        return Finding("tls", "off", WARNING, message)
     message = "anybody on the way reads what is sent: use rediss:// (TLS)"
     return Finding("tls", "off", NOTICE, message)
 

@@ -96,11 +96,18 @@ class RedisUrl:
         """The URL itself, secrets included."""
         return self._url
 
-    def at(self, address: str) -> "RedisUrl":
-        """Return the URL of another node of the same cluster; `address` is a host and a port."""
+    def at(self, address: str, *, login: bool = True) -> "RedisUrl":
+        """Return the URL of another server that is reached the same way: a host and a port.
+
+        Without `login` it has neither user nor password, nor a database.
+        """
         parts = urlsplit(self._url)
-        login, at, _ = parts.netloc.rpartition("@")
-        return RedisUrl(parts._replace(netloc=f"{login}{at}{address}", path="").geturl(), {})
+        if login:
+            credentials, at, _ = parts.netloc.rpartition("@")
+            return RedisUrl(parts._replace(netloc=f"{credentials}{at}{address}").geturl(), {})
+        tls = [(name, value) for name, value in parse_qsl(parts.query) if name in TLS_OPTIONS]
+        bare = parts._replace(netloc=address, path="", query=urlencode(tls))
+        return RedisUrl(bare.geturl(), {})
 
     def new_client(self) -> Redis:
         """Return a client that never repeats, never hides a lost connection, times out nothing.

@@ -33,10 +33,10 @@ the node that the URL names.
 **Requires** — `acked[redis]`; asyncio (redis-py does not run on trio); Redis (tried with 7.0), one
 server or, with `cluster=1`, a cluster: any node that answers serves. `sharded=1` (Redis 7, a
 cluster) spreads topics over its nodes by SPUBLISH, listens on one connection for each hash slot,
-and has no patterns. Replicas and sentinels are not used. Rights (ACL): the channels, and `+ping
-+publish +subscribe +psubscribe +unsubscribe +punsubscribe`, with `sharded=1` `+ping +spublish
-+ssubscribe +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi
-+discard`.
+and has no patterns. With `sentinel=NAME` the URL names a sentinel (which asks for no password), and
+the master of that name serves. Rights (ACL): the channels, and `+ping +publish +subscribe
++psubscribe +unsubscribe +punsubscribe`, with `sharded=1` `+ping +spublish +ssubscribe
++sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi +discard`.
 """
 
 import itertools
@@ -50,7 +50,7 @@ from msgspec import structs
 
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError
-from acked.layers._redis.cluster import Client, client_for
+from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import findings_for_news, rights, transport
 from acked.layers._redis.urls import NOWHERE, read_url, readable
@@ -77,7 +77,7 @@ CAPABILITIES: Final = Capabilities(
     max_payload=MAX_PAYLOAD,
 )
 
-OPTIONS: Final = frozenset({"cluster", "heartbeat", "on_loss", "sharded", "timeout"})
+OPTIONS: Final = frozenset({"cluster", "heartbeat", "on_loss", "sentinel", "sharded", "timeout"})
 PUBLISHING_CONNECTIONS: Final = 16
 SCHEMES: Final = {"redis-pubsub": "redis", "rediss-pubsub": "rediss"}
 
@@ -90,7 +90,8 @@ class RedisPubSubLayer:
     that. `timeout` bounds connecting, confirming a subscription, and publishing. With `cluster` the
     server is a node of a Redis Cluster, and another one serves when it does not answer. `sharded`,
     which implies that, uses sharded channels: a message goes to the node of its topic's hash slot
-    alone. They are other channels than those of the same names without it.
+    alone. They are other channels than those of the same names without it. With `sentinel` the
+    server is a sentinel, and that is what it calls the master.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class RedisPubSubLayer:
         timeout: float = 30.0,
         cluster: bool = False,
         sharded: bool = False,
+        sentinel: str | None = None,
     ) -> None:
         self._inside: _Inside | None = None
         self._url = NOWHERE
@@ -118,6 +120,8 @@ class RedisPubSubLayer:
         self._timeout = timeout
         self._is_cluster = cluster or sharded
         self._is_sharded = sharded
+        refuse_both(is_cluster=self._is_cluster, sentinel=sentinel, url=self._url)
+        self._sentinel = sentinel
 
     def __repr__(self) -> str:
         topics = sorted(self._inside.hub.topics) if self._inside else []
@@ -143,6 +147,7 @@ class RedisPubSubLayer:
             timeout=number("timeout", options.get("timeout", "30")),
             cluster=switch("cluster", options.get("cluster", "0")),
             sharded=switch("sharded", options.get("sharded", "0")),
+            sentinel=options.get("sentinel"),
         )
 
     @property
@@ -156,6 +161,7 @@ class RedisPubSubLayer:
         client = client_for(
             self._url,
             is_cluster=self._is_cluster,
+            sentinel=self._sentinel,
             timeout=self._timeout,
             connections=PUBLISHING_CONNECTIONS,
         )
@@ -204,7 +210,7 @@ class RedisPubSubLayer:
         channel = min(inside.hub.topics, default="acked-check").encode()
         server = await inside.client.home(channel)
         may = await rights(server, self._commands_for(channel))
-        return [*found, transport(self._url), may]
+        return [*found, *transport(self._url), may]
 
     def listen(self, topics: Sequence[str], sink: Sink) -> AbstractAsyncContextManager[None]:
         """Feed everything published to `topics` into `sink` for as long as this is entered.

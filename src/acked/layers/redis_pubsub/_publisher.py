@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from acked.errors import LayerError, MessageTooLarge, PublishFailed
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.errors import is_unanswered
 from acked.layers.redis_pubsub._envelope import packed
 from acked.types import Record

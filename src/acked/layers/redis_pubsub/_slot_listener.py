@@ -14,8 +14,6 @@ Rules:
 """
 
 import asyncio
-import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from copy import copy
 from typing import Final, TypeAlias
@@ -25,18 +23,10 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
 from acked.layers.redis_pubsub._envelope import unpacked
 from acked.layers.redis_pubsub._listener import RedisListener
+from acked.layers.redis_pubsub._retry import RefusalBudget, pause
 from acked.types import Gap, GapCause
 
-logger: Final = logging.getLogger("acked.redis_pubsub")
-
 __all__ = ("SlotListener",)
-
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 5.0
-"""Seconds between tries to connect: doubling from the first, up to a half at random taken off."""
-
-REFUSED_FOR: Final = 10.0
-"""Seconds within which a refusal that may pass has to."""
 
 STEADY: Final = 3
 """After how many pieces from the server a connection was no mere try: its loss is met at once."""
@@ -206,24 +196,24 @@ class SlotListener:
 
     async def _run(self) -> None:
         """Keep a connection while anybody listens."""
-        failures, patience = 0, _Patience()
+        failures, refusals = 0, RefusalBudget()
         try:
             while self._topics:
                 failures += 1
                 try:
                     wire = await self._dial(PubSubConnection(self._deliver))
                 except LayerError as error:
-                    patience.note(error)
+                    refusals.note(error)
                     self._refuse_newcomers(error)
                 else:
-                    patience.note(None)
+                    refusals.note(None)
                     words = await self._serve(wire)
                     if not self._reconnects:
                         raise self._lost(words)
                     if wire.received >= STEADY:
                         failures = 0
                         continue
-                await asyncio.sleep(_pause(failures))
+                await asyncio.sleep(pause(failures))
         except LayerError as error:
             self._end(list(self._topics), error)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; subscribers must know
@@ -269,31 +259,6 @@ class SlotListener:
                 ended |= dict.fromkeys(topic.listeners)
         for listener in ended:
             listener.fail(error)
-
-
-class _Patience:
-    """How long a server may refuse us: passwords and rights are changed, one after the other."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def note(self, error: LayerError | None) -> None:
-        """Note a try to connect; raise `error` if it does not pass, or has not for too long."""
-        if error is None or isinstance(error, ConnectionLost):
-            self._since = None
-            return
-        now = asyncio.get_running_loop().time()
-        if self._since is None:
-            self._since = now
-            if error.may_pass:
-                logger.warning("refused for now, trying again for %g s: %s", REFUSED_FOR, error)
-        if not error.may_pass or now - self._since > REFUSED_FOR:
-            raise error
-
-
-def _pause(failures: int) -> float:
-    longest = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 16), LONGEST_PAUSE)
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - many clients shall not come in step
 
 
 def _tell_gap(topics: Iterable[_SharedTopic]) -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 import anyio
 
 from acked.abc import Sink
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.nodes import slot_of
 from acked.layers.redis_pubsub._connection import SHARDED, Kind, PubSubConnection, dial
 from acked.layers.redis_pubsub._listener import RedisListener

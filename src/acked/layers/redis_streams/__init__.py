@@ -23,24 +23,26 @@ step. `attempt` is the group's delivery counter.
 a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
 is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`): what a group had not
 settled is gone, reported as far as it had been delivered before (`trimmed`, and a warning of the
-logger `acked.redis_streams`). A stream is deleted or the server emptied: consumers go on with what
-is there, from the beginning.
+logger `acked.layers.redis_streams`). A stream is deleted or the server emptied: consumers go on
+with what is there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
 answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
 node that the URL names. Do not trim, `XACK` or `XCLAIM` by hand what a group holds.
 
-**Requires** — Redis 6.2 or newer and `pip install "acked[redis]"` (redis-py 6 to 8); asyncio.
-With `cluster=1` a cluster, whose nodes are found from the one in the URL. Then a subscription to
-topics in several hash slots reads each slot on a connection of its own, and may hold leased, for a
-while, as much again as it was asked for; dead letters in another slot are copied first, and the
-original is acked after. While a slot moves, what is published to it fails and may be tried again;
-what a dead master serves is told once, and ends a subscription after five minutes, while the topics
-of the others go on. Replicas and sentinels are not used. Rights (ACL): the keys of the topics and
-`acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo +xtrim +zadd +zrem
-+zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval +evalsha`; on a cluster
-`+cluster|slots`; `+client|info +client|kill` let a cut reader be followed by the next at once; for
-`check()` `+info +config|get +xlen +multi +discard`, which names what is missing.
+**Requires** — Redis 6.2 or newer and `pip install "acked[redis]"` (redis-py 6 to 8); asyncio. With
+`cluster=1` a cluster, whose nodes are found from the one in the URL. Then a subscription to topics
+in several hash slots reads each slot on a connection of its own, and may hold leased, for a while,
+as much again as it was asked for; dead letters in another slot are copied first, and the original
+is acked after. While a slot moves, what is published to it fails and may be tried again; what a
+dead master serves is told once, and ends a subscription after five minutes, while the topics of the
+others go on. With `sentinel=NAME` the URL names a sentinel (which asks for no password), and the
+master of that name is used, whichever server it is. Replicas are not read. Rights (ACL): the keys
+of the topics and `acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo
++xtrim +zadd +zrem +zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval
++evalsha`; on a cluster `+cluster|slots`; `+client|info +client|kill` let a cut reader be followed
+by the next at once; for `check()` `+info +config|get +xlen +multi +discard`, which names what is
+missing.
 """
 
 import math
@@ -53,11 +55,9 @@ from typing import TYPE_CHECKING, Final, Self
 from acked.errors import (
     ConfigurationError,
     LayerError,
-    PublishFailed,
 )
-from acked.layers._redis.cluster import Client, client_for
+from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
-from acked.layers._redis.errors import is_unanswered
 from acked.layers._redis.findings import (
     backlog,
     findings_for_streams,
@@ -70,8 +70,9 @@ from acked.layers._shared.runtime import consumer_name, require_asyncio
 from acked.layers._shared.urls import number, switch, whole_number
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
-from acked.layers.redis_streams._records import backlog_of, fields_of, settled_of
-from acked.layers.redis_streams._rights import commands_for
+from acked.layers.redis_streams._publisher import publish
+from acked.layers.redis_streams._records import backlog_of, settled_of
+from acked.layers.redis_streams._rights import check_version, commands_for
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 if TYPE_CHECKING:
@@ -105,12 +106,11 @@ CAPABILITIES: Final = Capabilities(
     topic_pattern=r"(?!acked:\{)(?s:.+)",  # not the keys beside a stream
 )
 
-RECORDS_IN_A_REQUEST: Final = 1000
-"""A larger publish is several requests, one after the other: each has a deadline of its own."""
-OLDEST_SERVER: Final = (6, 2)
 
 _SCHEMES: Final = {"redis-streams": "redis", "rediss-streams": "rediss"}
-_OWN_OPTIONS: Final = frozenset({"cluster", "maxlen", "keep_settled", "timeout", "connections"})
+_OWN_OPTIONS: Final = frozenset(
+    {"cluster", "sentinel", "maxlen", "keep_settled", "timeout", "connections"}
+)
 
 
 class RedisStreamsLayer:
@@ -129,6 +129,7 @@ class RedisStreamsLayer:
         connections: how many requests go on at the same time at most; each subscription has one
             connection more, to wait with; on a cluster one for each hash slot of its topics.
         cluster: the server is a node of a Redis Cluster, whose nodes are found from it.
+        sentinel: the server is a sentinel, and this is what it calls the master.
 
     """
 
@@ -141,6 +142,7 @@ class RedisStreamsLayer:
         timeout: float = 10.0,
         connections: int = 16,
         cluster: bool = False,
+        sentinel: str | None = None,
     ) -> None:
         self._way: Client | None = None
         self._url = NOWHERE
@@ -163,7 +165,9 @@ class RedisStreamsLayer:
         self._keep_settled = keep_settled
         self._timeout = timeout
         self._connections = connections
+        refuse_both(is_cluster=cluster, sentinel=sentinel, url=self._url)
         self._is_cluster = cluster
+        self._sentinel = sentinel
 
     def __repr__(self) -> str:
         state = "closed" if self._way is None else "open"
@@ -187,6 +191,7 @@ class RedisStreamsLayer:
             timeout=number("timeout", options.get("timeout", "10")),
             connections=whole_number("connections", options.get("connections", "16")),
             cluster=switch("cluster", options.get("cluster", "0")),
+            sentinel=options.get("sentinel"),
         )
 
     @property
@@ -200,12 +205,13 @@ class RedisStreamsLayer:
         way = client_for(
             self._url,
             is_cluster=self._is_cluster,
+            sentinel=self._sentinel,
             timeout=self._timeout,
             connections=self._connections,
         )
         try:
             await way.ask(b"PING")
-            await _check_version(way)
+            await check_version(way)
         except BaseException:
             await way.aclose()
             raise
@@ -225,18 +231,7 @@ class RedisStreamsLayer:
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Append `records`, in one request; what was not answered may be there all the same."""
-        commands = [self._addition(record) for record in records]
-        replies, indeterminate = await _send(self._open_way(), commands)
-        receipts: list[Receipt] = []
-        failures: dict[int, Exception] = {}
-        for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
-            if isinstance(reply, bytes):
-                receipts.append(Receipt(record.id, record.topic, reply.decode()))
-            else:
-                failures[i] = _failure(reply)
-        if failures:
-            raise _publish_failed(failures, len(records), indeterminate=indeterminate)
-        return receipts
+        return await publish(self._open_way(), records, self._trim)
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """Forget `group` of `topics`, one after the other; see `acked.abc.RemovesGroups`."""
@@ -259,7 +254,7 @@ class RedisStreamsLayer:
         server = await way.home(topic.encode())
         return [
             *found,
-            transport(self._url),
+            *transport(self._url),
             await rights(server, commands_for(topic)),
             backlog(self._maxlen, [backlog_of(reply) for reply in groups]),
             settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
@@ -293,9 +288,6 @@ class RedisStreamsLayer:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._way
 
-    def _addition(self, record: Record) -> Command:
-        return (b"XADD", record.topic.encode(), *self._trim, b"*", *fields_of(record))
-
     def _count(self, trimmed: int) -> None:
         self.trimmed += trimmed
 
@@ -304,45 +296,3 @@ def _check(**numbers: float | None) -> None:
     for name, value in numbers.items():
         if value is not None and not 0 < value < math.inf:
             raise ConfigurationError(f"{name} is {value}; it must be above 0, and finite")
-
-
-async def _check_version(way: Client) -> None:
-    """Raise `LayerError` for a server that is too old; where INFO is forbidden to us, trust."""
-    (info,) = await way.exchange([(b"INFO", b"server")])
-    found = re.search(rb"redis_version:(\d+)\.(\d+)", info) if isinstance(info, bytes) else None
-    if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
-        raise LayerError(
-            f"Redis at {way.where} is version {found[0].partition(b':')[2].decode()}; its "
-            "consumer groups can do what is needed from 6.2 on: use a newer server"
-        )
-
-
-async def _send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
-    """Return a reply for each command, and whether any may have worked without an answer.
-
-    After a lost connection nothing more is sent: what comes later must not overtake.
-    """
-    replies: list[object] = []
-    for start in range(0, len(commands), RECORDS_IN_A_REQUEST):
-        try:
-            replies += await way.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
-        except LayerError as error:
-            return [*replies, *[error] * (len(commands) - start)], False
-        lost = next((reply for reply in replies[start:] if is_unanswered(reply)), None)
-        if lost is not None:
-            return [*replies, *[lost] * (len(commands) - len(replies))], True
-    return replies, False
-
-
-def _failure(reply: object) -> Exception:
-    return reply if isinstance(reply, LayerError) else LayerError("XADD was not answered by an id")
-
-
-def _publish_failed(
-    failures: dict[int, Exception], count: int, *, indeterminate: bool
-) -> PublishFailed:
-    first = next(iter(failures.values()))
-    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
-    if indeterminate:
-        words += "; those that were sent may have been accepted all the same"
-    return PublishFailed(words, failures, indeterminate=indeterminate)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, cast
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.connection import CLOSE_WITHIN
 from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.scripts import Script, ScriptCall

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from acked.errors import LayerError
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Command
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._records import told_of

@@ -18,7 +18,7 @@ from typing import Final, cast
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._redis.cluster import Client
+from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Connection
 from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.reader import Reader

@@ -1,18 +1,24 @@
-"""What the layer asks of a server's ACL: each command that it uses, as it uses it.
+"""What the layer asks of a server: its version, and of its ACL each command that it uses."""
 
-Nothing of this is ever carried out; see `acked.layers._redis.findings.rights`.
-"""
-
+import re
 from collections.abc import Sequence
+from typing import Final
 
+from acked.errors import LayerError
+from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Command
 from acked.layers.redis_streams._keys import group_keys
 
-__all__ = ("commands_for",)
+__all__ = ("check_version", "commands_for")
+
+OLDEST_SERVER: Final = (6, 2)
 
 
 def commands_for(topic: str) -> Sequence[Command]:
-    """Return every command for the stream `topic`, with keys beside it, all in one slot."""
+    """Return every command for the stream `topic`, with keys beside it, all in one slot.
+
+    None of this is ever carried out; see `acked.layers._redis.findings.rights`.
+    """
     stream, until, wake, scan, group = group_keys(topic, "acked-check")
     script, entry = b"return 0", b"0-1"
     return [
@@ -43,3 +49,14 @@ def commands_for(topic: str) -> Sequence[Command]:
         (b"EVAL", script, b"1", stream),
         (b"EVALSHA", b"0" * 40, b"1", stream),
     ]
+
+
+async def check_version(way: Client) -> None:
+    """Raise `LayerError` for a server that is too old; where INFO is forbidden to us, trust."""
+    (info,) = await way.exchange([(b"INFO", b"server")])
+    found = re.search(rb"redis_version:(\d+)\.(\d+)", info) if isinstance(info, bytes) else None
+    if found and (int(found[1]), int(found[2])) < OLDEST_SERVER:
+        raise LayerError(
+            f"Redis at {way.where} is version {found[0].partition(b':')[2].decode()}; its "
+            "consumer groups can do what is needed from 6.2 on: use a newer server"
+        )

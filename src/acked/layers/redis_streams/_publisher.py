@@ -1,0 +1,65 @@
+"""Publishing: entries are appended, in requests of a bounded size, and none is sent twice."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from acked.errors import LayerError, PublishFailed
+from acked.layers._redis.client import Client
+from acked.layers._redis.connection import Command
+from acked.layers._redis.errors import is_unanswered
+from acked.layers.redis_streams._records import fields_of
+from acked.types import Receipt, Record
+
+__all__ = ("publish",)
+
+RECORDS_IN_A_REQUEST: Final = 1000
+"""A larger publish is several requests, one after the other: each has a deadline of its own."""
+
+
+async def publish(way: Client, records: Sequence[Record], trim: Command) -> Sequence[Receipt]:
+    """Append `records`, each with the words of `trim`; raises `PublishFailed`."""
+    commands = [
+        (b"XADD", record.topic.encode(), *trim, b"*", *fields_of(record)) for record in records
+    ]
+    replies, indeterminate = await _send(way, commands)
+    receipts: list[Receipt] = []
+    failures: dict[int, Exception] = {}
+    for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
+        if isinstance(reply, bytes):
+            receipts.append(Receipt(record.id, record.topic, reply.decode()))
+        else:
+            failures[i] = _failure(reply)
+    if failures:
+        raise _publish_failed(failures, len(records), indeterminate=indeterminate)
+    return receipts
+
+
+async def _send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
+    """Return a reply for each command, and whether any may have worked without an answer.
+
+    After a lost connection nothing more is sent: what comes later must not overtake.
+    """
+    replies: list[object] = []
+    for start in range(0, len(commands), RECORDS_IN_A_REQUEST):
+        try:
+            replies += await way.exchange(commands[start : start + RECORDS_IN_A_REQUEST])
+        except LayerError as error:
+            return [*replies, *[error] * (len(commands) - start)], False
+        lost = next((reply for reply in replies[start:] if is_unanswered(reply)), None)
+        if lost is not None:
+            return [*replies, *[lost] * (len(commands) - len(replies))], True
+    return replies, False
+
+
+def _failure(reply: object) -> Exception:
+    return reply if isinstance(reply, LayerError) else LayerError("XADD was not answered by an id")
+
+
+def _publish_failed(
+    failures: dict[int, Exception], count: int, *, indeterminate: bool
+) -> PublishFailed:
+    first = next(iter(failures.values()))
+    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
+    if indeterminate:
+        words += "; those that were sent may have been accepted all the same"
+    return PublishFailed(words, failures, indeterminate=indeterminate)
