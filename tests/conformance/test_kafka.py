@@ -1,16 +1,26 @@
-"""The laws on Kafka, in real time, on a real broker. Its leases are memberships."""
+"""The laws on Kafka, in real time, on a real broker. Its leases are memberships.
+
+With one partition, where its order is total, and with three. There some laws accuse it wrongly:
+they compare in the order of publishing, or end at a last message, and Kafka claims an order within
+each partition only.
+"""
 
 import gc
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from acked import Start
 from acked.conformance import AckLayerLaws
 from acked.layers.kafka import KafkaLayer
+from compose.lifecycle import Broker
 from tests.conformance.brokered import BrokerHarness
+from tests.fix_proxy import Proxy
+from tests.layers.kafka_kit import evict, members_of
 
 SESSION = 6.0
 """Seconds: the shortest that brokers allow by default."""
@@ -22,10 +32,15 @@ class KafkaHarness(BrokerHarness):
     notice = 15.0  # two timeouts, and what it takes on a busy machine
 
     async def end_leases(self, topic: str, group: str) -> None:
-        """Let another member join and leave: each time partitions are distributed anew."""
-        async with KafkaLayer.from_url(self.url) as layer:
+        """Let nothing be heard of the members until another one has what they held."""
+        self.proxy.black_hole()
+        await evict(self.broker, group, await members_of(self.broker, group))
+        async with KafkaLayer.from_url(self.broker.url) as layer:
             async with layer.consume([topic], group, in_flight=1, lease=1, start=Start.EARLIEST):
-                pass
+                self.proxy.heal()
+                with anyio.fail_after(4 * SESSION):
+                    while len(await members_of(self.broker, group)) < 2:
+                        await anyio.sleep(0.1)
 
     async def refuse(self, topic: str) -> None:
         """Make it with room for no record."""
@@ -39,14 +54,49 @@ class KafkaHarness(BrokerHarness):
             await admin.close()
 
 
+@contextmanager
+def harness_on(broker: Broker, between: Proxy, partitions: int) -> Iterator[KafkaHarness]:
+    """Give a harness whose topics have so many partitions."""
+    url = f"{between.url}?create_topics={partitions}&timeout=4&session_timeout={SESSION}"
+    yield KafkaHarness(broker, between, url, KafkaLayer.from_url)
+    # aiokafka forgets a connection that is being made while its client is closed.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 class TestKafka(AckLayerLaws):
     @pytest.fixture
     def harness(self, module_broker, proxy) -> Iterator[KafkaHarness]:
         broker = module_broker("kafka")
-        between = proxy(broker)
-        url = f"{between.url}?create_topics=1&timeout=4&session_timeout={SESSION}"
-        yield KafkaHarness(broker, between, url, KafkaLayer.from_url)
-        # aiokafka forgets a connection that is being made while its client is closed.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        with harness_on(broker, proxy(broker), 1) as harness:
+            yield harness
+
+
+IN_TOTAL_ORDER = frozenset(
+    {
+        "test_a_nacked_message_comes_before_what_was_not_delivered",
+        "test_a_rebalance_loses_nothing_and_repeats_only_the_unsettled",
+        "test_a_rejected_message_never_comes_again",
+        "test_acks_flow_while_the_window_is_closed",
+        "test_an_ack_that_returned_survives_sigkill_on_the_next_line",
+        "test_an_acked_message_never_comes_again",
+        "test_bodies_arrive_byte_for_byte",
+        "test_consuming_goes_on_after_the_broker_restarted",
+        "test_consuming_goes_on_after_the_broker_was_killed",
+        "test_what_one_group_settles_is_owed_to_another",
+        "test_what_the_broker_refuses_is_not_said_to_be_accepted",
+    }
+)
+"""Laws that accuse wrongly where order is within a partition."""
+
+
+class TestKafkaWithThreePartitions(AckLayerLaws):
+    @pytest.fixture
+    def harness(self, request, module_broker, proxy) -> Iterator[KafkaHarness]:
+        if request.node.name.partition("[")[0] in IN_TOTAL_ORDER:
+            words = "the law compares in total order, and the layer claims less"
+            request.applymarker(pytest.mark.xfail(reason=words, strict=False))
+        broker = module_broker("kafka")
+        with harness_on(broker, proxy(broker), 3) as harness:
+            yield harness

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import aiokafka
 import anyio
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from acked import Start
 from acked.conformance.harness import fresh
@@ -64,3 +65,26 @@ async def admin_of(broker):
         yield admin
     finally:
         await admin.close()
+
+
+async def members_of(broker, group: str) -> list[str]:
+    """Return the ids of the members that the broker sees in `group`."""
+    async with admin_of(broker) as admin:
+        (answer,) = await admin.describe_consumer_groups([group])
+    ((_, _, _, _, _, members),) = answer.groups
+    return [member_id for member_id, *_ in members]
+
+
+async def evict(broker, group: str, members: list[str]) -> None:
+    """Take `members` out of `group`, as if nobody had heard of them for a session."""
+    async with admin_of(broker) as admin:
+        coordinator = await admin.find_coordinator(group)
+        for member in members:
+            await admin._client.send(coordinator, LeaveGroupRequest(group, member))
+
+
+async def committed_at(broker, group: str) -> dict:
+    """Return what the broker keeps for `group`: by partition, the offset and its metadata."""
+    async with admin_of(broker) as admin:
+        kept = await admin.list_consumer_group_offsets(group)
+    return {(place.topic, place.partition): at for place, at in kept.items()}

@@ -7,9 +7,7 @@ import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
-from acked import (
-    Start,
-)
+from acked import LayerError, Start
 from acked.conformance.harness import fresh
 from acked.types import Outcome, Settlement, Verb
 from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, layer_at, producer_of, record, take
@@ -173,24 +171,6 @@ class TestRebalance:
             async with feed_of(layer, topic, group) as feed:
                 assert bodies(await take(feed, 1)) == [-1]
 
-    async def test_a_delayed_nack_of_a_revoked_partition_comes_once(self, kafka_broker) -> None:
-        """Its timer ends with the partition: the log brings it again, and nothing else does."""
-        topic, group = fresh("topic"), fresh("group")
-        async with layer_at(kafka_broker) as layer:
-            await layer.publish([record(topic, 0)])
-            async with feed_of(layer, topic, group) as old:
-                (leased,) = await take(old, 1)
-                nack = Settlement(leased.token, Verb.NACK, delay=0.5)
-                assert await old.settle([nack]) == [Outcome.CONFIRMED]
-                async with feed_of(layer, topic, group):
-                    assert await old.settle([nack]) == [Outcome.LOST]
-                (again,) = await take(old, 1)
-                assert again.attempt == 1
-                await ack(old, [again])
-                await layer.publish([record(topic, 1)])
-                await anyio.sleep(0.5)
-                assert bodies(await take(old, 1)) == [1]
-
 
 class TestFeed:
     async def test_a_cancelled_receive_loses_nothing(self, kafka_broker) -> None:
@@ -223,7 +203,10 @@ class TestFeed:
                 ]
             )
             yes = Outcome.CONFIRMED
-            assert outcomes == [yes, yes, Outcome.UNKNOWN, yes]
+            refusal = outcomes[2]
+            assert outcomes == [yes, yes, refusal, yes]
+            assert isinstance(refusal, LayerError)
+            assert "no/such/topic" in str(refusal)
             (again,) = await take(feed, 1)
             assert (bodies([again]), again.attempt) == ([0], 2)
             await ack(feed, [again, third])  # it stayed owed, so it can be settled

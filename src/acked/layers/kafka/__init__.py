@@ -53,6 +53,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
+import anyio
+import msgspec
+
 from acked.errors import (
     ConfigurationError,
     LayerError,
@@ -61,12 +64,15 @@ from acked.errors import (
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
 from acked.layers.kafka._admin import forget_group, read_settings
+from acked.layers.kafka._client import HEADERS
+from acked.layers.kafka._commit_metadata import MetadataLimit
 from acked.layers.kafka._feed import KafkaFeed
 from acked.layers.kafka._findings import findings, retention_of
+from acked.layers.kafka._instances import Instances
 from acked.layers.kafka._membership import Membership
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import ProducerClient
-from acked.layers.kafka._publisher import MAX_REQUEST, KafkaPublisher, Published
+from acked.layers.kafka._publisher import KafkaPublisher, Published
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
@@ -103,7 +109,7 @@ _MECHANISMS: Final = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
 _TLS_OPTIONS: Final = frozenset({"tls", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _OPTIONS: Final = _TLS_OPTIONS | {
     *("sasl_mechanism", "read_committed", "timeout", "session_timeout"),
-    *("create_topics", "replicas"),
+    *("create_topics", "replicas", "handover_timeout", "group_instance_id", "max_payload"),
 }
 
 
@@ -125,6 +131,13 @@ class KafkaLayer:
         replicas: how many copies such a topic has.
         start_offsets: by topic and partition, the offset at which a group begins there that has
             settled nothing of the topic yet; `start=` says where it begins in the others.
+        handover_timeout: seconds for which handlers may go on with messages of a partition that
+            is to go to another member; then it goes, and settling them is `LeaseLost`.
+        group_instance_id: the name under which this process is the same member of its groups
+            after a restart (static membership): within `session_timeout` its partitions wait for
+            it, and nobody else is disturbed. No two processes of a group may have the same.
+        max_payload: bytes of the largest body; above 1,000,000 only where topics take more
+            (`max.message.bytes`).
 
     """
 
@@ -142,8 +155,11 @@ class KafkaLayer:
         create_topics: int | None = None,
         replicas: int = 1,
         start_offsets: Mapping[tuple[str, int], int] | None = None,
+        handover_timeout: float = 30.0,
+        group_instance_id: str | None = None,
+        max_payload: int = MAX_PAYLOAD,
     ) -> None:
-        self.capabilities: Final = CAPABILITIES
+        self.capabilities: Final = msgspec.structs.replace(CAPABILITIES, max_payload=max_payload)
         self._options: Final = KafkaOptions(
             _servers(servers),
             timeout,
@@ -154,7 +170,11 @@ class KafkaLayer:
             sasl_mechanism,
             tls,
             dict(start_offsets or {}),
+            handover_timeout,
+            max_payload,
         )
+        self._instances: Final = Instances(group_instance_id)
+        self._limit: Final = MetadataLimit()
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: KafkaPublisher | None = None
@@ -189,6 +209,9 @@ class KafkaLayer:
             session_timeout=number("session_timeout", options.get("session_timeout", "10")),
             create_topics=None if create is None else whole_number("create_topics", create),
             replicas=whole_number("replicas", options.get("replicas", "1")),
+            handover_timeout=number("handover_timeout", options.get("handover_timeout", "30")),
+            group_instance_id=options.get("group_instance_id"),
+            max_payload=whole_number("max_payload", options.get("max_payload", str(MAX_PAYLOAD))),
         )
 
     @property
@@ -240,6 +263,7 @@ class KafkaLayer:
     async def check(self) -> Sequence[Finding]:
         """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""
         topics = self._opened().topics
+        await topics.refresh()
         settings = await read_settings(self._options, topics.known)
         retention = retention_of(settings)
         overdue = 0
@@ -247,7 +271,12 @@ class KafkaLayer:
         for group, names in groups.items():  # one may join meanwhile
             places = await topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
-        return findings(settings, overdue=overdue, trimmed=self.trimmed, max_request=MAX_REQUEST)
+        return findings(
+            settings,
+            overdue=overdue,
+            trimmed=self.trimmed,
+            max_request=self._options.max_payload + HEADERS,
+        )
 
     @asynccontextmanager
     async def consume(
@@ -257,23 +286,28 @@ class KafkaLayer:
         del lease  # a membership has no end in time
         publisher = self._opened()
         names = list(dict.fromkeys(topics))
-        places = await publisher.topics.places(names)
+        await publisher.topics.refresh()
+        await publisher.topics.ensure(names)
         self._groups.setdefault(group, set()).update(names)
+        with self._instances.taken(group) as instance:
 
-        async def join(owner: KafkaFeed) -> Membership:
-            membership = Membership(self._options, names, group, owner, self._count)
-            await membership.join(places, start)
-            return membership
+            async def join(owner: KafkaFeed, *, is_first: bool) -> Membership:
+                membership = Membership(
+                    *(self._options, names, group, owner),
+                    limit=self._limit,
+                    instance=instance,
+                    on_trimmed=self._count,
+                )
+                await membership.join(start, is_first=is_first)
+                return membership
 
-        async def bury(letters: Sequence[Record]) -> Mapping[int, Exception]:
-            return (await publisher.publish(letters)).failures
-
-        feed = KafkaFeed(join, bury, in_flight)
-        try:
-            await feed.enter()
-            yield feed
-        finally:
-            await publisher.shielded(feed.leave())
+            feed = KafkaFeed(join, publisher.publish_dead_letters, in_flight)
+            try:
+                await feed.enter()
+                yield feed
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await feed.leave()
 
     def _count(self, trimmed: int) -> None:
         self.trimmed += trimmed
@@ -302,6 +336,7 @@ def _check(options: KafkaOptions, create_topics: int | None, replicas: int) -> N
         "session_timeout": options.session_timeout,
         "create_topics": create_topics,
         "replicas": replicas,
+        "max_payload": options.max_payload,
     }
     for name, value in numbers.items():
         if value is not None and not value > 0:

@@ -18,7 +18,6 @@ __all__ = (
     "forget_group",
     "new_topic",
     "read_settings",
-    "refusal",
 )
 
 Configuration = Mapping[str, str | None]
@@ -85,7 +84,7 @@ async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
     """Connect an admin client, and close it."""
     admin = cast("Admin", _admin.AIOKafkaAdminClient(**options.client()))
     try:
-        await started(admin, options)
+        await started(admin.start, options)
         yield admin
     finally:
         await asyncio.shield(admin.close())
@@ -94,11 +93,6 @@ async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
 def new_topic(name: str, partitions: int, replicas: int) -> object:
     """Return what `Admin.create_topics` takes for one topic."""
     return _admin.NewTopic(name, partitions, replicas)
-
-
-def refusal(code: int) -> str | None:
-    """Return the name of the broker's error number `code`, or None for success."""
-    return _for_code(code).__name__ if code else None
 
 
 async def forget_group(options: KafkaOptions, topics: Sequence[str], group: str) -> None:

@@ -1,14 +1,14 @@
-"""The seam to aiokafka, which has no types: what we use of it, and its errors translated."""
+"""The seam to aiokafka, which has no types: its clients made, started and stopped, and asked."""
 
 import asyncio
-import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost
+from acked.layers.kafka._errors import translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import (
     ConsumerClient,
@@ -18,21 +18,20 @@ from acked.layers.kafka._protocols import (
 )
 
 __all__ = (
+    "KNOWN_WITHIN",
     "SILENT",
     "Rebalances",
-    "backlog_of",
+    "begin_sending",
     "connected",
     "coordinator_of",
-    "is_not_ours",
-    "is_out_of_order",
-    "lost_position",
+    "end_of",
     "make_consumer",
     "make_producer",
+    "partitions_of",
     "position_of",
     "started",
     "stopped",
     "topic_partition",
-    "translated",
     "within",
 )
 
@@ -42,12 +41,6 @@ T = TypeVar("T")
 class _Closing(Protocol):
     async def close(self) -> None:
         """Do what aiokafka's `close` does."""
-        ...
-
-
-class _Starting(Protocol):
-    async def start(self) -> None:
-        """Do what aiokafka's `start` does."""
         ...
 
 
@@ -66,59 +59,48 @@ class _Aiokafka(Protocol):
 
 _aiokafka: Final = cast("_Aiokafka", import_module("aiokafka"))
 _connection: Final = cast("Any", import_module("aiokafka.conn"))
-_errors: Final = import_module("aiokafka.errors")
-_KafkaError: Final = cast("type[Exception]", _errors.KafkaError)
-_NOT_OURS: Final = cast(
-    "tuple[type[Exception], ...]", (_errors.CommitFailedError, _errors.IllegalStateError)
-)
-_NO_OFFSET: Final = cast("type[Exception]", _errors.NoOffsetForPartitionError)
-_OUT_OF_RANGE: Final = cast("type[Exception]", _errors.OffsetOutOfRangeError)
-_REFUSED: Final = cast(
-    "tuple[type[Exception], ...]",
-    tuple(
-        getattr(_errors, name)
-        for name in (
-            *("TopicAuthorizationFailedError", "GroupAuthorizationFailedError"),
-            *("ClusterAuthorizationFailedError", "AuthenticationFailedError"),
-            *("SaslAuthenticationFailed", "UnsupportedSaslMechanismError"),
-            *("AuthenticationMethodNotSupported", "IllegalSaslStateError"),
-            *("InvalidTopicError", "InvalidGroupIdError", "InvalidSessionTimeoutError"),
-            *("InconsistentGroupProtocolError", "MessageSizeTooLargeError"),
-            *("RecordListTooLargeError", "InvalidTimestampError", "PolicyViolationError"),
-            *("InvalidPartitionsError", "InvalidReplicationFactorError", "RecordTooLargeError"),
-        )
-    ),
-)
-_LOGIN: Final = cast(
-    "tuple[type[Exception], ...]",
-    (
-        *(_errors.SaslAuthenticationFailed, _errors.AuthenticationFailedError),
-        *(_errors.UnsupportedSaslMechanismError, _errors.IllegalSaslStateError),
-    ),
-)
-_OUT_OF_ORDER: Final = cast("type[Exception]", _errors.OutOfOrderSequenceNumber)
 FRESH: Final = 5000
-"""Milliseconds after which a consumer asks anew which partitions there are: it is assigned none
-when it joins while the brokers, just come back, name none."""
+"""Milliseconds after which clients ask anew which partitions there are: a consumer is assigned none
+when it joins while the brokers, just come back, name none; and topics are made anew with fewer."""
+HEADERS: Final = 48_000
+"""Bytes beside the body: a broker takes 1 MiB by default, headers and all."""
+KNOWN_WITHIN: Final = 2.0
+"""Seconds for a topic's metadata to arrive: a topic made a moment ago is known a moment later."""
+AGAIN: Final = 0.1
+"""Seconds between two tries."""
 SILENT: Final = 5.0
 """Seconds for what is said when closing."""
 AT_ONCE: Final = 1.0
 """Seconds for a request that was begun and that nobody needs any more."""
 
 
-def make_producer(options: KafkaOptions, max_request: int) -> ProducerClient:
-    """Return an idempotent producer that waits for all replicas in sync."""
+def make_producer(options: KafkaOptions, batch: int) -> ProducerClient:
+    """Return an idempotent producer that waits for all replicas in sync.
+
+    Its batches have at most `batch` bytes, or one record.
+    """
     return _aiokafka.AIOKafkaProducer(
         **options.client(),
         acks="all",
         enable_idempotence=True,
-        max_batch_size=256 * 1024,
-        max_request_size=max_request,
+        max_batch_size=batch,
+        max_request_size=options.max_payload + HEADERS,
+        metadata_max_age_ms=FRESH,
     )
 
 
-def make_consumer(options: KafkaOptions, group: str) -> ConsumerClient:
+async def begin_sending(producer: ProducerClient) -> None:
+    """Do the second half of aiokafka's `start`: it asks for the right to write."""
+    await vars(producer)["_sender"].start()
+
+
+def make_consumer(
+    options: KafkaOptions, group: str, assignor: object | None = None, instance: str | None = None
+) -> ConsumerClient:
     """Return a consumer that commits nothing by itself and has joined nothing yet."""
+    membership: dict[str, object] = {} if instance is None else {"group_instance_id": instance}
+    if assignor is not None:
+        membership["partition_assignment_strategy"] = (assignor,)
     session = round(options.session_timeout * 1000)
     return _aiokafka.AIOKafkaConsumer(
         **options.client(),
@@ -131,6 +113,7 @@ def make_consumer(options: KafkaOptions, group: str) -> ConsumerClient:
         rebalance_timeout_ms=session,
         heartbeat_interval_ms=min(500, session // 3),
         metadata_max_age_ms=FRESH,
+        **membership,
     )
 
 
@@ -144,42 +127,35 @@ def topic_partition(place: TopicPartition) -> object:
     return _aiokafka.TopicPartition(*place)
 
 
-def is_not_ours(error: BaseException) -> bool:
-    """Return whether `error`, of a commit, says that the membership or partition is not ours."""
-    return isinstance(error, _NOT_OURS)
+def end_of(consumer: ConsumerClient, place: TopicPartition) -> int | None:
+    """Return where the log of `place` ends, as the last fetch told; private to aiokafka, too.
 
-
-def lost_position(error: Exception) -> Mapping[TopicPartition, int] | None:
-    """Return the positions that the log does not have, if `error`, of a read, is about that.
-
-    Empty where there was no position yet, for the group has none.
+    With whatever hangs in transactions: the group has not had it yet.
     """
-    if isinstance(error, _NO_OFFSET):
-        return {}
-    if not isinstance(error, _OUT_OF_RANGE):
-        return None
-    return cast("Mapping[TopicPartition, int]", error.args[0])
+    state = _state_of(consumer, place)
+    return None if state is None else state.highwater
 
 
-def backlog_of(consumer: ConsumerClient, places: Iterable[TopicPartition]) -> int | None:
-    """Return how many offsets of `places` were not read yet, as fetches told; private to aiokafka.
+async def partitions_of(
+    consumer: ConsumerClient, topics: Sequence[str]
+) -> Mapping[str, Iterable[int]]:
+    """Ask which partitions `topics` have now; none for one that is not there.
 
-    None before they told of each of `places`.
+    One that was made a moment ago is known a moment later: so it is asked for again, shortly.
     """
-    total = 0
-    for place in places:
-        state = _state_of(consumer, place)
-        if state is None or not state.has_valid_position:
-            return None
-        end = state.highwater if state.lso in {None, -1} else state.lso
-        if end is None:
-            return None
-        total += max(0, end - state.position)
-    return total
+    client = vars(consumer)["_client"]
+    given_up = asyncio.get_running_loop().time() + KNOWN_WITHIN
+    await client.set_topics(topics)
+    while True:
+        found = {topic: tuple(consumer.partitions_for_topic(topic) or ()) for topic in topics}
+        if all(found.values()) or asyncio.get_running_loop().time() > given_up:
+            return found
+        await asyncio.sleep(AGAIN)
+        await client.force_metadata_update()
 
 
 def position_of(consumer: ConsumerClient, place: TopicPartition) -> int | None:
-    """Return the offset at which `place` is read next, None while it is not; private to it, too."""
+    """Return the offset at which `place` is read next, None while it is not; private, too."""
     state = _state_of(consumer, place)
     return state.position if state is not None and state.has_valid_position else None
 
@@ -192,33 +168,6 @@ def _state_of(consumer: ConsumerClient, place: TopicPartition) -> Any | None:
     return assignment.state_value(partition)
 
 
-def is_out_of_order(error: BaseException | None) -> bool:
-    """Return whether the broker refused a batch since one before it is missing."""
-    return isinstance(error, _OUT_OF_ORDER)
-
-
-def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerError:
-    """Return `error` as ours: `ConnectionLost` unless trying again is of no use."""
-    if isinstance(error, LayerError):
-        return error
-    kind = type(error).__name__
-    words = f"Kafka at {options.where}: {doing} failed ({kind})"
-    if isinstance(error, _REFUSED):
-        check = "check rights, names and limits"
-        if isinstance(error, _LOGIN):
-            check = "check the user or password, and sasl_mechanism"
-        return LayerError(f"{words}; the broker refused it: {check}")
-    if isinstance(error, ssl.SSLError):
-        # Its words tell of certificates only.
-        return LayerError(f"{words}: {error}; check the TLS options and the server's certificate")
-    # aiokafka asserts that there are nodes; a broker that has just come back names none.
-    if isinstance(error, (_KafkaError, TimeoutError, OSError, AssertionError)):
-        # One that wants a certificate hangs up without a word.
-        hint = ", and whether they want a certificate of ours" if options.tls else ""
-        return ConnectionLost(f"{words}; check that the brokers run and are reachable{hint}")
-    return LayerError(f"{words}; this is not an answer of Kafka, please report it")
-
-
 async def within(seconds: float, awaitable: Awaitable[T], options: KafkaOptions, doing: str) -> T:
     """Await with a deadline, for aiokafka retries for ever; raise `LayerError` for any failure."""
     try:
@@ -228,10 +177,15 @@ async def within(seconds: float, awaitable: Awaitable[T], options: KafkaOptions,
         raise translated(error, options, doing) from error
 
 
-async def connected(client: ProducerClient | ConsumerClient, options: KafkaOptions) -> None:
-    """Start `client`; where that fails or is cancelled, nothing stays open."""
+async def connected(
+    client: ProducerClient | ConsumerClient,
+    options: KafkaOptions,
+    *,
+    begin: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Start `client`, or only `begin`; where that fails or is cancelled, nothing stays open."""
     try:
-        await started(client, options)
+        await started(begin or client.start, options)
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await stopped(client)
@@ -240,12 +194,12 @@ async def connected(client: ProducerClient | ConsumerClient, options: KafkaOptio
         raise
 
 
-async def started(client: _Starting, options: KafkaOptions) -> None:
-    """Start `client`, with a deadline.
+async def started(start: Callable[[], Awaitable[None]], options: KafkaOptions) -> None:
+    """Start a client, with a deadline.
 
     Race: where aiokafka is cancelled while it asks its first server, it forgets that connection.
     """
-    starting = asyncio.ensure_future(client.start())
+    starting = asyncio.ensure_future(start())
     try:
         await within(options.timeout, asyncio.shield(starting), options, "connecting")
     except BaseException:

@@ -11,8 +11,11 @@ acked1:<base64 of varints: highest - committed, then each unsettled offset's dis
 Rules:
 
 1. What does not fit is left out from the end: records beyond `highest` count as unsettled, and
-   come again. Nothing unsettled is ever noted as settled.
-2. Metadata of other clients is no note, and reads as an empty one.
+   come again. Nothing unsettled is ever written as settled. The writer returns how far it came, so
+   that nothing is confirmed which is not kept.
+2. Settling a record never makes the metadata longer: two distances become one. So what is read is
+   bounded by what would fit if nothing of it were settled but the last; see `spare_records`.
+3. Metadata of other clients says nothing: only what is below the offset is settled.
 """
 
 import base64
@@ -20,13 +23,43 @@ import binascii
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ("LIMIT", "CommitMetadata", "read_metadata", "written_metadata")
+__all__ = (
+    "LIMIT",
+    "CommitMetadata",
+    "MetadataLimit",
+    "read_metadata",
+    "rough_spare",
+    "spare_records",
+    "written_metadata",
+)
 
 LIMIT: Final = 4096
 """Characters: what a broker takes by default (`offset.metadata.max.bytes`)."""
 
 _PREFIX: Final = "acked1:"
-_MAX_BYTES: Final = (LIMIT - len(_PREFIX)) // 4 * 3
+_FIRST: Final = 5
+"""Bytes for the distance to `highest`, at most: offsets up to 34 billion apart."""
+_EACH: Final = 3
+"""Bytes for one more unsettled record, at most: two million offsets after the last."""
+
+
+class MetadataLimit:
+    """How many characters the brokers keep beside an offset, as far as they told."""
+
+    def __init__(self, characters: int = LIMIT) -> None:
+        self.characters = characters
+
+    @property
+    def room(self) -> int:
+        """Return the bytes that fit in, packed."""
+        return max(0, (self.characters - len(_PREFIX)) // 4 * 3)
+
+    def refused(self, characters: int) -> bool:
+        """Note that so many were too many; False if there is nothing left to leave out."""
+        if not characters:
+            return False
+        self.characters = min(self.characters, characters) // 2
+        return True
 
 
 class CommitMetadata(NamedTuple):
@@ -40,19 +73,41 @@ class CommitMetadata(NamedTuple):
         return offset <= self.highest and offset not in self.unsettled
 
 
-def written_metadata(committed: int, highest: int, unsettled: Sequence[int]) -> str:
-    """Return the metadata of a commit of `committed`; `unsettled` rises from `committed` on."""
+def written_metadata(
+    committed: int, highest: int, unsettled: Sequence[int], room: int
+) -> tuple[str, int]:
+    """Return the metadata of a commit of `committed`, and the last record that it covers.
+
+    `unsettled` rises from `committed` on; `room` is in bytes, see `MetadataLimit.room`.
+    """
     below = [offset for offset in unsettled if offset <= highest]
-    if highest < committed:
-        return ""
-    while True:
+    while highest >= committed:
         packed = _packed(_distances(committed, highest, below))
-        if len(packed) <= _MAX_BYTES:
-            return _PREFIX + base64.b64encode(packed).decode()
+        if len(packed) <= room:
+            return _PREFIX + base64.b64encode(packed).decode(), highest
+        if not below:
+            break
         # Each distance takes a byte at least; cut off the surplus and try again.
-        kept = max(1, min(len(below) - 1, len(below) * _MAX_BYTES // len(packed)))
+        kept = min(len(below) - 1, len(below) * room // len(packed))
         highest = below[kept] - 1
         below = below[:kept]
+    return "", committed - 1
+
+
+def spare_records(committed: int, unsettled: Sequence[int], room: int) -> int:
+    """Return how many more records may be read, so that all that is settled of them is kept.
+
+    One is always possible where nothing is unsettled: an offset says all there is to say.
+    """
+    if not unsettled:
+        return max(1, rough_spare(0, room))
+    packed = _packed(_distances(committed, committed, unsettled))
+    return max(0, (room - _FIRST - len(packed)) // _EACH)
+
+
+def rough_spare(unsettled: int, room: int) -> int:
+    """Return how many may be read beyond so many, at least: without looking at them."""
+    return (room - _FIRST) // _EACH - unsettled
 
 
 def read_metadata(committed: int, metadata: str) -> CommitMetadata:

@@ -1,24 +1,32 @@
 """One consumer of a group on Kafka: what is buffered, held and delayed, and how it is settled."""
 
 import asyncio
+from bisect import insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import msgspec
 
-from acked.errors import LayerError
+from acked.errors import ConnectionLost, LayerError
 from acked.layers.kafka._client import SILENT
 from acked.layers.kafka._membership import Membership
 from acked.layers.kafka._partition import DeliveryToken, Partition
 from acked.layers.kafka._records import Fetched, leased_first
-from acked.types import Leased, Outcome, Record, Settlement, Token, Verb
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("KafkaFeed",)
 
-Publish: TypeAlias = Callable[[Sequence[Record]], Coroutine[Any, Any, Mapping[int, Exception]]]
+Publish: TypeAlias = Callable[[Sequence[Record]], Coroutine[Any, Any, Mapping[int, LayerError]]]
 """Publishes and returns what failed, by position."""
-Join: TypeAlias = Callable[["KafkaFeed"], Coroutine[Any, Any, Membership]]
+
+
+class Join(Protocol):
+    """Joins the group."""
+
+    async def __call__(self, owner: "KafkaFeed", *, is_first: bool) -> Membership:
+        """Return our membership of the group, which we join for the first time, or again."""
+        ...
 
 
 NACK: Final = Verb.NACK
@@ -33,9 +41,17 @@ class KafkaFeed:
         self._in_flight = in_flight
         self._membership: Membership | None = None
         self._joining: asyncio.Task[None] | None = None
+        self._returned: list[Leased] = []
+        """What was given back or nacked, by offset: it comes before what was never delivered."""
         self._buffer: deque[Leased] = deque()
+        self._withheld: defaultdict[Partition, list[Leased]] = defaultdict(list)
+        """Of partitions that are to go to another member."""
         self._changed: Final = asyncio.Event()
         self._held: Final[dict[Token, Leased]] = {}
+        self._undecided: Final[set[Token]] = set()
+        """Whose settlement was not answered before their partition was lost."""
+        self._dead_lettered: Final[set[Token]] = set()
+        """Of what is held: whose dead letter is there already."""
         self._wanted = 0
         self._failure: LayerError | None = None
         self._is_broken = False
@@ -63,13 +79,13 @@ class KafkaFeed:
         membership, self._membership = self._membership, None
         if membership is not None:
             await membership.leave()
-        self.revoked()
+        self._forget_all()
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Wait for records; see `AckFeed.receive`. After a failure the group is joined anew."""
         self._wanted = limit
         try:
-            while not self._buffer:
+            while not (self._buffer or self._returned):
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     self._is_broken = True
@@ -84,35 +100,29 @@ class KafkaFeed:
         finally:
             self._wanted = 0
 
-    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Outcome]:
+    async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Carry out `batch`, with one commit for all of it; see `AckFeed.settle`."""
-        unburied = await self._bury(batch)
-        outcomes = [Outcome.LOST] * len(batch)
+        refused = await self._send_dead_letters(batch)
+        replies: list[Reply] = [Outcome.LOST] * len(batch)
         settled: defaultdict[Partition, list[int]] = defaultdict(list)
         tokens = _delivery_tokens([settlement.token for settlement in batch])
-        held, take = self._held, self._held.pop
+        held, decide = self._held, dict[int, Verb]()
         for i, token in enumerate(tokens):
-            leased = take(token, None)
-            if leased is None:
-                continue
-            if unburied and i in unburied:
-                held[token] = leased
-                outcomes[i] = Outcome.UNKNOWN
+            if token not in held:
+                if token in self._undecided:
+                    decide[i] = batch[i].verb
+            elif refused and i in refused:
+                replies[i] = refused[i]
             elif batch[i].verb is NACK:
-                self._delay(leased, batch[i].delay)
-                outcomes[i] = Outcome.CONFIRMED
+                replies[i] = self._nack(held.pop(token), batch[i].delay)
             else:
                 settled[token.partition].append(i)
-        for partition, members in settled.items():
-            partition.settle([tokens[i].offset for i in members])
-        versions = [partition.version for partition in settled]
-        failed = await self._commit(settled) if settled else Outcome.LOST
-        for (partition, members), version in zip(settled.items(), versions, strict=True):
-            answer = Outcome.CONFIRMED if partition.durable >= version else failed
-            for i in members:
-                outcomes[i] = answer
+        if settled:
+            await self._commit(tokens, settled, replies)
+        if decide:
+            await self._decide(tokens, decide, replies)
         self._free()
-        return outcomes
+        return replies
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Never called: `capabilities.extend` is off, for a membership has no end in time."""
@@ -121,13 +131,15 @@ class KafkaFeed:
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Hand `tokens` out again as if they never were, unless the group is being left."""
-        back = [self._held.pop(token) for token in _delivery_tokens(tokens) if token in self._held]
-        self._buffer.extendleft(reversed(back))
-        self._changed.set()
+        for token in _delivery_tokens(tokens):
+            leased = self._held.pop(token, None)
+            if leased is not None:
+                self._put_back(leased)
 
     def room(self) -> int:
         """Return how many more records may be read: `in_flight` bounds held and buffered."""
-        return max(self._in_flight - len(self._held), self._wanted) - len(self._buffer)
+        waiting = len(self._buffer) + len(self._returned)
+        return max(self._in_flight - len(self._held), self._wanted) - waiting
 
     def arrived(self, partition: Partition, records: list[Fetched]) -> None:
         """Buffer `records`, except those the group has settled before."""
@@ -149,25 +161,27 @@ class KafkaFeed:
         behind = None if self._membership is None else self._membership.lag()
         return None if behind is None else behind + len(self._buffer)
 
-    def withdraw(self, partition: Partition | None = None) -> None:
-        """Hand out nothing of what is buffered and delayed: it comes again, here or elsewhere.
+    def holds(self, partition: Partition) -> bool:
+        """Return whether anything of `partition` is handed out and not settled."""
+        return any(token.partition is partition for token in _delivery_tokens(list(self._held)))
 
-        With `partition`, only nothing of that: its log is not there any more.
-        """
-        if partition is not None:
-            tokens = _delivery_tokens([leased.token for leased in self._buffer])
-            pairs = zip(tokens, self._buffer, strict=True)
-            self._buffer = deque(one for token, one in pairs if token.partition is not partition)
-            return
-        self._buffer.clear()
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+    def withhold(self, partition: Partition) -> None:
+        """Hand out nothing more of `partition`, for now."""
+        self._withheld[partition] += self._taken_out_of(partition)
 
-    def revoked(self) -> None:
-        """Forget all that came so far: what is held of it cannot be settled any more."""
-        self.withdraw()
-        self._held.clear()
+    def hand_out_again(self, partition: Partition) -> None:
+        """Take `withhold` back."""
+        for leased in self._withheld.pop(partition, ()):
+            self._put_back(leased)
+
+    def lost(self, partition: Partition) -> int:
+        """Forget all that came of `partition`; return how much of it was handed out."""
+        self._taken_out_of(partition)
+        self._withheld.pop(partition, None)
+        gone = [t for t in _delivery_tokens(list(self._held)) if t.partition is partition]
+        for token in gone:
+            self._lose(token)
+        return len(gone)
 
     def failed(self, error: LayerError) -> None:
         """Let the next receive raise `error`."""
@@ -175,58 +189,136 @@ class KafkaFeed:
         self._changed.set()
 
     def _taken(self, limit: int) -> list[Leased]:
-        buffer = self._buffer
-        taken = [buffer.popleft() for _ in range(min(limit, len(buffer)))]
+        buffer, taken = self._buffer, self._returned[:limit]
+        del self._returned[: len(taken)]
+        taken += [buffer.popleft() for _ in range(min(limit - len(taken), len(buffer)))]
         self._held.update(
             zip(_delivery_tokens([leased.token for leased in taken]), taken, strict=True)
         )
         self._free()
         return taken
 
-    def _delay(self, before: Leased, seconds: float) -> None:
-        (token,) = _delivery_tokens([before.token])
+    def _taken_out_of(self, partition: Partition) -> list[Leased]:
+        """Remove what is buffered of `partition`, and return it."""
+        found: list[Leased] = []
+        for waiting in (self._returned, self._buffer):
+            kept = [one for one in waiting if _partition_of(one) is not partition]
+            if len(kept) < len(waiting):
+                found += [one for one in waiting if _partition_of(one) is partition]
+                waiting.clear()
+                waiting.extend(kept)
+        return found
+
+    def _nack(self, leased: Leased, delay: float) -> Outcome:
+        """Let `leased` come again, unless an earlier settlement of it was carried out after all."""
+        (token,) = _delivery_tokens([leased.token])
+        self._dead_lettered.discard(token)
+        if token.partition.is_settled(token.offset):
+            return Outcome.LOST
         again = msgspec.structs.replace(
-            before, token=DeliveryToken(token.partition, token.offset), attempt=before.attempt + 1
+            leased, token=DeliveryToken(token.partition, token.offset), attempt=leased.attempt + 1
         )
-        if seconds <= 0:
+        if delay <= 0:
             self._put_back(again)
-            return
+            return Outcome.CONFIRMED
 
         def due() -> None:
             self._timers.discard(timer)
             if token.partition.is_ours:
                 self._put_back(again)
 
-        timer = asyncio.get_running_loop().call_later(seconds, due)
+        timer = asyncio.get_running_loop().call_later(delay, due)
         self._timers.add(timer)
+        return Outcome.CONFIRMED
+
+    def _lose(self, token: DeliveryToken) -> None:
+        del self._held[token]
+        self._dead_lettered.discard(token)
+        if token.partition.is_undecided(token.offset):
+            self._undecided.add(token)
 
     def _put_back(self, leased: Leased) -> None:
-        self._buffer.appendleft(leased)
+        partition = _partition_of(leased)
+        if partition.is_leaving:
+            self._withheld[partition].append(leased)
+            return
+        insort(self._returned, leased, key=_offset_of)
         self._changed.set()
 
     def _free(self) -> None:
         if self._membership is not None:
-            self._membership.freed.set()
+            self._membership.reader.freed.set()
 
-    async def _bury(self, batch: Sequence[Settlement]) -> set[int]:
-        """Publish the dead letters of `batch`; return the positions of those that failed."""
-        copies = [settlement.dead_letter for settlement in batch]
-        if copies.count(None) == len(copies):
-            return set()
+    async def _send_dead_letters(self, batch: Sequence[Settlement]) -> Mapping[int, LayerError]:
+        """Publish the dead letters of `batch`; return what happened to those that failed."""
+        if not any(settlement.dead_letter for settlement in batch):
+            return {}
         letters = {
-            i: copy
-            for i, copy in enumerate(copies)
-            if copy is not None and batch[i].token in self._held
+            i: letter
+            for i, settlement in enumerate(batch)
+            if (letter := settlement.dead_letter) is not None
+            and settlement.token in self._held
+            and settlement.token not in self._dead_lettered
         }
         if not letters:
-            return set()
+            return {}
         failures = await self._publish(list(letters.values()))
-        return {position for n, position in enumerate(letters) if n in failures}
+        refused = {i: failures[n] for n, i in enumerate(letters) if n in failures}
+        self._dead_lettered.update(batch[i].token for i in letters if i not in refused)
+        return refused
 
-    async def _commit(self, touched: Iterable[Partition]) -> Outcome:
-        if self._membership is None:
-            return Outcome.LOST
-        return await self._membership.commit(touched)
+    async def _commit(
+        self,
+        tokens: Sequence[DeliveryToken],
+        settled: Mapping[Partition, list[int]],
+        replies: list[Reply],
+    ) -> None:
+        """Settle `tokens` in their partitions, commit, and write down what became of each."""
+        for partition, members in settled.items():
+            partition.settle([tokens[i].offset for i in members])
+        versions = [partition.version for partition in settled]
+        membership = self._membership
+        failures = {} if membership is None else await membership.committer.commit(settled)
+        for (partition, members), version in zip(settled.items(), versions, strict=True):
+            not_kept = partition.not_kept([tokens[i].offset for i in members], version)
+            failure = failures.get(partition)
+            if failure is None and partition.is_ours and membership is not None:
+                failure = membership.committer.no_room()
+            for i in members:
+                token = tokens[i]
+                if token.offset not in not_kept:
+                    replies[i] = Outcome.CONFIRMED
+                    self._held.pop(token, None)
+                    self._dead_lettered.discard(token)
+                elif failure is not None:
+                    replies[i] = self._failed_to_settle(token, failure)
+
+    def _failed_to_settle(self, token: DeliveryToken, failure: LayerError) -> LayerError:
+        """Keep `token`, so that settling it again decides what became of it."""
+        if not isinstance(failure, ConnectionLost):
+            token.partition.refuse([token.offset])
+        elif token not in self._held:
+            self._undecided.add(token)
+        return failure
+
+    async def _decide(
+        self, tokens: Sequence[DeliveryToken], verbs: Mapping[int, Verb], replies: list[Reply]
+    ) -> None:
+        """Write down what became of settlements that had no answer: the broker knows."""
+        wanted = {i: (tokens[i].partition.place, tokens[i].offset) for i in verbs}
+        membership = self._membership
+        if membership is None:
+            return
+        try:
+            settled = await membership.committer.settled_of(set(wanted.values()))
+        except LayerError as error:
+            for i in verbs:
+                replies[i] = error
+            return
+        for i, verb in verbs.items():
+            self._undecided.discard(tokens[i])
+            if wanted[i] in settled and verb is not NACK:
+                replies[i] = Outcome.CONFIRMED
 
     async def _recover(self) -> None:
         try:
@@ -240,12 +332,31 @@ class KafkaFeed:
 
     async def _rejoin(self) -> None:
         membership, self._membership = self._membership, None
+        is_first = membership is None and not self._is_broken
         if membership is not None:
             await membership.leave()
-        self.revoked()
+        self._forget_all()
         self._failure = None
-        self._membership = await self._join(self)
+        self._membership = await self._join(self, is_first=is_first)
+
+    def _forget_all(self) -> None:
+        """Nothing that came so far is ours any more."""
+        for token in _delivery_tokens(list(self._held)):
+            self._lose(token)
+        for waiting in (self._returned, self._buffer, self._withheld):
+            waiting.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
 
 def _delivery_tokens(tokens: Sequence[Token]) -> Sequence[DeliveryToken]:
     return cast("Sequence[DeliveryToken]", tokens)
+
+
+def _partition_of(leased: Leased) -> Partition:
+    return cast("DeliveryToken", leased.token).partition
+
+
+def _offset_of(leased: Leased) -> int:
+    return cast("DeliveryToken", leased.token).offset

@@ -1,55 +1,45 @@
-"""One membership of a group: joined, told of its partitions, read from one task, left.
+"""One membership of a group: joined, told of its partitions, left.
 
-Every membership is a consumer of aiokafka of its own. It is read by one task that is never
-cancelled while the consumer lives: a cancelled `getmany` leaks a counter, and with it the group
-never notices again that this consumer has stopped reading.
+Every membership is a consumer of aiokafka of its own, read by a `Reader`, and committed for by a
+`Committer`. aiokafka gives up everything at each rebalance; here nothing is given up that stays
+ours: what the broker has for a partition afterwards tells whether anybody else had it meanwhile.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import LayerError
+from acked.layers.kafka._assignor import Claims, HandOverAssignor
 from acked.layers.kafka._client import (
     Rebalances,
-    backlog_of,
     connected,
     coordinator_of,
-    is_not_ours,
-    lost_position,
+    end_of,
     make_consumer,
-    position_of,
+    partitions_of,
     stopped,
     topic_partition,
-    translated,
     within,
 )
-from acked.layers.kafka._commit_metadata import read_metadata
+from acked.layers.kafka._commit_metadata import MetadataLimit, read_metadata
+from acked.layers.kafka._committer import Committer
+from acked.layers.kafka._errors import is_not_ours, translated
 from acked.layers.kafka._options import KafkaOptions
-from acked.layers.kafka._partition import Partition
+from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import TopicPartition
+from acked.layers.kafka._reader import Reader
 from acked.layers.kafka._records import Fetched
 from acked.layers.kafka._topics import origins
-from acked.types import Outcome, Start
+from acked.types import Start
 
 __all__ = ("Membership", "Owner")
 
 logger: Final = logging.getLogger("acked.layers.kafka")
 
-
-MOST: Final = 250
-"""Records taken at once, so that other tasks have their turn."""
-WAIT: Final = 200
-"""Milliseconds for which one read waits for records."""
-PAUSE_AT: Final = 20_000
-"""Records of a partition read beyond its oldest unsettled one, before it is paused."""
-IDLE: Final = 1.0
-"""Seconds between signs of life while there is no room."""
-NO_PARTITION: Final = topic_partition(TopicPartition("-", 0))
-"""A partition nobody is assigned: reading only from it is a sign of life and takes nothing."""
-REVOKE_TIMEOUT: Final = 2.0
-"""Seconds for the last commit before partitions go to another member."""
+LOOK_AGAIN: Final = 0.05
+"""Seconds between two looks at whether a partition is free to go."""
 
 
 class Owner(Protocol):
@@ -63,12 +53,20 @@ class Owner(Protocol):
         """Take what was read from `partition`, and empty `records`."""
         ...
 
-    def withdraw(self, partition: Partition | None = None) -> None:
-        """Hand out nothing of what is buffered, of `partition` or of all: it is not ours now."""
+    def holds(self, partition: Partition) -> bool:
+        """Return whether anything of `partition` is handed out and not settled."""
         ...
 
-    def revoked(self) -> None:
-        """Forget all that came so far: the partitions are no longer ours."""
+    def withhold(self, partition: Partition) -> None:
+        """Hand out nothing more of `partition`, for now."""
+        ...
+
+    def hand_out_again(self, partition: Partition) -> None:
+        """Take `withhold` back."""
+        ...
+
+    def lost(self, partition: Partition) -> int:
+        """Forget all that came of `partition`; return how much of it was handed out."""
         ...
 
     def failed(self, error: LayerError) -> None:
@@ -77,7 +75,7 @@ class Owner(Protocol):
 
 
 class Membership:
-    """Reads and commits as one member of a group, until it is left."""
+    """Follows the rebalances of a group as one member, until it is left."""
 
     def __init__(
         self,
@@ -85,38 +83,48 @@ class Membership:
         topics: Sequence[str],
         group: str,
         owner: Owner,
+        *,
+        limit: MetadataLimit,
+        instance: str | None,
         on_trimmed: Callable[[int], None],
     ) -> None:
-        self.freed: Final = asyncio.Event()
-        """Set when there may be room again."""
         self._options = options
         self._topics = topics
         self._group = group
         self._owner = owner
         self._on_trimmed = on_trimmed
-        self._consumer = make_consumer(options, group)
+        self._assignor = HandOverAssignor()
+        self._consumer = consumer = make_consumer(options, group, self._assignor, instance)
         self._partitions: dict[TopicPartition, Partition] = {}
         self._origins: Mapping[TopicPartition, int] = {}
-        self._generation = -1
         self._assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._committing = asyncio.Lock()
-        self._commit: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self._is_leaving = False
-        self._heard = asyncio.get_running_loop().time()
+        self._handing_over: asyncio.Task[None] | None = None
+        self._leaves_at: dict[Partition, float] = {}
+        self._missing: Sequence[str] = ()
+        self.committer: Final = Committer(consumer, options, group, limit)
+        self.reader: Final = Reader(
+            *(consumer, options, self._partitions, limit),
+            owner=owner,
+            member=self,
+            on_trimmed=self._tell_trimmed,
+        )
 
-    async def join(self, places: Sequence[TopicPartition], start: Start) -> None:
-        """Join, and return when the first partitions are assigned and their positions known."""
+    async def join(self, start: Start, *, is_first: bool) -> None:
+        """Join, and return when the first partitions are assigned and their positions known.
+
+        `start` counts where the group has never been, and only when it `is_first`: a topic that
+        was made anew under us is read from its first record.
+        """
         options, consumer = self._options, self._consumer
         await connected(consumer, options)
         try:
-            found = await within(
-                options.timeout, origins(consumer, places, start), options, "looking up offsets"
-            )
-            told = options.start_offsets
+            places = await self._places(is_first=is_first)
+            begin = origins(consumer, places, start if is_first else Start.EARLIEST)
+            found = await within(options.timeout, begin, options, "looking up offsets")
+            told = options.start_offsets if is_first else {}
             self._origins = {place: told.get(place, offset) for place, offset in found.items()}
             consumer.subscribe(self._topics, listener=Rebalances(self._revoke, self._assign))
-            self._reading = asyncio.create_task(self._read())
+            self.reader.start()
             bound = options.timeout + options.session_timeout
             await within(bound, asyncio.shield(self._assigned), options, "joining the group")
         except BaseException:
@@ -125,173 +133,72 @@ class Membership:
 
     async def leave(self) -> None:
         """Commit what was settled, leave the group and close; errors are not raised."""
-        self._is_leaving = True
-        self.freed.set()
-        await self._hand_over()
+        self.reader.stop()
+        self._stop_handing_over()
+        await self.committer.flush(list(self._partitions.values()))
+        self.committer.close()
+        for partition in list(self._partitions.values()):
+            self._drop(partition)
         await stopped(self._consumer)
         if self._assigned.done() and not self._assigned.cancelled():
             self._assigned.exception()
-        if self._reading is not None:
-            await asyncio.wait({self._reading}, timeout=WAIT / 1000)
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
-
-    async def commit(self, touched: Iterable[Partition]) -> Outcome:
-        """Commit what was settled in `touched` in one request, if it is not durable yet."""
-        async with self._committing:
-            stale = [p for p in touched if p.is_ours and p.durable < p.version]
-            if not stale:
-                return Outcome.LOST
-            if coordinator_of(self._consumer).generation != self._generation:
-                # Race: the membership has ended and nobody told us yet. Without one, a commit
-                # would count as an administrator's, and could move the group back.
-                return Outcome.LOST
-            return await self._send(stale)
-
-    async def _send(self, stale: Sequence[Partition]) -> Outcome:
-        versions = [partition.version for partition in stale]
-        positions: dict[object, tuple[int, str]] = {
-            topic_partition(p.place): p.position() for p in stale
-        }
-        self._commit = commit = asyncio.create_task(self._consumer.commit(positions))
-        try:
-            await asyncio.wait({commit}, timeout=self._options.timeout)
-        finally:
-            if not commit.done():
-                commit.cancel()
-            self._commit = None
-        if not commit.done() or commit.cancelled():
-            return Outcome.UNKNOWN
-        error = commit.exception()
-        if error is not None:
-            return Outcome.LOST if is_not_ours(error) else Outcome.UNKNOWN
-        for partition, version in zip(stale, versions, strict=True):
-            partition.durable = max(partition.durable, version)
-        return Outcome.CONFIRMED
-
-    async def _read(self) -> None:
-        consumer, owner = self._consumer, self._owner
-        try:
-            while not self._is_leaving:
-                self._throttle()
-                room = owner.room()
-                if room <= 0:
-                    await self._idle()
-                    continue
-                try:
-                    found = await consumer.getmany(timeout_ms=WAIT, max_records=min(room, MOST))
-                except Exception as error:
-                    lost = lost_position(error)
-                    if lost is None:
-                        raise
-                    # The leaked counter does no harm: this task goes on reading.
-                    for place, offset in lost.items():
-                        await self._find_again(place, offset)
-                    continue
-                await self._listen_for_life(is_heard=bool(found))
-                for place, records in found.items():
-                    partition = self._partitions.get(place)
-                    # What was read before the positions were known is read again: see `_assign`.
-                    if partition is not None and not self._is_leaving:
-                        owner.arrived(partition, records)
-        except Exception as error:  # noqa: BLE001 - told by the next receive
-            self._fail(error, "reading")
-
-    async def _listen_for_life(self, *, is_heard: bool) -> None:
-        """After a long silence ask for an answer: aiokafka retries for ever without a word."""
-        now, bound = asyncio.get_running_loop().time(), self._options.timeout
-        if is_heard or now - self._heard < bound:
-            self._heard = now if is_heard else self._heard
-            return
-        for place in tuple(self._partitions)[:1]:
-            asked = self._consumer.end_offsets([topic_partition(place)])
-            await within(bound, asked, self._options, "asking whether anybody is there")
-        self._heard = asyncio.get_running_loop().time()
-
-    async def _find_again(self, place: TopicPartition, offset: int) -> None:
-        """Go on with the oldest record of a log that has nothing at `offset`, and say so."""
-        consumer, wanted = self._consumer, topic_partition(place)
-        partition = self._partitions.get(place)
-        if partition is None or position_of(consumer, place) != offset:
-            return  # told of before we knew our position, or since then moved on
-        doing = "looking up offsets"
-        bound = self._options.timeout
-        first = (await within(bound, consumer.beginning_offsets([wanted]), self._options, doing))[
-            place
-        ]
-        if self._partitions.get(place) is not partition:
-            return
-        where = f"partition {place.partition} of topic {place.topic!r}"
-        if first > offset:
-            self._on_trimmed(first - offset)
-            logger.warning(
-                "%s: up to %d record(s) were deleted before group %r had read them, by retention "
-                "or by hand; keep them for longer, or consume faster",
-                *(where, first - offset, self._group),
-            )
-        else:
-            # Its offsets mean other records now: nothing that was noted of them holds.
-            logger.warning(
-                "%s ends before offset %d, where group %r was: it was made anew, or truncated; "
-                "going on with its oldest record",
-                *(where, offset, self._group),
-            )
-            partition.is_ours = False
-            self._owner.withdraw(partition)
-            self._partitions[place] = Partition(place, first, read_metadata(first, ""))
-            await within(bound, consumer.commit({wanted: (first, "")}), self._options, doing)
-        consumer.seek(wanted, first)
+        await self.reader.ended()
 
     def lag(self) -> int | None:
         """Return how many offsets were not read yet, as far as the broker told."""
-        return backlog_of(self._consumer, self._partitions) if self._partitions else 0
-
-    def _throttle(self) -> None:
-        """Stop reading partitions whose oldest unsettled record is far behind, until it is not."""
+        total = 0
         for place, partition in self._partitions.items():
-            size = len(partition.window)
-            if size > PAUSE_AT and not partition.is_paused:
-                self._consumer.pause(topic_partition(place))
-                partition.is_paused = True
-            elif partition.is_paused and size < PAUSE_AT // 2:
-                self._consumer.resume(topic_partition(place))
-                partition.is_paused = False
+            end = max(end_of(self._consumer, place) or 0, partition.end)
+            if not end and partition.next_offset:
+                return None
+            total += max(0, end - partition.next_offset)
+        return total
 
-    async def _idle(self) -> None:
-        """Wait for room; read nothing, but often enough to stay a member."""
-        self.freed.clear()
-        try:
-            async with asyncio.timeout(IDLE):
-                await self.freed.wait()
-        except TimeoutError:
-            await self._consumer.getmany(NO_PARTITION, timeout_ms=0)
+    async def replace(self, partition: Partition, offset: int) -> None:
+        """Go on at `offset` in a log that is not the one `partition` was of."""
+        place, position = partition.place, Position(offset, "")
+        self._drop(partition)
+        self._partitions[place] = Partition(place, position, read_metadata(*position))
+        commit = self._consumer.commit({topic_partition(place): position})
+        await within(self._options.timeout, commit, self._options, "looking up offsets")
 
-    def _fail(self, error: Exception, doing: str) -> None:
+    async def finish(self, partitions: Collection[Partition]) -> None:
+        """Commit that everything of them is settled; where that fails, the next commit says it."""
+        await self.committer.flush(partitions)
+
+    def failed(self, error: Exception, doing: str) -> None:
+        """Give up: the owner is told why."""
         failure = translated(error, self._options, doing)
         if not self._assigned.done():
             self._assigned.set_exception(failure)
         self._owner.failed(failure)
 
-    async def _revoke(self) -> None:
-        await self._hand_over()
+    async def _places(self, *, is_first: bool) -> Sequence[TopicPartition]:
+        """Return the partitions of our topics, as the brokers have them now."""
+        asked = partitions_of(self._consumer, self._topics)
+        found = await within(self._options.timeout, asked, self._options, "looking for topics")
+        missing = [topic for topic, partitions in found.items() if not partitions]
+        if missing and (is_first or len(missing) == len(found)):
+            raise LayerError(self._no_topic(missing[0]), may_pass=not is_first)
+        return [TopicPartition(topic, n) for topic in found for n in sorted(found[topic])]
 
-    async def _hand_over(self) -> None:
-        """Commit what was settled so far, and forget all partitions: a new epoch begins."""
-        self._owner.withdraw()
-        partitions = list(self._partitions.values())
-        try:
-            async with asyncio.timeout(REVOKE_TIMEOUT):
-                await self.commit(partitions)
-        except TimeoutError:
-            # Race: aiokafka would send a commit again that the broker did not answer, then
-            # under our next generation, where it would count.
-            if self._commit is not None:
-                self._commit.cancel()
-        finally:
-            for partition in partitions:
-                partition.is_ours = False
-            self._partitions = {}
-            self._owner.revoked()
+    def _no_topic(self, topic: str) -> str:
+        return f"Kafka at {self._options.where} knows no topic {topic!r}: was it deleted?"
+
+    def _tell_trimmed(self, place: TopicPartition, count: int) -> None:
+        self._on_trimmed(count)
+        logger.warning(
+            "partition %d of topic %r: up to %d record(s) were deleted before group %r had read "
+            "them, by retention or by hand; keep them for longer, or consume faster",
+            *(place.partition, place.topic, count, self._group),
+        )
+
+    async def _revoke(self) -> None:
+        """Commit what was settled so far; what we have may stay ours."""
+        self.reader.is_held = True
+        self._stop_handing_over()
+        await self.committer.flush(list(self._partitions.values()))
+        self.committer.suspend()
 
     async def _assign(self, assigned: Iterable[TopicPartition]) -> None:
         places = [TopicPartition(*place) for place in assigned]
@@ -300,38 +207,134 @@ class Membership:
                 await self._begin(places)
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
             if not is_not_ours(error):  # then the group is joined again, and this called again
-                self._fail(error, "looking up offsets")
+                self.failed(error, "looking up offsets")
         else:
-            gone = [t for t in self._topics if not self._consumer.partitions_for_topic(t)]
-            if gone and not places:
-                words = (
-                    f"Kafka at {self._options.where} knows no topic {gone[0]!r}: was it deleted?"
-                )
-                self._fail(ConnectionLost(words), "looking for topics")
-            elif not self._assigned.done():
-                self._assigned.set_result(None)
+            self._look_for_missing(places)
 
     async def _begin(self, places: Sequence[TopicPartition]) -> None:
         """Go to where the group is in `places`; where it is nowhere yet, commit its beginning."""
-        consumer = self._consumer
-        coordinator = coordinator_of(consumer)
-        self._generation = coordinator.generation
-        wanted = {place: topic_partition(place) for place in places}
-        committed = await coordinator.fetch_committed_offsets(list(wanted.values()))
-        known = {p: (c.offset, c.metadata or "") for p, c in committed.items() if c.offset >= 0}
-        new = [place for place in places if place not in known]
-        if new:
-            first = dict(self._origins)
-            unknown = [wanted[place] for place in new if place not in first]
-            if unknown:
-                first |= await consumer.beginning_offsets(unknown)
-            begun = {place: (first[place], "") for place in new}
-            await consumer.commit({wanted[place]: at for place, at in begun.items()})
-            known |= begun
-        if coordinator.generation != self._generation or self._is_leaving:
+        coordinator = coordinator_of(self._consumer)
+        generation = coordinator.generation
+        committed = await coordinator.fetch_committed_offsets(list(map(topic_partition, places)))
+        known = {
+            place: Position(found.offset, found.metadata or "")
+            for place in places
+            if (found := committed.get(place)) is not None and found.offset >= 0
+        }
+        self._drop_what_is_not_ours(places, known)
+        known |= await self._begin_anew([place for place in places if place not in known])
+        if coordinator.generation != generation or self.reader.is_stopped:
             return  # all of this is revoked already, and assigned anew after that
-        for place in places:
-            offset, metadata = known[place]
-            # aiokafka may have read from here already: that is dropped and read again.
-            consumer.seek(wanted[place], offset)
-            self._partitions[place] = Partition(place, offset, read_metadata(offset, metadata))
+        for place, position in known.items():
+            if place not in self._partitions:
+                metadata = read_metadata(*position)
+                self._partitions[place] = Partition(place, position, metadata)
+            # aiokafka may have read from elsewhere already: that is dropped and read again.
+            self.reader.go_on(self._partitions[place])
+        self._origins = {}  # what we do not know later was made later: it is read from its first
+        self._assignor.claims = Claims(generation, [(*place,) for place in known])
+        self.reader.is_held = False
+        self.committer.resume(generation)
+        self._give_up(self._assignor.gives_up)
+
+    def _drop_what_is_not_ours(
+        self, places: Sequence[TopicPartition], known: Mapping[TopicPartition, Position]
+    ) -> None:
+        """Give up what went to another member, was another's meanwhile, or was made anew."""
+        for place, partition in list(self._partitions.items()):
+            if place in known and partition.is_at(known[place]):
+                continue
+            in_hand = self._drop(partition)
+            if place in places and place not in known:
+                logger.warning(
+                    "partition %d of topic %r: what group %r had settled is forgotten: the topic "
+                    "was made anew, or somebody deleted it; going on with its oldest record",
+                    *(place.partition, place.topic, self._group),
+                )
+            elif in_hand:
+                self._tell_lost(place, in_hand)
+
+    async def _begin_anew(
+        self, places: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, Position]:
+        """Return where the group begins in `places`, where it has committed nothing, and commit it.
+
+        Never where it would have begun when we joined, once we are there: a topic may have been
+        deleted since then, with the group's offsets, and made anew.
+        """
+        if not places:
+            return {}
+        consumer = self._consumer
+        first = {place: self._origins[place] for place in places if place in self._origins}
+        unknown = [topic_partition(place) for place in places if place not in first]
+        if unknown:
+            first |= await consumer.beginning_offsets(unknown)
+        begun = {place: Position(first[place], "") for place in places}
+        await consumer.commit({topic_partition(place): at for place, at in begun.items()})
+        return begun
+
+    def _look_for_missing(self, places: Sequence[TopicPartition]) -> None:
+        """Say which topics are gone; with nothing left to read, the next receive raises it."""
+        missing = [t for t in self._topics if not self._consumer.partitions_for_topic(t)]
+        if missing and not places:
+            self.failed(LayerError(self._no_topic(missing[0]), may_pass=True), "looking for topics")
+            return
+        for topic in missing:
+            if topic not in self._missing:
+                logger.warning("%s; it is read again when it is there", self._no_topic(topic))
+        self._missing = missing
+        if not self._assigned.done():
+            self._assigned.set_result(None)
+
+    def _give_up(self, wanted: Sequence[TopicPartition]) -> None:
+        """Read no more of what is `wanted` by another member, and let its running handlers end."""
+        now = asyncio.get_running_loop().time()
+        leaves_at: dict[Partition, float] = {}
+        for place, partition in self._partitions.items():
+            if place in wanted:
+                bound = now + self._options.handover_timeout
+                leaves_at[partition] = self._leaves_at.get(partition, bound)
+                self.reader.leave(partition)
+                self._owner.withhold(partition)
+            elif partition.is_leaving:
+                self.reader.stay(partition)
+                self._owner.hand_out_again(partition)
+        self._leaves_at = leaves_at
+        if leaves_at:
+            self._handing_over = asyncio.create_task(self._hand_over())
+
+    async def _hand_over(self) -> None:
+        """Wait until something of it is free to go, let it go, and join again without it."""
+        loop = asyncio.get_running_loop()
+        while not (free := self._free_to_go(loop.time())):  # noqa: ASYNC110 - every ack would set it
+            await asyncio.sleep(LOOK_AGAIN)
+        await self.committer.flush(free)
+        for partition in free:
+            in_hand = self._drop(partition)
+            if in_hand:
+                self._tell_lost(partition.place, in_hand)
+        claims = self._assignor.claims
+        self._assignor.claims = Claims(claims.generation, [(*place,) for place in self._partitions])
+        coordinator_of(self._consumer).request_rejoin()
+
+    def _free_to_go(self, now: float) -> Sequence[Partition]:
+        return [p for p, at in self._leaves_at.items() if now >= at or not self._owner.holds(p)]
+
+    def _stop_handing_over(self) -> None:
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            self._handing_over = None
+
+    def _drop(self, partition: Partition) -> int:
+        """Forget `partition`; return how much of it was in hand."""
+        partition.is_ours = False
+        del self._partitions[partition.place]
+        return self._owner.lost(partition)
+
+    def _tell_lost(self, place: TopicPartition, in_hand: int) -> None:
+        logger.warning(
+            "partition %d of topic %r went to another member of group %r while %d message(s) of "
+            "it were in hand: they may come there, too, and cannot be settled here any more; "
+            "handle them faster, or give a longer handover_timeout=",
+            *(place.partition, place.topic, self._group, in_hand),
+        )

@@ -19,6 +19,8 @@ class KafkaOptions(NamedTuple):
     sasl_mechanism: str
     tls: ssl.SSLContext | None
     start_offsets: Mapping[tuple[str, int], int]
+    handover_timeout: float
+    max_payload: int
 
     def __repr__(self) -> str:
         return f"<KafkaOptions of {self.where}>"  # without the password

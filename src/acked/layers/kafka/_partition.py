@@ -1,66 +1,107 @@
-"""One partition while it is assigned to us: what was delivered, what is settled, what to commit.
+"""One partition while it is ours: what was delivered, what is settled, what to commit.
 
-A partition object lives from one assignment to the next, so it is the epoch of every token: after
-a rebalance the same partition is another object, and a token of the old one settles nothing.
+A partition object lives as long as nobody else can have had the partition: over a rebalance that
+leaves it with us, too. So it is the epoch of every token: when the partition comes back later it
+is another object, and a token of the old one settles nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from acked._machines.window import Window
-from acked.layers.kafka._commit_metadata import CommitMetadata, written_metadata
+from acked.layers.kafka._commit_metadata import (
+    CommitMetadata,
+    rough_spare,
+    spare_records,
+    written_metadata,
+)
 from acked.layers.kafka._protocols import TopicPartition
 
-__all__ = ("DeliveryToken", "Partition")
+__all__ = ("DeliveryToken", "Partition", "Position")
 
 
 class Position(NamedTuple):
-    """What to commit: the next offset to read, and the note beside it."""
+    """What is committed: the next offset to read, and the metadata beside it."""
 
     offset: int
-    note: str
+    metadata: str
+
+
+class Commit(NamedTuple):
+    """A commit on its way: of which state of the partition, and how far it covers that."""
+
+    position: Position
+    version: int
+    kept: int
 
 
 class Partition:
-    """The delivered records of one assignment of one partition.
+    """The delivered records of one partition, from when it became ours.
 
-    Offsets below `committed` are settled; of the later ones, those that `note` covers.
+    Offsets below `committed` are settled; of the later ones, those that its metadata covers.
     """
 
     __slots__ = (
         "_committed",
+        "_confirmed",
         "_highest",
+        "_kept",
         "_last",
         "_later",
-        "_note",
+        "_metadata",
+        "_refused",
+        "_unconfirmed",
         "durable",
+        "end",
+        "is_leaving",
         "is_ours",
-        "is_paused",
+        "paused_since",
         "place",
         "version",
         "window",
     )
 
-    def __init__(self, place: TopicPartition, committed: int, note: CommitMetadata) -> None:
+    def __init__(self, place: TopicPartition, position: Position, metadata: CommitMetadata) -> None:
         self.place: Final = place
         self.is_ours = True
-        """Until the partition is revoked."""
-        self.is_paused = False
+        """Until somebody else may have it."""
+        self.is_leaving = False
+        """Another member waits for it: nothing of it is read or handed out any more."""
+        self.paused_since: float | None = None
+        """Since when it is not read, for it is too far behind its oldest unsettled record."""
+        self.end = 0
+        """The offset of the next record of the log, as we last asked."""
         self.window: Final = Window()
         self.version = 0
-        """How many settlements were noted; each is durable once a commit covered it."""
+        """How many changes there were; each is durable once a commit covered it."""
         self.durable = 0
-        self._committed = committed
-        self._note = note
-        self._later = set(note.unsettled)
-        self._highest = note.highest
-        self._last = committed - 1
+        self._confirmed = {position}
+        """What the broker has for us: what it said, or may have since and did not say."""
+        self._committed = position.offset
+        self._metadata = metadata
+        self._later = set(metadata.unsettled)
+        self._highest = self._kept = metadata.highest
+        self._last = position.offset - 1
+        self._unconfirmed: dict[int, int] = {}
+        """Settled here, and not known to be at the broker's: in which version."""
+        self._refused: set[int] = set()
+        """Settled here, and refused by the broker: still owed, whatever `window` says."""
 
     def __repr__(self) -> str:
         topic, partition = self.place
         return f"<Partition {topic}/{partition}, {len(self.window)} unsettled>"
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last that was delivered."""
+        return self._last + 1
+
+    @property
+    def oldest(self) -> int | None:
+        """The offset of the first record that is delivered and not settled."""
+        return min(self.window.unsettled, default=None)
 
     def arrived(self, offsets: Sequence[int]) -> Sequence[int]:
         """Note that `offsets`, at least one, were fetched; return those that are still owed.
@@ -68,35 +109,116 @@ class Partition:
         Raises `ValueError` if one is not above all before: the log is not what it was.
         """
         self.window.deliver(*offsets)
-        self._last = offsets[-1]
-        note = self._note
-        if offsets[0] > note.highest:
+        self._came_to(offsets[-1])
+        metadata = self._metadata
+        if offsets[0] > metadata.highest:
             return offsets
-        self.window.settle(*[offset for offset in offsets if note.covers(offset)])
-        return [offset for offset in offsets if not note.covers(offset)]
+        self.window.settle(*[offset for offset in offsets if metadata.covers(offset)])
+        return [offset for offset in offsets if not metadata.covers(offset)]
+
+    def read_to(self, offset: int) -> bool:
+        """Note that there is no record up to `offset` that was not delivered.
+
+        Marks of transactions and what compaction removed are skipped so, and the commit reaches
+        the end of the log. Return whether a commit can say so now.
+        """
+        if offset <= self.next_offset:
+            return False
+        self._came_to(offset - 1)
+        if self.window.unsettled or self._refused:
+            return False
+        self.version += 1
+        return True
+
+    def spare(self, room: int) -> int:
+        """Return how many more records may be read, so that whatever is settled can be kept.
+
+        `room` is what the commit's metadata takes, in bytes.
+        """
+        known = len(self._later)  # they come again, and are counted already
+        rough = rough_spare(known + len(self.window) + len(self._refused), room)
+        if rough >= room // 8:
+            return rough
+        return known + spare_records(self._committed, self._unsettled(), room)
 
     def settle(self, offsets: Sequence[int]) -> None:
-        """Note that `offsets`, at least one, are settled: `version` is raised by one."""
-        self.window.settle(*offsets)
-        self._highest = max(self._highest, *offsets)
+        """Note that `offsets`, at least one, are settled: `version` is raised by one.
+
+        Those whose settlement was not confirmed, or refused, before may be among them.
+        """
+        fresh = offsets
+        if self._unconfirmed or self._refused:
+            before = self._unconfirmed.keys() | self._refused
+            fresh = [offset for offset in offsets if offset not in before]
+            self._refused.difference_update(offsets)
+        if fresh:
+            self.window.settle(*fresh)
+            self._highest = max(self._highest, *fresh)
         self.version += 1
 
-    def position(self) -> Position:
+    def not_kept(self, offsets: Sequence[int], version: int) -> Container[int]:
+        """Return which of `offsets`, settled in `version`, the broker has not confirmed.
+
+        They may be settled again.
+        """
+        if self.durable >= version and not self._unconfirmed and max(offsets) <= self._kept:
+            return ()
+        kept = self._kept if self.durable >= version else -1
+        for offset in offsets:
+            if offset <= kept:
+                self._unconfirmed.pop(offset, None)
+            else:
+                self._unconfirmed[offset] = version
+        return self._unconfirmed
+
+    def refuse(self, offsets: Iterable[int]) -> None:
+        """Note that the broker refused to settle `offsets`: no later commit may say they are."""
+        for offset in offsets:
+            self._unconfirmed.pop(offset, None)
+            self._refused.add(offset)
+
+    def is_undecided(self, offset: int) -> bool:
+        """Return whether `offset` was settled here, and nobody knows whether at the broker's."""
+        return offset in self._unconfirmed
+
+    def is_settled(self, offset: int) -> bool:
+        """Return whether an earlier settlement of `offset`, not confirmed then, has reached it."""
+        version = self._unconfirmed.get(offset)
+        return version is not None and version <= self.durable and offset <= self._kept
+
+    def commit(self, room: int) -> Commit:
         """Return what to commit now: never below an earlier one, nor past what was delivered."""
+        unsettled = self._unsettled()
         frontier = self.window.frontier
-        if frontier is not None:
-            self._committed = max(self._committed, frontier + 1)
-        if self._highest < self._committed:
-            return Position(self._committed, "")
-        later = (offset for offset in self._later if offset > self._last)
-        unsettled = sorted([*self.window.unsettled, *later])
-        return Position(
-            self._committed, written_metadata(self._committed, self._highest, unsettled)
-        )
+        reached = self._committed if frontier is None else frontier + 1
+        reached = min(reached, unsettled[0]) if unsettled else self.next_offset
+        self._committed = max(self._committed, reached)
+        metadata, kept = written_metadata(self._committed, self._highest, unsettled, room)
+        position = Position(self._committed, metadata)
+        self._confirmed.add(position)
+        return Commit(position, self.version, kept)
+
+    def confirm(self, commit: Commit) -> None:
+        """Note that the broker has taken `commit`."""
+        self.durable = max(self.durable, commit.version)
+        self._kept = commit.kept
+        self._confirmed = {commit.position}
+
+    def is_at(self, position: Position) -> bool:
+        """Return whether `position`, which the broker has, is of our own commits."""
+        return position in self._confirmed
+
+    def _came_to(self, offset: int) -> None:
+        self._last = offset
+        if self._later:  # those that did not come are not there any more
+            self._later = {one for one in self._later if one > offset}
+
+    def _unsettled(self) -> list[int]:
+        return sorted([*self.window.unsettled, *self._later, *self._refused])
 
 
 class DeliveryToken(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What tokens of this layer are: each one delivery of one record of one assignment."""
+    """What tokens of this layer are: each one delivery of one record."""
 
     partition: Partition
     offset: int

@@ -1,16 +1,23 @@
 """What we use of aiokafka, which has no types, as types."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 __all__ = (
+    "BrokerClient",
+    "ClusterView",
     "ConsumerClient",
     "CoordinatorClient",
+    "MemberAssignment",
+    "MemberMetadata",
     "OffsetAndMetadata",
     "ProducerClient",
     "RecordMetadata",
     "TopicPartition",
+    "member_assignment",
+    "member_metadata",
 )
 
 
@@ -49,8 +56,71 @@ class RecordMetadata(Protocol):
         ...
 
 
+class ClusterView(Protocol):
+    """What is known of the cluster's topics."""
+
+    def partitions_for_topic(self, topic: str) -> Iterable[int] | None:
+        """Do what aiokafka's `partitions_for_topic` does."""
+        ...
+
+
+class MemberMetadata(Protocol):
+    """What a member of a group tells its leader."""
+
+    @property
+    def subscription(self) -> Sequence[str]:
+        """Return aiokafka's `subscription`."""
+        ...
+
+    @property
+    def user_data(self) -> bytes:
+        """Return aiokafka's `user_data`."""
+        ...
+
+
+class MemberAssignment(Protocol):
+    """What a leader tells a member of its group."""
+
+    @property
+    def user_data(self) -> bytes:
+        """Return aiokafka's `user_data`."""
+        ...
+
+
+_group: Final = cast("Any", import_module("aiokafka.coordinator.protocol"))
+member_metadata: Final = cast(
+    "Callable[[int, Sequence[str], bytes], MemberMetadata]", _group.ConsumerProtocolMemberMetadata
+)
+member_assignment: Final = cast(
+    "Callable[[int, Sequence[tuple[str, list[int]]], bytes], MemberAssignment]",
+    _group.ConsumerProtocolMemberAssignment,
+)
+
+
+class BrokerClient(Protocol):
+    """What we use of `AIOKafkaClient`, which producers have."""
+
+    @property
+    def cluster(self) -> ClusterView:
+        """Return aiokafka's `cluster`."""
+        ...
+
+    async def bootstrap(self) -> None:
+        """Do what aiokafka's `bootstrap` does."""
+        ...
+
+    async def force_metadata_update(self) -> bool:
+        """Do what aiokafka's `force_metadata_update` does."""
+        ...
+
+
 class ProducerClient(Protocol):
     """What we use of `AIOKafkaProducer`."""
+
+    @property
+    def client(self) -> BrokerClient:
+        """Return aiokafka's `client`."""
+        ...
 
     async def start(self) -> None:
         """Do what aiokafka's `start` does."""
@@ -67,7 +137,7 @@ class ProducerClient(Protocol):
     async def send(
         self,
         topic: str,
-        value: bytes,
+        value: bytes | None,
         key: bytes | None,
         *,
         headers: Sequence[tuple[str, bytes]],
@@ -77,9 +147,13 @@ class ProducerClient(Protocol):
 
 
 class CoordinatorClient(Protocol):
-    """What we use of aiokafka's `GroupCoordinator`, which is private to it: read only."""
+    """What we use of aiokafka's `GroupCoordinator`, which is private to it."""
 
     generation: int
+
+    def request_rejoin(self) -> None:
+        """Do what aiokafka's `request_rejoin` does."""
+        ...
 
     async def fetch_committed_offsets(
         self, partitions: Sequence[object]
@@ -127,7 +201,7 @@ class ConsumerClient(Protocol):
         """Do what aiokafka's `offsets_for_times` does."""
         ...
 
-    def partitions_for_topic(self, topic: str) -> object | None:
+    def partitions_for_topic(self, topic: str) -> Iterable[int] | None:
         """Do what aiokafka's `partitions_for_topic` does."""
         ...
 

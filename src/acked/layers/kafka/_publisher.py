@@ -1,37 +1,35 @@
-"""Publishing: one idempotent producer, shared by all publishers and by dead letters."""
+"""Publishing: producers shared by all publishers and by dead letters, and what became of each."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers.kafka._client import (
-    connected,
-    is_out_of_order,
-    make_producer,
-    stopped,
-    translated,
-)
+from acked.layers.kafka._dead_letters import shortened
+from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
-from acked.layers.kafka._protocols import RecordMetadata
-from acked.layers.kafka._records import headers_of, key_of
+from acked.layers.kafka._producer import Producer
+from acked.layers.kafka._protocols import ProducerClient, RecordMetadata
+from acked.layers.kafka._records import headers_of, key_of, size_of, value_of
 from acked.layers.kafka._topics import Topics
 from acked.types import Receipt, Record
 
-__all__ = ("MAX_REQUEST", "KafkaPublisher", "Published")
+__all__ = ("KafkaPublisher", "Published")
 
 Sending: TypeAlias = "asyncio.Future[RecordMetadata]"
-MAX_REQUEST: Final = 1_048_000
-"""Bytes of one record with its headers: what a broker takes by default."""
+
+BATCHES: Final = (256 * 1024, 16 * 1024, 1024, 1)
+"""Bytes of a batch, and what is tried in turn where a topic takes no such batch: the last is a
+record alone."""
 
 
 class Published(NamedTuple):
     """What became of a publish: receipts and failures by the positions of the records."""
 
     receipts: Mapping[int, Receipt]
-    failures: Mapping[int, Exception]
+    failures: Mapping[int, LayerError]
     is_indeterminate: bool = False
     """Whether the broker may have accepted some of the failed ones all the same."""
 
@@ -40,93 +38,131 @@ class KafkaPublisher:
     """Sends records and says what became of each."""
 
     def __init__(self, options: KafkaOptions, *, partitions: int | None, replicas: int) -> None:
-        self.producer = make_producer(options, MAX_REQUEST)
-        self.topics: Final = Topics(
-            self.producer, options, partitions=partitions, replicas=replicas
-        )
         self._options = options
-        self._is_spoilt = False
-        self._renewing = asyncio.Lock()
+        self._producers: dict[int, Producer] = {0: Producer(options, BATCHES[0])}
+        self._batch_of: dict[str, int] = {}
+        """By topic, which of `BATCHES` it takes, where that is not the first."""
+        self.topics: Final = Topics(self, options, partitions=partitions, replicas=replicas)
+
+    @property
+    def producer(self) -> ProducerClient:
+        """The producer that most records go through."""
+        return self._producers[0].client
 
     async def open(self) -> None:
         """Connect; see `Layer.__aenter__`."""
-        await connected(self.producer, self._options)
+        await self._producers[0].connect()
 
     async def close(self) -> None:
         """Send what is queued, for a short while, and close."""
-        await self.shielded(stopped(self.producer))
-
-    async def shielded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` to its end, cancelled or not; it is bounded by itself."""
         with anyio.CancelScope(shield=True):
-            await work
+            await asyncio.gather(*(producer.close() for producer in self._producers.values()))
 
     async def publish(self, records: Sequence[Record]) -> Published:
-        """Send `records`, all at once, and wait for the answers."""
-        if self._is_spoilt:
-            try:
-                await self._renew()
-            except LayerError as error:
-                return Published({}, dict.fromkeys(range(len(records)), error))
-        failures: dict[int, Exception] = {}
-        sent: dict[int, Sending] = {}
-        for i, record in enumerate(records):
+        """Send `records`, all at once, and wait for the answers.
+
+        What was refused for its neighbours alone is sent again: a batch that is too large in
+        smaller ones, and what came after a refused one by a producer that refused nothing.
+        """
+        loop = asyncio.get_running_loop()
+        given_up = loop.time() + self._options.timeout
+        receipts: dict[int, Receipt] = {}
+        failures: dict[int, LayerError] = {}
+        unclear, waiting = False, list(range(len(records)))
+        while waiting:
+            sent = await self._send(records, waiting, failures)
+            waiting = []
+            for i, (producer, sending) in sent.items():
+                outcome = self._outcome(records[i], sending)
+                if isinstance(outcome, Receipt):
+                    receipts[i] = outcome
+                    continue
+                if sending.done():
+                    producer.spoil()
+                if loop.time() < given_up and self._may_fit(records[i], outcome.__cause__):
+                    waiting.append(i)
+                    continue
+                failures[i] = outcome
+                unclear |= isinstance(outcome, ConnectionLost)
+        for i, failure in failures.items():
+            if is_unknown_topic(failure.__cause__):
+                self.topics.forget(records[i].topic)
+        return Published(receipts, dict(sorted(failures.items())), is_indeterminate=unclear)
+
+    async def publish_dead_letters(self, letters: Sequence[Record]) -> Mapping[int, LayerError]:
+        """Publish `letters` and return what failed, by position; one that is too large is cut.
+
+        It is larger than its original by where that came from, and that may have just fitted.
+        """
+        failures = dict((await self.publish(letters)).failures)
+        for i in list(failures):
+            letter: Record | None = letters[i]
+            while i in failures and is_too_large(failures[i].__cause__):
+                letter = shortened(letter) if letter is not None else None
+                if letter is None:
+                    break
+                again = (await self.publish([letter])).failures
+                del failures[i]
+                if again:
+                    failures[i] = again[0]
+        return failures
+
+    def _may_fit(self, record: Record, error: BaseException | None) -> bool:
+        """Return whether `record` was refused for what it was sent with; smaller batches then."""
+        if is_out_of_order(error):
+            return True
+        batch = self._batch_of.get(record.topic, 0)
+        is_alone = batch == len(BATCHES) - 1 or size_of(record) >= BATCHES[batch]
+        if is_alone or not is_too_large(error):
+            return False
+        self._batch_of[record.topic] = batch + 1
+        return True
+
+    async def _send(
+        self,
+        records: Sequence[Record],
+        waiting: Sequence[int],
+        failures: dict[int, LayerError],
+    ) -> Mapping[int, tuple[Producer, Sending]]:
+        """Send those of `records` that are `waiting`, and wait for answers; note what fails."""
+        sent: dict[int, tuple[Producer, Sending]] = {}
+        for i in waiting:
+            record = records[i]
             try:
                 if not self.topics.is_known(record.topic):
-                    await self.topics.places((record.topic,))
-                sent[i] = await self._send(record)
+                    await self.topics.ensure((record.topic,))
+                producer = self._producer_for(record.topic)
+                sent[i] = producer, await _begun(await producer.ready(), record)
             except Exception as error:  # noqa: BLE001 - each member fails by itself
                 failures[i] = translated(error, self._options, "publishing")
         if sent:
+            sendings = [sending for _, sending in sent.values()]
             # aiokafka gives up by itself after `timeout`; a little longer, to hear of that.
-            await asyncio.wait(sent.values(), timeout=self._options.timeout + 1.0)
-        receipts: dict[int, Receipt] = {}
-        unclear: list[int] = []
-        for i, sending in sent.items():
-            outcome = self._outcome(records[i], sending)
-            if isinstance(outcome, Receipt):
-                receipts[i] = outcome
-            else:
-                failures[i] = outcome
-                if isinstance(outcome, ConnectionLost) and not was_refused(sending):
-                    unclear.append(i)
-        return Published(receipts, dict(sorted(failures.items())), is_indeterminate=bool(unclear))
+            await asyncio.wait(sendings, timeout=self._options.timeout + 1.0)
+        return sent
 
-    async def _renew(self) -> None:
-        """Go on with a new producer; the old one sends what others have queued, and closes."""
-        async with self._renewing:
-            if not self._is_spoilt:
-                return
-            fresh = make_producer(self._options, MAX_REQUEST)
-            await connected(fresh, self._options)
-            old, self.producer = self.producer, fresh
-            self.topics.producer = fresh
-            self._is_spoilt = False
-            await self.shielded(stopped(old))
-
-    async def _send(self, record: Record) -> Sending:
-        sending = await self.producer.send(
-            record.topic, record.body, key_of(record), headers=headers_of(record)
-        )
-        sending.add_done_callback(_seen)
-        return sending
+    def _producer_for(self, topic: str) -> Producer:
+        batch = self._batch_of.get(topic, 0)
+        if batch not in self._producers:
+            self._producers[batch] = Producer(self._options, BATCHES[batch])
+        return self._producers[batch]
 
     def _outcome(self, record: Record, sending: Sending) -> Receipt | LayerError:
         if not sending.done() or sending.cancelled():
             return translated(TimeoutError(), self._options, "publishing")
         error = sending.exception()
         if isinstance(error, Exception):
-            # A refused record leaves a gap in the producer's sequence numbers: aiokafka does not
-            # close it, and the broker then refuses whatever else it sends to that partition.
-            self._is_spoilt = True
             return translated(error, self._options, "publishing")
         where = sending.result()
         return Receipt(record.id, record.topic, f"{where.partition}:{where.offset}")
 
 
-def was_refused(sending: Sending) -> bool:
-    """Return whether the broker did not take it only because it had refused an earlier one."""
-    return sending.done() and not sending.cancelled() and is_out_of_order(sending.exception())
+async def _begun(client: ProducerClient, record: Record) -> Sending:
+    sending = await client.send(
+        record.topic, value_of(record), key_of(record), headers=headers_of(record)
+    )
+    sending.add_done_callback(_seen)
+    return sending
 
 
 def _seen(sending: Sending) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from acked.layers.kafka._partition import DeliveryToken, Partition
 from acked.types import NO_HEADERS, Leased, Record
 
-__all__ = ("Fetched", "Headers", "headers_of", "key_of", "leased_first")
+__all__ = ("Fetched", "Headers", "headers_of", "key_of", "leased_first", "size_of", "value_of")
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -93,6 +93,17 @@ def headers_of(record: Record) -> list[tuple[str, bytes]]:
 def key_of(record: Record) -> bytes | None:
     """Return the key of the Kafka record that carries `record`."""
     return None if record.key is None else _bytes(record.key)
+
+
+def value_of(record: Record) -> bytes | None:
+    """Return the value of the Kafka record that carries `record`."""
+    return record.body
+
+
+def size_of(record: Record) -> int:
+    """Return the bytes of the Kafka record that carries `record`, without what frames them."""
+    headers = sum(len(_bytes(name)) + len(value) for name, value in headers_of(record))
+    return len(record.body) + len(key_of(record) or b"") + headers
 
 
 def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Protocol
 
 from acked.errors import LayerError
-from acked.layers.kafka._admin import administering, new_topic, refusal
+from acked.layers.kafka._admin import administering, new_topic
 from acked.layers.kafka._client import (
+    AGAIN,
+    KNOWN_WITHIN,
     coordinator_of,
     topic_partition,
-    translated,
     within,
 )
+from acked.layers.kafka._errors import refusal_name, translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import (
     ConsumerClient,
@@ -23,10 +25,14 @@ from acked.types import Start
 
 __all__ = ("Topics", "committed_of", "offsets_at", "origins")
 
-AGAIN: Final = 0.1
-"""Seconds between two tries."""
-KNOWN_WITHIN: Final = 2.0
-"""Seconds for a topic's metadata to arrive: a topic made a moment ago is known a moment later."""
+
+class HasProducer(Protocol):
+    """Who can be asked for a producer; it may be another one later."""
+
+    @property
+    def producer(self) -> ProducerClient:
+        """Return one that is connected."""
+        ...
 
 
 class Topics:
@@ -34,13 +40,13 @@ class Topics:
 
     def __init__(
         self,
-        producer: ProducerClient,
+        owner: HasProducer,
         options: KafkaOptions,
         *,
         partitions: int | None,
         replicas: int,
     ) -> None:
-        self.producer = producer
+        self._owner = owner
         self._options = options
         self._partitions = partitions
         self._replicas = replicas
@@ -55,21 +61,37 @@ class Topics:
         """The topics found so far, in order of their names."""
         return tuple(sorted(self._known))
 
-    async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
-        """Return all partitions of `topics`; raise `LayerError` for one that does not exist."""
-        return [
-            TopicPartition(topic, partition)
-            for topic in topics
-            for partition in self._known.get(topic) or await self._find(topic)
-        ]
+    async def ensure(self, topics: Iterable[str]) -> None:
+        """Raise `LayerError` for one of `topics` that does not exist, and cannot be made."""
+        for topic in topics:
+            if topic not in self._known:
+                await self._find(topic)
 
-    async def _find(self, topic: str) -> tuple[int, ...]:
+    async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Return all partitions of `topics`, as they were when these were found."""
+        names = list(topics)
+        await self.ensure(names)
+        return [TopicPartition(name, n) for name in names for n in self._known[name]]
+
+    async def refresh(self) -> None:
+        """Ask what there is now: topics are deleted and made anew, and get partitions more."""
+        client, known = self._owner.producer.client, self._known
+        asked = client.force_metadata_update()
+        await within(self._options.timeout, asked, self._options, "looking for topics")
+        found = {topic: client.cluster.partitions_for_topic(topic) for topic in known}
+        self._known = {topic: tuple(sorted(one)) for topic, one in found.items() if one}
+
+    def forget(self, topic: str) -> None:
+        """Look for `topic` again when it is used the next time."""
+        self._known.pop(topic, None)
+
+    async def _find(self, topic: str) -> None:
         if self._partitions is not None:
             await self._create(topic, self._partitions)
         bound = self._options.timeout if self._partitions is not None else KNOWN_WITHIN
         try:
             async with asyncio.timeout(bound):
-                found = await self.producer.partitions_for(topic)
+                found = await self._owner.producer.partitions_for(topic)
         except TimeoutError:
             raise LayerError(
                 f"Kafka at {self._options.where} has no topic {topic!r}, or does not answer; "
@@ -77,8 +99,7 @@ class Topics:
             ) from None
         except Exception as error:
             raise translated(error, self._options, f"looking for topic {topic!r}") from error
-        self._known[topic] = partitions = tuple(sorted(found))
-        return partitions
+        self._known[topic] = tuple(sorted(found))
 
     async def _create(self, topic: str, partitions: int) -> None:
         options = self._options
@@ -93,7 +114,7 @@ class Topics:
                 f"creating topic {topic!r}",
             )
         for _, code, *_ in reply.topic_errors:
-            name = refusal(code)
+            name = refusal_name(code)
             if name not in {None, "TopicAlreadyExistsError"}:
                 raise LayerError(
                     f"Kafka at {options.where} did not create topic {topic!r} ({name}); "
