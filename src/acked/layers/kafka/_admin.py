@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 from acked.errors import LayerError
 from acked.layers.kafka._client import started, within
 from acked.layers.kafka._options import KafkaOptions
+from acked.layers.kafka._protocols import ProducerClient
 
 __all__ = (
     "Admin",
     "Settings",
     "administering",
+    "batch_limit",
     "forget_group",
     "new_topic",
     "read_settings",
@@ -75,6 +77,8 @@ _commit: Final = cast("Any", import_module("aiokafka.protocol.commit"))
 _for_code: Final = _errors.for_code
 AGAIN: Final = 0.1
 """Seconds between two tries."""
+TELLING: Final = 2.0
+"""Seconds for an answer that we can do without."""
 LEAVING: Final = 5.0
 """Seconds in which a member that has just left is still seen in its group."""
 
@@ -140,6 +144,23 @@ async def _forgotten(admin: Admin, topics: Sequence[str], group: str) -> bool:
 def _raise_for(code: int) -> None:
     if code:
         raise _for_code(code)
+
+
+async def batch_limit(producer: ProducerClient, topic: str) -> int | None:
+    """Return the bytes of the largest batch that `topic` takes; None if it would not say.
+
+    It is asked of a producer's connection, for that is there.
+    """
+    wanted = [(_resource.ConfigResourceType.TOPIC, topic, ["max.message.bytes"])]
+    client: Any = producer.client
+    try:
+        async with asyncio.timeout(TELLING):
+            request = _protocol.DescribeConfigsRequest(wanted, include_synonyms=False)
+            reply = await client.send(client.get_random_node(), request)
+        ((code, _, _, _, entries),) = reply.resources
+        return None if code else int(entries[0][1])
+    except Exception:  # noqa: BLE001 - without it we learn of the limit when we meet it
+        return None
 
 
 async def read_settings(options: KafkaOptions, topics: Sequence[str]) -> Settings:

@@ -6,13 +6,36 @@ import msgspec
 
 from acked.types import Record
 
-__all__ = ("BODY_AT", "shortened")
+__all__ = ("BODY_AT", "encodable", "shortened")
 
 BODY_AT: Final = "acked-body-at"
 """The header that says where the body was left: `topic/partition:offset` of the original."""
 _STORY: Final = "acked-"
 _MOST: Final = 1000
 """Characters of a header of the story, such as the reason, when room is short."""
+
+
+def encodable(letter: Record) -> Record:
+    r"""Return `letter` with whatever is no Unicode written out: a reason may have any text.
+
+    What came off the wire as bytes that are no UTF-8 leaves as it came; in the names of headers,
+    where Kafka's client takes text only, it is written out, too (`\\udcff`).
+    """
+    headers = {_written_out(name): _any_bytes(text) for name, text in letter.headers.items()}
+    key = letter.key if letter.key is None else _any_bytes(letter.key)
+    return msgspec.structs.replace(letter, headers=headers, key=key, id=_any_bytes(letter.id))
+
+
+def _written_out(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _any_bytes(text: str) -> str:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return _written_out(text)
+    return text
 
 
 def shortened(letter: Record) -> Record | None:

@@ -29,7 +29,7 @@ class Producer:
 
     def __init__(self, options: KafkaOptions, batch: int) -> None:
         self._options = options
-        self._batch: Final = batch
+        self.batch: Final = batch
         self.client = make_producer(options, batch)
         self._is_sending = False
         self._is_connected = False
@@ -66,7 +66,7 @@ class Producer:
         """Connect another client, as soon as somebody answers, and close the one before."""
         old, given_up = self.client, asyncio.get_running_loop().time() + self._options.timeout
         while True:
-            fresh = make_producer(self._options, self._batch)
+            fresh = make_producer(self._options, self.batch)
             try:
                 await connected(fresh, self._options, begin=fresh.client.bootstrap)
                 break

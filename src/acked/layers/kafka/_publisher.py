@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers.kafka._dead_letters import shortened
+from acked.layers.kafka._dead_letters import encodable, shortened
 from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._producer import Producer
@@ -79,7 +79,7 @@ class KafkaPublisher:
                     continue
                 if sending.done():
                     producer.spoil()
-                if loop.time() < given_up and self._may_fit(records[i], outcome.__cause__):
+                if loop.time() < given_up and self._may_fit(records[i], producer, outcome):
                     waiting.append(i)
                     continue
                 failures[i] = outcome
@@ -94,6 +94,7 @@ class KafkaPublisher:
 
         It is larger than its original by where that came from, and that may have just fitted.
         """
+        letters = list(map(encodable, letters))
         failures = dict((await self.publish(letters)).failures)
         for i in list(failures):
             letter: Record | None = letters[i]
@@ -107,15 +108,16 @@ class KafkaPublisher:
                     failures[i] = again[0]
         return failures
 
-    def _may_fit(self, record: Record, error: BaseException | None) -> bool:
+    def _may_fit(self, record: Record, producer: Producer, failure: LayerError) -> bool:
         """Return whether `record` was refused for what it was sent with; smaller batches then."""
-        if is_out_of_order(error):
+        if is_out_of_order(failure.__cause__):
             return True
-        batch = self._batch_of.get(record.topic, 0)
-        is_alone = batch == len(BATCHES) - 1 or size_of(record) >= BATCHES[batch]
-        if is_alone or not is_too_large(error):
+        batch = producer.batch
+        is_alone = batch == BATCHES[-1] or size_of(record) >= batch
+        if is_alone or not is_too_large(failure.__cause__):
             return False
-        self._batch_of[record.topic] = batch + 1
+        smaller = BATCHES.index(batch) + 1
+        self._batch_of[record.topic] = max(smaller, self._batch_of.get(record.topic, 0))
         return True
 
     async def _send(
@@ -133,6 +135,11 @@ class KafkaPublisher:
                     await self.topics.ensure((record.topic,))
                 producer = self._producer_for(record.topic)
                 sent[i] = producer, await _begun(await producer.ready(), record)
+            except UnicodeEncodeError:
+                failures[i] = LayerError(
+                    f"message {i} of the batch: its key, id or a header is no Unicode text (a lone "
+                    "surrogate), and a name of a header must be UTF-8: it was not sent"
+                )
             except Exception as error:  # noqa: BLE001 - each member fails by itself
                 failures[i] = translated(error, self._options, "publishing")
         if sent:
@@ -142,10 +149,17 @@ class KafkaPublisher:
         return sent
 
     def _producer_for(self, topic: str) -> Producer:
-        batch = self._batch_of.get(topic, 0)
+        batch = self._batch_of.get(topic)
+        if batch is None:
+            batch = self._batch_of[topic] = self._batch_for(self.topics.limit_of(topic))
         if batch not in self._producers:
             self._producers[batch] = Producer(self._options, BATCHES[batch])
         return self._producers[batch]
+
+    def _batch_for(self, limit: int | None) -> int:
+        """Return which of `BATCHES` a topic takes: of one that does not tell we learn it."""
+        sizes = enumerate(BATCHES)
+        return next((n for n, size in sizes if limit is None or size <= limit), len(BATCHES) - 1)
 
     def _outcome(self, record: Record, sending: Sending) -> Receipt | LayerError:
         if not sending.done() or sending.cancelled():

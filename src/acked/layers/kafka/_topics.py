@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from acked.errors import LayerError
-from acked.layers.kafka._admin import administering, new_topic
+from acked.layers.kafka._admin import administering, batch_limit, new_topic
 from acked.layers.kafka._client import (
     AGAIN,
     KNOWN_WITHIN,
@@ -51,6 +51,7 @@ class Topics:
         self._partitions = partitions
         self._replicas = replicas
         self._known: dict[str, tuple[int, ...]] = {}
+        self._limits: dict[str, int | None] = {}
 
     def is_known(self, topic: str) -> bool:
         """Return whether `topic` was found before."""
@@ -72,6 +73,10 @@ class Topics:
         names = list(topics)
         await self.ensure(names)
         return [TopicPartition(name, n) for name in names for n in self._known[name]]
+
+    def limit_of(self, topic: str) -> int | None:
+        """Return the bytes of the largest batch that `topic` takes; None if nobody would tell."""
+        return self._limits.get(topic)
 
     async def refresh(self) -> None:
         """Ask what there is now: topics are deleted and made anew, and get partitions more."""
@@ -99,6 +104,7 @@ class Topics:
             ) from None
         except Exception as error:
             raise translated(error, self._options, f"looking for topic {topic!r}") from error
+        self._limits[topic] = await batch_limit(self._owner.producer, topic)
         self._known[topic] = tuple(sorted(found))
 
     async def _create(self, topic: str, partitions: int) -> None:
