@@ -1,5 +1,7 @@
 """TLS and SASL against a broker that insists on both."""
 
+import base64
+import logging
 import ssl
 import subprocess
 from pathlib import Path
@@ -132,6 +134,48 @@ async def test_a_wrong_password_is_refused_in_words_without_it(
     assert "wrong-secret" not in words
     assert not isinstance(caught.value, ConnectionLost)
     assert "user or password" in str(caught.value)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAM])
+async def test_neither_password_nor_payload_is_in_the_log_at_debug(
+    secured, caplog, mechanism: str
+) -> None:
+    """Issue 12, 6: aiokafka writes every request and answer."""
+    broker, chain = secured
+    topic = fresh("topic")
+    caplog.set_level(logging.DEBUG)
+    async with KafkaLayer.from_url(url_of(broker, chain, sasl_mechanism=mechanism)) as layer:
+        await layer.publish([record(topic, "a payload nobody may see", headers={"h": "a header"})])
+        async with feed_of(layer, topic, "g") as feed:
+            await ack(feed, await take(feed, 1))
+        await layer.check()
+    assert "Request to" in caplog.text
+    assert "contents hidden" in caplog.text
+    encoded = base64.b64encode(PASSWORD.encode()).decode()
+    for secret in (PASSWORD, encoded, "a payload", "a header", ",p="):
+        assert secret not in caplog.text
+
+
+async def test_a_password_that_changes_is_asked_for_at_each_connection(secured) -> None:
+    broker, chain = secured
+    told = "not yet"
+    layer = KafkaLayer(
+        broker.url.removeprefix("kafka://"),
+        user=USER,
+        password=lambda: told,
+        tls=ssl.create_default_context(cafile=str(chain)),
+        timeout=8.0,
+        create_topics=1,
+    )
+    with anyio.fail_after(SOON), pytest.raises(LayerError, match="user or password"):
+        await layer.__aenter__()
+    told = PASSWORD
+    topic = fresh("topic")
+    async with layer:
+        await layer.publish([record(topic, 1)])
+        async with feed_of(layer, topic, "g") as feed:
+            await ack(feed, await take(feed, 1))
+        assert len(await layer.check()) > 5
 
 
 async def test_an_unknown_certificate_is_refused(secured) -> None:

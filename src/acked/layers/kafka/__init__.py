@@ -45,24 +45,17 @@ not commit for a group that `acked` reads.
 `pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
 """
 
-import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
 
 import anyio
 import msgspec
 
-from acked.errors import (
-    ConfigurationError,
-    LayerError,
-    PublishFailed,
-)
+from acked.errors import LayerError, PublishFailed
 from acked.layers._shared.runtime import require_asyncio
-from acked.layers._shared.urls import number, switch, url_options, whole_number, without_credentials
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS
 from acked.layers.kafka._commit_metadata import MetadataLimit
@@ -70,16 +63,20 @@ from acked.layers.kafka._feed import KafkaFeed
 from acked.layers.kafka._findings import findings, retention_of
 from acked.layers.kafka._instances import Instances
 from acked.layers.kafka._membership import Membership
-from acked.layers.kafka._options import KafkaOptions
+from acked.layers.kafka._options import (
+    MAX_PAYLOAD,
+    KafkaOptions,
+    Password,
+    arguments_of,
+    check_options,
+    server_list,
+)
 from acked.layers.kafka._protocols import ProducerClient
 from acked.layers.kafka._publisher import KafkaPublisher, Published
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
-
-MAX_PAYLOAD: Final = 1_000_000
-"""Bytes: a broker takes 1 MiB by default, headers and all."""
 
 CAPABILITIES: Final = Capabilities(
     confirmed_ack=True,
@@ -105,13 +102,6 @@ CAPABILITIES: Final = Capabilities(
     topic_pattern=r"[a-zA-Z0-9._-]+",
 )
 
-_MECHANISMS: Final = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"})
-_TLS_OPTIONS: Final = frozenset({"tls", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
-_OPTIONS: Final = _TLS_OPTIONS | {
-    *("sasl_mechanism", "read_committed", "timeout", "session_timeout"),
-    *("create_topics", "replicas", "handover_timeout", "group_instance_id", "max_payload"),
-}
-
 
 class KafkaLayer:
     """Keeps messages in Kafka's topics, and knows for each group which of them are settled.
@@ -119,8 +109,9 @@ class KafkaLayer:
     Args:
         servers: `host:port`, or several of them with commas between.
         user: the name for SASL; without it nobody is authenticated.
-        password: the password for SASL.
-        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+        password: the password for SASL, or a function without arguments that returns it: it is
+            asked for each connection, so that the password may change; of `OAUTHBEARER` the token.
+        sasl_mechanism: `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.
         tls: how to speak TLS; without it nothing is encrypted.
         read_committed: whether records of transactions that are open or were aborted are hidden.
         timeout: seconds within which a publish, commit or other request must be answered.
@@ -146,7 +137,7 @@ class KafkaLayer:
         servers: str = "localhost:9092",
         *,
         user: str | None = None,
-        password: str | None = None,
+        password: Password | None = None,
         sasl_mechanism: str = "PLAIN",
         tls: ssl.SSLContext | None = None,
         read_committed: bool = True,
@@ -161,17 +152,17 @@ class KafkaLayer:
     ) -> None:
         self.capabilities: Final = msgspec.structs.replace(CAPABILITIES, max_payload=max_payload)
         self._options: Final = KafkaOptions(
-            _servers(servers),
-            timeout,
-            session_timeout,
-            read_committed,
-            user,
-            password,
-            sasl_mechanism,
-            tls,
-            dict(start_offsets or {}),
-            handover_timeout,
-            max_payload,
+            servers=server_list(servers),
+            timeout=timeout,
+            session_timeout=session_timeout,
+            read_committed=read_committed,
+            user=user,
+            password=password,
+            sasl_mechanism=sasl_mechanism,
+            tls=tls,
+            start_offsets=dict(start_offsets or {}),
+            handover_timeout=handover_timeout,
+            max_payload=max_payload,
         )
         self._instances: Final = Instances(group_instance_id)
         self._limit: Final = MetadataLimit()
@@ -181,7 +172,7 @@ class KafkaLayer:
         self._groups: dict[str, set[str]] = {}
         self.trimmed: int = 0
         """How many records, at most, were deleted before a group of this layer had read them."""
-        _check(self._options, create_topics, replicas)
+        check_options(self._options, create_topics=create_topics, replicas=replicas)
 
     def __repr__(self) -> str:
         state = "closed" if self._publisher is None else "open"
@@ -192,27 +183,10 @@ class KafkaLayer:
         """Return a layer for `kafka://user:password@host:port,host:port?tls=true`.
 
         Options: those of the class, and `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (paths),
-        each of which turns TLS on.
+        each of which turns TLS on. In user and password `/`, `?`, `#`, `@` and `%` are written as
+        `%2F`, `%3F`, `%23`, `%40` and `%25`.
         """
-        options = url_options(url, _OPTIONS)
-        create = options.get("create_topics")
-        login, _, servers = urlsplit(url).netloc.rpartition("@")
-        user, _, password = login.partition(":")
-        return cls(
-            servers or "localhost:9092",
-            user=unquote(user) or None,
-            password=unquote(password) or None,
-            sasl_mechanism=options.get("sasl_mechanism", "PLAIN"),
-            tls=_tls(options, url),
-            read_committed=switch("read_committed", options.get("read_committed", "true")),
-            timeout=number("timeout", options.get("timeout", "10")),
-            session_timeout=number("session_timeout", options.get("session_timeout", "10")),
-            create_topics=None if create is None else whole_number("create_topics", create),
-            replicas=whole_number("replicas", options.get("replicas", "1")),
-            handover_timeout=number("handover_timeout", options.get("handover_timeout", "30")),
-            group_instance_id=options.get("group_instance_id"),
-            max_payload=whole_number("max_payload", options.get("max_payload", str(MAX_PAYLOAD))),
-        )
+        return cls(**arguments_of(url))
 
     @property
     def producer(self) -> ProducerClient:
@@ -316,51 +290,6 @@ class KafkaLayer:
         if self._publisher is None:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._publisher
-
-
-def _servers(text: str) -> tuple[str, ...]:
-    servers = tuple(server for part in text.split(",") if (server := part.strip()))
-    for server in servers:
-        if "/" in server or not re.fullmatch(r".+:\d{1,5}", server):
-            raise ConfigurationError(
-                f"{without_credentials(server)!r} is no server of Kafka; give host:port"
-            )
-    if not servers:
-        raise ConfigurationError("no server of Kafka was named; give host:port")
-    return servers
-
-
-def _check(options: KafkaOptions, create_topics: int | None, replicas: int) -> None:
-    numbers = {
-        "timeout": options.timeout,
-        "session_timeout": options.session_timeout,
-        "create_topics": create_topics,
-        "replicas": replicas,
-        "max_payload": options.max_payload,
-    }
-    for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"{name} is {value}; it must be above 0")
-    if options.sasl_mechanism not in _MECHANISMS:
-        raise ConfigurationError(
-            f"sasl_mechanism is {options.sasl_mechanism!r}; use one of "
-            + ", ".join(sorted(_MECHANISMS))
-        )
-
-
-def _tls(options: Mapping[str, str], url: str) -> ssl.SSLContext | None:
-    given = options.keys() & (_TLS_OPTIONS - {"tls"})
-    if not switch("tls", options.get("tls", "true" if given else "false")):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-        if "ssl_certfile" in options:
-            context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the TLS options of {without_credentials(url)} cannot be used: {error}"
-        ) from error
-    return context
 
 
 def _publish_failed(published: Published, count: int) -> PublishFailed:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from acked.errors import LayerError
-from acked.layers.kafka._client import started, within
+from acked.layers.kafka._client import started, with_password_of, within
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import ProducerClient
 
@@ -87,6 +87,7 @@ LEAVING: Final = 5.0
 async def administering(options: KafkaOptions) -> AsyncGenerator[Admin]:
     """Connect an admin client, and close it."""
     admin = cast("Admin", _admin.AIOKafkaAdminClient(**options.client()))
+    with_password_of(vars(admin)["_client"], options)
     try:
         await started(admin.start, options)
         yield admin

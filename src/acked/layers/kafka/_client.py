@@ -9,6 +9,7 @@ import anyio
 
 from acked.errors import ConnectionLost
 from acked.layers.kafka._errors import translated
+from acked.layers.kafka._log_filter import hide_contents
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import (
     ConsumerClient,
@@ -32,6 +33,7 @@ __all__ = (
     "started",
     "stopped",
     "topic_partition",
+    "with_password_of",
     "within",
 )
 
@@ -59,6 +61,7 @@ class _Aiokafka(Protocol):
 
 _aiokafka: Final = cast("_Aiokafka", import_module("aiokafka"))
 _connection: Final = cast("Any", import_module("aiokafka.conn"))
+hide_contents()
 FRESH: Final = 5000
 """Milliseconds after which clients ask anew which partitions there are: a consumer is assigned none
 when it joins while the brokers, just come back, name none; and topics are made anew with fewer."""
@@ -79,7 +82,7 @@ def make_producer(options: KafkaOptions, batch: int) -> ProducerClient:
 
     Its batches have at most `batch` bytes, or one record.
     """
-    return _aiokafka.AIOKafkaProducer(
+    producer = _aiokafka.AIOKafkaProducer(
         **options.client(),
         acks="all",
         enable_idempotence=True,
@@ -87,6 +90,19 @@ def make_producer(options: KafkaOptions, batch: int) -> ProducerClient:
         max_request_size=options.max_payload + HEADERS,
         metadata_max_age_ms=FRESH,
     )
+    with_password_of(producer.client, options)
+    return producer
+
+
+def with_password_of(client: object, options: KafkaOptions) -> None:
+    """Let `client`, of aiokafka, ask for the password for each connection, if it may change.
+
+    aiokafka reads it from the client whenever it connects.
+    """
+    if callable(options.password):
+        kind = type(client)
+        asked = property(lambda _: options.secret())
+        client.__class__ = type(kind.__name__, (kind,), {"_sasl_plain_password": asked})
 
 
 async def begin_sending(producer: ProducerClient) -> None:
@@ -102,7 +118,7 @@ def make_consumer(
     if assignor is not None:
         membership["partition_assignment_strategy"] = (assignor,)
     session = round(options.session_timeout * 1000)
-    return _aiokafka.AIOKafkaConsumer(
+    consumer = _aiokafka.AIOKafkaConsumer(
         **options.client(),
         group_id=group,
         enable_auto_commit=False,
@@ -115,6 +131,8 @@ def make_consumer(
         metadata_max_age_ms=FRESH,
         **membership,
     )
+    with_password_of(vars(consumer)["_client"], options)
+    return consumer
 
 
 def coordinator_of(consumer: ConsumerClient) -> CoordinatorClient:
