@@ -97,3 +97,12 @@ def test_content_types_and_reprs_name_the_codec() -> None:
         "RawCodec()",
         "PydanticCodec()",
     ]
+
+
+@pytest.mark.parametrize("codec", [JSON, MSGPACK])
+def test_an_empty_body_is_none_where_the_type_admits_it(codec: Codec) -> None:
+    """A message that has none, as Kafka's tombstones; elsewhere it does not decode."""
+    assert codec.decoder(Order | None)(b"") is None
+    assert codec.decoder(dict[str, int] | None)(codec.encoder(dict)({"a": 1})) == {"a": 1}
+    with pytest.raises(msgspec.DecodeError, match="truncated"):
+        codec.decoder(Order)(b"")

@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from acked.codecs._nothing import none_for_nothing
 from acked.codecs._untyped import wire_type
 
 __all__ = ("JSON", "JsonCodec")
@@ -32,8 +33,9 @@ class JsonCodec:
         return msgspec.json.Encoder().encode
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
-        """Return a JSON decoder built once for `payload`."""
-        return msgspec.json.Decoder(wire_type(payload), strict=self._strict).decode
+        """Return a JSON decoder built once for `payload`; an empty body is None where it may be."""
+        decoder = msgspec.json.Decoder(wire_type(payload), strict=self._strict)
+        return none_for_nothing(decoder.decode, b"null")
 
 
 JSON: Final = JsonCodec()

@@ -5,6 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from acked.codecs._nothing import none_for_nothing
 from acked.codecs._untyped import wire_type
 
 __all__ = ("MSGPACK", "MsgpackCodec")
@@ -25,8 +26,8 @@ class MsgpackCodec:
         return msgspec.msgpack.Encoder().encode
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
-        """Return a MessagePack decoder built once for `payload`."""
-        return msgspec.msgpack.Decoder(wire_type(payload)).decode
+        """Return a decoder built once for `payload`; an empty body is None where it may be."""
+        return none_for_nothing(msgspec.msgpack.Decoder(wire_type(payload)).decode, b"\xc0")
 
 
 MSGPACK: Final = MsgpackCodec()

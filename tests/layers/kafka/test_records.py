@@ -1,14 +1,15 @@
 """Records on Kafka: as they were, of other clients, too large."""
 
+import anyio
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from acked import (
-    PublishFailed,
-)
+from acked import Channel, PublishFailed, Topic
+from acked.codecs import JSON, MSGPACK
 from acked.conformance.harness import fresh
 from acked.types import Record
-from tests.layers.kafka_kit import bodies, feed_of, layer_at, producer_of, record, take
+from tests.layers.kafka_kit import SOON, bodies, feed_of, layer_at, producer_of, record, take
 
 pytestmark = pytest.mark.anyio
 
@@ -94,3 +95,54 @@ class TestRecords:
                 await layer.publish([record(topic, 0)])
             async with feed_of(layer, topic, "g") as feed:
                 assert bodies(await take(feed, 2)) == [0, 0]
+
+
+class TestTombstones:
+    """Row 28: a null value is None, both ways."""
+
+    async def test_a_tombstone_of_another_client_is_none(self, kafka_broker) -> None:
+        topic = Topic(fresh("topic"), dict[str, int] | None)
+        async with Channel(layer_at(kafka_broker)) as channel:
+            await channel.publish(topic, {"stock": 3}, key="shoe")
+            async with producer_of(kafka_broker) as producer:
+                await producer.send_and_wait(topic.name, None, b"shoe")
+            async with channel.subscribe(topic, group="g") as sub:
+                with anyio.fail_after(SOON):
+                    first, second = await anext(sub), await anext(sub)
+                assert (first.body, first.key) == ({"stock": 3}, "shoe")
+                assert (second.body, second.key) == (None, "shoe")
+                await first.ack()
+                await second.ack()
+
+    @pytest.mark.parametrize("codec", [JSON, MSGPACK])
+    async def test_none_is_published_as_a_tombstone_and_arrives(self, kafka_broker, codec) -> None:
+        topic = Topic(fresh("topic"), dict[str, int] | None, codec=codec)
+        at = kafka_broker.url.removeprefix("kafka://")
+        async with Channel(layer_at(kafka_broker)) as channel:
+            await channel.publish(topic, None, key="shoe")
+            async with channel.subscribe(topic, group="g") as sub:
+                with anyio.fail_after(SOON):
+                    delivery = await anext(sub)
+                assert (delivery.body, delivery.key) == (None, "shoe")
+                await delivery.ack()
+        plain = AIOKafkaConsumer(topic.name, bootstrap_servers=at, auto_offset_reset="earliest")
+        await plain.start()
+        try:
+            with anyio.fail_after(SOON):
+                assert (await plain.getone()).value is None
+        finally:
+            await plain.stop()
+
+    async def test_what_is_not_none_is_as_it_was(self, kafka_broker) -> None:
+        """Empty bytes stay bytes, and records are equal, null or not."""
+        topic = fresh("topic")
+        kinds = ("application/json", "application/msgpack", "text/plain", "")
+        sent = [
+            Record(topic, body, fresh("id"), key, content_type=kind)
+            for key in (None, "k")
+            for kind in kinds
+            for body in (b"", b"null", b"\xc0", b"x")
+        ]
+        async with layer_at(kafka_broker) as layer, feed_of(layer, topic, "g") as feed:
+            await layer.publish(sent)
+            assert [one.record for one in await take(feed, len(sent))] == sent

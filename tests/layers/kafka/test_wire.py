@@ -6,7 +6,7 @@ from aiokafka.admin import NewTopic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acked import Channel, PublishFailed, Redelivery
+from acked import Channel, LayerError, PublishFailed, Redelivery
 from acked.conformance.harness import fresh
 from acked.layers.kafka._commit_metadata import read_metadata
 from acked.layers.kafka._lenient import LenientRecords
@@ -136,6 +136,39 @@ class TestOddRecords:
                 first, second = await take(buried, 2)
                 assert first.record.headers["acked-reason"] == "\\ud800!"
                 assert bodies([second]) == [1]
+
+
+class TestCompression:
+    """Row 22: whatever the producer compressed with."""
+
+    @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+    async def test_compressed_records_arrive(self, kafka_broker, codec: str) -> None:
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer:
+            await layer.publish([record(topic, 0)])
+            async with producer_of(kafka_broker, compression_type=codec) as producer:
+                for number in range(1, 50):
+                    await producer.send(topic, b"%d" % number)
+            await produce_with_names(kafka_broker, topic, [b"\xff"])
+            async with feed_of(layer, topic, "g") as feed:
+                assert bodies(await take(feed, 51)) == [*range(50), 0]
+
+    async def test_without_what_reads_it_the_reader_is_told_what_to_install(
+        self, kafka_broker, monkeypatch
+    ) -> None:
+        """It was called a lost connection, for five minutes."""
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer:
+            await layer.publish([record(topic, 0)])
+            async with producer_of(kafka_broker, compression_type="zstd") as producer:
+                await producer.send_and_wait(topic, b"1")
+            monkeypatch.setattr("aiokafka.codec.cramjam", None)
+            async with feed_of(layer, topic, "g") as feed:
+                with anyio.fail_after(SOON), pytest.raises(LayerError) as caught:
+                    while True:
+                        await feed.receive(1)
+            assert "acked[kafka]" in str(caught.value)
+            assert not caught.value.may_pass
 
 
 class TestSizes:

@@ -25,6 +25,9 @@ _ID: Final = "acked-id"
 _CONTENT_TYPE: Final = "acked-content-type"
 _TIMESTAMP: Final = "acked-timestamp"
 _TEXT: Final = "utf-8"
+_NULLS: Final = {"application/json": b"null", "application/msgpack": b"\xc0"}
+"""How None is written. With a key it is Kafka's null, the tombstone of a compacted topic: it deletes
+the key there, and for other clients. A null of theirs is an empty body."""
 _number: Final = msgspec.json.Decoder(float).decode
 """Text to number, the nearest one: an eighth of what `float()` takes."""
 _FOREIGN: Final = "surrogateescape"
@@ -96,8 +99,9 @@ def key_of(record: Record) -> bytes | None:
 
 
 def value_of(record: Record) -> bytes | None:
-    """Return the value of the Kafka record that carries `record`."""
-    return record.body
+    """Return the value of the Kafka record that carries `record`: null for a body that is None."""
+    is_null = record.key is not None and record.body == _NULLS.get(record.content_type)
+    return None if is_null else record.body
 
 
 def size_of(record: Record) -> int:
@@ -132,7 +136,7 @@ def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
             is_ours = first == _ID and second == _CONTENT_TYPE and third == _TIMESTAMP
             record = is_ours and Record(
                 topic,
-                fetched.value or b"",
+                fetched.value or _body(fetched, content_type),
                 identity.decode(),
                 None if key is None else key.decode(),
                 NO_HEADERS if ours is headers else _mapping(headers[3:]),
@@ -146,20 +150,27 @@ def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
     return leased
 
 
+def _body(fetched: Fetched, content_type: str) -> bytes:
+    """Return the body as it was published, also where the value is null."""
+    value = fetched.value
+    return _NULLS.get(content_type, b"") if value is None else value
+
+
 def _odd(fetched: Fetched) -> Record:
     """Return what another client wrote, or of ours what is no UTF-8 or has no timestamp."""
     headers, key = fetched.headers, fetched.key
     text = None if key is None else _string(key)
-    value, timestamp = fetched.value or b"", fetched.timestamp / 1000
+    timestamp = fetched.timestamp / 1000
     if [name for name, _ in headers[:3]] != [_ID, _CONTENT_TYPE, _TIMESTAMP]:
         place = f"{fetched.topic}/{fetched.partition}/{fetched.offset}"
+        value = fetched.value or b""
         return Record(fetched.topic, value, place, text, _mapping(headers), timestamp=timestamp)
     (_, identity), (_, kind), (_, published), *others = headers
     with suppress(ValueError, msgspec.DecodeError):  # a ValueError from msgspec 0.21 on
         timestamp = _number(published or b"")
     return Record(
         fetched.topic,
-        value,
+        _body(fetched, _string(kind or b"")),
         _string(identity or b""),
         text,
         _mapping(others),
