@@ -58,7 +58,7 @@ class TestCheck:
         assert found["retention"].value == 60
 
     async def test_what_is_not_settled_in_half_of_its_time_is_a_warning(self, kafka_broker) -> None:
-        topic, minute = fresh("topic"), {"retention.ms": "60000"}
+        topic, group, minute = fresh("topic"), fresh("group"), {"retention.ms": "60000"}
         async with admin_of(kafka_broker) as admin:
             await admin.create_topics([NewTopic(topic, 2, 1, topic_configs=minute)])
         async with producer_of(kafka_broker) as producer:
@@ -66,15 +66,26 @@ class TestCheck:
                 moment = int((time.time() - age) * 1000)
                 await producer.send_and_wait(topic, b"1", partition=age % 2, timestamp_ms=moment)
         async with layer_at(kafka_broker) as layer:
-            async with feed_of(layer, topic, "g") as feed:
+            async with feed_of(layer, topic, group) as feed:
                 leased = await take(feed, 5)
                 overdue = await overdue_of(layer)
                 assert (overdue.value, overdue.severity) == (3, Severity.WARNING)
                 await ack(feed, leased)
                 overdue = await overdue_of(layer)
                 assert (overdue.value, overdue.severity) == (0, Severity.OK)
-            await layer.remove_group([topic], "g")
+            await layer.remove_group([topic], group)
             assert (await overdue_of(layer)).value == 0
+
+    async def test_more_copies_asked_for_than_there_are_is_no_refusal(self, kafka_broker) -> None:
+        """Row 29: it said that nothing is accepted, and the broker accepts."""
+        topic, settings = fresh("topic"), {"min.insync.replicas": "2"}
+        async with admin_of(kafka_broker) as admin:
+            await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=settings)])
+        async with layer_at(kafka_broker) as layer:
+            await layer.publish([record(topic, 1)])
+            found = {finding.name: finding for finding in await layer.check()}
+        assert found["min_insync_replicas"].severity is Severity.WARNING
+        assert "settle for those" in found["min_insync_replicas"].message
 
     async def test_a_closed_layer_says_so(self, kafka_broker) -> None:
         with pytest.raises(LayerError, match="not open"):

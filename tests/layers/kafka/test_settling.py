@@ -5,11 +5,11 @@ import random
 import anyio
 import pytest
 from aiokafka.admin import NewTopic
-from compose.native.kafka import KafkaRecipe
 
 from acked import ConnectionLost, LayerError
 from acked.conformance.harness import fresh
 from acked.types import Outcome, Record, Settlement, Verb
+from compose.kafka.recipe import KafkaRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
 from tests.layers.kafka_kit import (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from acked.layers.kafka._admin import Settings
-from acked.layers.kafka._commit_metadata import LIMIT
+from acked.layers.kafka._commit_metadata import LIMIT, MetadataLimit, spare_records
 from acked.types import Finding, Severity
 
 __all__ = ("findings", "retention_of")
@@ -29,7 +29,7 @@ def findings(
         _trimmed(trimmed),
         _offsets_copies(settings),
         _offsets_kept(settings),
-        _note_limit(settings),
+        _metadata_limit(settings),
         _automatic_topics(settings),
     )
 
@@ -66,7 +66,8 @@ def _in_sync(settings: Settings) -> Finding:
     severity, message = OK, f"{topic}: so many copies are written before a publish is confirmed"
     if copies is not None and least > copies:
         message = (
-            f"{topic}: {least} copies must be in sync and there are {copies}: nothing is accepted"
+            f"{topic}: {least} copies are to be written and there are {copies}: brokers settle for "
+            "those (before Kafka 4 they may accept nothing); give the topic more copies"
         )
         severity = WARNING
     elif copies is not None and 1 == least < copies:
@@ -199,18 +200,20 @@ def _offsets_kept(settings: Settings) -> Finding:
     return Finding("offsets_retention", minutes * 60, NOTICE, message)
 
 
-def _note_limit(settings: Settings) -> Finding:
+def _metadata_limit(settings: Settings) -> Finding:
     size = _number(settings.broker, "offset.metadata.max.bytes")
     if size is None:
         return _unknown("offset_metadata_max_bytes")
+    room = spare_records(0, (), MetadataLimit(min(size, LIMIT)).room)
+    message = (
+        f"room for what is settled out of order: {room} records or more of a partition are in hand "
+        "at a time"
+    )
+    severity = OK
     if size < LIMIT:
-        message = (
-            f"acks out of order can be refused: what the layer notes beside an offset takes up to "
-            f"{LIMIT} bytes; set offset.metadata.max.bytes={LIMIT}"
-        )
-        return Finding("offset_metadata_max_bytes", size, WARNING, message)
-    message = "room for what is settled out of order: about 1500 unsettled records before the last"
-    return Finding("offset_metadata_max_bytes", size, OK, message)
+        severity = NOTICE
+        message += f"; for more set offset.metadata.max.bytes={LIMIT}"
+    return Finding("offset_metadata_max_bytes", size, severity, message)
 
 
 def _automatic_topics(settings: Settings) -> Finding:

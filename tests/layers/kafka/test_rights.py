@@ -1,0 +1,166 @@
+"""A principal that may do little: what it may works, and what it may not is refused by name."""
+
+import anyio
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
+
+from acked import ConnectionLost, LayerError, PublishFailed, Start
+from acked.conformance.harness import fresh
+from acked.layers.kafka import KafkaLayer
+from acked.types import Outcome, Record, Settlement, Verb
+from compose.kafka.recipe import KafkaRecipe
+from compose.native.server import NativeBroker
+from tests.fix_brokers import or_skip
+from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, record, take
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
+TOPIC, GROUP, ANY, READ, WRITE, DESCRIBE = 2, 3, 3, 3, 4, 8
+DENY, ALLOW = 2, 3
+
+
+class CreateAclsResponse_v1(Response):
+    API_KEY, API_VERSION = 30, 1
+    SCHEMA = Schema(
+        ("throttle", Int32),
+        ("results", Array(("error_code", Int16), ("error_message", String("utf-8")))),
+    )
+
+
+class CreateAclsRequest_v1(RequestStruct):
+    API_KEY, API_VERSION, RESPONSE_TYPE = 30, 1, CreateAclsResponse_v1
+    SCHEMA = Schema(
+        (
+            "creations",
+            Array(
+                ("resource_type", Int8),
+                ("name", String("utf-8")),
+                ("pattern", Int8),
+                ("principal", String("utf-8")),
+                ("host", String("utf-8")),
+                ("operation", Int8),
+                ("permission", Int8),
+            ),
+        )
+    )
+
+
+class CreateAclsRequest(Request[CreateAclsRequest_v1]):
+    API_KEY = 30
+
+    def __init__(self, creations: list) -> None:
+        self._creations = creations
+
+    def build(self, request_struct_class):
+        return request_struct_class(self._creations)
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A broker that lets `root` do anything and `reader` what it was given."""
+    words = f'{PLAIN} required username="root" password="r" user_root="r" user_reader="w";'
+    more = (
+        "listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,PROXIED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "sasl.enabled.mechanisms=PLAIN",
+        "sasl.mechanism.inter.broker.protocol=PLAIN",
+        f"listener.name.plaintext.plain.sasl.jaas.config={words}",
+        f"listener.name.proxied.plain.sasl.jaas.config={words}",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users=User:root;User:ANONYMOUS",
+    )
+    broker = NativeBroker(KafkaRecipe(heap=384, more=more))
+    or_skip("kafka", broker.start)
+    yield broker
+    broker.close()
+
+
+def layer_of(broker, user: str, password: str, **options) -> KafkaLayer:
+    at = broker.url.removeprefix("kafka://")
+    settings = {"timeout": 8.0, "session_timeout": 6.0} | options
+    return KafkaLayer(at, user=user, password=password, **settings)
+
+
+async def as_root(broker, *, topics=(), rights=()) -> None:
+    """Make `topics`, and let `reader` do what `rights` says: kind, name, operation, permission."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=broker.url.removeprefix("kafka://"),
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_plain_username="root",
+        sasl_plain_password="r",
+    )
+    await admin.start()
+    try:
+        if topics:
+            await admin.create_topics([NewTopic(topic, 1, 1) for topic in topics])
+        acls = [(k, name, ANY, "User:reader", "*", what, may) for k, name, what, may in rights]
+        answer = await admin._client.send(admin._client.get_random_node(), CreateAclsRequest(acls))
+        assert {code for code, _ in answer.results} <= {0}
+    finally:
+        await admin.close()
+
+
+async def test_who_may_only_read_reads_and_settles(guarded) -> None:
+    """Row 23: the layer opens; the right to write is asked for when something is published."""
+    topic, group = fresh("topic"), fresh("group")
+    rights = [(TOPIC, topic, READ, ALLOW), (GROUP, group, READ, ALLOW)]
+    await as_root(guarded, topics=[topic], rights=rights)
+    async with layer_of(guarded, "root", "r") as root:
+        await root.publish([record(topic, 0), record(topic, 1)])
+    async with layer_of(guarded, "reader", "w") as layer:
+        async with feed_of(layer, topic, group) as feed:
+            got = await take(feed, 2)
+            assert bodies(got) == [0, 1]
+            await ack(feed, got[:1])
+            with pytest.raises(PublishFailed, match="check the rights") as caught:
+                await layer.publish([record(topic, 2)])
+            assert not caught.value.indeterminate
+            await ack(feed, got[1:])
+
+
+async def test_a_dead_letter_topic_that_is_forbidden(guarded) -> None:
+    topic, dead, group = fresh("topic"), fresh("dead"), fresh("group")
+    rights = [
+        *((TOPIC, topic, READ, ALLOW), (GROUP, group, READ, ALLOW)),
+        (TOPIC, dead, DESCRIBE, ALLOW),
+    ]
+    await as_root(guarded, topics=[topic, dead], rights=rights)
+    async with layer_of(guarded, "root", "r") as root:
+        await root.publish([record(topic, 0)])
+    async with layer_of(guarded, "reader", "w") as layer, feed_of(layer, topic, group) as feed:
+        (one,) = await take(feed, 1)
+        letter = Record(dead, b"0", "id")
+        (reply,) = await feed.settle([Settlement(one.token, Verb.REJECT, dead_letter=letter)])
+        assert isinstance(reply, LayerError)
+        assert not isinstance(reply, ConnectionLost)
+        assert "check the rights" in str(reply)
+        await ack(feed, [one])
+
+
+async def test_a_commit_without_the_right_is_refused_and_stays_owed(guarded) -> None:
+    """And of a commit over two topics only that of the forbidden one is."""
+    one, two, group = fresh("one"), fresh("two"), fresh("group")
+    rights = [(TOPIC, topic, READ, ALLOW) for topic in (one, two)]
+    await as_root(guarded, topics=[one, two], rights=[*rights, (GROUP, group, READ, ALLOW)])
+    async with layer_of(guarded, "root", "r") as root:
+        await root.publish([record(one, 1), record(one, 2), record(two, 3)])
+    async with layer_of(guarded, "reader", "w") as layer:
+        opened = layer.consume([one, two], group, in_flight=9, lease=60.0, start=Start.EARLIEST)
+        async with opened as feed:
+            got = {int(leased.record.body): leased for leased in await take(feed, 3)}
+            await as_root(guarded, rights=[(TOPIC, one, READ, DENY)])
+            with anyio.fail_after(SOON):
+                while True:
+                    replies = await feed.settle(
+                        [Settlement(got[number].token, Verb.ACK) for number in (1, 3)]
+                    )
+                    if replies[0] is not Outcome.CONFIRMED:
+                        break
+            assert isinstance(replies[0], LayerError)
+            assert not isinstance(replies[0], ConnectionLost)
+            assert "check the rights" in str(replies[0])
+            assert replies[0].__cause__ is not None
+            assert replies[1] is Outcome.CONFIRMED
