@@ -28,7 +28,6 @@ __all__ = (
     "CommitMetadata",
     "MetadataLimit",
     "read_metadata",
-    "rough_spare",
     "spare_records",
     "written_metadata",
 )
@@ -38,7 +37,9 @@ LIMIT: Final = 4096
 
 _PREFIX: Final = "acked1:"
 _FIRST: Final = 5
-"""Bytes for the distance to `highest`, at most: offsets up to 34 billion apart."""
+"""Bytes for the distance to `highest`, at most: for offsets up to 34 billion apart."""
+_LONGEST: Final = 5
+"""Bytes for one, whatever its distance."""
 _EACH: Final = 3
 """Bytes for one more unsettled record, at most: two million offsets after the last."""
 
@@ -94,20 +95,17 @@ def written_metadata(
     return "", committed - 1
 
 
-def spare_records(committed: int, unsettled: Sequence[int], room: int) -> int:
+def spare_records(unsettled: int, span: int, room: int) -> int:
     """Return how many more records may be read, so that all that is settled of them is kept.
 
-    One is always possible where nothing is unsettled: an offset says all there is to say.
+    So many are `unsettled` by now, over `span` offsets from the committed one on. One more is
+    always possible where none is: an offset says all there is to say.
     """
     if not unsettled:
-        return max(1, rough_spare(0, room))
-    packed = _packed(_distances(committed, committed, unsettled))
-    return max(0, (room - _FIRST - len(packed)) // _EACH)
-
-
-def rough_spare(unsettled: int, room: int) -> int:
-    """Return how many may be read beyond so many, at least: without looking at them."""
-    return (room - _FIRST) // _EACH - unsettled
+        return max(1, (room - _FIRST) // _EACH)
+    # A distance takes one byte and no more than another for each 128 offsets.
+    packed = _FIRST + min(unsettled + span // 128, _LONGEST * unsettled)
+    return max(0, (room - packed) // _EACH)
 
 
 def read_metadata(committed: int, metadata: str) -> CommitMetadata:

@@ -284,14 +284,22 @@ class KafkaFeed:
             failure = failures.get(partition)
             if failure is None and partition.is_ours and membership is not None:
                 failure = membership.committer.no_room()
-            for i in members:
-                token = tokens[i]
-                if token.offset not in not_kept:
-                    replies[i] = Outcome.CONFIRMED
-                    self._held.pop(token, None)
-                    self._dead_lettered.discard(token)
-                elif failure is not None:
-                    replies[i] = self._failed_to_settle(token, failure)
+            kept = members
+            if not_kept:
+                kept = [i for i in members if tokens[i].offset not in not_kept]
+                if failure is not None:
+                    for i in set(members).difference(kept):
+                        replies[i] = self._failed_to_settle(tokens[i], failure)
+            self._settled([tokens[i] for i in kept])
+            for i in kept:
+                replies[i] = Outcome.CONFIRMED
+
+    def _settled(self, tokens: Sequence[DeliveryToken]) -> None:
+        take = self._held.pop
+        for token in tokens:
+            take(token, None)
+        if self._dead_lettered:
+            self._dead_lettered.difference_update(tokens)
 
     def _failed_to_settle(self, token: DeliveryToken, failure: LayerError) -> LayerError:
         """Keep `token`, so that settling it again decides what became of it."""

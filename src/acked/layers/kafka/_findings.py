@@ -204,7 +204,7 @@ def _metadata_limit(settings: Settings) -> Finding:
     size = _number(settings.broker, "offset.metadata.max.bytes")
     if size is None:
         return _unknown("offset_metadata_max_bytes")
-    room = spare_records(0, (), MetadataLimit(min(size, LIMIT)).room)
+    room = spare_records(0, 0, MetadataLimit(min(size, LIMIT)).room)
     message = (
         f"room for what is settled out of order: {room} records or more of a partition are in hand "
         "at a time"

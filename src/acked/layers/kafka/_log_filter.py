@@ -1,4 +1,4 @@
-"""What aiokafka writes to its log at DEBUG: every request, answer and record, without what is in them."""
+"""What aiokafka writes to its log at DEBUG: all that goes over the wire, without its contents."""
 
 import logging
 from typing import Final

@@ -5,7 +5,7 @@ leaves it with us, too. So it is the epoch of every token: when the partition co
 is another object, and a token of the old one settles nothing.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -13,7 +13,6 @@ import msgspec
 from acked._machines.window import Window
 from acked.layers.kafka._commit_metadata import (
     CommitMetadata,
-    rough_spare,
     spare_records,
     written_metadata,
 )
@@ -136,10 +135,9 @@ class Partition:
         `room` is what the commit's metadata takes, in bytes.
         """
         known = len(self._later)  # they come again, and are counted already
-        rough = rough_spare(known + len(self.window) + len(self._refused), room)
-        if rough >= room // 8:
-            return rough
-        return known + spare_records(self._committed, self._unsettled(), room)
+        unsettled = known + len(self._refused) + len(self.window.unsettled)
+        span = max(self._last, self._highest) - self._committed
+        return known + spare_records(unsettled, span, room)
 
     def settle(self, offsets: Sequence[int]) -> None:
         """Note that `offsets`, at least one, are settled: `version` is raised by one.
@@ -156,7 +154,7 @@ class Partition:
             self._highest = max(self._highest, *fresh)
         self.version += 1
 
-    def not_kept(self, offsets: Sequence[int], version: int) -> Container[int]:
+    def not_kept(self, offsets: Sequence[int], version: int) -> Collection[int]:
         """Return which of `offsets`, settled in `version`, the broker has not confirmed.
 
         They may be settled again.

@@ -26,8 +26,8 @@ _CONTENT_TYPE: Final = "acked-content-type"
 _TIMESTAMP: Final = "acked-timestamp"
 _TEXT: Final = "utf-8"
 _NULLS: Final = {"application/json": b"null", "application/msgpack": b"\xc0"}
-"""How None is written. With a key it is Kafka's null, the tombstone of a compacted topic: it deletes
-the key there, and for other clients. A null of theirs is an empty body."""
+"""How None is written. With a key it is Kafka's null, the tombstone of a compacted topic: it
+deletes the key there, and for other clients. A null of theirs is an empty body."""
 _number: Final = msgspec.json.Decoder(float).decode
 """Text to number, the nearest one: an eighth of what `float()` takes."""
 _FOREIGN: Final = "surrogateescape"
