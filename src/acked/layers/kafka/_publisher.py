@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 import anyio
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers.kafka._dead_letters import encodable, shortened
+from acked.layers.kafka._dead_letters import encodable
 from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._producer import Producer
@@ -90,23 +90,8 @@ class KafkaPublisher:
         return Published(receipts, dict(sorted(failures.items())), is_indeterminate=unclear)
 
     async def publish_dead_letters(self, letters: Sequence[Record]) -> Mapping[int, LayerError]:
-        """Publish `letters` and return what failed, by position; one that is too large is cut.
-
-        It is larger than its original by where that came from, and that may have just fitted.
-        """
-        letters = list(map(encodable, letters))
-        failures = dict((await self.publish(letters)).failures)
-        for i in list(failures):
-            letter: Record | None = letters[i]
-            while i in failures and is_too_large(failures[i].__cause__):
-                letter = shortened(letter) if letter is not None else None
-                if letter is None:
-                    break
-                again = (await self.publish([letter])).failures
-                del failures[i]
-                if again:
-                    failures[i] = again[0]
-        return failures
+        """Publish `letters` and return what failed, by position."""
+        return (await self.publish(list(map(encodable, letters)))).failures
 
     def _may_fit(self, record: Record, producer: Producer, failure: LayerError) -> bool:
         """Return whether `record` was refused for what it was sent with; smaller batches then."""

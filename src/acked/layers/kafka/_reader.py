@@ -18,9 +18,9 @@ from acked.layers.kafka._partition import Partition
 from acked.layers.kafka._protocols import ConsumerClient, TopicPartition
 from acked.layers.kafka._records import Fetched
 
-__all__ = ("Reader",)
+__all__ = ("PartitionReader",)
 
-logger: Final = logging.getLogger("acked.kafka")
+logger: Final = logging.getLogger("acked.layers.kafka")
 
 MOST: Final = 250
 """Records taken at once, so that other tasks have their turn."""
@@ -36,7 +36,7 @@ NO_PARTITION: Final = topic_partition(TopicPartition("-", 0))
 """A partition nobody is assigned: reading only from it is a sign of life and takes nothing."""
 
 
-class Owner(Protocol):
+class RecordTaker(Protocol):
     """Who takes what is read."""
 
     def room(self) -> int:
@@ -64,7 +64,7 @@ class Member(Protocol):
         ...
 
 
-class Reader:
+class PartitionReader:
     """Reads the partitions of one membership."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Reader:
         partitions: Mapping[TopicPartition, Partition],
         limit: MetadataLimit,
         *,
-        owner: Owner,
+        owner: RecordTaker,
         member: Member,
         on_trimmed: Callable[[TopicPartition, int], None],
     ) -> None:
