@@ -61,7 +61,7 @@ from typing import Final, Self
 import anyio
 import msgspec
 
-from acked.errors import LayerError, PublishFailed
+from acked.errors import LayerError
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS
@@ -79,7 +79,7 @@ from acked.layers.kafka._options import (
     server_list,
 )
 from acked.layers.kafka._protocols import ProducerClient
-from acked.layers.kafka._publisher import KafkaPublisher, Published
+from acked.layers.kafka._publisher import KafkaPublisher
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
@@ -228,7 +228,7 @@ class KafkaLayer:
             return ()
         published = await publisher.publish(records)
         if published.failures:
-            raise _publish_failed(published, len(records))
+            raise published.failure(len(records))
         return [published.receipts[i] for i in range(len(records))]
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
@@ -250,7 +250,7 @@ class KafkaLayer:
         overdue = 0
         groups = {group: tuple(names) for group, names in self._groups.items()}
         for group, names in groups.items():  # one may join meanwhile
-            places = await topics.places(names)
+            places = topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
         return findings(
             settings,
@@ -297,12 +297,3 @@ class KafkaLayer:
         if self._publisher is None:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._publisher
-
-
-def _publish_failed(published: Published, count: int) -> PublishFailed:
-    failures, indeterminate = published.failures, published.is_indeterminate
-    first = next(iter(failures.values()))
-    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
-    if indeterminate:
-        words += "; those that were sent may be accepted all the same, even later"
-    return PublishFailed(words, failures, indeterminate=indeterminate)

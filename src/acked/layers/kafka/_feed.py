@@ -1,6 +1,6 @@
 """One consumer of a group on Kafka: what is buffered, held and delayed, and how it is settled.
 
-A little longer than others: settling is one flow over what is held, and reads best in one place.
+Longer than 300 lines: settling is one flow over what is held, and reads best in one place.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ stays ours: what the broker has for a partition afterwards tells whether anybody
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from acked.errors import LayerError
@@ -99,7 +99,7 @@ class Membership:
         self._missing: Sequence[str] = ()
         self.committer: Final = Committer(consumer, options, group, limit)
         self.reader: Final = PartitionReader(
-            *(consumer, options, self._partitions, limit),
+            *(consumer, options, self._partitions, limit, self.committer),
             owner=owner,
             member=self,
             on_trimmed=self._tell_trimmed,
@@ -162,10 +162,6 @@ class Membership:
         self._partitions[place] = Partition(place, position, read_metadata(*position))
         commit = self._consumer.commit({topic_partition(place): position})
         await within(self._options.timeout, commit, self._options, "looking up offsets")
-
-    async def finish(self, partitions: Collection[Partition]) -> None:
-        """Commit that everything of them is settled; where that fails, the next commit says it."""
-        await self.committer.flush(partitions)
 
     def failed(self, error: Exception, doing: str) -> None:
         """Give up: the owner is told why."""

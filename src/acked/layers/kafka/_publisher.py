@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.kafka._dead_letters import encodable
 from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
@@ -32,6 +32,16 @@ class Published(NamedTuple):
     failures: Mapping[int, LayerError]
     is_indeterminate: bool = False
     """Whether the broker may have accepted some of the failed ones all the same."""
+
+    def failure(self, count: int) -> PublishFailed:
+        """Return what to raise where some of `count` records were not accepted."""
+        first = next(iter(self.failures.values()))
+        words = f"{len(self.failures)} of {count} record(s) were not accepted: {first}"
+        if self.is_indeterminate:
+            words += "; those that were sent may be accepted all the same, even later"
+        error = PublishFailed(words, self.failures, indeterminate=self.is_indeterminate)
+        error.__cause__ = first
+        return error
 
 
 class KafkaPublisher:

@@ -6,11 +6,12 @@ the group never notices again that this consumer has stopped reading.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from acked.layers.kafka._client import position_of, topic_partition, within
 from acked.layers.kafka._commit_metadata import MetadataLimit
+from acked.layers.kafka._committer import Committer
 from acked.layers.kafka._errors import lost_position
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions
@@ -55,10 +56,6 @@ class Member(Protocol):
         """Go on at `offset` in a log that is not the one `partition` was of."""
         ...
 
-    async def finish(self, partitions: Collection[Partition]) -> None:
-        """Commit that everything of `partitions` is settled."""
-        ...
-
     def failed(self, error: Exception, doing: str) -> None:
         """Give up, for `error` happened."""
         ...
@@ -73,6 +70,7 @@ class PartitionReader:
         options: KafkaOptions,
         partitions: Mapping[TopicPartition, Partition],
         limit: MetadataLimit,
+        committer: Committer,
         *,
         owner: RecordTaker,
         member: Member,
@@ -84,6 +82,7 @@ class PartitionReader:
         self._options = options
         self._partitions = partitions
         self._limit = limit
+        self._committer = committer
         self._owner = owner
         self._member = member
         self._on_trimmed = on_trimmed
@@ -181,7 +180,7 @@ class PartitionReader:
             and partition.read_to(position)
         ]
         if done:
-            await self._member.finish(done)
+            await self._committer.flush(done)
 
     async def _listen_for_life(self, *, is_heard: bool) -> None:
         """After a long silence ask for an answer: aiokafka retries for ever without a word."""
