@@ -1,5 +1,6 @@
 """What waits to be handed out: what was given back or nacked, then what was never seen."""
 
+import asyncio
 from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ class Backlog:
     """Records in the order in which they are to be handed out."""
 
     def __init__(self) -> None:
+        self.changed: Final = asyncio.Event()
+        """Set when something was added."""
         self._returned: list[Leased] = []
         """By offset: it comes before what was never delivered."""
         self._fetched: deque[Leased] = deque()
@@ -33,6 +36,7 @@ class Backlog:
     def extend(self, leased: Sequence[Leased]) -> None:
         """Add what was fetched just now."""
         self._fetched.extend(leased)
+        self.changed.set()
 
     def put_back(self, leased: Leased) -> None:
         """Let `leased` be handed out before what was never delivered, in the order of the log."""
@@ -41,6 +45,7 @@ class Backlog:
             self._withheld[partition].append(leased)
         else:
             insort(self._returned, leased, key=_offset_of)
+            self.changed.set()
 
     def take(self, limit: int) -> list[Leased]:
         """Remove up to `limit` of it, and return them."""

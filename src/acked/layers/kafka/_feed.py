@@ -42,8 +42,7 @@ class KafkaFeed:
         self._in_flight = in_flight
         self._membership: Membership | None = None
         self._joining: asyncio.Task[None] | None = None
-        self._backlog: Final = Backlog()
-        self._changed: Final = asyncio.Event()
+        self.backlog: Final = Backlog()
         self._held: Final[dict[Token, Leased]] = {}
         self._undecided: Final[set[Token]] = set()
         """Whose settlement was not answered before their partition was lost."""
@@ -53,7 +52,7 @@ class KafkaFeed:
         self._timers: set[asyncio.TimerHandle] = set()
 
     def __repr__(self) -> str:
-        return f"<KafkaFeed, {len(self._held)} held, {len(self._backlog)} buffered>"
+        return f"<KafkaFeed, {len(self._held)} held, {len(self.backlog)} buffered>"
 
     async def enter(self) -> None:
         """Join the group; a join that was begun and cancelled before is taken up again."""
@@ -80,7 +79,7 @@ class KafkaFeed:
         """Wait for records; see `AckFeed.receive`. After a failure the group is joined anew."""
         self._wanted = limit
         try:
-            while not self._backlog:
+            while not self.backlog:
                 if self._failure is not None:
                     failure, self._failure = self._failure, None
                     self._is_broken = True
@@ -88,9 +87,9 @@ class KafkaFeed:
                 if self._is_broken:
                     await self._recover()
                     continue
-                self._changed.clear()
+                self.backlog.changed.clear()
                 self._free()
-                await self._changed.wait()
+                await self.backlog.changed.wait()
             return self._taken(limit)
         finally:
             self._wanted = 0
@@ -129,11 +128,11 @@ class KafkaFeed:
         for token in _delivery_tokens(tokens):
             leased = self._held.pop(token, None)
             if leased is not None:
-                self._put_back(leased)
+                self.backlog.put_back(leased)
 
     def room(self) -> int:
         """Return how many more records may be read: `in_flight` bounds held and buffered."""
-        return max(self._in_flight - len(self._held), self._wanted) - len(self._backlog)
+        return max(self._in_flight - len(self._held), self._wanted) - len(self.backlog)
 
     def arrived(self, partition: Partition, records: list[Fetched]) -> None:
         """Buffer `records`, except those the group has settled before."""
@@ -144,8 +143,7 @@ class KafkaFeed:
             wanted = frozenset(owed)
             pairs = zip(offsets, leased, strict=True)
             leased = [one for offset, one in pairs if offset in wanted]
-        self._backlog.extend(leased)
-        self._changed.set()
+        self.backlog.extend(leased)
 
     def lag(self) -> int | None:
         """Return how many records of our partitions were not handed to the engine; see `LagFeed`.
@@ -153,24 +151,15 @@ class KafkaFeed:
         It counts offsets: what compaction removed and the marks of transactions are among them.
         """
         behind = None if self._membership is None else self._membership.lag()
-        return None if behind is None else behind + self._backlog.unseen
+        return None if behind is None else behind + self.backlog.unseen
 
     def holds(self, partition: Partition) -> bool:
         """Return whether anything of `partition` is handed out and not settled."""
         return any(token.partition is partition for token in _delivery_tokens(list(self._held)))
 
-    def withhold(self, partition: Partition) -> None:
-        """Hand out nothing more of `partition`, for now."""
-        self._backlog.withhold(partition)
-
-    def hand_out_again(self, partition: Partition) -> None:
-        """Take `withhold` back."""
-        self._backlog.hand_out_again(partition)
-        self._changed.set()
-
     def lost(self, partition: Partition) -> int:
         """Forget all that came of `partition`; return how much of it was handed out."""
-        self._backlog.drop(partition)
+        self.backlog.drop(partition)
         gone = [t for t in _delivery_tokens(list(self._held)) if t.partition is partition]
         for token in gone:
             self._lose(token)
@@ -179,10 +168,10 @@ class KafkaFeed:
     def failed(self, error: LayerError) -> None:
         """Let the next receive raise `error`."""
         self._failure = error
-        self._changed.set()
+        self.backlog.changed.set()
 
     def _taken(self, limit: int) -> list[Leased]:
-        taken = self._backlog.take(limit)
+        taken = self.backlog.take(limit)
         self._held.update(
             zip(_delivery_tokens([leased.token for leased in taken]), taken, strict=True)
         )
@@ -199,13 +188,13 @@ class KafkaFeed:
             leased, token=DeliveryToken(token.partition, token.offset), attempt=leased.attempt + 1
         )
         if delay <= 0:
-            self._put_back(again)
+            self.backlog.put_back(again)
             return Outcome.CONFIRMED
 
         def due() -> None:
             self._timers.discard(timer)
             if token.partition.is_ours:
-                self._put_back(again)
+                self.backlog.put_back(again)
 
         timer = asyncio.get_running_loop().call_later(delay, due)
         self._timers.add(timer)
@@ -216,10 +205,6 @@ class KafkaFeed:
         self._dead_letters.forget([token])
         if token.partition.is_undecided(token.offset):
             self._undecided.add(token)
-
-    def _put_back(self, leased: Leased) -> None:
-        self._backlog.put_back(leased)
-        self._changed.set()
 
     def _free(self) -> None:
         if self._membership is not None:
@@ -308,7 +293,7 @@ class KafkaFeed:
         """Nothing that came so far is ours any more."""
         for token in _delivery_tokens(list(self._held)):
             self._lose(token)
-        self._backlog.clear()
+        self.backlog.clear()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

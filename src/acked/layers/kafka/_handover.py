@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._committer import Committer
 from acked.layers.kafka._partition import Partition
 from acked.layers.kafka._protocols import TopicPartition
@@ -21,16 +22,13 @@ LOOK_AGAIN: Final = 0.05
 class Holder(Protocol):
     """Who has messages in hand."""
 
+    @property
+    def backlog(self) -> Backlog:
+        """Return what waits to be handed out."""
+        ...
+
     def holds(self, partition: Partition) -> bool:
         """Return whether anything of `partition` is handed out and not settled."""
-        ...
-
-    def withhold(self, partition: Partition) -> None:
-        """Hand out nothing more of `partition`, for now."""
-        ...
-
-    def hand_out_again(self, partition: Partition) -> None:
-        """Take `withhold` back."""
         ...
 
 
@@ -64,10 +62,10 @@ class HandOver:
             if place in wanted:
                 leaves_at[partition] = self._leaves_at.get(partition, bound)
                 self._reader.leave(partition)
-                self._holder.withhold(partition)
+                self._holder.backlog.withhold(partition)
             elif partition.is_leaving:
                 self._reader.stay(partition)
-                self._holder.hand_out_again(partition)
+                self._holder.backlog.hand_out_again(partition)
         self._leaves_at = leaves_at
         if leaves_at:
             self._task = asyncio.create_task(self._wait_and_drop())

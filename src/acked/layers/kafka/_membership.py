@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from acked.errors import LayerError
 from acked.layers.kafka._assignor import Claims, HandOverAssignor
+from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._client import (
     Rebalances,
     connected,
@@ -43,6 +44,11 @@ logger: Final = logging.getLogger("acked.layers.kafka")
 class Owner(Protocol):
     """What is told of records and partitions."""
 
+    @property
+    def backlog(self) -> Backlog:
+        """Return what waits to be handed out."""
+        ...
+
     def room(self) -> int:
         """Return how many more records there is room for."""
         ...
@@ -53,14 +59,6 @@ class Owner(Protocol):
 
     def holds(self, partition: Partition) -> bool:
         """Return whether anything of `partition` is handed out and not settled."""
-        ...
-
-    def withhold(self, partition: Partition) -> None:
-        """Hand out nothing more of `partition`, for now."""
-        ...
-
-    def hand_out_again(self, partition: Partition) -> None:
-        """Take `withhold` back."""
         ...
 
     def lost(self, partition: Partition) -> int:
