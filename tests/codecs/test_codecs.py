@@ -101,7 +101,7 @@ def test_content_types_and_reprs_name_the_codec() -> None:
 
 @pytest.mark.parametrize("codec", [JSON, MSGPACK])
 def test_an_empty_body_is_none_where_the_type_admits_it(codec: Codec) -> None:
-    """A message that has none, as Kafka's tombstones; elsewhere it does not decode."""
+    """A message that has none, as a tombstone; elsewhere it does not decode."""
     assert codec.decoder(Order | None)(b"") is None
     assert codec.decoder(dict[str, int] | None)(codec.encoder(dict)({"a": 1})) == {"a": 1}
     with pytest.raises(msgspec.DecodeError, match="truncated"):

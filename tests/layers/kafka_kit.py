@@ -67,12 +67,17 @@ async def admin_of(broker):
         await admin.close()
 
 
-async def members_of(broker, group: str) -> list[str]:
-    """Return the ids of the members that the broker sees in `group`."""
+async def group_at(broker, group: str) -> tuple[str, list[str]]:
+    """Return the state in which the broker sees `group`, and the ids of its members."""
     async with admin_of(broker) as admin:
         (answer,) = await admin.describe_consumer_groups([group])
-    ((_, _, _, _, _, members),) = answer.groups
-    return [member_id for member_id, *_ in members]
+    ((_, _, state, _, _, members),) = (one[:6] for one in answer.groups)
+    return state, [member_id for member_id, *_ in members]
+
+
+async def members_of(broker, group: str) -> list[str]:
+    """Return the ids of the members that the broker sees in `group`."""
+    return (await group_at(broker, group))[1]
 
 
 async def evict(broker, group: str, members: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A message without a body, such as Kafka's tombstone, where the topic's type admits None."""
+"""A message without a body, as a tombstone is, where the topic's type admits None."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -104,6 +104,20 @@ class TestMadeAnew:
                 assert bodies(await take(feed, 6)) == list(range(6))
             await layer.check()
 
+    async def test_check_neither_fails_for_one_that_was_deleted_nor_makes_it(
+        self, kafka_broker
+    ) -> None:
+        topic = fresh("topic")
+        async with layer_at(kafka_broker) as layer:
+            await layer.publish([record(topic, 0)])
+            async with feed_of(layer, topic, fresh("group")) as feed:
+                await ack(feed, await take(feed, 1))
+            async with admin_of(kafka_broker) as admin:
+                await admin.delete_topics([topic])
+                await anyio.sleep(0.5)
+                assert len(await layer.check()) > 5
+                assert topic not in await admin.list_topics()
+
     async def test_one_that_was_deleted_is_made_again_by_who_may(self, kafka_broker) -> None:
         topic = fresh("topic")
         async with layer_at(kafka_broker) as layer:

@@ -1,45 +1,52 @@
-"""Debts on Kafka: topics and classic consumer groups, settled record by record, in any order.
+"""Topics and classic consumer groups of Kafka, settled record by record, in any order.
 
 **Semantics** — Ack-capable. A topic is Kafka's topic of that name, a group its consumer group.
-Kafka remembers one offset for each group and partition; what is settled beyond it is noted in the
-commit's metadata. Records are readable with any client (the body is the value, headers are UTF-8;
-`acked-id`, `acked-content-type` and `acked-timestamp` come first), and records that other clients
-produced arrive too. A partition is read by one member of a group at a time: what a slow member
-holds is not there for another one, and more members than partitions are idle. Topics must exist,
-or `create_topics=` makes them.
+Kafka remembers one offset for each group and partition; what is settled beyond it is written in
+the commit's metadata. Records are readable with any client (the body is the value, headers are
+UTF-8; `acked-id`, `acked-content-type` and `acked-timestamp` come first), and records that other
+clients produced arrive too, whatever is in them: a null value is an empty body, and None where the
+topic's type admits it; None with a key is published as a null, the tombstone of a compacted topic.
+A partition is read by one member of a group at a time: what a slow member holds is not there for
+another one, and more members than partitions are idle. Topics must exist, or `create_topics=`
+makes them.
 
-**Ordering** — Each partition in the order in which the broker took it, as long as nothing is
-delivered again; records with one key are in one partition.
+**Ordering** — Each partition in the order in which the broker took it; what was nacked or given
+back comes in that order, too, before what was not delivered yet.
 
 **Acknowledgement** — Confirmed by the broker, in any order: an ack is CONFIRMED when a commit
-covers it, by its offset or by its note. A note has room for about 1500 unsettled records before
-the last settled one of a partition; settlements beyond it are confirmed and yet come again after a
-restart, so keep `in_flight` below that. *One commit takes one to seven milliseconds*: a loop that
+covers it, by its offset or by its metadata. The metadata has room for about a thousand unsettled
+records before the last settled one of a partition (`offset.metadata.max.bytes`); no more of it is
+read before some of them are settled. *One commit takes one to seven milliseconds*: a loop that
 awaits one confirmed ack after the other runs at a few hundred a second, whatever the library. Let
 acks share a commit: `batches()`, several tasks, or `confirm_acks=False`. There is no lease that
 ends in time: a consumer keeps what it holds while it is a member, however long that takes; when it
-is gone for `session_timeout`, or partitions are distributed anew, what it had not settled comes
-again, and its late acks are `LeaseLost`. `nack` and its delay are kept in this consumer: others
-need not wait, but after a rebalance it comes at once. `reject` produces the dead letter, then acks:
-a crash between makes a duplicate. `attempt` counts what *this* consumer saw of it, from 1: Kafka
-keeps no count, so it begins again after a restart or a rebalance.
+is gone for `session_timeout`, what it had not settled comes again, to others. A rebalance takes
+nothing away that stays with its member. A partition that moves is not read on, and goes when
+nothing of it is in hand, or after `handover_timeout`: then it comes to the other member, too, and
+settling it here is `LeaseLost`. (Beside other clients in the group partitions move at once.)
+`group_instance_id` makes a member that restarts in time the same one. `nack` and its delay are kept
+in this consumer: others need not wait, but when the partition moves it comes at once. `reject`
+produces the dead letter, then acks: a crash between makes a duplicate. `attempt` counts what *this*
+consumer saw of it, from 1: Kafka keeps no count, so it begins again after a restart.
 
 **Loses messages when** — The cluster does: retention deletes records whether they are settled or
 not, and replicas are only as many as the topic has (`min.insync.replicas`; `acks=all` is set
 here). Records deleted before the group had read them are told: a warning of the logger
-`acked.kafka`, and `layer.trimmed` counts them. A topic that was made anew is read from its oldest
-record, with a warning, where it ends before the group's offset; nobody can tell where it does not.
-A group whose offset was deleted begins anew, and nobody counts what was between. Another client
-commits or resets the group's offsets. Compacted topics keep the last record of a key. While no
-broker answers nothing is lost: a subscription notices within two `timeout`s and tries to join
+`acked.layers.kafka`, and `layer.trimmed` counts them. A topic that was made anew is read from its
+oldest record, with a warning, where its group's offsets are gone or beyond its end; one that is
+made anew within seconds, with more records than were read of the old one, nobody can tell from
+that. A group whose offset was deleted begins anew, and nobody counts what was between. Another
+client commits or resets the group's offsets. Compacted topics keep the last record of a key. While
+no broker answers nothing is lost: a subscription notices within two `timeout`s and tries to join
 again, a publish fails as indeterminate (and may be accepted later all the same), an ack is
-`AckUnconfirmed`.
+`AckUnconfirmed`; settling again decides it.
 
 `check()` says which of these the brokers and topics are set up for, and `lag` in the statistics how
-far behind the group is in the partitions of this consumer, in offsets.
+far behind the group is in the partitions of this consumer, in offsets, with what hangs in
+transactions.
 
-**Native handle** — `producer`, the `aiokafka.AIOKafkaProducer` of the layer, while it is open. Do
-not commit for a group that `acked` reads.
+**Native handle** — `producer`, the `aiokafka.AIOKafkaProducer` of the layer, while it is open; it
+sends once something was published. Do not commit for a group that `acked` reads.
 
 **Requires** — Kafka 2.1 or newer (tried with 4.3), no more than the classic group protocol, and
 `pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
@@ -54,7 +61,7 @@ from typing import Final, Self
 import anyio
 import msgspec
 
-from acked.errors import LayerError, PublishFailed
+from acked.errors import LayerError
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS
@@ -72,7 +79,7 @@ from acked.layers.kafka._options import (
     server_list,
 )
 from acked.layers.kafka._protocols import ProducerClient
-from acked.layers.kafka._publisher import KafkaPublisher, Published
+from acked.layers.kafka._publisher import KafkaPublisher
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
@@ -221,7 +228,7 @@ class KafkaLayer:
             return ()
         published = await publisher.publish(records)
         if published.failures:
-            raise _publish_failed(published, len(records))
+            raise published.failure(len(records))
         return [published.receipts[i] for i in range(len(records))]
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
@@ -243,7 +250,7 @@ class KafkaLayer:
         overdue = 0
         groups = {group: tuple(names) for group, names in self._groups.items()}
         for group, names in groups.items():  # one may join meanwhile
-            places = await topics.places(names)
+            places = topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
         return findings(
             settings,
@@ -290,12 +297,3 @@ class KafkaLayer:
         if self._publisher is None:
             raise LayerError(f"{self!r} is not open; use it within `async with`")
         return self._publisher
-
-
-def _publish_failed(published: Published, count: int) -> PublishFailed:
-    failures, indeterminate = published.failures, published.is_indeterminate
-    first = next(iter(failures.values()))
-    words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
-    if indeterminate:
-        words += "; those that were sent may be accepted all the same, even later"
-    return PublishFailed(words, failures, indeterminate=indeterminate)

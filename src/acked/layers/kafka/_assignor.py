@@ -25,7 +25,7 @@ from acked.layers.kafka._protocols import (
     member_metadata,
 )
 
-__all__ = ("Claims", "HandOverAssignor", "Plan", "plan")
+__all__ = ("Claims", "HandOverAssignor", "MemberShare", "plan")
 
 _VERSION: Final = 0
 
@@ -37,7 +37,7 @@ class Claims(msgspec.Struct, array_like=True, forbid_unknown_fields=False):
     partitions: list[tuple[str, int]] = msgspec.field(default_factory=list)
 
 
-class Plan(NamedTuple):
+class MemberShare(NamedTuple):
     """What a member is to read from now on, and what of it is wanted elsewhere."""
 
     keeps: list[TopicPartition]
@@ -94,7 +94,7 @@ def plan(
     places: Sequence[TopicPartition],
     topics: Mapping[str, set[str]],
     claims: Mapping[str, Claims],
-) -> Mapping[str, Plan]:
+) -> Mapping[str, MemberShare]:
     """Return what each member is to have, and what of it is to go elsewhere.
 
     Each place goes to one of those that want its topic. As little moves as makes it even: no
@@ -102,7 +102,7 @@ def plan(
     """
     owners = _owners(places, topics, claims)
     targets = _balanced(places, topics, owners)
-    plans = {member: Plan([], []) for member in topics}
+    plans = {member: MemberShare([], []) for member in topics}
     for place, target in targets.items():
         owner = owners.get(place, target)
         plans[owner].keeps.append(place)
@@ -159,7 +159,7 @@ def _next_move(
     return None
 
 
-def _assignment(one: Plan) -> MemberAssignment:
+def _assignment(one: MemberShare) -> MemberAssignment:
     by_topic: dict[str, list[int]] = {}
     for topic, partition in one.keeps:
         by_topic.setdefault(topic, []).append(partition)

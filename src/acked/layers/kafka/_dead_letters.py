@@ -1,18 +1,17 @@
-"""Dead letters that fit: what is left out of one that the broker finds too large."""
+"""Dead letters: each is sent once, with whatever text it has."""
 
-from typing import Final
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from acked.types import Record
+from acked.errors import LayerError
+from acked.types import Record, Settlement, Token
 
-__all__ = ("BODY_AT", "encodable", "shortened")
+__all__ = ("DeadLetters", "Publish", "encodable")
 
-BODY_AT: Final = "acked-body-at"
-"""The header that says where the body was left: `topic/partition:offset` of the original."""
-_STORY: Final = "acked-"
-_MOST: Final = 1000
-"""Characters of a header of the story, such as the reason, when room is short."""
+Publish: TypeAlias = Callable[[Sequence[Record]], Coroutine[Any, Any, Mapping[int, LayerError]]]
+"""Publishes and returns what failed, by position."""
 
 
 def encodable(letter: Record) -> Record:
@@ -38,16 +37,35 @@ def _any_bytes(text: str) -> str:
     return text
 
 
-def shortened(letter: Record) -> Record | None:
-    """Return `letter` without what matters least of what it has; None if nothing is left to cut.
+class DeadLetters:
+    """Sends the dead letter of each message once, however often it is rejected."""
 
-    First the original's own headers go, and what is long of the reason; then the body, which is
-    left where it was, and named.
-    """
-    story = {name: text[:_MOST] for name, text in letter.headers.items() if name.startswith(_STORY)}
-    if story != dict(letter.headers):
-        return msgspec.structs.replace(letter, headers=story)
-    if BODY_AT in story:
-        return None
-    place = f"{story.get('acked-topic', '')}/{story.get('acked-position', '')}"
-    return msgspec.structs.replace(letter, body=b"", headers=story | {BODY_AT: place})
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._sent: Final[set[Token]] = set()
+        """Of what is held: whose dead letter is there already."""
+
+    async def send(
+        self, batch: Sequence[Settlement], held: Container[Token]
+    ) -> Mapping[int, LayerError]:
+        """Publish the dead letters of `batch`; return what happened to those that failed."""
+        if not any(settlement.dead_letter for settlement in batch):
+            return {}
+        letters = {
+            i: letter
+            for i, settlement in enumerate(batch)
+            if (letter := settlement.dead_letter) is not None
+            and settlement.token in held
+            and settlement.token not in self._sent
+        }
+        if not letters:
+            return {}
+        failures = await self._publish(list(letters.values()))
+        refused = {i: failures[n] for n, i in enumerate(letters) if n in failures}
+        self._sent.update(batch[i].token for i in letters if i not in refused)
+        return refused
+
+    def forget(self, tokens: Sequence[Token]) -> None:
+        """Note that `tokens` are not held any more."""
+        if self._sent:
+            self._sent.difference_update(tokens)

@@ -1,12 +1,13 @@
 """What aiokafka writes to its log at DEBUG: all that goes over the wire, without its contents."""
 
 import logging
-from typing import Final
+from importlib import import_module
+from typing import Any, Final, cast
 
 __all__ = ("hide_contents",)
 
-_LOGGERS: Final = ("aiokafka.conn", "aiokafka.producer.producer")
-"""Those that write requests and answers, and what is published."""
+_MODULES: Final = ("aiokafka.conn", "aiokafka.producer.producer")
+"""Whose loggers write requests and answers, and what is published."""
 _WITH_CONTENTS: Final = ("Sasl", "Produce", "Fetch")
 """Of these requests and answers the contents are passwords, or what users send."""
 
@@ -41,5 +42,5 @@ _FILTER: Final = _ContentsFilter()
 
 def hide_contents() -> None:
     """Keep passwords and payloads out of aiokafka's logs; doing so again changes nothing."""
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_FILTER)
+    for name in _MODULES:
+        cast("Any", import_module(name)).log.addFilter(_FILTER)

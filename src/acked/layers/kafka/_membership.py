@@ -1,17 +1,18 @@
 """One membership of a group: joined, told of its partitions, left.
 
-Every membership is a consumer of aiokafka of its own, read by a `Reader`, and committed for by a
-`Committer`. aiokafka gives up everything at each rebalance; here nothing is given up that stays
-ours: what the broker has for a partition afterwards tells whether anybody else had it meanwhile.
+Every membership is a consumer of aiokafka of its own, read by a `PartitionReader`, and committed
+for by a `Committer`. aiokafka gives up everything at each rebalance; here nothing is given up that
+stays ours: what the broker has for a partition afterwards tells whether anybody had it meanwhile.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from acked.errors import LayerError
 from acked.layers.kafka._assignor import Claims, HandOverAssignor
+from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._client import (
     Rebalances,
     connected,
@@ -26,10 +27,11 @@ from acked.layers.kafka._client import (
 from acked.layers.kafka._commit_metadata import MetadataLimit, read_metadata
 from acked.layers.kafka._committer import Committer
 from acked.layers.kafka._errors import is_not_ours, translated
+from acked.layers.kafka._handover import HandOver, tell_lost
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import TopicPartition
-from acked.layers.kafka._reader import Reader
+from acked.layers.kafka._reader import PartitionReader
 from acked.layers.kafka._records import Fetched
 from acked.layers.kafka._topics import origins
 from acked.types import Start
@@ -38,12 +40,14 @@ __all__ = ("Membership", "Owner")
 
 logger: Final = logging.getLogger("acked.layers.kafka")
 
-LOOK_AGAIN: Final = 0.05
-"""Seconds between two looks at whether a partition is free to go."""
-
 
 class Owner(Protocol):
     """What is told of records and partitions."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """Return what waits to be handed out."""
+        ...
 
     def room(self) -> int:
         """Return how many more records there is room for."""
@@ -55,14 +59,6 @@ class Owner(Protocol):
 
     def holds(self, partition: Partition) -> bool:
         """Return whether anything of `partition` is handed out and not settled."""
-        ...
-
-    def withhold(self, partition: Partition) -> None:
-        """Hand out nothing more of `partition`, for now."""
-        ...
-
-    def hand_out_again(self, partition: Partition) -> None:
-        """Take `withhold` back."""
         ...
 
     def lost(self, partition: Partition) -> int:
@@ -98,15 +94,18 @@ class Membership:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._origins: Mapping[TopicPartition, int] = {}
         self._assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._handing_over: asyncio.Task[None] | None = None
-        self._leaves_at: dict[Partition, float] = {}
         self._missing: Sequence[str] = ()
         self.committer: Final = Committer(consumer, options, group, limit)
-        self.reader: Final = Reader(
-            *(consumer, options, self._partitions, limit),
+        self.reader: Final = PartitionReader(
+            *(consumer, options, self._partitions, limit, self.committer),
             owner=owner,
             member=self,
             on_trimmed=self._tell_trimmed,
+        )
+        self._handover: Final = HandOver(
+            *(owner, self.reader, self.committer),
+            timeout=options.handover_timeout,
+            drop=self._let_go,
         )
 
     async def join(self, start: Start, *, is_first: bool) -> None:
@@ -134,7 +133,7 @@ class Membership:
     async def leave(self) -> None:
         """Commit what was settled, leave the group and close; errors are not raised."""
         self.reader.stop()
-        self._stop_handing_over()
+        self._handover.stop()
         await self.committer.flush(list(self._partitions.values()))
         self.committer.close()
         for partition in list(self._partitions.values()):
@@ -161,10 +160,6 @@ class Membership:
         self._partitions[place] = Partition(place, position, read_metadata(*position))
         commit = self._consumer.commit({topic_partition(place): position})
         await within(self._options.timeout, commit, self._options, "looking up offsets")
-
-    async def finish(self, partitions: Collection[Partition]) -> None:
-        """Commit that everything of them is settled; where that fails, the next commit says it."""
-        await self.committer.flush(partitions)
 
     def failed(self, error: Exception, doing: str) -> None:
         """Give up: the owner is told why."""
@@ -196,7 +191,7 @@ class Membership:
     async def _revoke(self) -> None:
         """Commit what was settled so far; what we have may stay ours."""
         self.reader.is_held = True
-        self._stop_handing_over()
+        self._handover.stop()
         await self.committer.flush(list(self._partitions.values()))
         self.committer.suspend()
 
@@ -235,7 +230,7 @@ class Membership:
         self._assignor.claims = Claims(generation, [(*place,) for place in known])
         self.reader.is_held = False
         self.committer.resume(generation)
-        self._give_up(self._assignor.gives_up)
+        self._handover.begin(self._partitions, self._assignor.gives_up)
 
     def _drop_what_is_not_ours(
         self, places: Sequence[TopicPartition], known: Mapping[TopicPartition, Position]
@@ -251,8 +246,8 @@ class Membership:
                     "was made anew, or somebody deleted it; going on with its oldest record",
                     *(place.partition, place.topic, self._group),
                 )
-            elif in_hand:
-                self._tell_lost(place, in_hand)
+            else:
+                tell_lost(self._group, place, in_hand)
 
     async def _begin_anew(
         self, places: Sequence[TopicPartition]
@@ -286,55 +281,16 @@ class Membership:
         if not self._assigned.done():
             self._assigned.set_result(None)
 
-    def _give_up(self, wanted: Sequence[TopicPartition]) -> None:
-        """Read no more of what is `wanted` by another member, and let its running handlers end."""
-        now = asyncio.get_running_loop().time()
-        leaves_at: dict[Partition, float] = {}
-        for place, partition in self._partitions.items():
-            if place in wanted:
-                bound = now + self._options.handover_timeout
-                leaves_at[partition] = self._leaves_at.get(partition, bound)
-                self.reader.leave(partition)
-                self._owner.withhold(partition)
-            elif partition.is_leaving:
-                self.reader.stay(partition)
-                self._owner.hand_out_again(partition)
-        self._leaves_at = leaves_at
-        if leaves_at:
-            self._handing_over = asyncio.create_task(self._hand_over())
-
-    async def _hand_over(self) -> None:
-        """Wait until something of it is free to go, let it go, and join again without it."""
-        loop = asyncio.get_running_loop()
-        while not (free := self._free_to_go(loop.time())):  # noqa: ASYNC110 - every ack would set it
-            await asyncio.sleep(LOOK_AGAIN)
-        await self.committer.flush(free)
-        for partition in free:
-            in_hand = self._drop(partition)
-            if in_hand:
-                self._tell_lost(partition.place, in_hand)
+    def _let_go(self, partitions: Sequence[Partition]) -> None:
+        """Join again without `partitions`, so that those who wait for them get them."""
+        for partition in partitions:
+            tell_lost(self._group, partition.place, self._drop(partition))
         claims = self._assignor.claims
         self._assignor.claims = Claims(claims.generation, [(*place,) for place in self._partitions])
         coordinator_of(self._consumer).request_rejoin()
-
-    def _free_to_go(self, now: float) -> Sequence[Partition]:
-        return [p for p, at in self._leaves_at.items() if now >= at or not self._owner.holds(p)]
-
-    def _stop_handing_over(self) -> None:
-        if self._handing_over is not None:
-            self._handing_over.cancel()
-            self._handing_over = None
 
     def _drop(self, partition: Partition) -> int:
         """Forget `partition`; return how much of it was in hand."""
         partition.is_ours = False
         del self._partitions[partition.place]
         return self._owner.lost(partition)
-
-    def _tell_lost(self, place: TopicPartition, in_hand: int) -> None:
-        logger.warning(
-            "partition %d of topic %r went to another member of group %r while %d message(s) of "
-            "it were in hand: they may come there, too, and cannot be settled here any more; "
-            "handle them faster, or give a longer handover_timeout=",
-            *(place.partition, place.topic, self._group, in_hand),
-        )

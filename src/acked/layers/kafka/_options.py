@@ -6,10 +6,16 @@ import ssl
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple, TypeAlias, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from acked.errors import ConfigurationError
-from acked.layers._shared.urls import number, switch, url_options, whole_number
+from acked.layers._shared.urls import (
+    number,
+    split_server_url,
+    switch,
+    url_options,
+    whole_number,
+)
 
 __all__ = (
     "MAX_PAYLOAD",
@@ -96,14 +102,8 @@ class _TokenProvider(cast("Any", import_module("aiokafka.abc")).AbstractTokenPro
 
 def arguments_of(url: str) -> dict[str, Any]:
     """Return the arguments of `KafkaLayer` that `url` stands for."""
-    parts = urlsplit(url)
-    if "@" in parts.path + parts.query + parts.fragment:
-        raise ConfigurationError(
-            "this URL of Kafka has a '/', '?' or '#' before an '@': in user and password write "
-            "%2F, %3F and %23; what it says is not repeated here, for it may be a password"
-        )
     options = url_options(url, _OPTIONS)
-    login, _, servers = parts.netloc.rpartition("@")
+    login, _, servers = split_server_url(url).netloc.rpartition("@")
     user, _, password = login.partition(":")
     arguments: dict[str, Any] = {name: options[name] for name in _TEXTS & options.keys()}
     arguments |= {name: number(name, options[name]) for name in _NUMBERS & options.keys()}

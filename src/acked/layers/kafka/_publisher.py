@@ -6,8 +6,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 
-from acked.errors import ConnectionLost, LayerError
-from acked.layers.kafka._dead_letters import encodable, shortened
+from acked.errors import ConnectionLost, LayerError, PublishFailed
+from acked.layers.kafka._dead_letters import encodable
 from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._producer import Producer
@@ -32,6 +32,16 @@ class Published(NamedTuple):
     failures: Mapping[int, LayerError]
     is_indeterminate: bool = False
     """Whether the broker may have accepted some of the failed ones all the same."""
+
+    def failure(self, count: int) -> PublishFailed:
+        """Return what to raise where some of `count` records were not accepted."""
+        first = next(iter(self.failures.values()))
+        words = f"{len(self.failures)} of {count} record(s) were not accepted: {first}"
+        if self.is_indeterminate:
+            words += "; those that were sent may be accepted all the same, even later"
+        error = PublishFailed(words, self.failures, indeterminate=self.is_indeterminate)
+        error.__cause__ = first
+        return error
 
 
 class KafkaPublisher:
@@ -90,23 +100,8 @@ class KafkaPublisher:
         return Published(receipts, dict(sorted(failures.items())), is_indeterminate=unclear)
 
     async def publish_dead_letters(self, letters: Sequence[Record]) -> Mapping[int, LayerError]:
-        """Publish `letters` and return what failed, by position; one that is too large is cut.
-
-        It is larger than its original by where that came from, and that may have just fitted.
-        """
-        letters = list(map(encodable, letters))
-        failures = dict((await self.publish(letters)).failures)
-        for i in list(failures):
-            letter: Record | None = letters[i]
-            while i in failures and is_too_large(failures[i].__cause__):
-                letter = shortened(letter) if letter is not None else None
-                if letter is None:
-                    break
-                again = (await self.publish([letter])).failures
-                del failures[i]
-                if again:
-                    failures[i] = again[0]
-        return failures
+        """Publish `letters` and return what failed, by position."""
+        return (await self.publish(list(map(encodable, letters)))).failures
 
     def _may_fit(self, record: Record, producer: Producer, failure: LayerError) -> bool:
         """Return whether `record` was refused for what it was sent with; smaller batches then."""

@@ -6,11 +6,12 @@ the group never notices again that this consumer has stopped reading.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from acked.layers.kafka._client import position_of, topic_partition, within
 from acked.layers.kafka._commit_metadata import MetadataLimit
+from acked.layers.kafka._committer import Committer
 from acked.layers.kafka._errors import lost_position
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions
@@ -18,9 +19,9 @@ from acked.layers.kafka._partition import Partition
 from acked.layers.kafka._protocols import ConsumerClient, TopicPartition
 from acked.layers.kafka._records import Fetched
 
-__all__ = ("Reader",)
+__all__ = ("PartitionReader",)
 
-logger: Final = logging.getLogger("acked.kafka")
+logger: Final = logging.getLogger("acked.layers.kafka")
 
 MOST: Final = 250
 """Records taken at once, so that other tasks have their turn."""
@@ -36,7 +37,7 @@ NO_PARTITION: Final = topic_partition(TopicPartition("-", 0))
 """A partition nobody is assigned: reading only from it is a sign of life and takes nothing."""
 
 
-class Owner(Protocol):
+class RecordTaker(Protocol):
     """Who takes what is read."""
 
     def room(self) -> int:
@@ -55,16 +56,12 @@ class Member(Protocol):
         """Go on at `offset` in a log that is not the one `partition` was of."""
         ...
 
-    async def finish(self, partitions: Collection[Partition]) -> None:
-        """Commit that everything of `partitions` is settled."""
-        ...
-
     def failed(self, error: Exception, doing: str) -> None:
         """Give up, for `error` happened."""
         ...
 
 
-class Reader:
+class PartitionReader:
     """Reads the partitions of one membership."""
 
     def __init__(
@@ -73,8 +70,9 @@ class Reader:
         options: KafkaOptions,
         partitions: Mapping[TopicPartition, Partition],
         limit: MetadataLimit,
+        committer: Committer,
         *,
-        owner: Owner,
+        owner: RecordTaker,
         member: Member,
         on_trimmed: Callable[[TopicPartition, int], None],
     ) -> None:
@@ -84,6 +82,7 @@ class Reader:
         self._options = options
         self._partitions = partitions
         self._limit = limit
+        self._committer = committer
         self._owner = owner
         self._member = member
         self._on_trimmed = on_trimmed
@@ -181,7 +180,7 @@ class Reader:
             and partition.read_to(position)
         ]
         if done:
-            await self._member.finish(done)
+            await self._committer.flush(done)
 
     async def _listen_for_life(self, *, is_heard: bool) -> None:
         """After a long silence ask for an answer: aiokafka retries for ever without a word."""

@@ -68,11 +68,9 @@ class Topics:
             if topic not in self._known:
                 await self._find(topic)
 
-    async def places(self, topics: Iterable[str]) -> list[TopicPartition]:
-        """Return all partitions of `topics`, as they were when these were found."""
-        names = list(topics)
-        await self.ensure(names)
-        return [TopicPartition(name, n) for name in names for n in self._known[name]]
+    def places(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Return all partitions of those of `topics` that are known, as they were found."""
+        return [TopicPartition(name, n) for name in topics for n in self._known.get(name, ())]
 
     def limit_of(self, topic: str) -> int | None:
         """Return the bytes of the largest batch that `topic` takes; None if nobody would tell."""
