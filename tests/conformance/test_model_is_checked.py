@@ -11,16 +11,16 @@ from acked._core.ack.settler import Settler
 from acked.conformance.harness import VirtualHarness
 from acked.conformance.laws.modelled import try_programs
 from acked.conformance.programs import ProgramFailure
-from acked.layers import memory_queue
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._broker import Broker
+from acked.layers.memory_queue._feed import MemoryQueueFeed
 from acked.layers.memory_queue._group import GroupQueue, StoredTopic
 from acked.types import Outcome, Settlement, Verb
 
 pytestmark = pytest.mark.anyio
 
 Plant = Callable[[pytest.MonkeyPatch], None]
-Feed = memory_queue._Feed
+Feed = MemoryQueueFeed
 QUICK = 5
 """With these programs each bug is found early; with others it takes some hundreds at most."""
 
@@ -129,18 +129,17 @@ def stale_settlement_takes_effect(patch: pytest.MonkeyPatch) -> None:
     """Whoever had it once may settle it: as a plain XACK does."""
     original = GroupQueue.tick
 
-    def tick(self: GroupQueue, now: float) -> None:
+    def tick(self: GroupQueue, now: float, own) -> None:
         before = {token: one for _, token, one in self._ends}
-        original(self, now)
+        original(self, now, own)
         for token, lease in before.items():
             lease.holder.setdefault(token, lease)
 
     patch.setattr(GroupQueue, "tick", tick)
-    patch.setattr(Feed, "_valid", lambda self, token, now: self._held.get(token))
 
 
 def an_expired_lease_is_kept_for_ever(patch: pytest.MonkeyPatch) -> None:
-    def tick(self: GroupQueue, now: float) -> None:
+    def tick(self: GroupQueue, now: float, own) -> None:
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = self._delayed.pop(0)
             self._returned.append((number, charged, kept))
@@ -159,7 +158,7 @@ def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
         queue.add(kept)
         return kept
 
-    from acked.layers.memory_queue._group import Kept, StoredTopic
+    from acked.layers.memory_queue._group import Kept
 
     def memory_queue_kept(self: StoredTopic, record):
         number = next(self._numbers)

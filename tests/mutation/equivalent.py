@@ -5,10 +5,10 @@ from typing import Final
 EQUIVALENT: Final[dict[str, str]] = {
     "memory_queue.MemoryQueueLayer.publish: self._before_checkpoint < 0 -> "
     "(self._before_checkpoint <= 0)": "others get their turn one record earlier",
-    "memory_queue._Feed._wait: await anyio.sleep_forever() -> pass": (
+    "memory_queue._feed.MemoryQueueFeed._wait: await anyio.sleep_forever() -> pass": (
         "then it sleeps until infinity, which no clock reaches"
     ),
-    "memory_queue._Feed._settle: settlement.delay > 0 -> (settlement.delay >= 0)": (
+    "memory_queue._feed.MemoryQueueFeed._settle: settlement.delay > 0 -> (settlement.delay >= 0)": (
         "a delay of nothing is over when anybody looks"
     ),
     "_memory_group.GroupQueue._drop_untrue_ends: len(self._ends) > 2 * self.held + SPARE_ENDS -> "

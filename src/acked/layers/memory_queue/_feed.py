@@ -2,16 +2,20 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from acked.abc import Clock
+from acked.clocks import SystemClock
 from acked.layers.memory_queue._broker import Broker
 from acked.layers.memory_queue._group import NEVER, GroupQueue, Holder, Lease
 from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("MemoryQueueFeed",)
+
+SYSTEM: Final = SystemClock()
 
 
 class MemoryQueueFeed:
@@ -26,7 +30,7 @@ class MemoryQueueFeed:
     ) -> None:
         self.until: float = NEVER
         self.leased_at = 0.0
-        """When the last batch was leased, by the layer's clock: its leases end so much later."""
+        """When the last batch was leased, by the system's clock, whatever the layer's is."""
         self._broker = broker
         self._clock = clock
         self._queues: deque[GroupQueue] = deque(queues)
@@ -110,7 +114,7 @@ class MemoryQueueFeed:
         now = self._clock.time()
         for queue in self._queues:
             queue.tick(now, self._held)
-        self.leased_at = now
+        self.leased_at = SYSTEM.time()
         self._queues.rotate(-1)
         taken: list[Leased] = []
         ready: list[GroupQueue] = [queue for queue in self._queues if queue.ready]

@@ -49,7 +49,6 @@ from urllib.parse import unquote, urlsplit
 from anyio import from_thread
 
 from acked.abc import AckFeed
-from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed
 from acked.layers._shared.urls import number, url_options, without_credentials
 from acked.layers.sqlite_queue import _removal as removal
@@ -140,7 +139,6 @@ class SQLiteQueueLayer:
             file,
             time=time or clock.time,
             awake=time or clock.awake,
-            monotonic=time or SystemClock().time,
         )
 
     def __repr__(self) -> str:

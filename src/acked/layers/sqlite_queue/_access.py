@@ -24,7 +24,7 @@ class Access:
     """The file, the one thread at a time that may use it, and who waits in this process.
 
     `time` is the clock of leases and delays, `awake` that of signs of life, which stands still
-    while the machine sleeps, and `monotonic` the one that `leased_at` is told by.
+    while the machine sleeps.
     """
 
     def __init__(
@@ -33,12 +33,10 @@ class Access:
         *,
         time: Callable[[], float],
         awake: Callable[[], float],
-        monotonic: Callable[[], float],
     ) -> None:
         self.file: Final = file
         self.time: Final = time
         self.awake: Final = awake
-        self.monotonic: Final = monotonic
         self._waiting: Final[dict[anyio.Event, Sequence[str]]] = {}
         self._limiter: CapacityLimiter | None = None
         self._loop: object = None

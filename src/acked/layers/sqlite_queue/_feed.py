@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import anyio
 
+from acked.clocks import SystemClock
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.sqlite_queue import _store as store
 from acked.layers.sqlite_queue._access import Access
@@ -28,6 +29,8 @@ from acked.types import Leased, Outcome, Reply, Settlement, Start, Token, Verb
 __all__ = ("SQLiteQueueFeed",)
 
 logger = logging.getLogger("acked.layers.sqlite_queue")
+
+SYSTEM: Final = SystemClock()
 
 LONGEST_POLL: Final = 0.25
 """How long a consumer that has had no news for a while may take to learn of some, in seconds."""
@@ -66,7 +69,7 @@ class SQLiteQueueFeed:
         self._lease = lease
         self._poll = poll
         self.leased_at = 0.0
-        """When the claim of the last batch was begun: its leases end so much later, or after."""
+        """When the claim of the last batch was begun, by the system's clock."""
         self._lag = 0
         self._feed = secrets.randbits(62)
         self._grps: Sequence[int] = ()
@@ -184,7 +187,7 @@ class SQLiteQueueFeed:
 
     def _claim(self, limit: int, number: int) -> Found:
         """Lease what is there. Runs in a thread, as does `_give_back`."""
-        file, began = self._access.file, self._access.monotonic()
+        file, began = self._access.file, SYSTEM.time()
         self._access.sweep_if_due()
         with file.transaction(durable=False) as db:
             if number != self._latest:
