@@ -60,6 +60,20 @@ async def test_a_group_goes_on_where_it_was(url: str, topic: str) -> None:
     assert await what_is_owed(url, topic, group="g") == []
 
 
+async def test_what_was_held_when_the_window_was_full_comes_again(url: str, topic: str) -> None:
+    """Artemis 2.40 sent such a session nothing any more."""
+    async with feed_at(url, topic, in_flight=4) as (layer, feed):
+        await layer.publish([record(topic, n) for n in range(6)])
+        assert len(await take(feed, 4)) == 4
+    seen: list[str] = []
+    async with feed_at(url, topic, in_flight=4) as (_, feed):
+        while len(seen) < 6:
+            got = await take(feed, 1)
+            await feed.settle(acks(got))
+            seen += bodies(got)
+    assert sorted(seen) == [str(n) for n in range(6)]
+
+
 async def test_out_of_order_acks_are_kept_over_a_cut(
     broker: Broker, proxy, url: str, topic: str
 ) -> None:

@@ -1,12 +1,15 @@
 """MQTT over TLS by a real listener, with a CA of its own; and credentials."""
 
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from acked import Channel
@@ -166,6 +169,30 @@ async def test_tls_where_there_is_none_or_none_where_there_is_names_the_place(
     port = getattr(listeners, port_of).rpartition(":")[2]
     with pytest.raises(ConnectionLost, match=f"127.0.0.1:{port}"):
         await MQTTLayer(f"{scheme}://127.0.0.1:{port}", timeout=2.0).__aenter__()
+
+
+async def test_a_connect_that_was_cancelled_is_not_sent_later(tmp_path: Path) -> None:
+    """It would take the session from whoever connected meanwhile."""
+    authority = Authority(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.sign("slow", usage="serverAuth"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def heard() -> bytes:
+            accepted, _ = server.accept()
+            accepted.settimeout(5)
+            try:
+                with context.wrap_socket(accepted, server_side=True) as connection:
+                    return connection.recv(1000)
+            except OSError:  # it hung up
+                return b""
+
+        url = f"mqtts://127.0.0.1:{server.getsockname()[1]}"
+        layer = MQTTLayer(url, ca_certs=authority.certificate, timeout=5.0)
+        with anyio.move_on_after(0.2) as scope:
+            await layer.__aenter__()
+        assert scope.cancelled_caught
+        assert await anyio.to_thread.run_sync(heard) == b""
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking_at_the_terminal(

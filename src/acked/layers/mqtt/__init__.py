@@ -50,15 +50,17 @@ that wait are dropped (`dropped`).
 **Native handle** — `client`, the `paho.mqtt.client.Client` that publishes, while it is connected;
 after a lost connection it is another one. Call nothing of it that reads or loops.
 
-**Requires** — An MQTT 5 broker (tried with Mosquitto 2.0, HiveMQ CE 2024, ActiveMQ Artemis 2.40)
+**Requires** — An MQTT 5 broker (tried with Mosquitto 2.0, HiveMQ CE 2024, ActiveMQ Artemis 2.44)
 and `pip install "acked[mqtt]"` (aiomqtt 2.5, of which the paho-mqtt 2 beneath is used: aiomqtt
 itself acknowledges on receipt); asyncio or trio, on POSIX. A user who may subscribe to
 `acked/seat/+`, where the marks of consumers are, and read `$SYS/broker/#` for `check`; without,
 other consumers and dropped messages are noticed less often. Of a broker: sessions that outlive
 their connection, QoS 1, for `shared` shared subscriptions; for a group that two processes want,
-that it tells the older one (DISCONNECT 0x8E), or answers truly what an UNSUBSCRIBE found. After a
-reconnect HiveMQ sends what is new when all that came again is settled; Artemis sets no DUP flag, so
-`attempt` begins anew in another process, and does not tell that nobody has subscribed.
+that it tells the older one (DISCONNECT 0x8E), or answers truly what an UNSUBSCRIBE found. HiveMQ
+CE sends what is new when all that it sent is settled: one message held, or nacked with a delay,
+holds up its group at once. Artemis sets no DUP flag, so `attempt` begins anew in another process,
+and does not tell that nobody has subscribed; one older than 2.44 sends nothing more to a session
+whose window was full when it was left.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence

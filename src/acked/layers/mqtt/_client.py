@@ -4,12 +4,13 @@ paho reads a packet by at least three calls of the socket, builds objects with t
 for its properties, and ends the connection over a user property with U+FEFF in it, or a reason code
 that it does not know. So PUBLISH and PUBACK are read here, as bytes; all else is paho's.
 
-What is used of paho's inside: `_sock_recv` and `_packet_handle` are replaced, `_in_packet`,
+Of paho's inside `_sock_recv`, `_packet_handle` and `_send_connect` are replaced, `_in_packet`,
 `_packet_queue`, `_mid_generate` and `_loop_rc_handle` are called: every test of the layer fails
 where a version of paho is without them.
 """
 
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -48,6 +49,8 @@ class MQTTClient(Client):
         self.on_arrival: Callable[[Arrival], None] | None = None
         self.on_puback: Callable[[int, int, bytes], bool] | None = None
         """Takes a number, its reason code and properties; False if that number is not known."""
+        self._connecting = threading.Lock()
+        self._is_abandoned = False
         self._ahead = b""
         self._at = 0
         self._is_drained = True
@@ -79,6 +82,23 @@ class MQTTClient(Client):
     def send_pubacks(self, mids: list[int]) -> bool:
         """PUBACK `mids` in their order; False if the connection is closed."""
         return self.send_packets(pack_pubacks(mids))
+
+    def abandon(self) -> None:
+        """Let no CONNECT be sent any more: it would take the session from whoever comes next."""
+        with self._connecting:
+            self._is_abandoned = True
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for the connection any more."""
+        return self._is_abandoned
+
+    def _send_connect(self, keepalive: int) -> MQTTErrorCode:
+        # Race: the caller may be cancelled while a thread of its own is here.
+        with self._connecting:
+            if self._is_abandoned:
+                raise ConnectionAbortedError("nobody waits for it any more")
+            return super()._send_connect(keepalive)
 
     def _take_whole_packet(self) -> bool:
         """Handle the next packet if all of it was read ahead, and it is one of ours."""

@@ -32,6 +32,8 @@ __all__ = ("MQTTConnection",)
 
 FLUSH_SECONDS: Final = 2.0
 """What closing gives the broker to take what was sent."""
+TAKE_BACK_SECONDS: Final = 0.5
+"""What cancelling a connect waits for the broker's answer to it."""
 MOST_UNANSWERED: Final = 200
 """Publications on their way at once, if the broker allows as many."""
 NOTHING: Final = "acked/nothing"
@@ -80,6 +82,7 @@ class MQTTConnection:
         self._refusal: LayerError | None = None
         self._changed = anyio.Event()
         self._is_connected = False
+        self._is_under_way = False
         self._answers: dict[int, Sequence[ReasonCode]] = {}
 
     async def open(self) -> None:
@@ -88,10 +91,22 @@ class MQTTConnection:
             await dial(self.client, self._address, self._session, self._keepalive)
             self._listen()
             self._loop.start()
+            self._is_under_way = True
             await self._admission()
+            self._is_under_way = False
         except BaseException:
-            await self.close(gently=False)
+            await self._take_back()
             raise
+
+    async def _take_back(self) -> None:
+        """Close after a CONNECT that nobody waits for: the broker may yet take it, and a session.
+
+        So it is answered first, if that does not take long, and ended by a DISCONNECT.
+        """
+        with anyio.move_on_after(TAKE_BACK_SECONDS, shield=True):
+            while self._is_under_way and not (self._is_connected or self.broken or self._refusal):
+                await self._changed.wait()
+        await self.close()
 
     async def subscribe(
         self, filters: Sequence[str], *, also: Sequence[str] = (), retained: int | None = None

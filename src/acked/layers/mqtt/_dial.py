@@ -4,7 +4,6 @@ Dialling blocks, so it has a thread; what a cancelled caller leaves behind close
 """
 
 import ssl
-import threading
 from contextlib import suppress
 
 import anyio.to_thread
@@ -19,9 +18,22 @@ __all__ = ("dial", "hang_up")
 
 async def dial(client: MQTTClient, address: Address, session: Session, keepalive: int) -> None:
     """Connect `client` and send its CONNECT; raise `ConnectionLost` when nobody answers."""
-    dialling = _Dialling(client, address, session, keepalive)
+
+    def connect() -> None:
+        try:
+            client.connect(
+                address.host,
+                address.port,
+                keepalive=keepalive,
+                clean_start=session.expiry == 0,
+                properties=session.properties(),
+            )
+        finally:
+            if client.is_abandoned:
+                hang_up(client)
+
     try:
-        await anyio.to_thread.run_sync(dialling.run, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(connect, abandon_on_cancel=True)
     except ssl.SSLCertVerificationError as error:
         raise LayerError(
             f"the certificate of the MQTT broker at {address.where} was refused: "
@@ -32,7 +44,8 @@ async def dial(client: MQTTClient, address: Address, session: Session, keepalive
             f"cannot connect to the MQTT broker at {address.where}: {error}"
         ) from error
     except BaseException:
-        dialling.abandon()
+        client.abandon()
+        hang_up(client)
         raise
 
 
@@ -43,34 +56,3 @@ def hang_up(client: MQTTClient) -> None:
     if sock is not None:
         with suppress(OSError):
             sock.close()
-
-
-class _Dialling:
-    """One try, in a thread that nobody may wait for any more."""
-
-    def __init__(
-        self, client: MQTTClient, address: Address, session: Session, keepalive: int
-    ) -> None:
-        self._client = client
-        self._address = address
-        self._session = session
-        self._keepalive = keepalive
-        self._guard = threading.Lock()
-        self._is_abandoned = False
-
-    def run(self) -> None:
-        self._client.connect(
-            self._address.host,
-            self._address.port,
-            keepalive=self._keepalive,
-            clean_start=self._session.expiry == 0,
-            properties=self._session.properties(),
-        )
-        with self._guard:
-            if self._is_abandoned:
-                hang_up(self._client)
-
-    def abandon(self) -> None:
-        with self._guard:
-            self._is_abandoned = True
-            hang_up(self._client)

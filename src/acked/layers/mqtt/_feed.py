@@ -58,7 +58,8 @@ class MQTTFeed:
         self._ownership = Ownership()
         self._connection: MQTTConnection | None = None
         self._is_known = False
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """Set for whoever waits in `receive`."""
 
     async def join(self) -> None:
         """Connect and subscribe, so that what is published from now on is owed to the session."""
@@ -113,8 +114,10 @@ class MQTTFeed:
                     await self._look_for_unheard(connection, self._expectations)
                     continue  # something may have arrived meanwhile
                 due = min(due, self._expectations.due())
+            self._changed = anyio.Event()
             with anyio.CancelScope(deadline=due):
                 await self._changed.wait()
+            self._changed = None
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle; SENT means handed to the socket, or noted to be when those before it are."""
@@ -240,5 +243,5 @@ class MQTTFeed:
         self._wake()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()

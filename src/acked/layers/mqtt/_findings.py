@@ -76,7 +76,7 @@ def _version(text: str | None) -> Finding:
     if text is None:
         message = f"the broker has no {VERSION}, or this user may not read it"
         return Finding("server_version", value=None, severity=Severity.NOTICE, message=message)
-    message = "the layer is tried with Mosquitto 2.0, HiveMQ CE 2024 and ActiveMQ Artemis 2.40"
+    message = "the layer is tried with Mosquitto 2.0, HiveMQ CE 2024 and ActiveMQ Artemis 2.44"
     return Finding("server_version", value=text, severity=Severity.OK, message=message)
 
 
