@@ -4,9 +4,10 @@
 
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 import anyio
 import msgspec
@@ -26,7 +27,7 @@ DELAY: Final = 0.03
 class Claiming(Queue):
     """A memory queue that claims something else."""
 
-    claims: Final[dict[str, Any]] = {}
+    claims: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock)
@@ -38,7 +39,7 @@ class Claiming(Queue):
 class OrderFree(Claiming):
     """Whatever is ready comes in any order, as from a queue that is spread over many servers."""
 
-    claims = {"order": "none", "order_after_nack": False}  # type: ignore[misc]
+    claims = MappingProxyType({"order": "none", "order_after_nack": False})
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:
@@ -58,7 +59,7 @@ class OrderFree(Claiming):
 class KeyOrdered(Claiming):
     """Three partitions: a key has its own; what has none goes to any, as does whose turn it is."""
 
-    claims = {"order": "key"}  # type: ignore[misc]
+    claims = MappingProxyType({"order": "key"})
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:
@@ -79,7 +80,7 @@ class KeyOrdered(Claiming):
 class SmallPayloads(Claiming):
     """Bodies of at most 512 bytes."""
 
-    claims = {"max_payload": 512}  # type: ignore[misc]
+    claims = MappingProxyType({"max_payload": 512})
 
 
 class OneAtATime(Queue):

@@ -54,6 +54,8 @@ class Harness:
     limit: float = 100.0
     examples: int = 10
     """How many programs the laws of the model try: what takes half a minute on this broker."""
+    most_held: int = 1 << 20
+    """How many messages this broker lets one consumer hold at once, where it sets a bound."""
     clock: Clock = SystemClock()
     url: str | None = None
 

@@ -20,6 +20,7 @@ from acked.conformance.laws.modelled import ModelledLaws
 from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
 from acked.conformance.laws.publishing import PublishingLaws
+from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
 
 __all__ = ("OPEN", "AckLayerLaws")
@@ -51,6 +52,7 @@ class AckLayerLaws(
     BatchLaws,
     LeaseLaws,
     StaleLaws,
+    SizeLaws,
     AttemptLaws,
     GivingBackLaws,
     DeadLetterLaws,

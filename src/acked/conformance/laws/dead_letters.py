@@ -147,7 +147,7 @@ class DeadLetterLaws:
                             await anyio.sleep_forever()
             async with channel.subscribe(topic, group=group, redelivery=policy, lease=LONG) as sub:
                 deliveries = await receive(sub, 2)
-                assert sorted((d.body, d.attempt) for d in deliveries) == [(0, 1), (1, 1)]  # type: ignore[type-var]
+                assert sorted((d.body, d.attempt) for d in deliveries) == [(0, 1), (1, 1)]
                 await ack_all(deliveries)
             await nothing_is_owed(channel, dead, group)
 

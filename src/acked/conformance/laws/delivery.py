@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from acked import CapabilityError, Delivery, Start, Subscription
+from acked import AckSubscription, CapabilityError, Delivery, Start
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.owed import (
@@ -168,7 +168,7 @@ class DeliveryLaws:
         async with opened(harness) as channel:
             can = channel.layer.capabilities
 
-            async def received(sub: Subscription[Delivery[object]], topic: str) -> list[object]:
+            async def received(sub: AckSubscription[object], topic: str) -> list[object]:
                 return [d.body for d in await all_that_is_owed(channel, topic, sub)]
 
             # A group that owes them, so that they are kept where only what is owed is.

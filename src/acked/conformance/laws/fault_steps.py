@@ -6,6 +6,7 @@ from typing import Any, Final
 import anyio
 
 from acked import (
+    AckSubscription,
     AckUnconfirmed,
     Channel,
     ConnectionLost,
@@ -68,7 +69,7 @@ class Account:
         self,
         channel: Channel[AckLayer],
         topic: str,
-        subscription: Subscription[Delivery[object]],
+        subscription: AckSubscription[object],
     ) -> None:
         """Read and ack whatever is owed: what was acked before is not among it."""
         await all_that_is_owed(channel, topic, subscription, settle=self.settle, publish=published)

@@ -5,14 +5,14 @@ order is total. Where it is less, a volley of sentinels with keys of their own r
 partition; and it is fired again, since an order that is no order may hide something behind one.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
 from anyio import wait_all_tasks_blocked
 
-from acked import Channel, Delivery, Start, Subscription
+from acked import AckSubscription, Channel, Delivery, Start, Subscription
 from acked.abc import AckLayer
 from acked.conformance.harness import fresh
 from acked.conformance.law import soon
@@ -24,6 +24,7 @@ __all__ = ("SENTINEL", "all_that_is_owed", "asleep", "in_claimed_order", "nothin
 VOLLEY: Final = 24
 """Sentinels with keys of their own: of three partitions each gets several."""
 VOLLEYS: Final = 3
+PAGE: Final = 100
 SENTINEL: Final = "sentinel"
 
 Publish = Callable[[Channel[AckLayer], str, object, str | None], Awaitable[None]]
@@ -62,9 +63,9 @@ def in_claimed_order(can: Capabilities, got: Sequence[object], expected: Sequenc
 async def all_that_is_owed(
     channel: Channel[AckLayer],
     topic: str,
-    subscription: Subscription[Delivery[object]],
+    subscription: AckSubscription[object],
     *,
-    settle: Callable[[Delivery[object]], Awaitable[None]] = Delivery.ack,
+    settle: Callable[[Delivery[object]], Awaitable[None]] | None = None,
     publish: Publish | None = None,
 ) -> list[Delivery[object]]:
     """Return everything that the group is owed of `topic` now, settled, in order of arrival.
@@ -81,15 +82,17 @@ async def all_that_is_owed(
 
         own.update(sentinels)
 
-        async def read(missing: set[object]) -> None:
+        async def read(missing: set[str]) -> None:
+            pages = subscription.batches(PAGE)
             with anyio.fail_after(2 * soon()):
                 while missing:
-                    delivery = await anext(subscription)
-                    await settle(delivery)
-                    if delivery.body in missing:
-                        missing.remove(delivery.body)
-                    elif delivery.body in own or SENTINEL not in str(delivery.body):
-                        owed.append(delivery)
+                    page = await anext(pages)
+                    await (page.ack() if settle is None else _each(page, settle))
+                    for delivery in page:
+                        if delivery.body in missing:
+                            missing.remove(str(delivery.body))
+                        elif delivery.body in own or SENTINEL not in str(delivery.body):
+                            owed.append(delivery)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read, set(sentinels))
@@ -107,6 +110,13 @@ async def nothing_is_owed(
         owed = await all_that_is_owed(channel, topic, sub)
     came = [delivery.body for delivery in owed]
     assert came == [], f"came although nothing is owed: {came[:10]}"
+
+
+async def _each(
+    page: Iterable[Delivery[object]], settle: Callable[[Delivery[object]], Awaitable[None]]
+) -> None:
+    for delivery in page:
+        await settle(delivery)
 
 
 async def _publish(channel: Channel[AckLayer], topic: str, body: object, key: str | None) -> None:

@@ -14,6 +14,7 @@ from acked.conformance.laws.steps import (
     lease,
     place,
     receive,
+    receive_while_passes,
     silent,
 )
 from acked.types import Outcome, Settlement, Verb
@@ -34,7 +35,7 @@ class StaleLaws:
             async with silent(Place(channel, topic, group), harness, 5) as old:
                 stale = {one.record.body: one.token for one in await lease(old, 5)}
                 await harness.pass_time(harness.lease * 1.5)
-                async with channel.subscribe(topic, group=group, lease=LONG) as new:
+                async with channel.subscribe(topic, group=group, lease=harness.lease) as new:
                     held = await receive(new, 5)
                     await next(d for d in held if d.body == 3).ack()
                     verbs = (Verb.ACK, Verb.NACK, Verb.REJECT, Verb.ACK, Verb.REJECT)
@@ -42,6 +43,39 @@ class StaleLaws:
                         settlement = Settlement(stale[str(number).encode()], verb)
                         assert await old.settle([settlement]) == [Outcome.LOST]
                     await ack_all([d for d in held if d.body != 3])
+            await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("C2", needs=("lease=timer", "competing"))
+    async def test_the_lease_of_the_holder_decides(self, harness: Harness) -> None:
+        """C2: whoever asks, with a longer lease of its own or a shorter one."""
+        async with place(harness) as (channel, topic, group):
+            for theirs in (harness.lease * 20, harness.lease / 4):
+                await channel.publish(topic, "body")
+                async with silent(Place(channel, topic, group), harness, 1) as feed:
+                    await lease(feed, 1)
+                    began = harness.clock.time()
+                    async with channel.subscribe(topic, group=group, lease=theirs) as sub:
+                        (again,) = await receive_while_passes(harness, harness.lease * 1.5, sub, 1)
+                        assert harness.clock.time() - began >= harness.lease * 0.9
+                        await again.ack()
+            await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("C2", needs=("lease=timer", "competing"))
+    async def test_leases_of_any_length_last_so_long(self, harness: Harness) -> None:
+        """C2: half of one, and one and three quarters: not rounded to whole seconds."""
+        async with place(harness) as (channel, topic, group):
+            for length in (harness.lease * 0.5, harness.lease * 1.75):
+                await channel.publish(topic, "body")
+                async with channel.layer.consume(
+                    [topic], group, in_flight=1, lease=length, start=Start.EARLIEST
+                ) as feed:
+                    began = harness.clock.time()
+                    await lease(feed, 1)
+                    async with channel.subscribe(topic, group=group, lease=length) as sub:
+                        (again,) = await receive_while_passes(harness, length * 1.3, sub, 1)
+                        took = harness.clock.time() - began
+                        assert took >= length * 0.9
+                        await again.ack()
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
 
     @law("C7", needs=("lease=timer",))
@@ -82,7 +116,7 @@ class StaleLaws:
             async with hung as old:
                 stale = await receive(old, 3)
                 await harness.pass_time(harness.lease * 1.5)
-                async with channel.subscribe(topic, group=group, lease=LONG) as new:
+                async with channel.subscribe(topic, group=group, lease=harness.lease) as new:
                     held = await receive(new, 3)
                     for settle in (stale[0].ack, stale[1].nack, stale[2].reject):
                         with pytest.raises(LeaseLost):

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, cast
 import anyio
 
 from acked import (
+    AckSubscription,
     Channel,
     ConnectionLost,
     DecodeError,
@@ -19,7 +20,7 @@ from acked import (
 from acked.abc import AckFeed, AckLayer
 from acked.conformance.harness import Harness
 from acked.conformance.law import soon
-from acked.types import AckStatistics, Leased
+from acked.types import Leased
 
 __all__ = (
     "LONG",
@@ -110,15 +111,19 @@ async def receive_while_passes(
     return got
 
 
-async def prefetch(subscription: Subscription[Delivery[object]], count: int) -> None:
+async def prefetch(subscription: AckSubscription[object], count: int) -> None:
     """Have `count` messages, all that are ready, fetched and seen by nobody.
 
     For a moment: what nobody sees is given back after a second.
     """
+
+    async def gather() -> None:
+        await anext(subscription.batches(count + 1, wait=LONG))
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(anext, subscription.batches(count + 1, wait=LONG))
+        tasks.start_soon(gather)
         with anyio.fail_after(soon()):
-            while cast("AckStatistics", subscription.statistics()).buffered < count:
+            while subscription.statistics().buffered < count:
                 await anyio.sleep(0.001)
         tasks.cancel_scope.cancel()
 
@@ -182,7 +187,7 @@ async def receive_bytes(subscription: Subscription[Delivery[bytes]], count: int)
 @asynccontextmanager
 async def joined(
     channel: Channel[AckLayer], topic: str, group: str, *, lease: float = LONG
-) -> AsyncGenerator[Subscription[Delivery[object]]]:
+) -> AsyncGenerator[AckSubscription[object]]:
     """Subscribe, again while the connection is broken."""
     give_up = anyio.current_time() + 3 * soon()
     async with AsyncExitStack() as stack:
