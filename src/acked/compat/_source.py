@@ -80,12 +80,13 @@ class Hears(Backend):
 
     async def next_published(self) -> Any:
         """Return the next event; raise when a connection is lost for good."""
+        end = self.END("this layer is not connected: nothing comes any more")
+        if self._inbox is None:
+            raise end
         try:
-            if self._inbox is None:
-                raise ChannelClosed
             item, _ = await self._inbox.take()
         except ChannelClosed:
-            raise self.END("this layer is not connected: nothing comes any more") from None
+            raise end from None
         if isinstance(item, Exception):
             raise item
         return item
