@@ -7,6 +7,7 @@ import pytest
 
 from acked import ConfigurationError
 from acked.compat.broadcaster import Broadcast, Event
+from acked.compat.broadcaster.backends.kafka import KafkaBackend
 from acked.compat.broadcaster.backends.memory import MemoryBackend
 from acked.compat.broadcaster.backends.postgres import PostgresBackend
 from acked.compat.broadcaster.backends.redis import RedisBackend, RedisStreamBackend
@@ -72,36 +73,39 @@ async def test_what_a_backend_overrides_is_called(url: str, kind: Any, afterward
 
 
 async def test_what_a_layer_of_starlette_web_overrides_is_called() -> None:
-    class Watching(InMemoryChannelLayer):
-        calls: list[str] = []
+    calls: list[str] = []
 
+    class Watching(InMemoryChannelLayer):
         async def subscribe(self, group: str, **kwargs: Any) -> None:
-            self.calls.append("subscribe")
+            calls.append("subscribe")
             await super().subscribe(group=group)
 
         async def unsubscribe(self, group: str, **kwargs: Any) -> None:
-            self.calls.append("unsubscribe")
+            calls.append("unsubscribe")
             await super().unsubscribe(group)
 
     async with Channel(Watching()) as channel, channel.subscribe("room") as subscriber:
         await channel.publish("room", "hello")
         with anyio.fail_after(SOON):
             assert (await anext(subscriber)).message == "hello"
-    assert Watching.calls == ["subscribe", "unsubscribe"]
+    assert calls == ["subscribe", "unsubscribe"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"),
+    ("kind", "method", "scheme"),
     [
-        (RedisBackend, "_pubsub_listener"),
-        (RedisStreamBackend, "wait_for_messages"),
-        (PostgresBackend, "_listener"),
+        (RedisBackend, "_pubsub_listener", "redis"),
+        (RedisStreamBackend, "wait_for_messages", "redis-stream"),
+        (PostgresBackend, "_listener", "postgres"),
+        (KafkaBackend, "_wait_for_assignment", "kafka"),
     ],
 )
-async def test_what_would_never_be_called_is_refused_by_name(kind: Any, method: str) -> None:
+async def test_what_would_never_be_called_is_refused_by_name(
+    kind: Any, method: str, scheme: str
+) -> None:
     own = type("Own", (kind,), {method: lambda self: None})
     with pytest.raises(ConfigurationError, match=rf"Own\.{method} .*next_published"):
-        await Broadcast(backend=own("redis://localhost")).connect()
+        await Broadcast(backend=own(f"{scheme}://localhost")).connect()
 
 
 async def test_the_originals_clients_are_there(

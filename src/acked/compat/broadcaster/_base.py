@@ -147,7 +147,7 @@ class Broadcast(Relay):
         self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
-        self._is_paced = capacity < CAPACITY
+        self.is_paced = capacity < CAPACITY
         self._turn = anyio.Lock()
 
     def __repr__(self) -> str:

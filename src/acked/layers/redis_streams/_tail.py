@@ -19,8 +19,11 @@ from redis.asyncio import Redis
 from acked._machines.backoff import Backoff
 from acked.abc import Sink
 from acked.errors import ChannelClosed, ConnectionLost, LayerError, PublishFailed
-from acked.layers._redis.connection import Command, Connection, Reader, says
-from acked.layers._shared.options import require_asyncio, without_credentials
+from acked.layers._redis.connection import Command, Connection
+from acked.layers._redis.errors import says
+from acked.layers._redis.reader import Reader
+from acked.layers._redis.urls import read_url, readable
+from acked.layers._shared.runtime import require_asyncio
 from acked.layers.redis_streams._records import Fields, fields_of, leased_first
 from acked.types import Capabilities, Record
 
@@ -47,7 +50,7 @@ class RedisStreamsTail:
 
     def __init__(self, url: str, *, reconnects: bool = True) -> None:
         self.capabilities: Final = CAPABILITIES
-        self._url = url
+        self._url = readable(read_url(url))
         self._reconnects = reconnects
         self._link: Connection | None = None
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +60,7 @@ class RedisStreamsTail:
         self._session = b""
 
     def __repr__(self) -> str:
-        return f"<RedisStreamsTail {without_credentials(self._url)}, {len(self._sinks)} streams>"
+        return f"<RedisStreamsTail {self._url.shown}, {len(self._sinks)} streams>"
 
     @property
     def client(self) -> Redis:

@@ -1,5 +1,6 @@
 """`redis://` for PUBLISH and SUBSCRIBE, `redis-stream://` for streams; `rediss` is over TLS."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from redis.asyncio import Redis
@@ -7,7 +8,7 @@ from redis.asyncio import Redis
 from acked import Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
-from acked.compat._redis_urls import REDIS, plain_url, url_of
+from acked.compat._redis_urls import REDIS, RedisSource, plain_url, url_of
 from acked.compat._source import OnLoss
 from acked.compat.broadcaster._base import Event, TextSource, as_bytes
 from acked.layers.redis_pubsub import RedisPubSubLayer
@@ -19,13 +20,13 @@ FIELD: Final = "message"
 """Where the original keeps a message in an entry of a stream, and so do we."""
 
 
-class RedisBackend(TextSource):
+class RedisBackend(RedisSource, TextSource):
     """News over Redis; `conn` is a client whose address, credentials and TLS are used.
 
     The client itself is left alone: connections are made anew, and it is yours to close.
     """
 
-    driver: ClassVar[Driver] = REDIS
+    INNER: ClassVar[Sequence[str]] = ("_pubsub_listener",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(self, url: str | None = None, *, conn: "Redis | None" = None) -> None:
@@ -42,6 +43,7 @@ class RedisStreamBackend(TextSource):
     """News over Redis streams, on one connection: nothing is missed while it is made again."""
 
     driver: ClassVar[Driver] = REDIS
+    INNER: ClassVar[Sequence[str]] = ("wait_for_messages",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
@@ -51,6 +53,12 @@ class RedisStreamBackend(TextSource):
         """Return a layer that reads streams, without any group."""
         self._tail = RedisStreamsTail(self._url, reconnects=on_loss == "reconnect")
         return self._tail
+
+    @property
+    def _producer(self) -> "Redis":
+        return self._tail.client
+
+    _consumer = _producer
 
     async def publish(self, channel: str, message: Any) -> None:
         """Append an entry as the original does, so that both can read what the other wrote."""
