@@ -105,7 +105,7 @@ async def test_what_would_never_be_called_is_refused_by_name(
 ) -> None:
     own = type("Own", (kind,), {method: lambda self: None})
     with pytest.raises(ConfigurationError, match=rf"Own\.{method} .*next_published"):
-        await Broadcast(backend=own(f"{scheme}://localhost")).connect()
+        await Broadcast(backend=own(f"{scheme}://localhost:1")).connect()
 
 
 async def test_the_originals_clients_are_there(
