@@ -31,13 +31,13 @@ QUIETLY = [
 class Server:
     """`python -m docs.examples.chat` as a child process."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *options: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, "-m", "docs.examples.chat", "--url", url]
-        self._command += ["--port", str(self.port)]
+        self._command += ["--port", str(self.port), *options]
         self.start()
 
     def start(self) -> None:
@@ -62,12 +62,12 @@ class Server:
 
 
 @pytest.fixture
-def serve() -> Generator[Callable[[str], Server]]:
+def serve() -> Generator[Callable[..., Server]]:
     """A factory of served chats over the layer of a URL."""
     made: list[Server] = []
 
-    def make(url: str) -> Server:
-        made.append(Server(url))
+    def make(url: str, *options: str) -> Server:
+        made.append(Server(url, *options))
         return made[-1]
 
     yield make

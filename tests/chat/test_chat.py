@@ -7,7 +7,9 @@ import anyio
 import msgspec
 import pytest
 from playwright.async_api import Browser, Page, expect
+from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +131,7 @@ async def line(socket: ClientConnection) -> dict[str, object]:
 
 async def test_a_slow_browser_is_told_how_many_lines_it_missed(serve) -> None:
     """One that does not read at all: bounded in the server, counted, and the others unharmed."""
-    server = serve("memory://")
+    server = serve("memory://", "--rate", "1000000", "--characters", "4000")
     await server.answers()
     address = server.address.replace("http", "ws") + "/talk"
     async with (
@@ -161,15 +163,94 @@ async def test_a_slow_browser_is_told_how_many_lines_it_missed(serve) -> None:
         assert missed_slowly > 0
 
 
-async def test_a_browser_that_speaks_in_riddles_is_shown_out(serve) -> None:
+def socket_of(server) -> str:
+    return server.address.replace("http", "ws") + "/talk"
+
+
+@pytest.mark.parametrize("riddle", ["no JSON", b"\x00\xff", '{"kind": "line"}'])
+async def test_a_browser_that_speaks_in_riddles_is_shown_out(
+    serve, riddle: str | bytes, capfd
+) -> None:
     server = serve("memory://")
     await server.answers()
-    async with connect(server.address.replace("http", "ws") + "/talk") as socket:
+    async with connect(socket_of(server)) as socket:
         await line(socket)
-        await socket.send("no JSON")
+        await socket.send(riddle)
         with anyio.fail_after(10):
             await socket.wait_closed()
         assert socket.close_code == 1003
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("origin", "welcome"), [("http://evil.example", False), ("null", False), (None, True)]
+)
+async def test_a_page_of_somebody_else_may_not_talk(
+    serve, origin: str | None, welcome: bool
+) -> None:
+    server = serve("memory://")
+    await server.answers()
+    if welcome:
+        for ours in (None, server.address):
+            async with connect(socket_of(server), origin=ours) as socket:
+                assert (await line(socket))["kind"] == "welcome"
+        return
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(socket_of(server), origin=origin):
+            pass
+    assert refused.value.response.status_code == 403
+
+
+def said(text: str, name: str = "w") -> str:
+    return msgspec.json.encode(
+        {"kind": "line", "id": text[:9], "name": name, "text": text}
+    ).decode()
+
+
+async def test_what_is_too_long_reaches_nobody(serve) -> None:
+    server = serve("memory://")
+    await server.answers()
+    async with connect(socket_of(server)) as reader, connect(socket_of(server)) as writer:
+        for one in (reader, writer):
+            await line(one)
+        await writer.send(said("x" * 501))
+        assert (await line(writer))["kind"] == "refused"
+        await writer.send(said("y" * 500))
+        assert (await line(reader))["text"] == "y" * 500
+        await writer.send(said("z" * 15 * 1024 * 1024))
+        with anyio.fail_after(10):
+            await writer.wait_closed()
+        assert writer.close_code == 1009
+        async with connect(socket_of(server)) as another:
+            await line(another)
+            await another.send(said("short", name="n" * 31))
+            with anyio.fail_after(10):
+                await another.wait_closed()
+            assert another.close_code == 1003
+
+
+async def test_who_talks_too_fast_is_heard_later(serve) -> None:
+    server = serve("memory://", "--rate", "20")
+    await server.answers()
+    async with connect(socket_of(server)) as reader, connect(socket_of(server)) as writer:
+        for one in (reader, writer):
+            await line(one)
+        began = anyio.current_time()
+        for number in range(30):
+            await writer.send(said(str(number)))
+        heard = [(await line(reader))["text"] for _ in range(30)]
+        assert heard == [str(number) for number in range(30)]
+        assert anyio.current_time() - began >= 0.9  # ten at once, the others at twenty a second
+
+
+async def test_a_foreign_message_closes_no_page(serve, redis_broker) -> None:
+    server = serve(redis(redis_broker))
+    await server.answers()
+    async with connect(socket_of(server)) as socket, Redis.from_url(redis_broker.url) as client:
+        await line(socket)
+        await client.publish("chat", b"\xff no line")
+        await socket.send(said("still here"))
+        assert (await line(socket))["text"] == "still here"
 
 
 def test_the_picture_in_the_documentation_is_there() -> None:

@@ -31,12 +31,20 @@ FOLDER = ROOT / ".venv-controls"
 SCENARIOS = Path(__file__).parent / "scenarios"
 SHIMS = ROOT / "src/acked/compat/shims"
 
+THEN = "then"
+"""Between what pip installs first and what it installs over that."""
 CONTROLS: Mapping[str, Sequence[str]] = {
     "broadcaster-redis7": ("broadcaster[redis,postgres,kafka]==0.3.1", "redis<8"),
     "broadcaster-newest": ("broadcaster[redis]==0.3.1", "redis>=8"),
     "starlette-web": (
         "starlette_web[postgres,redis]==0.1.10",
         "gmqtt",
+    ),
+    "starlette-web-with-acked": (
+        "starlette_web[postgres,redis]==0.1.10",
+        THEN,
+        "--editable",
+        f"{ROOT}[mqtt,postgres,redis]",
     ),
 }
 """What pip installs for each."""
@@ -202,7 +210,8 @@ def _install(folder: Path, requirements: Sequence[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _run([sys.executable, "-m", "venv", str(folder)])
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    _run([*pip, "--disable-pip-version-check", *requirements])
+    for wanted in " ".join(requirements).split(THEN):
+        _run([*pip, "--disable-pip-version-check", *wanted.split()])
 
 
 def _run(command: Sequence[str]) -> None:

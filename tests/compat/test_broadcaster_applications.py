@@ -13,16 +13,6 @@ from tests.compat.controls import SHIMS, ours, renamed
 SCHEMES = ("memory", "redis", "redis-stream", "postgres", "kafka")
 
 
-@pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of a real broker under the scheme that the test's parameter names."""
-    scheme: str = request.param
-    if scheme == "memory":
-        return "memory://"
-    broker = request.getfixturevalue(f"{scheme.partition('-')[0]}_broker")
-    return f"{scheme}://{broker.url.partition('://')[2]}"
-
-
 def played(how: str, folder: Path, scenario: str, *arguments: str) -> dict[str, Any]:
     if how == "shim":
         return ours(scenario, *arguments).result()

@@ -15,6 +15,8 @@ from acked.compat.broadcaster import Broadcast
 from acked.compat.broadcaster.backends.kafka import KafkaBackend
 from acked.compat.broadcaster.backends.memory import MemoryBackend
 from acked.compat.broadcaster.backends.redis import RedisBackend
+from acked.compat.starlette_web.common.http.exceptions import ImproperlyConfigured
+from acked.compat.starlette_web.contrib.redis.channel_layers import RedisPubSubChannelLayer
 from compose.lifecycle import Broker
 from tests.compat.broadcaster_kit import Fragile, name, soon
 from tests.fix_brokers import PrivateRedis
@@ -60,6 +62,29 @@ def test_a_redis_client_whose_credentials_change_is_refused() -> None:
 def test_tls_of_a_redis_client_is_taken_over_as_the_constants_of_ssl_too() -> None:
     client = Redis(host="host", ssl=True, ssl_cert_reqs=ssl.CERT_NONE, ssl_check_hostname=False)
     assert "ssl_cert_reqs=none" in url_of(client)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"ssl_min_version": ssl.TLSVersion.TLSv1_3},
+        {"ssl_ciphers": "ECDHE+AESGCM"},
+        {"ssl_include_verify_flags": [ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF]},
+        {"ssl_ca_data": "a certificate"},
+    ],
+)
+def test_tls_of_a_redis_client_that_cannot_be_kept_is_refused(option: dict[str, Any]) -> None:
+    (named,) = option
+    with pytest.raises(ConfigurationError, match=named):
+        RedisBackend(conn=Redis(host="host", ssl=True, **option))
+    with pytest.raises(ImproperlyConfigured, match=named):
+        RedisPubSubChannelLayer(host="host", ssl=True, **option)
+
+
+@pytest.mark.parametrize("url", ["redis://h?ssl_ca_certs=/ca", "rediss://h?ssl_ciphers=ALL"])
+def test_tls_in_a_url_is_used_or_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ssl_"):
+        Broadcast(url)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Literal
 
 import anyio
@@ -194,3 +194,31 @@ async def test_what_happens_to_one_channel_is_not_raised_in_another(redis_broker
             async with broadcast.subscribe(one) as again:
                 await broadcast.publish(one, "once more")
                 assert (await soon(again.get())).message == "once more"
+
+
+@pytest.mark.parametrize("line", FORGETFUL, indirect=True)
+async def test_each_loss_is_one_line_of_the_log_however_many_subscribe(
+    line: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    count = 180
+    async with Broadcast(line.url) as broadcast, AsyncExitStack() as rooms:
+        channels = [name() for _ in range(count)]
+        subscribers = [await rooms.enter_async_context(broadcast.subscribe(c)) for c in channels]
+        for losses in (1, 2):
+            line.proxy.cut()
+            async with anyio.create_task_group() as tasks:
+                for subscriber in subscribers:
+                    tasks.start_soon(gap_of, subscriber)
+                while any(one.statistics().unknown_gaps < losses for one in subscribers):
+                    for channel in channels:
+                        with suppress(*line.driver):
+                            await broadcast.publish(channel, "hello")
+                tasks.cancel_scope.cancel()
+    said = [one.getMessage() for one in caplog.records if one.name.startswith("acked.compat")]
+    assert len([one for one in said if "may have missed" in one]) == 2, said
+
+
+async def gap_of(subscriber: Subscriber) -> None:
+    async for event in subscriber:
+        if event.gap is not None:
+            break

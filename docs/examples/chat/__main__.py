@@ -8,7 +8,7 @@ from typing import Final
 import uvicorn
 
 from compose.fleet import create
-from docs.examples.chat.app import create_app
+from docs.examples.chat.app import LONGEST_FRAME, Limits, create_app
 
 LAYERS: Final = {
     "memory": ("", "memory://"),
@@ -43,18 +43,22 @@ def main() -> None:
     chosen.add_argument("--layer", choices=list(LAYERS), default="memory")
     chosen.add_argument("--url", help="a layer of yours, for example redis-pubsub://localhost")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--characters", type=int, default=500, help="the longest line")
+    parser.add_argument("--rate", type=float, default=5.0, help="lines a second of one browser")
     arguments = parser.parse_args()
+    limits = Limits(arguments.characters, arguments.rate)
     if arguments.url:
-        serve(arguments.url, arguments.port)
+        serve(arguments.url, arguments.port, limits)
         return
     with broker_url(arguments.layer) as url:
-        serve(url, arguments.port)
+        serve(url, arguments.port, limits)
 
 
-def serve(url: str, port: int) -> None:
+def serve(url: str, port: int, limits: Limits) -> None:
     """Serve the chat over the layer of `url` on this machine's port `port`."""
     print(f"open http://127.0.0.1:{port} in two windows; interrupt to stop", flush=True)
-    uvicorn.run(create_app(url), host="127.0.0.1", port=port, log_level="warning")
+    app = create_app(url, limits)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", ws_max_size=LONGEST_FRAME)
 
 
 if __name__ == "__main__":

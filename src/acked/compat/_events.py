@@ -124,15 +124,14 @@ class EventReader(Inbox, Generic[E]):
 
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
-        self._delivered += 1
-        if not self._delivered % READS_IN_A_TURN:
+        if self._delivered % READS_IN_A_TURN == 0:
             await anyio.lowlevel.checkpoint()
         try:
             event, gap = await self.take()
-        except BaseException as error:
-            self._delivered -= 1
+        except AckedError as error:
             raised = self._raised(error)
         else:
+            self._delivered += 1
             if gap is not None or self._is_behind:
                 self._note(gap)
             if gap != getattr(event, "gap", None):  # it is of this reader alone
@@ -141,11 +140,9 @@ class EventReader(Inbox, Generic[E]):
             return cast("E", event)
         raise raised
 
-    def _raised(self, error: BaseException) -> BaseException:
+    def _raised(self, error: AckedError) -> BaseException:
         """Return what a reader is told of `error`."""
-        if isinstance(error, ChannelClosed):
-            return self.END()
-        return error.__cause__ or error
+        return self.END() if isinstance(error, ChannelClosed) else error.__cause__ or error
 
     def _note(self, gap: Gap | None) -> None:
         causes = gap.causes if gap is not None else ()

@@ -1,9 +1,11 @@
-"""Addresses of Redis: as redis-py takes them, and as our layers do."""
+"""What both originals' backends for Redis have in common: addresses, errors, clients."""
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from ssl import VerifyMode
-from typing import Any, Final, cast
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from redis.asyncio import Redis, SSLConnection
@@ -11,24 +13,38 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from acked.compat._drivers import Driver
+from acked.compat._source import Source
 from acked.errors import ConfigurationError
+from acked.layers._redis.urls import TLS_OPTIONS
 from acked.layers._shared.urls import without_credentials
 
-__all__ = ("REDIS", "plain_url", "url_of")
+__all__ = ("REDIS", "RedisSource", "plain_url", "url_of")
 
 logger = logging.getLogger("acked.compat")
 
 REDIS: Final = Driver(lost=(RedisConnectionError,), refused=(RedisError,))
 
-UNDERSTOOD: Final = (
-    "ssl_ca_certs",
-    "ssl_cert_reqs",
-    "ssl_certfile",
-    "ssl_check_hostname",
-    "ssl_keyfile",
-)
-"""Of redis-py's options, those that both layers take; `db`, `username`, `password` have a place in
-the URL itself."""
+
+class RedisSource(Source):
+    """A face of `RedisPubSubLayer`, with what subclasses know from the original."""
+
+    driver: ClassVar[Driver] = REDIS
+
+    @property
+    def _conn(self) -> "Redis":
+        layer: Any = self._channel.layer
+        client: Redis = layer.client
+        return client
+
+    @property
+    def _pubsub(self) -> SimpleNamespace:
+        """What is registered by it in `subscribe` belongs to that subscription."""
+        return SimpleNamespace(
+            subscribe=self._listen,
+            unsubscribe=self._unlisten,
+            psubscribe=partial(self._listen, patterns=True),
+            punsubscribe=partial(self._unlisten, patterns=True),
+        )
 
 
 def plain_url(url: str) -> str:
@@ -38,7 +54,7 @@ def plain_url(url: str) -> str:
     `max_connections`, ...); the layers have their own answers to these, and the log says so.
     """
     given = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    unused = sorted(given.difference(UNDERSTOOD, ("db", "username", "password")))
+    unused = sorted(given.difference(TLS_OPTIONS, ("db", "username", "password")))
     if unused:
         options, where = ", ".join(unused), without_credentials(url)
         logger.info("%s: acked has no use for these options, and its own way: %s", where, options)
@@ -58,6 +74,13 @@ def url_of(client: "Redis") -> str:
             "the address or the credentials of this client change, so none can be taken from it; "
             "give a fixed one"
         )
+    tls = {name: value for name, value in options.items() if name.startswith("ssl_") and value}
+    unknown = sorted(tls.keys() - TLS_OPTIONS)
+    if unknown or (tls and not issubclass(pool.connection_class, SSLConnection)):
+        raise ConfigurationError(
+            f"{(unknown or sorted(tls))[0]} cannot be kept here, and is not dropped; give a rediss "
+            f"URL with some of {', '.join(sorted(TLS_OPTIONS))}, or set it for the whole process"
+        )
     login, user, password = "", options.get("username"), options.get("password")
     if user or password:
         login = f"{quote(user or '', safe='')}:{quote(password or '', safe='')}@"
@@ -67,8 +90,10 @@ def url_of(client: "Redis") -> str:
     address = f"{login}{host}" + (f":{port}" if (port := options.get("port")) else "")
     if not issubclass(pool.connection_class, SSLConnection):
         return f"redis://{address}/{options.get('db') or 0}"
-    tls = {name: _word(options[name]) for name in UNDERSTOOD if options.get(name) is not None}
-    return f"rediss://{address}/{options.get('db') or 0}?{urlencode(tls)}"
+    given = {
+        one: _word(options[one]) for one in sorted(TLS_OPTIONS) if options.get(one) is not None
+    }
+    return f"rediss://{address}/{options.get('db') or 0}?{urlencode(given)}"
 
 
 def _word(value: object) -> str:

@@ -69,37 +69,41 @@ class Relay:
     """Seconds that leaving a subscription may take."""
     PLACE: ClassVar[str]
     """Which field of an event says where it was published."""
-    _is_paced: bool = True
+    is_paced: bool = True
     """Whether events are handed out one in a turn of the loop. Brokers' connections bring them by
     hundreds: so a reader that keeps up needs no large buffer."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, _Place] = {}
+        self._is_open = False
         self._ended: LayerError | None = None
         self._listening: Held | None = None
-
-    @property
-    def _is_open(self) -> bool:
-        return self._listening is not None
 
     def _over(self) -> AnyBackend:
         """Return the backend, which may be changed while this is not open."""
         raise NotImplementedError
 
     async def _enter(self, connect: Asked) -> None:
-        """Connect, and listen to what is the backend now."""
+        """Connect, and listen to what is the backend now; ours may hand out by themselves."""
+        backend = self._over()
+        by_itself: Callable[[Relay], bool] = getattr(backend, "hands_to", lambda _: False)
+        is_quiet = by_itself(self)
         await connect()
         self._ended = None
-        self._listening = Held(self._listens(self._over()))
-        await self._listening.enter()
+        if not is_quiet:
+            self._listening = Held(self._listens(backend))
+            await self._listening.enter()
+        self._is_open = True
 
     async def _leave(self, disconnect: Asked, patience: float = math.inf) -> None:
         """Disconnect, also while being cancelled: whoever reads is told."""
-        listening, self._listening = self._listening, None
-        if listening is None:
+        if not self._is_open:
             return
+        self._is_open = False
+        listening, self._listening = self._listening, None
         with anyio.CancelScope(shield=True):
-            await listening.leave()
+            if listening is not None:
+                await listening.leave()
             for reader in (one for place in self._subscribers.values() for one in place):
                 reader.stream.end(ChannelClosed("disconnected"))
             self._subscribers.clear()
@@ -120,13 +124,13 @@ class Relay:
             try:
                 event = await backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                goes_on = self._fail(error)
+                goes_on = self.fail(error)
             else:
-                self._hand_out(event)
-                if self._is_paced:
+                self.hand_out(event)
+                if self.is_paced:
                     await anyio.lowlevel.checkpoint()
 
-    def _hand_out(self, event: Any) -> None:
+    def hand_out(self, event: Any) -> None:
         """Hand `event` to everybody whose it is."""
         place: str | None = getattr(event, "owner", None)
         gap: Gap | None = getattr(event, "gap", None)
@@ -135,7 +139,7 @@ class Relay:
                 reader.stream.gap(gap)
             reader.stream.offer(event)
 
-    def _fail(self, error: Exception) -> bool:
+    def fail(self, error: Exception) -> bool:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
         whose: str | None = getattr(error, "owner", None)
         backend, kind = type(self._over()).__name__, type(error).__name__

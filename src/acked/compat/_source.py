@@ -1,7 +1,7 @@
 """One of `acked`'s layers with the methods that both originals ask a backend for."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 import anyio
@@ -22,6 +22,7 @@ from acked.codecs import RAW
 from acked.compat._drivers import Driver
 from acked.compat._events import BaseEvent, Inbox, owner
 from acked.compat._held import Held
+from acked.compat._relay import Relay
 from acked.types import Record
 
 __all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
@@ -32,6 +33,8 @@ OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
 CAPACITY: Final = 65_536
 """Events that wait for `next_published`; one more is dropped, and told by a gap."""
+PUBLISHED_IN_A_TURN: Final = 32
+"""Messages to who has room for them before the other tasks have their turn."""
 NAMES: Final = ("channel", "group")
 LEAVING: Final = 5.0
 """Seconds that a layer may take to stop listening."""
@@ -61,11 +64,30 @@ class Hears(Backend):
 
     END: ClassVar[type[Exception]]
     """What `next_published` raises when nothing comes any more."""
+    BY_HUNDREDS: ClassVar[bool] = True
+    """Whether events may come by hundreds in one turn of the loop, as from a connection."""
+    INNER: ClassVar[Sequence[str]] = ()
+    """Methods that the original calls by itself, and nobody calls here."""
     _inbox: Inbox | None = None
+    _relay: Relay | None = None
 
     def __init__(self) -> None:
         self._gaps: dict[str | None, Gap] = {}
         """What was missed before the next event of a subscription."""
+
+    def hands_to(self, relay: Relay) -> bool:
+        """Say whether events go to `relay` at once, not by `next_published`; asked at `connect`."""
+        kind = type(self)
+        for name in self.INNER:
+            if hasattr(kind, name):
+                raise ConfigurationError(
+                    f"{kind.__name__}.{name} would never be called here; override next_published, "
+                    "subscribe, unsubscribe or publish instead"
+                )
+        inherited: Any = getattr(self.next_published, "__func__", None)
+        at_once = inherited is Hears.next_published and not (relay.is_paced and self.BY_HUNDREDS)
+        self._relay = relay if at_once else None
+        return at_once
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
@@ -80,24 +102,31 @@ class Hears(Backend):
 
     async def next_published(self) -> Any:
         """Return the next event; raise when a connection is lost for good."""
+        end = self.END("this layer is not connected: nothing comes any more")
+        if self._inbox is None:
+            raise end
         try:
-            if self._inbox is None:
-                raise ChannelClosed
             item, _ = await self._inbox.take()
         except ChannelClosed:
-            raise self.END("this layer is not connected: nothing comes any more") from None
+            raise end from None
         if isinstance(item, Exception):
             raise item
         return item
 
     def take(self, event: BaseEvent, whose: str | None) -> None:
-        """Keep `event` for `next_published`, if there is room."""
-        if self._inbox is not None:
-            if len(self._inbox.stream.buffer) < CAPACITY:
-                event.owner, event.gap = whose, self._gaps.pop(whose, None)
-                self._inbox.stream.offer(cast("Record", event))
-            else:
-                self.missed(OVERFLOW, whose)
+        """Hand `event` out, or keep it for `next_published` if there is room."""
+        if self._inbox is None:
+            return
+        if self._relay is None and len(self._inbox.stream.buffer) == CAPACITY:
+            self.missed(OVERFLOW, whose)
+            return
+        event.owner = whose
+        if self._gaps:
+            event.gap = self._gaps.pop(whose, None)
+        if self._relay is not None:
+            self._relay.hand_out(event)
+        else:
+            self._inbox.stream.offer(cast("Record", event))
 
     def missed(self, gap: Gap, whose: str | None) -> None:
         """Tell of `gap` with the next event of the subscription `whose`."""
@@ -167,7 +196,9 @@ class Source(Hears):
         error = self.END(str(cause)) if ends else self.driver.also(cause)
         error.__cause__ = cause
         vars(error)["owner"] = whose
-        if self._inbox is not None:
+        if self._relay is not None:
+            self._relay.fail(error)
+        elif self._inbox is not None:
             self._inbox.stream.offer(cast("Record", error))
 
     def event(self, record: Record) -> BaseEvent:
@@ -260,6 +291,7 @@ class _Call:
 class InMemory(Hears):
     """Any object, by reference, and any name; within one process, on asyncio or trio."""
 
+    BY_HUNDREDS: ClassVar[bool] = False
     CLOSED: ClassVar[type[Exception]]
     EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
 
@@ -267,6 +299,7 @@ class InMemory(Hears):
         super().__init__()
         self._heard: dict[str, dict[str | None, None]] = {}
         """Which subscriptions hear a name."""
+        self._before_turn = PUBLISHED_IN_A_TURN
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
@@ -279,7 +312,10 @@ class InMemory(Hears):
         for whose in tuple(self._heard.get(place, ())):
             self.take(type(self).EVENT(place, message), whose)
         # The others' turn: an application that publishes in a loop may do nothing else.
-        await anyio.lowlevel.checkpoint()
+        self._before_turn -= 1
+        if self._relay is None or self._relay.is_paced or self._before_turn < 0:
+            self._before_turn = PUBLISHED_IN_A_TURN
+            await anyio.lowlevel.checkpoint()
 
     async def _listen(self, *names: str, patterns: bool = False) -> None:
         del patterns

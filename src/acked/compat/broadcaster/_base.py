@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from acked import ConfigurationError, EncodeError, LayerError, Record
+from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._events import BaseEvent, EventReader
 from acked.compat._relay import CAPACITY, AnyBackend, Relay
@@ -58,12 +58,10 @@ class Subscriber(EventReader[Event]):
         """
         return await self._next()
 
-    def _raised(self, error: BaseException) -> BaseException:
+    def _raised(self, error: AckedError) -> BaseException:
         raised = super()._raised(error)
-        known = isinstance(raised, LayerError | Unsubscribed)
-        if isinstance(error, LayerError) and (raised is error or not known):
-            return _told_again(error)
-        return raised
+        known = raised is not error and isinstance(raised, LayerError | Unsubscribed)
+        return raised if known else _told_again(error)
 
 
 class BroadcastBackend(Backend):
@@ -149,7 +147,7 @@ class Broadcast(Relay):
         self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
-        self._is_paced = capacity < CAPACITY
+        self.is_paced = capacity < CAPACITY
         self._turn = anyio.Lock()
 
     def __repr__(self) -> str:
@@ -205,7 +203,7 @@ class Broadcast(Relay):
         return self._backend
 
 
-def _told_again(failure: LayerError) -> LayerError:
+def _told_again(failure: AckedError) -> LayerError:
     told = LayerError(str(failure))
     told.__cause__ = failure
     return told

@@ -17,7 +17,15 @@ from redis.backoff import NoBackoff
 
 from acked.errors import ConfigurationError
 
-__all__ = ("DRIVER_OPTIONS", "NOWHERE", "RedisUrl", "Unreadable", "read_url", "readable")
+__all__ = (
+    "DRIVER_OPTIONS",
+    "NOWHERE",
+    "TLS_OPTIONS",
+    "RedisUrl",
+    "Unreadable",
+    "read_url",
+    "readable",
+)
 
 TLS_OPTIONS: Final = frozenset(
     {

@@ -26,6 +26,7 @@ class KafkaBackend(TextSource):
     partition unless `?create_topics=` says another number.
     """
 
+    INNER: ClassVar[Sequence[str]] = ("_wait_for_assignment",)
     driver: ClassVar[Driver] = Driver(lost=(KafkaConnectionError,), refused=(KafkaError,))
 
     def __init__(self, urls: str | Sequence[str]) -> None:

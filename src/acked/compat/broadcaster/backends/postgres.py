@@ -1,7 +1,9 @@
 """`postgres://`, `postgresql://`: LISTEN and NOTIFY."""
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import asyncpg
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
 from acked.compat._drivers import Driver
@@ -15,6 +17,7 @@ __all__ = ("PostgresBackend",)
 class PostgresBackend(TextSource):
     """Bare texts over PostgreSQL; the options in the URL are asyncpg's."""
 
+    INNER: ClassVar[Sequence[str]] = ("_listener",)
     driver: ClassVar[Driver] = Driver(
         # asyncpg lets an OSError through when it cannot connect.
         lost=(ConnectionDoesNotExistError, ConnectionError),
@@ -26,3 +29,17 @@ class PostgresBackend(TextSource):
         return PostgresNotifyLayer(
             self._url, on_loss="raise" if on_loss == "end" else on_loss, bare=True
         )
+
+    async def connect(self) -> None:
+        """Connect; `_conn` is a connection of asyncpg for whatever else it can do."""
+        await super().connect()
+        try:
+            self._conn: Any = await asyncpg.connect(self._url)
+        except BaseException:
+            await super().disconnect()
+            raise
+
+    async def disconnect(self) -> None:
+        """Close all connections."""
+        self._conn.terminate()
+        await super().disconnect()

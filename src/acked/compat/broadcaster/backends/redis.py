@@ -1,38 +1,32 @@
 """`redis://` for PUBLISH and SUBSCRIBE, `redis-stream://` for streams; `rediss` is over TLS."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-import anyio
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from acked import ConnectionLost, LayerError, PublishFailed, fire_and_forget
+from acked import Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._drivers import Driver
-from acked.compat._redis_urls import REDIS, plain_url, url_of
+from acked.compat._redis_urls import REDIS, RedisSource, plain_url, url_of
 from acked.compat._source import OnLoss
 from acked.compat.broadcaster._base import Event, TextSource, as_bytes
 from acked.layers.redis_pubsub import RedisPubSubLayer
-from acked.layers.redis_streams import RedisStreamsLayer
-from acked.types import Record
+from acked.layers.redis_streams._tail import RedisStreamsTail
 
 __all__ = ("RedisBackend", "RedisStreamBackend")
 
-ANSWER: Final = 10.0
-"""Seconds that the server may take to accept a message for a stream."""
 FIELD: Final = "message"
 """Where the original keeps a message in an entry of a stream, and so do we."""
 
 
-class RedisBackend(TextSource):
+class RedisBackend(RedisSource, TextSource):
     """News over Redis; `conn` is a client whose address, credentials and TLS are used.
 
     The client itself is left alone: connections are made anew, and it is yours to close.
     """
 
-    driver: ClassVar[Driver] = REDIS
+    INNER: ClassVar[Sequence[str]] = ("_pubsub_listener",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(self, url: str | None = None, *, conn: "Redis | None" = None) -> None:
@@ -46,36 +40,31 @@ class RedisBackend(TextSource):
 
 
 class RedisStreamBackend(TextSource):
-    """News over Redis streams: nothing is missed while the connection is made again.
-
-    Subscribers of one channel in this process share one reader.
-    """
+    """News over Redis streams, on one connection: nothing is missed while it is made again."""
 
     driver: ClassVar[Driver] = REDIS
+    INNER: ClassVar[Sequence[str]] = ("wait_for_messages",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
         super().__init__(plain_url(url.replace("-stream", "", 1)))
 
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
-        """Return a layer of streams that are read by a group for each channel and process."""
-        self._streams = RedisStreamsLayer(self._url)
-        return fire_and_forget(
-            self._streams, reconnect_timeout=None if on_loss == "reconnect" else 0.0
-        )
+        """Return a layer that reads streams, without any group."""
+        self._tail = RedisStreamsTail(self._url, reconnects=on_loss == "reconnect")
+        return self._tail
+
+    @property
+    def _producer(self) -> "Redis":
+        return self._tail.client
+
+    _consumer = _producer
 
     async def publish(self, channel: str, message: Any) -> None:
         """Append an entry as the original does, so that both can read what the other wrote."""
-        body = as_bytes(message)
+        entry = (b"XADD", channel.encode(), b"*", FIELD.encode(), as_bytes(message))
         with self.driver.translated():
-            try:
-                with anyio.fail_after(ANSWER):
-                    await self._streams.client.xadd(channel, {FIELD: body})
-            except (RedisError, OSError) as error:
-                is_lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
-                kind, said = (ConnectionLost, "no answer") if is_lost else (LayerError, "refused")
-                failure = kind(f"{self._streams!r}: {said}: {error}")
-                raise PublishFailed(str(failure), {0: failure}, indeterminate=is_lost) from error
+            await self._tail.send([entry])
 
     def event(self, record: Record) -> Event:
         """Return the text of an entry, whoever wrote it."""

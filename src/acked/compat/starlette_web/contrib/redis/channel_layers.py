@@ -1,13 +1,10 @@
 """PUBLISH and SUBSCRIBE."""
 
-from functools import partial
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 from redis.asyncio import Redis
 
-from acked.compat._drivers import Driver
-from acked.compat._redis_urls import REDIS, url_of
+from acked.compat._redis_urls import RedisSource, url_of
 from acked.compat._source import OnLoss
 from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.layers.redis_pubsub import RedisPubSubLayer
@@ -15,7 +12,7 @@ from acked.layers.redis_pubsub import RedisPubSubLayer
 __all__ = ("RedisPubSubChannelLayer",)
 
 
-class RedisPubSubChannelLayer(SourceLayer):
+class RedisPubSubChannelLayer(RedisSource, SourceLayer):
     """News over Redis, on one connection that listens.
 
     `options` are those of `redis.asyncio.Redis`: address, credentials and TLS are used. What a
@@ -24,24 +21,15 @@ class RedisPubSubChannelLayer(SourceLayer):
     channel is entered.
     """
 
-    driver: ClassVar[Driver] = REDIS
-
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         with configured():
             way = "raise" if on_loss == "end" else on_loss
-            self._layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way)
-            super().__init__(self._layer, on_loss)
-        self._pubsub = SimpleNamespace(
-            subscribe=self._listen,
-            unsubscribe=self._unlisten,
-            psubscribe=partial(self._listen, patterns=True),
-            punsubscribe=partial(self._unlisten, patterns=True),
-        )
+            super().__init__(RedisPubSubLayer(url_of(Redis(**options)), on_loss=way), on_loss)
 
     @property
     def redis(self) -> "Redis":
         """The client; raises `LayerError` while the channel is not entered."""
-        return self._layer.client
+        return self._conn
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:
         """Publish `message`; raises what the serializer raises, or the driver's own error."""
