@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from acked.codecs._untyped import wire_type
+from acked.codecs._payload import wire_type
 
 __all__ = ("MSGPACK", "MsgpackCodec")
 
@@ -20,12 +20,13 @@ class MsgpackCodec:
     def __repr__(self) -> str:
         return "MsgpackCodec()"
 
-    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:  # noqa: ARG002 - the protocol's
-        """Return msgspec's MessagePack encoder."""
+    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:
+        """Return msgspec's MessagePack encoder; `ConfigurationError` for a type it cannot do."""
+        wire_type(payload)
         return msgspec.msgpack.Encoder().encode
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
-        """Return a MessagePack decoder built once for `payload`."""
+        """Return a MessagePack decoder built once for `payload`; raise as `encoder` does."""
         return msgspec.msgpack.Decoder(wire_type(payload)).decode
 
 
