@@ -6,7 +6,7 @@ import threading
 
 from acked.errors import ConfigurationError
 
-__all__ = ("Home",)
+__all__ = ("Home", "Owner")
 
 _forks = 0
 
@@ -40,6 +40,22 @@ class Home:
         else:
             return
         raise ConfigurationError(f"this channel was opened {where}")
+
+
+class Owner:
+    """The task that entered something, and whether it has ended without leaving it.
+
+    On asyncio; trio's tasks cannot end while what they entered is open.
+    """
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task() if _running_loop() is not None else None
+
+    def has_ended(self) -> bool:
+        """Say whether the task has ended."""
+        return self._task is not None and self._task.done()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -55,6 +55,10 @@ class Batch(Sequence[Delivery[T]]):
         why = reason_of(reason)
         await self._each(lambda entry: self._policy.reject(entry, why))
 
+    async def release(self) -> None:
+        """Give every member back, as `Delivery.release` does: all or, if it raises, none."""
+        await self._policy.release([entry_of(delivery) for delivery in self._deliveries])
+
     async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
         errors: list[AckedError] = []
         waiting: list[tuple[InFlight, Flush]] = []

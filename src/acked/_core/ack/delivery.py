@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import CodeType, TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -39,6 +39,10 @@ class Settles(Protocol):
 
     async def extend(self, entry: InFlight, seconds: float) -> None:
         """Extend a lease."""
+        ...
+
+    async def release(self, entries: Sequence[InFlight]) -> None:
+        """Give messages back, uncharged."""
         ...
 
     def forget(self, entry: InFlight) -> None:
@@ -148,6 +152,15 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         flush = self._policy.reject(self._entry, reason_of(reason))
         if flush is not None:
             await flush.confirmed(self._entry)
+
+    async def release(self) -> None:
+        """Give it back: it comes again, at once, to any consumer, and no attempt is charged.
+
+        For what cannot be handled here and now, by no fault of the message: on shutting down, or
+        while something it needs is away. Raises `AlreadySettled` and `LeaseLost` as `ack` does, and
+        `CapabilityError` where the layer cannot do this; use `nack` there.
+        """
+        await self._policy.release([self._entry])
 
     async def extend(self, seconds: float) -> None:
         """Let the lease end `seconds` from now, beyond what the automatic renewal does.

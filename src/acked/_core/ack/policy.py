@@ -17,11 +17,18 @@ from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.lease_renewer import LeaseRenewer
 from acked._core.ack.settler import Flush, Settler, is_refusal
 from acked._core.background import BackgroundTask
+from acked._core.home import Owner
 from acked._core.observer import Observer
 from acked._core.options import AckSettings
-from acked._machines.settlement import State
+from acked._machines.settlement import State, begin
 from acked.abc import AckFeed, Clock
-from acked.errors import AckedError, CapabilityError, layer_failure
+from acked.errors import (
+    AckedError,
+    AlreadySettled,
+    CapabilityError,
+    ChannelClosed,
+    layer_failure,
+)
 from acked.types import Capabilities, Record, Reply, Settlement, Verb
 
 __all__ = ("SettlementPolicy",)
@@ -68,6 +75,7 @@ class SettlementPolicy:
             on_lost=self._expire,
             on_outlived=self._requeue_outlived,
         )
+        self._owner = Owner()
         self._error: AckedError | None = None
         self._more_errors = 0
         self._forgotten: deque[InFlight] = deque()
@@ -101,6 +109,17 @@ class SettlementPolicy:
     async def extend(self, entry: InFlight, seconds: float) -> None:
         """Let the lease of `entry` end `seconds` from now."""
         await self._renewer.extend(entry, seconds)
+
+    async def release(self, entries: Sequence[InFlight]) -> None:
+        """Give `entries` back, uncharged; one that is not held any more raises, and none is."""
+        if not self._capabilities.release:
+            raise CapabilityError("this layer cannot give a message back uncharged; nack it")
+        for entry in entries:
+            if entry.state is not State.HELD:
+                begin(entry.state, Verb.NACK)  # raises, but for what is being nacked
+                raise AlreadySettled("cannot release: this delivery was nacked before")
+        self._tracker.give_back(entries, seen=True)
+        await self._feed.release([entry.leased.token for entry in entries])
 
     def forget(self, entry: InFlight) -> None:
         """Note that the user let go of `entry` unsettled.
@@ -212,10 +231,24 @@ class SettlementPolicy:
         try:
             while True:
                 await self._renewer.renew_due()
+                if self._owner.has_ended():
+                    return await self._leave_ownerless()
                 self._requeue_what_was_left()
                 self._retry_dead_letters()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fetcher.fail(layer_failure(error, "extending leases"))
+
+    async def _leave_ownerless(self) -> None:
+        """Give back what the subscription of a task that has ended holds, once and with a word."""
+        error = ChannelClosed(
+            f"a subscription as {self._options.group!r} was left open by a task that has ended; "
+            "its messages are given back: enter it by `async with`, and close an async generator "
+            "around it by contextlib.aclosing"
+        )
+        logger.warning("%s", error)
+        self.shut(error)
+        await self.stop_receiving()
+        await self.abandon(charge=False)
 
     def _requeue_what_was_left(self) -> None:
         """Let come again what the user forgot, and what stayed unconfirmed for a whole turn.
