@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio
+
 from acked._core.ack.in_flight import InFlight, InFlightTracker, LeaseSpan
 from acked._core.notify import Notify
 from acked._core.observer import Observer
@@ -18,6 +20,10 @@ __all__ = ("Fetcher",)
 
 UNSEEN: Final = 1.0
 """Seconds after which what nobody has read is given back, where others could read it."""
+
+
+RELEASE_WITHIN: Final = 2.0
+"""Seconds that giving back may take under cancellation; then leases end by themselves."""
 
 
 class Fetcher:
@@ -163,4 +169,6 @@ class Fetcher:
         unseen = self.take_unseen()
         if unseen:
             self._tracker.give_back(unseen, seen=False)
-            await self._feed.release([entry.leased.token for entry in unseen])
+            # Race: whoever leaves meanwhile must not find them neither here nor given back.
+            with anyio.move_on_after(RELEASE_WITHIN, shield=True):
+                await self._feed.release([entry.leased.token for entry in unseen])

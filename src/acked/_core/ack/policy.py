@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from acked._core.ack.dead_letters import SMALLEST, dead_letter
-from acked._core.ack.fetcher import Fetcher
+import anyio
+
+from acked._core.ack.dead_letters import DeadLetters
+from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.lease_renewer import LeaseRenewer
 from acked._core.ack.settler import Flush, Settler, is_refusal
@@ -20,6 +22,7 @@ from acked._core.background import BackgroundTask
 from acked._core.home import Owner
 from acked._core.observer import Observer
 from acked._core.options import AckSettings
+from acked._core.pending_error import PendingError
 from acked._machines.settlement import State, begin
 from acked.abc import AckFeed, Clock
 from acked.errors import (
@@ -29,7 +32,7 @@ from acked.errors import (
     ChannelClosed,
     layer_failure,
 )
-from acked.types import Capabilities, Record, Reply, Settlement, Verb
+from acked.types import Capabilities, Reply, Settlement, Verb
 
 __all__ = ("SettlementPolicy",)
 
@@ -76,13 +79,11 @@ class SettlementPolicy:
             on_outlived=self._requeue_outlived,
         )
         self._owner = Owner()
-        self._error: AckedError | None = None
-        self._more_errors = 0
+        self._error = PendingError()
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
-        self._rejected: dict[InFlight, tuple[str, int]] = {}
-        """Why, and by how much the dead letter is cut: until the broker has taken it."""
+        self._dead_letters = DeadLetters(options.redelivery.dead_letter, options.group)
         runs = (self.fetcher.run, self.fetcher.watch, self._settler.run, self._keep)
         self.services: Final = tuple(map(BackgroundTask, runs))
         self._receiving, self._watching, self._settling, _ = self.services
@@ -99,11 +100,9 @@ class SettlementPolicy:
         """Queue a rejection and its dead letter, as `nack` does."""
         if not self._capabilities.reject:
             raise CapabilityError("this layer cannot reject; ack the message instead")
-        flush = self._settler.settle(
-            entry, Verb.REJECT, 0.0, self._dead_letter(entry, reason, cut=0)
-        )
-        if self.has_dead_letters:
-            self._rejected.setdefault(entry, (reason, 0))
+        letter = self._dead_letters.letter(entry, reason)
+        flush = self._settler.settle(entry, Verb.REJECT, 0.0, letter)
+        self._dead_letters.wait_for(entry, reason)
         return flush
 
     async def extend(self, entry: InFlight, seconds: float) -> None:
@@ -119,7 +118,8 @@ class SettlementPolicy:
                 begin(entry.state, Verb.NACK)  # raises, but for what is being nacked
                 raise AlreadySettled("cannot release: this delivery was nacked before")
         self._tracker.give_back(entries, seen=True)
-        await self._feed.release([entry.leased.token for entry in entries])
+        with anyio.move_on_after(RELEASE_WITHIN, shield=True):  # cancelled, it is done all the same
+            await self._feed.release([entry.leased.token for entry in entries])
 
     def forget(self, entry: InFlight) -> None:
         """Note that the user let go of `entry` unsettled.
@@ -154,11 +154,7 @@ class SettlementPolicy:
 
     def take_error(self) -> AckedError | None:
         """Return, once, what a settlement met that nobody waited for."""
-        error, self._error = self._error, None
-        if error is not None and self._more_errors:
-            error.add_note(f"and {self._more_errors} more since the last read: see statistics()")
-            self._more_errors = 0
-        return error
+        return self._error.take()
 
     async def renew_before_handing_out(self) -> None:
         """Renew, or lose, what is buffered and may not be ours any more."""
@@ -171,7 +167,7 @@ class SettlementPolicy:
     async def stop_receiving(self) -> None:
         """Receive nothing more, and give back at once what nobody has seen."""
         await self._receiving.stop()
-        self._watching.end()
+        await self._watching.stop()
         unseen = self.fetcher.take_unseen()
         self._tracker.give_back(unseen, seen=False)
         await self._release(unseen, charge=False)
@@ -210,12 +206,6 @@ class SettlementPolicy:
         except Exception as error:
             failure = layer_failure(error, "giving back what is unsettled")
             logger.warning("%s", failure, exc_info=error)
-
-    def _dead_letter(self, entry: InFlight, reason: str, *, cut: int) -> Record | None:
-        topic = self._options.redelivery.dead_letter
-        if topic is None:
-            return None
-        return dead_letter(entry.leased, topic, group=self._options.group, reason=reason, cut=cut)
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
         """Return what may be handed out; what had its deliveries goes to the dead letters."""
@@ -265,7 +255,7 @@ class SettlementPolicy:
             self._requeue(entry, 0.0)
 
     def _requeue(self, entry: InFlight, delay: float) -> None:
-        if entry.state is not State.HELD or entry in self._rejected:
+        if entry.state is not State.HELD or entry in self._dead_letters:
             return
         if self._capabilities.nack:
             self._settler.requeue(entry, delay)
@@ -280,33 +270,19 @@ class SettlementPolicy:
             self._options.max_lease,
         )
         self.fetcher.drop({entry})
-        self._rejected.pop(entry, None)
+        self._dead_letters.forget(entry)
         self._requeue(entry, 0.0)
 
     def _retry_dead_letters(self) -> None:
-        """Reject again what could not be: it stays owed until its copy was accepted.
-
-        One that was refused is cut further each time, since a dead letter is larger than its
-        original. What cannot be written at all gives its place back, and comes again later.
-        """
-        is_open = self._tracker.open
-        self._rejected = {one: why for one, why in self._rejected.items() if one in is_open}
-        for entry, (reason, cut) in tuple(self._rejected.items()):
-            if entry.state is not State.HELD:
-                continue
-            name = entry.leased.record.id
-            if cut <= SMALLEST:
-                logger.warning("message %r: its dead letter failed, it is tried again", name)
-                letter = self._dead_letter(entry, reason, cut=cut)
+        """Reject again what could not be; what cannot be at all gives its place back."""
+        for entry, letter in self._dead_letters.due(self._tracker.open):
+            if letter is not None:
                 self._settler.settle(entry, Verb.REJECT, 0.0, letter)
             else:
-                logger.error("message %r cannot be dead-lettered, it will come again", name)
-                del self._rejected[entry]
                 self._requeue(entry, self._options.lease if self._capabilities.nack_delay else 0.0)
 
     def _on_error(self, error: AckedError, count: int) -> None:
-        self._more_errors += count - (self._error is None)
-        self._error = self._error or error
+        self._error.note(error, count)
         self.fetcher.tell()
 
     def _note_unconfirmed(self, entry: InFlight, reply: Reply) -> None:
@@ -314,9 +290,8 @@ class SettlementPolicy:
         before, since = self._unconfirmed
         before.discard(entry)
         since.add(entry)
-        if entry in self._rejected and is_refusal(reply) and not reply.may_pass:
-            reason, cut = self._rejected[entry]
-            self._rejected[entry] = (reason, cut + 1)
+        if is_refusal(reply) and not reply.may_pass:
+            self._dead_letters.refused(entry)
 
     def _expire(self, lost: set[InFlight]) -> None:
         unseen = self.fetcher.drop(lost)

@@ -193,13 +193,16 @@ class DeadLetterLaws:
                 ) as sub,
                 channel.subscribe(dead, group=reader, lease=LONG) as letters,
             ):
-                with anyio.fail_after(harness.recovery + soon()):
-                    letter = await anext(letters)
-                assert letter.body == "poison"
-                await letter.ack()
-                with anyio.fail_after(soon()):
-                    while sub.statistics().dead_lettered < 1:  # the letter is out first: D2
-                        await anyio.sleep(0.01)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anext, sub)  # nothing is fetched for nobody
+                    with anyio.fail_after(harness.recovery + soon()):
+                        letter = await anext(letters)
+                    assert letter.body == "poison"
+                    await letter.ack()
+                    with anyio.fail_after(soon()):
+                        while sub.statistics().dead_lettered < 1:  # the letter is out first: D2
+                            await anyio.sleep(0.01)
+                    tasks.cancel_scope.cancel()
                 assert (sub.statistics().held, sub.statistics().delivered) == (0, 0)
             await nothing_is_owed(channel, topic, group)
 

@@ -37,6 +37,8 @@ from acked.types import Leased
 
 __all__ = ("Receiver",)
 
+CLAIMS_IN_A_ROW: Final = 64
+"""What came back is older, so it comes first; but it must not keep what is new away for ever."""
 LONGEST_WAIT: Final = 1.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
 LONGEST_SCAN: Final = 5.0
@@ -71,7 +73,7 @@ class Receiver:
         self._interval = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_WAIT)
         self._scan_every = min(max(seat.lease / 4, SHORTEST_WAIT), LONGEST_SCAN)
         self._upkeep = Upkeep(seat, topics)
-        self._has_claimed = False
+        self._claims = 0
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
@@ -121,13 +123,13 @@ class Receiver:
             if found:
                 return found
         topics = self._to_look_at()
-        if topics and not self._has_claimed:
+        if topics and self._claims < CLAIMS_IN_A_ROW:
             found = await self._claim(topics, limit)
-            self._has_claimed = bool(found)
+            self._claims += 1
             if found:
                 return found
             topics = self._to_look_at()
-        self._has_claimed = False
+        self._claims = 0
         return await self._read(limit, 0.0 if topics else self._time_to_wait())
 
     async def _home(self) -> Connection:
