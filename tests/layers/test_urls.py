@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from acked.errors import AckedError, ConfigurationError
-from acked.layers._shared.urls import split_server_url, without_credentials
+from acked.layers._shared.findings import is_loopback
+from acked.layers._shared.urls import split_server_url, switch, without_credentials
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.postgres_notify import PostgresNotifyLayer
@@ -91,3 +92,23 @@ def test_a_url_that_has_no_password_is_shown_without_its_query() -> None:
     assert without_credentials("x://host:1/a/b?c=d#e") == "x://host:1/a/b"
     assert without_credentials("x://u:p%40@host:1/a") == "x://host:1/a"
     assert without_credentials("user:secret@host") == "..."
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("fe80::1%eth0", False), ("10.1.2.3", False), ("", True)],
+)
+def test_a_loopback_is_told_from_the_network(address: str, expected: bool) -> None:
+    assert is_loopback(address) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("true", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_a_switch_is_on_or_off(text: str, expected: bool) -> None:
+    assert switch("tls", text) is expected
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'tls' must be true or false, not 'maybe'"):
+        switch("tls", "maybe")

@@ -150,3 +150,16 @@ async def test_a_url_carries_every_option(postgres_broker) -> None:
 def test_the_repr_has_no_credentials() -> None:
     layer = PostgresNotifyLayer("postgresql://me:secret@host:5432/shop?password=secret")
     assert repr(layer) == "<PostgresNotifyLayer postgresql://host:5432/shop, subscriptions: none>"
+
+
+async def test_options_that_asyncpg_refuses_are_what_is_looked_for() -> None:
+    layer = PostgresNotifyLayer("postgresql://me:secret@127.0.0.1:1/db?target_session_attrs=best")
+    with pytest.raises(LayerError, match="cannot be used; check its options") as caught:
+        await layer.__aenter__()
+    assert not caught.value.may_pass
+    assert_one_line_without_secrets(caught.value)
+
+
+async def test_a_socket_that_is_not_there_is_named(tmp_path) -> None:
+    with pytest.raises(ConnectionLost, match="there is no such socket"):
+        await PostgresNotifyLayer(f"postgresql:///db?host={tmp_path}").__aenter__()

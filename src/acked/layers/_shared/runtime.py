@@ -30,4 +30,7 @@ def require_asyncio(client: str) -> None:
 
 def running_loop() -> object:
     """Return what tells the event loop that runs from any other, of asyncio or trio."""
-    return anyio.lowlevel.current_token()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.lowlevel.current_token()

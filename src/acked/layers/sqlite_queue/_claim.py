@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from acked.layers.sqlite_queue import _sql as sql
-from acked.layers.sqlite_queue._rows import GroupRow, RowLease, record_of
-from acked.types import Leased, Token
+from acked.layers.sqlite_queue._rows import GroupRow, RowLease, decode_headers
+from acked.types import NO_HEADERS, Leased, Record, Token
 
 __all__ = ("Claim",)
 
@@ -105,11 +105,13 @@ class Claim:
         """
         last = first_seen = 0
         grp, topic, *_ = queue
-        for last, attempt, lease, *stored in rows:
-            token = RowLease(grp, last, self._lease)
-            self.batch.append(Leased(record_of(topic, *stored), token, attempt, str(last)))
+        number, batch = self._lease, self.batch
+        for last, attempt, lease, name, key, headers, content_type, timestamp, body in rows:
+            shown = decode_headers(headers) if headers else NO_HEADERS
+            record = Record(topic, body, name, key, shown, content_type, timestamp)
+            batch.append(Leased(record, RowLease(grp, last, number), attempt, str(last)))
             first_seen += lease == sql.NEVER_FETCHED
-            self._bytes += len(stored[-1])
+            self._bytes += len(body)
             if self._bytes >= CLAIM_BYTES:
                 break
         rows.close()

@@ -38,6 +38,9 @@ LONGEST_POLL: Final = 0.25
 SHORTEST_WAIT: Final = 0.002
 """No two looks follow one another faster, however near the next moment of interest is."""
 
+SHRINK_AFTER: Final = 100
+"""After how many settlements a consumer looks whether the file has room to give back."""
+
 LEAVING: Final = 1.0
 """How long leaving a feed may wait for a file that another process holds, in seconds."""
 
@@ -74,6 +77,7 @@ class SQLiteQueueFeed:
         self._feed = secrets.randbits(62)
         self._grps: Sequence[int] = ()
         self._beat_due = 0.0
+        self._since_shrink = 0
         self._held: set[Token] = set()
         self._looking = 0
         """The number of the claim that runs, or 0."""
@@ -115,7 +119,10 @@ class SQLiteQueueFeed:
         def job() -> list[Reply]:
             with self._access.file.transaction() as db:
                 answers = store.settle(db, batch, self._access.time())
-            self._access.file.shrink()
+            self._since_shrink += len(batch)
+            if self._since_shrink >= SHRINK_AFTER:
+                self._since_shrink = 0
+                self._access.file.shrink()
             return answers
 
         try:
@@ -125,8 +132,12 @@ class SQLiteQueueFeed:
                 # One that is refused does not spoil the others.
                 return [answer for one in batch for answer in await self.settle([one])]
             return [error] * len(batch)
-        pairs = zip(batch, answers, strict=True)
-        self._held -= {one.token for one, answer in pairs if isinstance(answer, Outcome)}
+        refused = {
+            one.token
+            for one, answer in zip(batch, answers, strict=True)
+            if answer.__class__ is not Outcome
+        }
+        self._held.difference_update({one.token for one in batch} - refused)
         self._announce(batch)
         return answers
 
@@ -236,6 +247,7 @@ class SQLiteQueueFeed:
                 store.nack(db, token, 0.0, self._access.time())
             self._latest = 0
             store.leave(db, self._grps, self._feed)
+        self._access.file.shrink()
 
     async def _wait(self, found: Found, news: anyio.Event) -> None:
         """Wait until there is a reason to look again."""

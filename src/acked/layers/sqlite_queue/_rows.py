@@ -4,14 +4,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from acked.types import NO_HEADERS, Record
+from acked.types import Record
 
-__all__ = ("GroupRow", "Row", "RowLease", "record_of", "row_of")
+__all__ = ("GroupRow", "Row", "RowLease", "decode_headers", "row_of")
 
 Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
 """A record as it is stored."""
 
-_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
+decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class RowLease(NamedTuple):
@@ -45,17 +45,3 @@ def row_of(record: Record) -> Row:
         record.timestamp,
         record.body,
     )
-
-
-def record_of(
-    topic: str,
-    name: str,
-    key: str | None,
-    headers: str | None,
-    content_type: str,
-    timestamp: float,
-    body: bytes,
-) -> Record:
-    """Return the record that is stored so."""
-    shown = _decode_headers(headers) if headers else NO_HEADERS
-    return Record(topic, body, name, key, shown, content_type, timestamp)

@@ -29,7 +29,7 @@ __all__ = (
 def publish(db: sqlite3.Connection, rows: Sequence[Row]) -> range:
     """Store `rows` and return their numbers."""
     db.executemany(sql.PUBLISH, rows)
-    for topic, count in Counter(row[0] for row in rows).items():
+    for topic, count in Counter([row[0] for row in rows]).items():
         if not db.execute(sql.COUNT_PUBLISHED, (count, topic)).rowcount:
             db.execute(sql.FIRST_PUBLISHED, (count, topic))
     last = last_published(db)
