@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -31,25 +32,34 @@ def watched(private_redis, tmp_path) -> Iterator[tuple[str, object, object]]:
         admin.replicaof("127.0.0.1", str(master.port))
         while admin.info("replication")["master_link_status"] != "up":
             time.sleep(0.02)
-    path = tmp_path / "sentinel.conf"
+    sentinel = start_sentinel(tmp_path, port, master.port)
+    with redis.Redis(port=port) as asking:
+        while not knows(asking, "num-slaves"):
+            time.sleep(0.05)
+    yield f"127.0.0.1:{port}", master, replica
+    stop(sentinel)
+
+
+def start_sentinel(folder: Path, port: int, of: int) -> subprocess.Popen[bytes]:
+    path = folder / f"sentinel-{port}.conf"
     path.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n"
-        f"sentinel monitor {NAME} 127.0.0.1 {master.port} 1\n"
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor {NAME} 127.0.0.1 {of} 1\n"
         f"sentinel down-after-milliseconds {NAME} 300\n"
         f"sentinel failover-timeout {NAME} 2000\n"
     )
-    process = subprocess.Popen(["redis-server", str(path), "--sentinel"], stdout=subprocess.DEVNULL)
-    with redis.Redis(port=port) as asking:
-        while not knows_replica(asking):
-            time.sleep(0.05)
-    yield f"127.0.0.1:{port}", master, replica
+    words = ["redis-server", str(path), "--sentinel"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
 
 
-def knows_replica(asking: redis.Redis) -> bool:
+def knows(asking: redis.Redis, what: str) -> bool:
     with contextlib.suppress(redis.ConnectionError):
-        return asking.sentinel_master(NAME)["num-slaves"] == 1
+        return asking.sentinel_master(NAME)[what] == 1
     return False
 
 
@@ -98,6 +108,27 @@ async def test_news_follow_the_master(watched) -> None:
 
 def layer_of(sentinel: str) -> RedisPubSubLayer:
     return RedisPubSubLayer(f"redis://{sentinel}", sentinel=NAME, timeout=2)
+
+
+async def test_another_sentinel_is_asked_and_without_any_the_master_stays(
+    private_redis, tmp_path
+) -> None:
+    master, ports = private_redis(), [port_of_nobody(), port_of_nobody()]
+    sentinels = [start_sentinel(tmp_path, port, master.port) for port in ports]
+    with redis.Redis(port=ports[0]) as asking:
+        while not await to_thread.run_sync(knows, asking, "num-other-sentinels"):
+            await anyio.sleep(0.1)
+    layer = RedisStreamsLayer(f"redis://127.0.0.1:{ports[0]}", sentinel=NAME, timeout=2)
+    async with Channel(layer) as channel:
+        topic = fresh("watched")
+        for number in range(3):
+            async with channel.subscribe(topic, group="g") as sub:
+                await channel.publish(topic, number)
+                delivery = await anext(sub)
+                assert delivery.body == number
+                await delivery.ack()
+            if sentinels:
+                stop(sentinels.pop(0))
 
 
 async def test_what_is_wrong_with_a_sentinel_is_said(watched) -> None:

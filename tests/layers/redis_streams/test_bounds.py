@@ -234,6 +234,29 @@ async def test_groups_of_listeners_that_were_killed_are_removed_by_the_living(
     await killed.aclose()
 
 
+async def test_upkeep_that_is_refused_is_told_once_and_stops_nobody(
+    private_redis, topic, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(_upkeep, "TRIM_EVERY", 0.0)
+    monkeypatch.setattr(_upkeep, "SWEEP_EVERY", 0.0)
+    monkeypatch.setattr(_upkeep, "FORGOTTEN_AFTER", 0.0)
+    broker = private_redis()
+    with Oracle.from_url(broker.url) as oracle:
+        rights = ("~*", "&*", "+@all", "-xtrim", "-xgroup|destroy", "-del")
+        oracle.execute_command("ACL", "SETUSER", "u", "on", ">pw", *rights)
+        oracle.xgroup_create(topic, "acked-news-dead", "$", mkstream=True)
+        oracle.xgroup_create(topic, GROUP, "$")
+        url = broker.url.replace("://", "://u:pw@")
+        async with RedisStreamsLayer(url, keep_settled=0) as layer:
+            async with consuming(layer, topic) as feed:
+                for number in range(5):
+                    await layer.publish(records(topic, number))
+                    assert bodies(await receive(feed, 1)) == [str(number)]
+        assert oracle.xlen(topic) == 5
+    assert caplog.text.count("what is settled is not deleted") == 1
+    assert caplog.text.count("dead listener's group was not removed") == 1
+
+
 def heard(oracle: Oracle, topic: str) -> int:
     """Return how many groups have a consumer that reads."""
     return (

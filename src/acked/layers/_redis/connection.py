@@ -151,7 +151,7 @@ class Connection(CommandRunner):
         await connection.send_packed_command(packed)
         for _ in packed:
             try:
-                replies.append(await connection.read_response())
+                replies.append(cast("object", await connection.read_response()))
             except _REFUSALS as error:
                 replies.append(self.translated(error))
         if any(isinstance(reply, ConnectionLost) for reply in replies):
