@@ -12,7 +12,7 @@ from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
 from acked._machines.backoff import Backoff
 from acked.clocks import SystemClock, VirtualClock
-from acked.codecs import JSON, MSGPACK, RAW
+from acked.codecs import JSON, MSGPACK, RAW, TEXT
 from acked.errors import (
     AckedError,
     AckUnconfirmed,
@@ -51,6 +51,7 @@ __all__ = (
     "JSON",
     "MSGPACK",
     "RAW",
+    "TEXT",
     "AckOptions",
     "AckStatistics",
     "AckSubscription",

@@ -2,13 +2,15 @@
 
 They are msgspec structs, which cost a tenth of a frozen dataclass to create: a delivery needs
 several of them. Nothing here does I/O or knows a layer.
+
+Longer than 300 lines: all of them are here, and more than half are docstrings.
 """
 
 import enum
 import re
 from collections.abc import Callable, Hashable, Mapping
-from types import MappingProxyType
-from typing import ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from types import MappingProxyType, UnionType
+from typing import Any, ClassVar, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -83,15 +85,23 @@ class Topic(Generic[T]):
     ```
 
     A topic is a constant: make it once, at import time, beside the payload's class. `codec` is
-    the channel's when None. Raises `ConfigurationError` for a name that no layer could carry:
+    the channel's when None. A union is written `EVENTS: Topic[A | B] = Topic("events", A | B)`: a
+    type checker may not see the type without that. What a codec cannot do is a
+    `ConfigurationError` where the topic is first used; here, a name that no layer could carry:
     empty, over 249 bytes of UTF-8, or with control characters in it; a layer may be stricter.
     """
 
     __slots__ = ("codec", "name", "payload")
 
-    def __init__(self, name: str, payload: type[T], *, codec: Codec | None = None) -> None:
+    @overload
+    def __init__(self, name: str, payload: type[T], *, codec: Codec | None = None) -> None: ...
+    @overload
+    def __init__(
+        self: "Topic[Any]", name: str, payload: UnionType, *, codec: Codec | None = None
+    ) -> None: ...
+    def __init__(self, name: str, payload: Any, *, codec: Codec | None = None) -> None:
         self.name: Final = checked_topic_name(name)
-        self.payload: Final = payload
+        self.payload: Final[type[T]] = payload
         self.codec: Final = codec
 
     def __repr__(self) -> str:

@@ -44,6 +44,37 @@ FRAMES = Topic("frames", bytes, codec=RAW)
 assert_type(ORDERS, Topic[Order])
 
 
+class Opened(msgspec.Struct, tag=True):
+    id: int
+
+
+class Closed(msgspec.Struct, tag=True):
+    id: int
+
+
+EVENTS: Topic[Opened | Closed] = Topic("events", Opened | Closed)
+
+
+async def a_union_is_a_payload(debts: Channel[AckLayer], news: Channel[FireAndForgetLayer]) -> None:
+    await debts.publish(EVENTS, Closed(1))
+    await debts.publish(Topic("events", Opened | Closed), Opened(1))
+    assert_type(debts.subscribe(EVENTS, group="g"), AckSubscription[Opened | Closed])
+    assert_type(news.subscribe(EVENTS), FireAndForgetSubscription[Opened | Closed])
+
+
+async def two_topics_of_two_types(
+    debts: Channel[AckLayer], news: Channel[FireAndForgetLayer]
+) -> None:
+    both = debts.subscribe(ORDERS, PRICES, group="g", lease=5.0)
+    assert_type(both, AckSubscription[Order | float])
+    async with both as entered:
+        async for delivery in entered:
+            if isinstance(delivery.body, Order):
+                assert_type(delivery.body.cents, int)
+    assert_type(news.subscribe(ORDERS, PRICES), FireAndForgetSubscription[Order | float])
+    assert_type(news.subscribe(PRICES, PRICES), FireAndForgetSubscription[float])
+
+
 async def debts(channel: Channel[AckLayer]) -> None:
     assert_type(await channel.publish(ORDERS, Order(1, 999)), Receipt)
     assert_type(await channel.publish("anything", {"as": ["JSON"]}), Receipt)

@@ -47,6 +47,9 @@ async def a_topic_carries_its_own_type(
     await news.publish(PRICES, Order(1))  # expect-error
     await debts.publish_many(ORDERS, [1, 2])  # expect-error
     await debts.publish(ORDERS, Order(1), "key")  # expect-error
+    debts.subscribe(ORDERS, PRICES)  # expect-error
+    news.subscribe(ORDERS, PRICES, group="g")  # expect-error
+    await debts.publish(Topic("events", 5), 5)  # expect-error
 
 
 async def a_body_has_the_type_of_its_topic(debts: Channel[AckLayer]) -> None:

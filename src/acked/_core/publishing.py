@@ -6,8 +6,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
+from acked._core.body_check import arrives_equal
 from acked._core.options import PublishOptions
 from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
@@ -49,15 +50,24 @@ class _Ids:
 _ids = _Ids()
 
 
+class _Encoding(NamedTuple):
+    """How the bodies of one topic become bytes; `decode` where what was encoded is verified."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any] | None
+    content_type: str
+
+
 class Encoders:
     """Makes records of bodies, and refuses what the layer could not carry, before it is sent."""
 
-    def __init__(self, codec: Codec, capabilities: Capabilities) -> None:
+    def __init__(self, codec: Codec, capabilities: Capabilities, *, verify: bool) -> None:
         self._codec = codec
+        self._verify = verify
         self._capabilities = capabilities
         pattern = capabilities.topic_pattern
         self._topic_pattern = re.compile(pattern) if pattern is not None else None
-        self._encoders: dict[Topic[Any], tuple[Callable[[Any], bytes], str]] = {}
+        self._encodings: dict[Topic[Any], _Encoding] = {}
 
     def record(self, topic: Topic[T], body: T, options: PublishOptions) -> Record:
         """Return the record that carries `body`.
@@ -69,15 +79,15 @@ class Encoders:
             strange = min(options.keys() - _KNOWN)
             known = ", ".join(sorted(_KNOWN))
             raise CapabilityError(f"publish has no option {strange}=; it has {known}")
-        encode, content_type = self._encoder(topic)
+        encoding = self._encoding(topic)
         headers = options.get("headers")
         return Record(
             topic.name,
-            self._encoded(topic, encode, body),
+            self._encoded(topic, encoding, body),
             _checked_id(options.get("id")) or _ids.next(),
             self._checked_key(options.get("key")),
             self._checked_headers(headers) if headers else NO_HEADERS,
-            content_type,
+            encoding.content_type,
             time.time(),
         )
 
@@ -86,25 +96,32 @@ class Encoders:
 
         Raises `EncodeError` or `MessageTooLarge` for the first body that cannot be sent.
         """
-        encode, content_type = self._encoder(topic)
+        encoding = self._encoding(topic)
         name, now, next_id, encoded = topic.name, time.time(), _ids.next, self._encoded
+        kind = encoding.content_type
         return [
-            Record(
-                name, encoded(topic, encode, body), next_id(), None, NO_HEADERS, content_type, now
-            )
+            Record(name, encoded(topic, encoding, body), next_id(), None, NO_HEADERS, kind, now)
             for body in bodies
         ]
 
-    def _encoded(self, topic: Topic[T], encode: Callable[[T], bytes], body: T) -> bytes:
+    def _encoded(self, topic: Topic[T], encoding: _Encoding, body: T) -> bytes:
         if type(body) is not topic.payload:
             _check_type(topic, body)
+        encode, decode, _ = encoding
         try:
             encoded = encode(body)
+            arrives = decode is None or arrives_equal(body, encoded, encode, decode)
         except Exception as error:
             raise EncodeError(
                 f"a body of type {type(body).__name__} cannot be published to {topic!r}: "
                 f"{type(error).__name__} in the codec; give the topic another type or codec"
             ) from error
+        if not arrives:
+            raise EncodeError(
+                f"a body of type {type(body).__name__} would not arrive equal at a subscriber of "
+                f"{topic!r}: it has a value that the codec writes as another one (a NaN or an "
+                "infinity in JSON, a field of another type, a key that is no str)"
+            )
         limit = self._capabilities.max_payload
         if limit is not None and len(encoded) > limit:
             raise MessageTooLarge(topic.name, len(encoded), limit)
@@ -119,13 +136,15 @@ class Encoders:
                 f"{pattern.pattern}"
             )
 
-    def _encoder(self, topic: Topic[Any]) -> tuple[Callable[[Any], bytes], str]:
-        found = self._encoders.get(topic)
+    def _encoding(self, topic: Topic[Any]) -> _Encoding:
+        found = self._encodings.get(topic)
         if found is None:
-            if len(self._encoders) >= MAX_TOPICS_REMEMBERED:
-                self._encoders.clear()
+            if len(self._encodings) >= MAX_TOPICS_REMEMBERED:
+                self._encodings.clear()
             codec = topic.codec or self._codec
-            found = self._encoders[topic] = (codec.encoder(topic.payload), codec.content_type)
+            encode = _built(topic, codec, codec.encoder)
+            decode = _built(topic, codec, codec.decoder) if self._verify else None
+            found = self._encodings[topic] = _Encoding(encode, decode, codec.content_type)
         return found
 
     def _checked_key(self, key: str | None) -> str | None:
@@ -150,13 +169,25 @@ def decoders(topics: tuple[Topic[Any], ...], codec: Codec) -> Decoders:
     for topic in topics:
         if topic.name in built:
             raise ConfigurationError(f"topic {topic.name!r} is given twice in one subscription")
-        built[topic.name] = (topic.codec or codec).decoder(topic.payload)
+        chosen = topic.codec or codec
+        built[topic.name] = _built(topic, chosen, chosen.decoder)
     return built
 
 
 def is_named(name: str) -> Callable[[str], bool]:
     """Return the function that says whether a topic is called `name`: what is no pattern."""
     return name.__eq__
+
+
+def _built(
+    topic: Topic[Any], codec: Codec, build: Callable[[type[Any]], Callable[[Any], Any]]
+) -> Callable[[Any], Any]:
+    """Return the encoder or decoder; whatever a codec says against the type is a wrong topic."""
+    try:
+        return build(topic.payload)
+    except Exception as error:
+        why = str(error) if isinstance(error, ConfigurationError) else f"{type(error).__name__}"
+        raise ConfigurationError(f"{topic!r} cannot be used with {codec!r}: {why}") from error
 
 
 def pattern_decoders(
@@ -188,7 +219,12 @@ class _PatternDecoders(Decoders):
 def _check_type(topic: Topic[Any], body: object) -> None:
     """Refuse a body of another class: published, it would poison every consumer."""
     payload = cast("object", topic.payload)
-    if not isinstance(payload, type) or isinstance(body, payload):
+    if not isinstance(payload, type):
+        return
+    try:
+        if isinstance(body, payload):
+            return
+    except TypeError:  # a TypedDict, Any, a Protocol: decoding it again decides
         return
     if payload is float and isinstance(body, int):  # as typing has it
         return

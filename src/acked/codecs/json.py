@@ -5,8 +5,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from acked.codecs._byte_order_mark import without_mark
 from acked.codecs._nothing import none_for_nothing
-from acked.codecs._untyped import wire_type
+from acked.codecs._payload import wire_type
 
 __all__ = ("JSON", "JsonCodec")
 
@@ -17,7 +18,8 @@ class JsonCodec:
     """Encode bodies as JSON text in UTF-8; decode them into the topic's type, strictly.
 
     Unknown fields are ignored unless the type forbids them; `strict=False` also accepts numbers
-    and booleans that arrive as strings.
+    and booleans that arrive as strings. JSON has no NaN and no infinity: they become null, which
+    a channel notices and refuses (see `Channel(verify_bodies=)`).
     """
 
     content_type: str = "application/json"
@@ -28,14 +30,18 @@ class JsonCodec:
     def __repr__(self) -> str:
         return f"JsonCodec(strict={self._strict})"
 
-    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:  # noqa: ARG002 - the protocol's
-        """Return msgspec's JSON encoder."""
+    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:
+        """Return msgspec's JSON encoder; `ConfigurationError` for a type it cannot do."""
+        wire_type(payload)
         return msgspec.json.Encoder().encode
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
-        """Return a JSON decoder built once for `payload`; an empty body is None where it may be."""
+        """Return a JSON decoder built once for `payload`; raise as `encoder` does.
+
+        An empty body is None where the type admits it.
+        """
         decoder = msgspec.json.Decoder(wire_type(payload), strict=self._strict)
-        return none_for_nothing(decoder.decode, b"null")
+        return none_for_nothing(without_mark(decoder.decode), b"null")
 
 
 JSON: Final = JsonCodec()

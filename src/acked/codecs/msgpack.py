@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from acked.codecs._nothing import none_for_nothing
-from acked.codecs._untyped import wire_type
+from acked.codecs._payload import wire_type
 
 __all__ = ("MSGPACK", "MsgpackCodec")
 
@@ -21,12 +21,16 @@ class MsgpackCodec:
     def __repr__(self) -> str:
         return "MsgpackCodec()"
 
-    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:  # noqa: ARG002 - the protocol's
-        """Return msgspec's MessagePack encoder."""
+    def encoder(self, payload: type[T]) -> Callable[[T], bytes]:
+        """Return msgspec's MessagePack encoder; `ConfigurationError` for a type it cannot do."""
+        wire_type(payload)
         return msgspec.msgpack.Encoder().encode
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
-        """Return a decoder built once for `payload`; an empty body is None where it may be."""
+        """Return a MessagePack decoder built once for `payload`; raise as `encoder` does.
+
+        An empty body is None where the type admits it.
+        """
         return none_for_nothing(msgspec.msgpack.Decoder(wire_type(payload)).decode, b"\xc0")
 
 

@@ -1,9 +1,12 @@
 """JSON by pydantic, for topics whose payload is a pydantic model. Needs `acked[pydantic]`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from pydantic import TypeAdapter
+
+from acked.codecs._byte_order_mark import without_mark
 
 __all__ = ("PYDANTIC", "PydanticCodec")
 
@@ -11,7 +14,7 @@ T = TypeVar("T")
 
 
 class PydanticCodec:
-    """Encode and decode as pydantic's own JSON mode does, with its validators."""
+    """Encode and decode as pydantic's own JSON mode does, with its validators and its aliases."""
 
     content_type: str = "application/json"
 
@@ -20,11 +23,12 @@ class PydanticCodec:
 
     def encoder(self, payload: type[T]) -> Callable[[T], bytes]:
         """Return pydantic's JSON serializer for `payload`."""
-        return TypeAdapter(payload).dump_json
+        # By alias, as it is read. A value of another type is an error, not a warning that shows it.
+        return partial(TypeAdapter(payload).dump_json, by_alias=True, warnings="error")
 
     def decoder(self, payload: type[T]) -> Callable[[bytes], T]:
         """Return pydantic's JSON validator for `payload`."""
-        return TypeAdapter(payload).validate_json
+        return without_mark(TypeAdapter(payload).validate_json)
 
 
 PYDANTIC: Final = PydanticCodec()

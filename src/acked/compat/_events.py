@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 import anyio.lowlevel
 
-from acked import ChannelClosed, FireAndForgetStatistics, Gap, GapCause
+from acked import AckedError, ChannelClosed, FireAndForgetStatistics, Gap, GapCause
 from acked._core.options import FireAndForgetSettings
 from acked._core.stream.buffer import Stream
 

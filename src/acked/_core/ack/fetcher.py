@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from acked._core.ack.in_flight import InFlight, InFlightTracker, Lease
+from acked._core.ack.in_flight import InFlight, InFlightTracker, LeaseSpan
 from acked._core.notify import Notify
 from acked._core.observer import Observer
 from acked._core.options import AckSettings
@@ -150,7 +150,7 @@ class Fetcher:
         now, ahead = self._clock.time(), len(self.buffer)
         self._window.fetched(self._tracker.fetched - ahead, now)
         leased_at: float = getattr(self._feed, "leased_at", now)
-        entries = self._tracker.add(batch, Lease(now, min(now, leased_at) + self._lease))
+        entries = self._tracker.add(batch, LeaseSpan(now, min(now, leased_at) + self._lease))
         if self._observer is not None:
             self._observer.fetched(batch)
         accepted = self._accept(entries)

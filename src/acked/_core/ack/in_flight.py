@@ -13,14 +13,14 @@ from acked._core.notify import Notify
 from acked._machines.settlement import CONFIRMED, State, after
 from acked.types import NO_HEADERS, Leased, Outcome, Record, Reply, Settlement, Verb
 
-__all__ = ("InFlight", "InFlightTracker", "Lease")
+__all__ = ("InFlight", "InFlightTracker", "LeaseSpan")
 
 _ACK: Final = Verb.ACK
 _ACKING: Final = State.ACKING
 _ACKED: Final = CONFIRMED[_ACKING]
 
 
-class Lease(msgspec.Struct, frozen=True, gc=False):
+class LeaseSpan(msgspec.Struct, frozen=True, gc=False):
     """What all messages of one fetch or renewal share: moments on the engine's clock."""
 
     since: float
@@ -38,7 +38,7 @@ class InFlight(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # t
     leased: Leased
     size: int
     """Bytes of its body, key and headers."""
-    lease: Lease
+    lease: LeaseSpan
     state: State = State.HELD
 
 
@@ -78,7 +78,7 @@ class InFlightTracker:
             return 0
         return min(messages, max(1, bytes_left // self._large))
 
-    def add(self, batch: Sequence[Leased], lease: Lease) -> list[InFlight]:
+    def add(self, batch: Sequence[Leased], lease: LeaseSpan) -> list[InFlight]:
         """Open an entry for each of `batch`, in the same order."""
         records = [leased.record for leased in batch]
         sizes = [

@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from acked._core.ack.in_flight import InFlight, InFlightTracker, Lease
+from acked._core.ack.in_flight import InFlight, InFlightTracker, LeaseSpan
 from acked._core.ack.settler import is_refusal, one_for_each
 from acked._core.episode import Episode
 from acked._core.observer import Observer
@@ -103,7 +103,7 @@ class LeaseRenewer:
             tokens = [entry.leased.token]
             (answer,) = one_for_each(await self._feed.extend(tokens, seconds), tokens, "extend")
         if answer in _DONE:
-            entry.lease = Lease(entry.lease.since, until)
+            entry.lease = LeaseSpan(entry.lease.since, until)
             self._renewal.extended(entry, until)
             return
         if answer is Outcome.LOST:
@@ -113,7 +113,7 @@ class LeaseRenewer:
     async def _renew(self, entries: Sequence[InFlight]) -> None:
         """Ask for one lease more for each; a layer that raises has said the same of all."""
         now = self._clock.time()  # taken before, as above
-        lease = Lease(now, now + self._lease)
+        lease = LeaseSpan(now, now + self._lease)
         tokens = [entry.leased.token for entry in entries]
         answers: Sequence[Reply]
         try:

@@ -46,7 +46,6 @@ missing.
 """
 
 import math
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
