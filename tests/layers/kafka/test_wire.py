@@ -220,7 +220,7 @@ class TestSizes:
                 await producer.send_and_wait(topic, b"x" * room, b"k", headers=encoded)
         async with Channel(layer_at(kafka_broker)) as channel:
             redelivery = Redelivery(dead_letter=dead)
-            async with channel.subscribe(topic, group="g", redelivery=redelivery) as sub:
+            async with channel.subscribe(topic, group="g", redelivery=redelivery, lease=2.0) as sub:
                 first = None
                 with anyio.fail_after(SOON):
                     while sub.statistics().dead_lettered < 1:

@@ -30,11 +30,15 @@ __all__ = ("Claims", "HandOverAssignor", "MemberShare", "plan")
 _VERSION: Final = 0
 
 
+def _none() -> list[tuple[str, int]]:
+    return []
+
+
 class Claims(msgspec.Struct, array_like=True, forbid_unknown_fields=False):
     """What a member has, and since which generation of the group."""
 
     generation: int = -1
-    partitions: list[tuple[str, int]] = msgspec.field(default_factory=list)
+    partitions: list[tuple[str, int]] = msgspec.field(default_factory=_none)
 
 
 class MemberShare(NamedTuple):
@@ -68,7 +72,7 @@ class HandOverAssignor:
     ) -> Mapping[str, MemberAssignment]:
         """Return what the leader tells each member."""
         topics = {member: set(told.subscription) for member, told in members.items()}
-        names = sorted(set().union(*topics.values()))
+        names = sorted({name for wanted in topics.values() for name in wanted})
         partitions = {name: sorted(cluster.partitions_for_topic(name) or ()) for name in names}
         places = [TopicPartition(name, n) for name in names for n in partitions[name]]
         claims = {member: read_claims(told.user_data) for member, told in members.items()}

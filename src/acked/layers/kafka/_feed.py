@@ -221,7 +221,9 @@ class KafkaFeed:
             partition.settle([tokens[i].offset for i in members])
         versions = [partition.version for partition in settled]
         membership = self._membership
-        failures = {} if membership is None else await membership.committer.commit(settled)
+        failures: Mapping[Partition, LayerError] = {}
+        if membership is not None:
+            failures = await membership.committer.commit(settled)
         for (partition, members), version in zip(settled.items(), versions, strict=True):
             not_kept = partition.not_kept([tokens[i].offset for i in members], version)
             failure = failures.get(partition)

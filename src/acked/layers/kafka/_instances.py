@@ -1,7 +1,7 @@
 """Names of static members: one for each subscription of this process to a group."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,7 +16,7 @@ class Instances:
         self._taken: Final[defaultdict[str, set[int]]] = defaultdict(set)
 
     @contextmanager
-    def taken(self, group: str) -> Iterator[str | None]:
+    def taken(self, group: str) -> Generator[str | None]:
         """Give the first free name in `group` while this is entered; None if there are none."""
         if self._name is None:
             yield None

@@ -46,7 +46,7 @@ class _LenientBuffer(bytearray):
     """What a batch is read from."""
 
     def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
+        found = cast("object", super().__getitem__(key))
         return _LenientBytes(found) if isinstance(found, bytearray) else found
 
 
@@ -72,8 +72,9 @@ class LenientRecords:
         """Do what aiokafka's `next_batch` does."""
         raw = self._records._next_slice  # noqa: SLF001 - see the head
         batch = self._records.next_batch()
-        is_current = raw is not None and raw[self._records.MAGIC_OFFSET] >= CURRENT
-        return LenientBatch(bytearray(raw)) if is_current else batch
+        if raw is None or raw[self._records.MAGIC_OFFSET] < CURRENT:
+            return batch
+        return LenientBatch(bytearray(raw))
 
 
 class LenientParsing:
@@ -85,8 +86,8 @@ class LenientParsing:
 
     def begin(self, now: float) -> None:
         """Parse leniently what is fetched from now on."""
-        fetcher = vars(self._consumer)["_fetcher"]
-        original = getattr(type(fetcher), _FETCH)
+        fetcher: Any = vars(self._consumer)["_fetcher"]
+        original: Any = getattr(fetcher.__class__, _FETCH)
         words = {**original.__globals__, "MemoryRecords": LenientRecords}
         lenient = FunctionType(original.__code__, words, _FETCH, original.__defaults__)
         setattr(fetcher, _FETCH, MethodType(lenient, fetcher))
@@ -95,5 +96,5 @@ class LenientParsing:
     def end_if_due(self, now: float) -> None:
         """Parse fast again: what of these records is still to be read brings it back."""
         if self._until is not None and now >= self._until:
-            vars(vars(self._consumer)["_fetcher"]).pop(_FETCH, None)
+            delattr(vars(self._consumer)["_fetcher"], _FETCH)
             self._until = None

@@ -120,8 +120,8 @@ class Membership:
             places = await self._places(is_first=is_first)
             begin = origins(consumer, places, start if is_first else Start.EARLIEST)
             found = await within(options.timeout, begin, options, "looking up offsets")
-            told = options.start_offsets if is_first else {}
-            self._origins = {place: told.get(place, offset) for place, offset in found.items()}
+            told = options.start_offsets
+            self._origins = {p: told.get(p, at) if is_first else at for p, at in found.items()}
             consumer.subscribe(self._topics, listener=Rebalances(self._revoke, self._assign))
             self.reader.start()
             bound = options.timeout + options.session_timeout
@@ -144,7 +144,7 @@ class Membership:
         await self.reader.ended()
 
     def lag(self) -> int | None:
-        """Return how many offsets were not read yet, as far as the broker told."""
+        """Return how many offsets were not read yet; None before the broker told."""
         total = 0
         for place, partition in self._partitions.items():
             end = max(end_of(self._consumer, place) or 0, partition.end)
@@ -227,7 +227,7 @@ class Membership:
             # aiokafka may have read from elsewhere already: that is dropped and read again.
             self.reader.go_on(self._partitions[place])
         self._origins = {}  # what we do not know later was made later: it is read from its first
-        self._assignor.claims = Claims(generation, [(*place,) for place in known])
+        self._assignor.claims = Claims(generation, [(topic, n) for topic, n in known])
         self.reader.is_held = False
         self.committer.resume(generation)
         self._handover.begin(self._partitions, self._assignor.gives_up)
@@ -286,7 +286,9 @@ class Membership:
         for partition in partitions:
             tell_lost(self._group, partition.place, self._drop(partition))
         claims = self._assignor.claims
-        self._assignor.claims = Claims(claims.generation, [(*place,) for place in self._partitions])
+        self._assignor.claims = Claims(
+            claims.generation, [(topic, n) for topic, n in self._partitions]
+        )
         coordinator_of(self._consumer).request_rejoin()
 
     def _drop(self, partition: Partition) -> int:

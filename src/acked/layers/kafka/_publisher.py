@@ -78,10 +78,10 @@ class KafkaPublisher:
         given_up = loop.time() + self._options.timeout
         receipts: dict[int, Receipt] = {}
         failures: dict[int, LayerError] = {}
-        unclear, waiting = False, list(range(len(records)))
+        unclear, waiting = False, [*range(len(records))]
         while waiting:
             sent = await self._send(records, waiting, failures)
-            waiting = []
+            waiting = list[int]()
             for i, (producer, sending) in sent.items():
                 outcome = self._outcome(records[i], sending)
                 if isinstance(outcome, Receipt):
