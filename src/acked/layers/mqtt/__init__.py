@@ -1,5 +1,7 @@
 """Acknowledged messages on MQTT 5 at QoS 1: a group is a session of the broker's, acked by PUBACK.
 
+Longer than 300 lines: a third is what a user must know of brokers, and what each argument is.
+
 **Semantics** — Ack-capable. A group is a persistent session: clean start off, an expiry
 (`session_expiry`), a client id made of `client_id`, the group's name and its topics; so name
 always the same topics for a group. It is owed what is published *after its first subscription*:
