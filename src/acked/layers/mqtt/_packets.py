@@ -5,8 +5,8 @@ Only what a message costs is here: PUBLISH and PUBACK. All others are paho-mqtt'
 Rules:
 
 1. Whatever a broker passes on can be read: a string that is no UTF-8 is read with U+FFFD in it, and
-   properties that break off, or that MQTT does not know, end the list of those before them. A
-   message is never lost over its properties.
+   properties that break off, or that MQTT does not know, end the list of those before them, and so
+   do more than `MOST_PAIRS`. A message is never lost over its properties.
 2. A packet without a whole topic, or without its number, is none: `ValueError`.
 """
 
@@ -26,6 +26,9 @@ __all__ = (
 
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
+
+MOST_PAIRS: Final = 1_000
+"""User properties that are read of one message: a pair of five bytes takes forty times as many."""
 
 _CONTENT_TYPE: Final = 0x03
 _RESPONSE_TOPIC: Final = 0x08
@@ -58,6 +61,8 @@ class Properties(NamedTuple):
     response_topic: str | None = None
     correlation_data: bytes | None = None
     reason: str = ""
+    is_cut: bool = False
+    """Whether there were more pairs."""
 
 
 def header_of(packet: bytes, at: int) -> tuple[int, int] | None:
@@ -108,7 +113,7 @@ def read_puback(content: bytes) -> tuple[int, int, bytes]:
 
 
 def read_properties(packed: bytes) -> Properties:
-    """Return what `packed` says, as far as it can be read."""
+    """Return what `packed` says, as far as it can be read, with the first `MOST_PAIRS` pairs."""
     pairs: list[tuple[str, str]] = []
     found: dict[int, bytes] = {}
     at = 0
@@ -118,6 +123,9 @@ def read_properties(packed: bytes) -> Properties:
             if kind == _USER_PROPERTY:
                 name, at = _block(packed, at)
                 value, at = _block(packed, at)
+                if len(pairs) == MOST_PAIRS:
+                    found[kind] = b""
+                    break
                 pairs.append((name.decode(errors="replace"), value.decode(errors="replace")))
             elif kind in (_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, _REASON_STRING):
                 found[kind], at = _block(packed, at)
@@ -133,6 +141,7 @@ def read_properties(packed: bytes) -> Properties:
         _text(found.get(_RESPONSE_TOPIC)),
         found.get(_CORRELATION_DATA),
         _text(found.get(_REASON_STRING)) or "",
+        is_cut=_USER_PROPERTY in found,
     )
 
 
