@@ -19,8 +19,8 @@ with an id made up. A response topic and correlation data are the headers `mqtt-
 `mqtt-correlation-data` (base64), received and published. What is retained arrives with
 `retained=True` only, once for a new group, with the header `mqtt-retain`. Of user properties the
 first 1000 are read (more is the header `mqtt-cut`), and 996 headers can be published. A QoS 0
-message is delivered with nothing to acknowledge. What reaches a session and is of no topic of its group is
-acknowledged, set aside and told once (`acked.mqtt`).
+message is delivered with nothing to acknowledge. What reaches a session and is of no topic of its
+group is acknowledged, set aside and told once (`acked.mqtt`).
 
 **Ordering** — Each topic in the order in which the broker took it from one publisher, as long as
 nothing is delivered again; shared consumers share it.
