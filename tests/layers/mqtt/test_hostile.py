@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from acked import Channel, Redelivery
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
 from acked.layers.mqtt._ownership import MARKS
 from acked.layers.mqtt._packets import (
@@ -117,6 +117,26 @@ async def test_a_property_that_paho_cannot_read_ends_nothing(url: str, topic: st
         assert got[0].record.headers == {"mark": "\ufeff", "\ufeff": "x"}
         await feed.settle(acks(got))
     assert await what_is_owed(url, topic) == []
+
+
+async def test_of_a_flood_of_properties_the_first_thousand_are_read(url: str, topic: str) -> None:
+    """A pair of five bytes takes two hundred of memory, for each message in flight."""
+    async with feed_at(url, topic) as (layer, feed):
+        flood = [("n", str(n)) if n else ("first", "kept") for n in range(30_000)]
+        with foreign_client(url) as client:
+            publish(client, topic, b"1", UserProperty=flood)
+        await layer.publish([record(topic, 2)])
+        got = await take(feed, 2)
+        assert bodies(got) == ["1", "2"]
+        assert got[0].record.headers == {"first": "kept", "n": "999", "mqtt-cut": "true"}
+        await feed.settle(acks(got))
+        many = record(topic, 3, headers={str(n): "" for n in range(997)})
+        with pytest.raises(PublishFailed, match="997 headers; 996 is the limit"):
+            await layer.publish([many])
+        await layer.publish([record(topic, 4, headers={str(n): "" for n in range(996)})])
+        (leased,) = await take(feed, 1)
+        assert len(leased.record.headers) == 996
+        await feed.settle(acks([leased]))
 
 
 BAD_TOPIC = pack_publish(9, b"\xff\xff", b"\x00", b"?")

@@ -1,5 +1,6 @@
 """MQTT: each publish awaits its PUBACK, and nothing is sent later."""
 
+import socket
 from collections.abc import Mapping
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 
 from acked.errors import ConnectionLost, NoSubscribers, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from acked.types import Leased
+from acked.types import Leased, Record
 from tests.layers.mqtt.kit import CONNACK, Refuser, acks, bodies, feed_at, joined, record, take
 
 pytestmark = pytest.mark.anyio
@@ -196,3 +197,40 @@ async def test_more_than_the_window_is_sent_as_it_frees(url: str, topic: str) ->
             await feed.settle(acks(some))
             got += bodies(some)
         assert got == [str(n) for n in range(300) if n % 50 != 25]
+
+
+async def test_what_the_native_client_publishes_is_answered_to_it(url: str, topic: str) -> None:
+    async with feed_at(url, topic) as (layer, feed):
+        native = [layer.client.publish(topic, f"native {n}", qos=1) for n in range(3)]
+        await layer.publish([record(topic, n) for n in range(3)])
+        got = await take(feed, 6)
+        assert sorted(bodies(got)) == ["0", "1", "2", "native 0", "native 1", "native 2"]
+        await feed.settle(acks(got))
+        with anyio.fail_after(10):
+            while not all(one.is_published() for one in native):
+                await anyio.sleep(0.01)
+
+
+async def test_a_publish_that_finds_the_connection_closed_makes_another(
+    url: str, topic: str
+) -> None:
+    async with feed_at(url, topic) as (layer, feed):
+        layer.client.socket().shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+        async with anyio.create_task_group() as tasks:
+            for n in range(5):
+                tasks.start_soon(published, layer, record(topic, n))
+        seen: set[str] = set()
+        while len(seen) < 5:
+            got = await take(feed, 1)
+            await feed.settle(acks(got))
+            seen.update(bodies(got))
+
+
+async def published(layer: MQTTLayer, one: Record) -> None:
+    while True:
+        try:
+            await layer.publish([one])
+        except PublishFailed:
+            await anyio.sleep(0.01)
+        else:
+            return

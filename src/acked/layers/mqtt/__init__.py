@@ -1,5 +1,7 @@
 """Acknowledged messages on MQTT 5 at QoS 1: a group is a session of the broker's, acked by PUBACK.
 
+Longer than 300 lines: a third is what a user must know of brokers, and what each argument is.
+
 **Semantics** — Ack-capable. A group is a persistent session: clean start off, an expiry
 (`session_expiry`), a client id made of `client_id`, the group's name and its topics; so name
 always the same topics for a group. It is owed what is published *after its first subscription*:
@@ -15,9 +17,10 @@ it returns or its session expires. With `patterns=True` names are filters: `plan
 user properties, `acked:id`, `acked:key` and `acked:timestamp` too; messages from elsewhere arrive
 with an id made up. A response topic and correlation data are the headers `mqtt-response-topic` and
 `mqtt-correlation-data` (base64), received and published. What is retained arrives with
-`retained=True` only, once for a new group, with the header `mqtt-retain`. A QoS 0 message is
-delivered with nothing to acknowledge. What reaches a session and is of no topic of its group is
-acknowledged, set aside and told once (`acked.mqtt`).
+`retained=True` only, once for a new group, with the header `mqtt-retain`. Of user properties the
+first 1000 are read (more is the header `mqtt-cut`), and 996 headers can be published. A QoS 0
+message is delivered with nothing to acknowledge. What reaches a session and is of no topic of its
+group is acknowledged, set aside and told once (`acked.mqtt`).
 
 **Ordering** — Each topic in the order in which the broker took it from one publisher, as long as
 nothing is delivered again; shared consumers share it.

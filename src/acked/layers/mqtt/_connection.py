@@ -25,7 +25,15 @@ from acked.layers.mqtt._client import MQTTClient
 from acked.layers.mqtt._dial import dial, hang_up
 from acked.layers.mqtt._packet_loop import PacketLoop
 from acked.layers.mqtt._packets import Arrival
-from acked.layers.mqtt._refusals import FAILURE, SESSION_TAKEN_OVER, connection_ended, in_words
+from acked.layers.mqtt._refusals import (
+    FAILURE,
+    SESSION_TAKEN_OVER,
+    connection_ended,
+    in_words,
+    no_answer,
+    taken_over,
+    timed_out,
+)
 from acked.layers.mqtt._session import Session, reason_in, refusal
 
 __all__ = ("MQTTConnection",)
@@ -154,11 +162,7 @@ class MQTTConnection:
 
     def taken_over(self) -> LayerError:
         """Return the error of a consumer whose session another one has."""
-        return LayerError(
-            f"the session {self._session.client_id!r} at {self.where} was taken over by another "
-            "consumer, of another process perhaps: a session has one. For several consumers in a "
-            "group make each layer with shared=True and a client_id= of its own"
-        )
+        return taken_over(self.where, self._session.client_id)
 
     def acknowledge(self, mids: list[int]) -> bool:
         """PUBACK `mids`, in their order; False if the connection broke over it."""
@@ -189,7 +193,7 @@ class MQTTConnection:
                 await self._changed.wait()
         if mid in self._answers:
             return self._answers.pop(mid)
-        raise self.broken or self._timed_out()
+        raise self.broken or timed_out(self.where, self._timeout)
 
     async def _admission(self) -> None:
         """Wait for CONNACK; raise what it says, or that it never came."""
@@ -200,14 +204,8 @@ class MQTTConnection:
         if problem is not None:
             raise problem
         if not self._is_connected:
-            raise ConnectionLost(
-                f"{self._timed_out()}; perhaps what listens there is no MQTT broker"
-            )
-
-    def _timed_out(self) -> ConnectionLost:
-        return ConnectionLost(
-            f"the MQTT broker at {self.where} did not answer within {self._timeout:g} s"
-        )
+            words = timed_out(self.where, self._timeout)
+            raise ConnectionLost(f"{words}; perhaps what listens there is no MQTT broker")
 
     def _listen(self) -> None:
         client = self.client
@@ -269,12 +267,7 @@ class MQTTConnection:
         return ConnectionLost(f"the connection to the MQTT broker at {self.where} {words}")
 
     def _no_answer(self) -> ConnectionLost:
-        hint = "perhaps it speaks no MQTT 5, or expects TLS there (mqtts://)"
-        if self._address.scheme == "mqtts":
-            hint = "perhaps it wants a certificate of ours (certfile=), or speaks no MQTT 5"
-        return ConnectionLost(
-            f"the MQTT broker at {self.where} closed the connection without an answer; {hint}"
-        )
+        return no_answer(self.where, has_tls=self._address.scheme == "mqtts")
 
     def _answered(
         self,

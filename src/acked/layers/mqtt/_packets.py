@@ -5,8 +5,8 @@ Only what a message costs is here: PUBLISH and PUBACK. All others are paho-mqtt'
 Rules:
 
 1. Whatever a broker passes on can be read: a string that is no UTF-8 is read with U+FFFD in it, and
-   properties that break off, or that MQTT does not know, end the list of those before them. A
-   message is never lost over its properties.
+   properties that break off, or that MQTT does not know, end the list of those before them, and so
+   do more than `MOST_PAIRS`. A message is never lost over its properties.
 2. A packet without a whole topic, or without its number, is none: `ValueError`.
 """
 
@@ -27,11 +27,15 @@ __all__ = (
 PUBLISH: Final = 0x30
 PUBACK: Final = 0x40
 
+MOST_PAIRS: Final = 1_000
+"""User properties that are read of one message: a pair of five bytes takes forty times as many."""
+
 _CONTENT_TYPE: Final = 0x03
 _RESPONSE_TOPIC: Final = 0x08
 _CORRELATION_DATA: Final = 0x09
 _REASON_STRING: Final = 0x1F
 _USER_PROPERTY: Final = 0x26
+_STRINGS: Final = frozenset({_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, _REASON_STRING})
 _SIZES: Final = {0x01: 1, 0x02: 4, 0x23: 2}
 """Of the other properties of a PUBLISH: payload format, expiry, topic alias."""
 _SUBSCRIPTION_IDENTIFIER: Final = 0x0B
@@ -58,6 +62,8 @@ class Properties(NamedTuple):
     response_topic: str | None = None
     correlation_data: bytes | None = None
     reason: str = ""
+    is_cut: bool = False
+    """Whether there were more pairs."""
 
 
 def header_of(packet: bytes, at: int) -> tuple[int, int] | None:
@@ -108,24 +114,29 @@ def read_puback(content: bytes) -> tuple[int, int, bytes]:
 
 
 def read_properties(packed: bytes) -> Properties:
-    """Return what `packed` says, as far as it can be read."""
+    """Return what `packed` says, as far as it can be read, with the first `MOST_PAIRS` pairs."""
     pairs: list[tuple[str, str]] = []
     found: dict[int, bytes] = {}
-    at = 0
+    at, end = 0, len(packed)
     try:
-        while at < len(packed):
-            kind, at = packed[at], at + 1
-            if kind == _USER_PROPERTY:
-                name, at = _block(packed, at)
-                value, at = _block(packed, at)
-                pairs.append((name.decode(errors="replace"), value.decode(errors="replace")))
-            elif kind in (_CONTENT_TYPE, _RESPONSE_TOPIC, _CORRELATION_DATA, _REASON_STRING):
-                found[kind], at = _block(packed, at)
-            elif kind == _SUBSCRIPTION_IDENTIFIER:
-                _, at = _variable(packed, at)
-            else:
-                at += _SIZES[kind]
-    except (ValueError, KeyError):
+        while at < end:
+            kind = packed[at]
+            if kind != _USER_PROPERTY:
+                at = _other_property(packed, at, found)
+                continue
+            # Written out, for there are three in each message of ours.
+            begin = at + 3
+            middle = begin + (packed[at + 1] << 8 | packed[at + 2])
+            value = middle + 2
+            at = value + (packed[middle] << 8 | packed[middle + 1])
+            if at > end:
+                break
+            if len(pairs) == MOST_PAIRS:
+                found[kind] = b""
+                break
+            name = str(packed[begin:middle], "utf-8", "replace")
+            pairs.append((name, str(packed[value:at], "utf-8", "replace")))
+    except (IndexError, KeyError, ValueError):
         pass  # rule 1
     return Properties(
         pairs,
@@ -133,7 +144,20 @@ def read_properties(packed: bytes) -> Properties:
         _text(found.get(_RESPONSE_TOPIC)),
         found.get(_CORRELATION_DATA),
         _text(found.get(_REASON_STRING)) or "",
+        is_cut=_USER_PROPERTY in found,
     )
+
+
+def _other_property(packed: bytes, at: int, found: dict[int, bytes]) -> int:
+    """Note in `found` the property at `at` if it is one of ours; return where the next begins."""
+    kind, at = packed[at], at + 1
+    if kind in _STRINGS:
+        found[kind], at = _block(packed, at)
+    elif kind == _SUBSCRIPTION_IDENTIFIER:
+        _, at = _variable(packed, at)
+    else:
+        at += _SIZES[kind]
+    return at
 
 
 def pack_properties(

@@ -10,7 +10,7 @@ from acked.errors import ConnectionLost, LayerError, NoSubscribers, PublishFaile
 from acked.layers.mqtt._connection import MQTTConnection
 from acked.layers.mqtt._packets import read_properties
 from acked.layers.mqtt._records import properties_of
-from acked.layers.mqtt._refusals import FAILURE, publish_refused
+from acked.layers.mqtt._refusals import FAILURE, publish_refused, timed_out
 from acked.types import Record
 
 __all__ = ("MQTTPublisher", "PublishResults", "publish_failed")
@@ -129,12 +129,7 @@ class MQTTPublisher:
     async def _discard(self, current: "_PublishConnection") -> None:
         if self._current is current:
             self._current = None
-        current.give_up(
-            ConnectionLost(
-                f"the MQTT broker at {current.connection.where} did not answer within "
-                f"{self._timeout:g} s"
-            )
-        )
+        current.give_up(timed_out(current.connection.where, self._timeout))
         await current.connection.close(gently=False)
 
     def _check_open(self) -> None:

@@ -8,7 +8,8 @@ that could be taken for ours, travels percent-encoded under a name that begins w
 A publication from elsewhere arrives too: its user properties become headers, and what is missing
 is made up. What MQTT has beside them is a header here, and the same again when a record with it is
 published, so that a dead letter can still be answered: `mqtt-response-topic`, and
-`mqtt-correlation-data` in base64. `mqtt-retain` says that a message had been kept for newcomers.
+`mqtt-correlation-data` in base64. `mqtt-retain` says that a message had been kept for newcomers,
+`mqtt-cut` that it had more user properties than are read.
 """
 
 import binascii
@@ -25,6 +26,7 @@ from msgspec.structs import replace
 
 from acked.errors import LayerError
 from acked.layers.mqtt._packets import (
+    MOST_PAIRS,
     Arrival,
     Properties,
     pack_properties,
@@ -34,6 +36,7 @@ from acked.types import Record
 
 __all__ = (
     "CORRELATION_DATA",
+    "CUT",
     "RESPONSE_TOPIC",
     "RETAIN",
     "fitted_letter",
@@ -53,6 +56,9 @@ LONGEST_REASON: Final = 200
 FIXED_PARTS: Final = 9
 """Bytes of a PUBLISH beside its topic, properties and payload, at most."""
 
+MOST_HEADERS: Final = MOST_PAIRS - 4
+"""Beside a record's own words."""
+
 _OURS: Final = "acked:"
 _ESCAPED: Final = "u:"
 _ID, _KEY, _TIMESTAMP = "acked:id", "acked:key", "acked:timestamp"
@@ -61,6 +67,7 @@ _NAMES_OF_AN_ID: Final = frozenset({_ID, _ESCAPED + quote(_ID, safe="")})
 RESPONSE_TOPIC: Final = "mqtt-response-topic"
 CORRELATION_DATA: Final = "mqtt-correlation-data"
 RETAIN: Final = "mqtt-retain"
+CUT: Final = "mqtt-cut"
 _PROPERTY_HEADERS: Final = frozenset({RESPONSE_TOPIC, CORRELATION_DATA})
 
 _UNKNOWN_TYPE: Final = "application/octet-stream"
@@ -107,6 +114,8 @@ def record_of(arrival: Arrival) -> tuple[Record, bool]:
     ours, headers = _sorted_out(found.pairs) if is_known else ({}, dict(found.pairs))
     if arrival.is_retained:
         headers[RETAIN] = "true"
+    if found.is_cut:
+        headers[CUT] = "true"
     if found.response_topic is not None or found.correlation_data is not None:
         headers |= _property_headers(found)
     record = Record(
@@ -234,6 +243,11 @@ def _check_lengths(record: Record, lengths: list[int]) -> None:
         raise LayerError(
             f"record {record.id[:40]!r} has a string of {max(lengths)} bytes among its id, key, "
             f"content type and headers; MQTT carries up to {LONGEST_STRING}"
+        )
+    if len(record.headers) > MOST_HEADERS:
+        raise LayerError(
+            f"record {record.id[:40]!r} has {len(record.headers)} headers; {MOST_HEADERS} is the "
+            "limit here"
         )
     if sum(lengths) > PROPERTIES_LIMIT:
         raise LayerError(

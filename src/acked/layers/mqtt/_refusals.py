@@ -7,7 +7,17 @@ from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
 
-__all__ = ("FAILURE", "connection_ended", "connection_refused", "in_words", "publish_refused")
+__all__ = (
+    "FAILURE",
+    "SESSION_TAKEN_OVER",
+    "connection_ended",
+    "connection_refused",
+    "in_words",
+    "no_answer",
+    "publish_refused",
+    "taken_over",
+    "timed_out",
+)
 
 FAILURE: Final = 0x80
 """Reason codes from here on are refusals."""
@@ -91,6 +101,30 @@ def connection_ended(where: str, code: int, reason: str) -> LayerError:
     if code < FAILURE:
         return ConnectionLost(message)
     return _error(message, code)
+
+
+def taken_over(where: str, client_id: str) -> LayerError:
+    """Return the error of a consumer whose session another one has."""
+    return LayerError(
+        f"the session {client_id!r} at {where} was taken over by another consumer, of another "
+        "process perhaps: a session has one. For several consumers in a group make each layer with "
+        "shared=True and a client_id= of its own"
+    )
+
+
+def timed_out(where: str, seconds: float) -> ConnectionLost:
+    """Return the error for a broker that says nothing."""
+    return ConnectionLost(f"the MQTT broker at {where} did not answer within {seconds:g} s")
+
+
+def no_answer(where: str, *, has_tls: bool) -> ConnectionLost:
+    """Return the error for a server that hangs up on a CONNECT."""
+    hint = "perhaps it speaks no MQTT 5, or expects TLS there (mqtts://)"
+    if has_tls:
+        hint = "perhaps it wants a certificate of ours (certfile=), or speaks no MQTT 5"
+    return ConnectionLost(
+        f"the MQTT broker at {where} closed the connection without an answer; {hint}"
+    )
 
 
 def publish_refused(where: str, size: int, code: int, reason: str) -> LayerError:
