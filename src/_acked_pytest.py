@@ -14,17 +14,20 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the two options."""
+    """Add the options."""
     group = parser.getgroup("acked", "laws for layers of acked")
     group.addoption("--acked-layer", metavar="URL", help="try the laws on the layer of this URL")
     group.addoption(
         "--acked-results", metavar="FILE", type=Path, help="write the verdicts there as JSON"
     )
+    group.addoption(
+        "--acked-require-all", action="store_true", help="fail if a law was not tried for a hook"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Bring in the laws if one of the options asks for them."""
-    if config.getoption("--acked-layer") or config.getoption("--acked-results"):
+    if any(map(config.getoption, ("--acked-layer", "--acked-results", "--acked-require-all"))):
         from acked.conformance.plugin import Laws  # noqa: PLC0415 - not in every run of pytest
 
         config.pluginmanager.register(Laws(config), "acked-laws")

@@ -5,17 +5,24 @@ matrix. It is not installed with the package: whoever changes the suite has a ch
 """
 
 from tests.broken_layers import (
+    again,
     broadcast,
+    claims,
+    conduct,
     connections,
     flow,
     leases,
     lifecycle,
     publishing,
     settlement,
+    sizes,
 )
 from tests.broken_layers.catalogue import CATALOGUE, Broken
 
 __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 
-CONCERNS = (settlement, leases, connections, flow, publishing, lifecycle, broadcast)
+CONCERNS = (
+    *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
+    *(sizes, again, claims, conduct),
+)
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from acked.conformance.law import Law
+from acked import ConfigurationError
+from acked.conformance import VirtualHarness
+from acked.conformance.law import Law, require_the_same_layer
 from acked.conformance.verdicts import Results, Verdict, note, read, verdict_of, write
+from acked.layers.memory_queue import MemoryQueueLayer
 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -41,6 +44,27 @@ def test_a_layer_that_cannot_be_made_is_an_error_with_words(tmp_path: Path, url:
     assert ran.returncode == pytest.ExitCode.USAGE_ERROR
     assert "--acked-layer: " in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_it_says_how_many_programs_were_tried_and_what_was_not(tmp_path: Path) -> None:
+    words = ("-k", "any_program or leaving_ends_by_its_deadline")
+    ran = run("acked.conformance", "memory-queue://", *words, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "programs were tried, 10 were wanted" in ran.stdout
+    assert "not tried: the harness has no black_hole: test_leaving_ends_by_its" in ran.stdout
+    ran = run("acked.conformance", "memory-queue://", "--require-all", *words, cwd=tmp_path)
+    assert ran.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "not tried: the harness has no black_hole" in ran.stdout
+
+
+def test_children_that_would_open_another_layer_are_refused() -> None:
+    class Mistaken(VirtualHarness):
+        url = "sqlite-queue:///nowhere.db"
+
+    harness = Mistaken(lambda clock: MemoryQueueLayer(clock=clock))
+    require_the_same_layer(harness, "memory-queue://")
+    with pytest.raises(ConfigurationError, match="opens a SQLiteQueueLayer"):
+        require_the_same_layer(harness, harness.url)
 
 
 def test_without_the_options_nothing_of_acked_is_imported(tmp_path: Path) -> None:

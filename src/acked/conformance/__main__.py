@@ -1,4 +1,4 @@
-"""`python -m acked.conformance URL [--results FILE]`: try the laws on a layer."""
+"""`python -m acked.conformance URL [--results FILE] [--require-all]`: try the laws on a layer."""
 
 import os
 import subprocess
@@ -13,8 +13,11 @@ __all__ = ("main",)
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("url")
 @click.option("--results", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
+@click.option("--require-all", is_flag=True, help="Fail if a law was not tried for want of a hook.")
 @click.argument("pytest_options", nargs=-1, type=click.UNPROCESSED)
-def main(url: str, results: Path | None, pytest_options: tuple[str, ...]) -> None:
+def main(
+    url: str, results: Path | None, pytest_options: tuple[str, ...], *, require_all: bool
+) -> None:
     """Try the laws that need no hooks on the layer of URL, and print what became of each.
 
     Any option of pytest may follow. Exits with 0 if every law that was tried holds.
@@ -24,6 +27,7 @@ def main(url: str, results: Path | None, pytest_options: tuple[str, ...]) -> Non
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--acked-layer", url]
     command += ["-q", "--no-header", "-rf", "--tb=short", "-p", "no:cacheprovider"]
     keep = ["--acked-results", str(results)] if results is not None else []
+    keep += ["--acked-require-all"] if require_all else []
     sys.exit(subprocess.call([*command, *keep, *pytest_options]))  # noqa: S603 - our own words
 
 

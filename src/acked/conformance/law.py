@@ -15,14 +15,17 @@ import anyio
 import msgspec
 import pytest
 
+from acked import CapabilityError, Channel, ConfigurationError
 from acked.conformance.harness import Harness
 from acked.types import Capabilities
 
-__all__ = ("Law", "law", "law_of", "soon")
+__all__ = ("Law", "law", "law_of", "remark", "require_the_same_layer", "soon", "take_remarks")
 
 F = TypeVar("F", bound=Callable[..., Awaitable[None]])
 
 _ATTRIBUTE: Final = "__acked_law__"
+
+_remarks: Final[list[str]] = []
 
 _harness: ContextVar[Harness] = ContextVar("harness of the law that is tried")
 
@@ -67,6 +70,8 @@ def law(
             reason = described.reason_not_to_try(harness, harness.layer().capabilities)
             if reason is not None:
                 pytest.skip(reason)
+            if "url" in described.hooks and harness.url is not None:
+                require_the_same_layer(harness, harness.url)
             token = _harness.set(harness)
             try:
                 with anyio.fail_after(harness.limit):
@@ -78,6 +83,33 @@ def law(
         return tried  # type: ignore[return-value]
 
     return decorate
+
+
+def remark(words: str) -> None:
+    """Say what a verdict rests on: it stands beside it in the report."""
+    _remarks.append(words)
+
+
+def take_remarks() -> list[str]:
+    """Return, once, what was remarked."""
+    taken = list(_remarks)
+    _remarks.clear()
+    return taken
+
+
+def require_the_same_layer(harness: Harness, url: str) -> None:
+    """Raise `ConfigurationError` if a child process that opens `url` would try another layer."""
+    meant: type[object] = type(harness.layer())
+    try:
+        found: type[object] = type(Channel.from_url(url).layer)
+    except CapabilityError:
+        found = type(Channel.from_url(url, fire_and_forget=True).layer)
+    if found is not meant:
+        raise ConfigurationError(
+            f"the harness's url opens a {found.__name__}, and the layer under test is a "
+            f"{meant.__name__}: its children would try another layer; give the url of this one, "
+            "or None"
+        )
 
 
 def soon() -> float:

@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 import pytest
 
-from acked import CapabilityError, Delivery, LeaseLost, Start, Subscription
+from acked import CapabilityError, Delivery, LeaseLost, Start, Subscription, VirtualClock
 from acked.conformance.child import child, killed
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
@@ -216,9 +216,11 @@ class LeaseLaws:
         """C19, F6: the machine stood still for three leases between fetching and handing out."""
         async with place(harness) as (channel, topic, group):
             await channel.publish_many(topic, range(3))
-            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+            # Shorter than what nobody sees is kept for, where time is virtual.
+            length = 0.3 if isinstance(harness.clock, VirtualClock) else harness.lease
+            async with channel.subscribe(topic, group=group, lease=length) as sub:
                 await prefetch(sub, 3)
-                await harness.stall(harness.lease * 3)
+                await harness.stall(length * 3)
                 handed_out: list[object] = []
                 while len(handed_out) < 3:
                     (delivery,) = await receive(sub, 1)

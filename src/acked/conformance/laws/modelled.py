@@ -16,7 +16,7 @@ from hypothesis import seed as seeded
 from acked.conformance._workload import GROUPS, Workload
 from acked.conformance.harness import Harness
 from acked.conformance.history import violations
-from acked.conformance.law import law
+from acked.conformance.law import law, remark
 from acked.conformance.programs import Program, ProgramFailure, programs, run_program
 
 __all__ = ("ModelledLaws", "try_programs")
@@ -95,7 +95,10 @@ async def try_programs(
     def attempt(program: Program) -> None:
         anyio.from_thread.run(trial.run, program, end)
 
-    await anyio.to_thread.run_sync(attempt if seed is None else seeded(seed)(attempt))
+    try:
+        await anyio.to_thread.run_sync(attempt if seed is None else seeded(seed)(attempt))
+    finally:
+        remark(trial.words(examples))
 
 
 class _Trial:
@@ -107,13 +110,22 @@ class _Trial:
         self._harness = harness
         self._run = run
         self._failure: ProgramFailure | None = None
+        self._tried = 0
+        self._left_out = 0
+
+    def words(self, wanted: int) -> str:
+        """Say how many programs were tried, and why no more."""
+        why = f"; time was over for {self._left_out}" if self._left_out else ""
+        return f"{self._tried} programs were tried, {wanted} were wanted{why}"
 
     async def run(self, program: Program, end: float) -> None:
         """Run `program`, unless time is over; then only what failed before fails."""
         if anyio.current_time() > end:
             if self._failure is not None and self._failure.program == program:
                 raise self._failure
+            self._left_out += 1
             return
+        self._tried += 1
         try:
             await self._run(self._harness, program)
         except ProgramFailure as failure:

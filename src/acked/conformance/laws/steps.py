@@ -39,6 +39,7 @@ __all__ = (
     "receive",
     "receive_bytes",
     "receive_while_passes",
+    "received_when",
     "silent",
     "soon",
 )
@@ -109,6 +110,22 @@ async def receive_while_passes(
         tasks.start_soon(read)
         await harness.pass_time(seconds)
     return got
+
+
+async def received_when(
+    harness: Harness, seconds: float, subscription: Subscription[Delivery[object]]
+) -> tuple[Delivery[object], float]:
+    """Let `seconds` pass and return the next delivery, and the moment at which it came."""
+    got: list[tuple[Delivery[object], float]] = []
+
+    async def read() -> None:
+        (delivery,) = await receive(subscription, 1)
+        got.append((delivery, harness.clock.time()))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await harness.pass_time(seconds)
+    return got[0]
 
 
 async def prefetch(subscription: AckSubscription[object], count: int) -> None:
