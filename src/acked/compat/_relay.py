@@ -99,8 +99,14 @@ class Relay:
             await connect()
             self._ended = None
             if not is_quiet:
-                self._listening = Held(self._listens(backend))
-                await self._listening.enter()
+                listening = Held(self._listens(backend))
+                try:
+                    await listening.enter()
+                except BaseException:
+                    with anyio.CancelScope(shield=True):
+                        await backend.disconnect()
+                    raise
+                self._listening = listening
             self._is_open = True
             return True
 

@@ -189,7 +189,8 @@ class Source(Hears):
         """
         if times > self._losses:
             self._losses = times
-            logger.warning("subscribers may have missed messages: %r reconnected", self)
+            said = "subscribers may have missed messages: the connection of %s was made again"
+            logger.warning(said, type(self).__name__)
         return self._losses
 
     def fail(self, cause: LayerError, whose: str | None) -> None:
