@@ -120,3 +120,22 @@ async def test_a_subscriber_that_outstays_a_disconnection_is_in_nobodys_way(
             await old.get()
     await broadcast.disconnect()
     assert broadcast._subscribers == {}
+
+
+async def test_a_connect_that_is_cancelled_leaves_nothing_connected() -> None:
+    class Counted(Fragile):
+        connected = 0
+
+        async def connect(self) -> None:
+            self.connected += 1
+            cancelling.cancel()
+
+        async def disconnect(self) -> None:
+            self.connected -= 1
+
+    backend = Counted()
+    broadcast = Broadcast(backend=backend)
+    with anyio.CancelScope() as cancelling:
+        await broadcast.connect()
+    assert backend.connected == 0
+    assert "not connected" in repr(broadcast)

@@ -111,7 +111,10 @@ async def test_what_would_never_be_called_is_refused_by_name(
 async def test_the_originals_clients_are_there(
     redis_broker: Broker, postgres_broker: Broker
 ) -> None:
-    redis, postgres = RedisBackend(redis_broker.url), PostgresBackend(postgres_broker.url)
+    class Own(PostgresBackend):
+        """What inherits has a connection; the others' `_conn` would be one too many."""
+
+    redis, postgres = RedisBackend(redis_broker.url), Own(postgres_broker.url)
     streams = RedisStreamBackend(redis_broker.url.replace("redis", "redis-stream", 1))
     for backend in (redis, postgres, streams):
         async with Broadcast(backend=backend):

@@ -36,6 +36,22 @@ def test_options_that_cannot_be_are_said_at_once() -> None:
         MQTTChannelLayer(version=4)
 
 
+@pytest.mark.parametrize("option", ["tls_version", "ciphers", "ssl_context", "cert_reqs"])
+def test_an_option_of_tls_that_cannot_be_kept_is_refused(option: str) -> None:
+    for kind in (MQTTChannelLayer, PostgreSQLChannelLayer, RedisPubSubChannelLayer):
+        with pytest.raises(ImproperlyConfigured, match=option):
+            kind(host="localhost", ssl=True, **{option: "anything"})
+
+
+async def test_a_new_subscription_begins_with_what_is_retained(mqtt_broker: Broker) -> None:
+    topic, parts = name(), _layers.options(mqtt_broker.url)
+    async with Channel(MQTTChannelLayer(**parts)) as channel:
+        await channel.publish(topic, "kept", qos=1, retain=True)
+        async with channel.subscribe(topic) as subscriber:
+            assert await read(subscriber, 1) == ["kept"]
+        await channel.publish(topic, b"", qos=1, retain=True)
+
+
 @pytest.mark.parametrize("by", ["dsn", "options"])
 async def test_postgres_takes_what_asyncpg_takes(postgres_broker: Broker, by: str) -> None:
     given = (

@@ -49,6 +49,10 @@ class BaseEvent:
     owner: str | None = None
     """The subscription that it is for, where that is called otherwise (`a;b`, `a*`)."""
 
+    def __init__(self, place: str, message: Any) -> None:
+        setattr(self, self.PLACE, place)
+        self.message = message
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BaseEvent) or self.PLACE != other.PLACE:
             return NotImplemented
@@ -69,8 +73,8 @@ class Inbox:
     def __init__(self, capacity: int) -> None:
         self.stream: Final = Stream(FireAndForgetSettings(capacity=capacity), None)
 
-    async def take(self) -> tuple[Any, Gap | None]:
-        """Return what came next and the gap before it; raise why nothing comes any more."""
+    async def ready(self) -> None:
+        """Return when there is something to take; raise why nothing comes any more."""
         stream = self.stream
         while not stream.buffer.items:
             if stream.failure is not None:
@@ -81,7 +85,6 @@ class Inbox:
                 # Race: woken for an event, and cancelled: another reader must have it.
                 stream.arrived.wake(len(stream.buffer))
                 raise
-        return stream.take()
 
 
 class EventReader(Inbox, Generic[E]):
@@ -124,21 +127,26 @@ class EventReader(Inbox, Generic[E]):
 
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
+        stream = self.stream
         if self._delivered % READS_IN_A_TURN == 0:
             await anyio.lowlevel.checkpoint()
-        try:
-            event, gap = await self.take()
-        except AckedError as error:
-            raised = self._raised(error)
-        else:
-            self._delivered += 1
-            if gap is not None or self._is_behind:
-                self._note(gap)
-            if gap != getattr(event, "gap", None):  # it is of this reader alone
-                event = copy.copy(event)
-                event.gap = gap
-            return cast("E", event)
-        raise raised
+        if not stream.buffer.items:
+            failure: BaseException | None = None
+            try:
+                await self.ready()
+            except AckedError as error:
+                failure = self._raised(error)
+            if failure is not None:
+                raise failure
+        taken, gap = stream.take()
+        event: Any = taken
+        self._delivered += 1
+        if gap is not None or self._is_behind:
+            self._note(gap)
+        if gap != getattr(event, "gap", None):  # it is of this reader alone
+            event = copy.copy(event)
+            event.gap = gap
+        return cast("E", event)
 
     def _raised(self, error: AckedError) -> BaseException:
         """Return what a reader is told of `error`."""

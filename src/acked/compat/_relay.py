@@ -15,7 +15,7 @@ A backend is any object with `connect`, `disconnect`, `subscribe`, `unsubscribe`
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
 
 import anyio
@@ -75,6 +75,8 @@ class Relay:
 
     def __init__(self) -> None:
         self._subscribers: dict[str, _Place] = {}
+        self._turn: AbstractAsyncContextManager[None] = nullcontext()
+        """What those who open and close wait for, where several tasks may."""
         self._is_open = False
         self._ended: LayerError | None = None
         self._listening: Held | None = None
@@ -83,31 +85,44 @@ class Relay:
         """Return the backend, which may be changed while this is not open."""
         raise NotImplementedError
 
-    async def _enter(self, connect: Asked) -> None:
-        """Connect, and listen to what is the backend now; ours may hand out by themselves."""
-        backend = self._over()
-        by_itself: Callable[[Relay], bool] = getattr(backend, "hands_to", lambda _: False)
-        is_quiet = by_itself(self)
-        await connect()
-        self._ended = None
-        if not is_quiet:
-            self._listening = Held(self._listens(backend))
-            await self._listening.enter()
-        self._is_open = True
+    async def _enter(self, connect: Asked) -> bool:
+        """Connect, and listen to what is the backend now; return whether that was to be done.
+
+        Ours may hand events out by themselves.
+        """
+        async with self._turn:
+            if self._is_open:
+                return False
+            backend = self._over()
+            by_itself: Callable[[Relay], bool] = getattr(backend, "hands_to", lambda _: False)
+            is_quiet = by_itself(self)
+            await connect()
+            self._ended = None
+            if not is_quiet:
+                listening = Held(self._listens(backend))
+                try:
+                    await listening.enter()
+                except BaseException:
+                    with anyio.CancelScope(shield=True):
+                        await backend.disconnect()
+                    raise
+                self._listening = listening
+            self._is_open = True
+            return True
 
     async def _leave(self, disconnect: Asked, patience: float = math.inf) -> None:
-        """Disconnect, also while being cancelled: whoever reads is told."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        listening, self._listening = self._listening, None
-        with anyio.CancelScope(shield=True):
-            if listening is not None:
-                await listening.leave()
-            for reader in (one for place in self._subscribers.values() for one in place):
-                reader.stream.end(ChannelClosed("disconnected"))
-            self._subscribers.clear()
-            with anyio.fail_after(patience):
+        """Disconnect within `patience` seconds, also while being cancelled: readers are told."""
+        with anyio.fail_after(patience, shield=True):
+            async with self._turn:
+                if not self._is_open:
+                    return
+                self._is_open = False
+                listening, self._listening = self._listening, None
+                if listening is not None:
+                    await listening.leave()
+                for reader in (one for place in self._subscribers.values() for one in place):
+                    reader.stream.end(ChannelClosed("disconnected"))
+                self._subscribers.clear()
                 await disconnect()
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
 """One of `acked`'s layers with the methods that both originals ask a backend for."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 import anyio
@@ -103,12 +103,14 @@ class Hears(Backend):
     async def next_published(self) -> Any:
         """Return the next event; raise when a connection is lost for good."""
         end = self.END("this layer is not connected: nothing comes any more")
-        if self._inbox is None:
+        inbox = self._inbox
+        if inbox is None:
             raise end
         try:
-            item, _ = await self._inbox.take()
+            await inbox.ready()
         except ChannelClosed:
             raise end from None
+        item: Any = inbox.stream.take()[0]
         if isinstance(item, Exception):
             raise item
         return item
@@ -187,7 +189,8 @@ class Source(Hears):
         """
         if times > self._losses:
             self._losses = times
-            logger.warning("subscribers may have missed messages: %r reconnected", self)
+            said = "subscribers may have missed messages: the connection of %s was made again"
+            logger.warning(said, type(self).__name__)
         return self._losses
 
     def fail(self, cause: LayerError, whose: str | None) -> None:
@@ -293,7 +296,7 @@ class InMemory(Hears):
 
     BY_HUNDREDS: ClassVar[bool] = False
     CLOSED: ClassVar[type[Exception]]
-    EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
+    EVENT: ClassVar[type[BaseEvent]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -310,7 +313,7 @@ class InMemory(Hears):
         if self._inbox is None:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
         for whose in tuple(self._heard.get(place, ())):
-            self.take(type(self).EVENT(place, message), whose)
+            self.take(self.EVENT(place, message), whose)
         # The others' turn: an application that publishes in a loop may do nothing else.
         self._before_turn -= 1
         if self._relay is None or self._relay.is_paced or self._before_turn < 0:

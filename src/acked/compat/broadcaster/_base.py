@@ -148,7 +148,7 @@ class Broadcast(Relay):
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
         self.is_paced = capacity < CAPACITY
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
 
     def __repr__(self) -> str:
         state = "connected" if self._is_open else "not connected"
@@ -163,17 +163,16 @@ class Broadcast(Relay):
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
-        async with self._turn:
-            if not self._is_open:
-                if isinstance(self._backend, TextSource):
-                    self._backend.prepare(self._on_loss)
-                await self._enter(self._backend.connect)
+        await self._enter(self._connect)
+
+    async def _connect(self) -> None:
+        if isinstance(self._backend, TextSource):
+            self._backend.prepare(self._on_loss)
+        await self._backend.connect()
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
-        with anyio.CancelScope(shield=True):
-            async with self._turn:
-                await self._leave(self._backend.disconnect)
+        await self._leave(self._backend.disconnect)
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; raises, in `acked`'s words and the driver's kind, if that failed.

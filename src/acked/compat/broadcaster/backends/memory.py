@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from acked import ChannelClosed
+from acked.compat._events import BaseEvent
 from acked.compat._source import InMemory
 from acked.compat.broadcaster._base import BroadcastBackend, Event, Unsubscribed
 
@@ -14,7 +15,7 @@ class MemoryBackend(InMemory, BroadcastBackend):
 
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
     END: ClassVar[type[Exception]] = Unsubscribed
-    EVENT: ClassVar[type[Event]] = Event
+    EVENT: ClassVar[type[BaseEvent]] = Event
 
     def __init__(self, url: str = "memory://") -> None:
         super().__init__()

@@ -17,6 +17,7 @@ __all__ = ("PostgresBackend",)
 class PostgresBackend(TextSource):
     """Bare texts over PostgreSQL; the options in the URL are asyncpg's."""
 
+    _conn: Any = None
     INNER: ClassVar[Sequence[str]] = ("_listener",)
     driver: ClassVar[Driver] = Driver(
         # asyncpg lets an OSError through when it cannot connect.
@@ -31,15 +32,18 @@ class PostgresBackend(TextSource):
         )
 
     async def connect(self) -> None:
-        """Connect; `_conn` is a connection of asyncpg for whatever else it can do."""
+        """Connect; a subclass has a connection of asyncpg for its own use, `_conn`."""
         await super().connect()
-        try:
-            self._conn: Any = await asyncpg.connect(self._url)
-        except BaseException:
-            await super().disconnect()
-            raise
+        if type(self) is not PostgresBackend:  # others know nothing of it, and servers have few
+            try:
+                self._conn = await asyncpg.connect(self._url)
+            except BaseException:
+                await super().disconnect()
+                raise
 
     async def disconnect(self) -> None:
         """Close all connections."""
-        self._conn.terminate()
+        if self._conn is not None:
+            self._conn.terminate()
+            self._conn = None
         await super().disconnect()

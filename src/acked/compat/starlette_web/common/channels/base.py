@@ -48,9 +48,8 @@ class Channel(Relay):
 
     async def __aenter__(self) -> Self:
         """Connect, and listen from now on. Raises what the layer's `connect` raises."""
-        if self._is_open:
+        if not await self._enter(self.connect):
             raise ConfigurationError("this channel is open; make another one for that")
-        await self._enter(self.connect)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

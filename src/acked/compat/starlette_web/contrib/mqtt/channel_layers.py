@@ -28,8 +28,8 @@ class MQTTChannelLayer(SourceLayer):
     """News over MQTT; a group may be a filter (`a/+`, `a/#`), and an event names its own topic.
 
     Each group that is subscribed to has a session of its own, kept while the connection is made
-    again: nothing is missed meanwhile but what was published with QoS 0. What is retained is not
-    sent to a new subscription.
+    again: nothing is missed meanwhile but what was published with QoS 0. A new subscription begins
+    with what is retained.
     """
 
     serializer_class: ClassVar[type[BaseSerializer]] = MQTTSerializer
@@ -66,6 +66,7 @@ class MQTTChannelLayer(SourceLayer):
                 client_id=client_id,
                 session_expiry=SESSION_EXPIRY,
                 keepalive=keepalive,
+                retained=True,
                 **given,
             )
             news = fire_and_forget(self._layer, reconnect_timeout=patience)

@@ -38,6 +38,11 @@ class SourceLayer(Source, BaseChannelLayer):
     ) -> None:
         self._use(layer, checked(on_loss))
         self._serializer = self.serializer_class()
+        for name in unused:
+            if name.startswith(
+                ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
+            ):
+                raise ConfigurationError(f"{name}= cannot be kept here, and TLS is not weakened")
         if options := ", ".join(sorted(unused)):
             logger.info("%s: acked has no use for these options: %s", type(self).__name__, options)
 

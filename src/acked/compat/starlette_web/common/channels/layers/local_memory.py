@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any, ClassVar
 
+from acked.compat._events import BaseEvent
 from acked.compat._source import InMemory
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
@@ -19,7 +20,7 @@ class InMemoryChannelLayer(InMemory, BaseChannelLayer):
 
     CLOSED: ClassVar[type[Exception]] = RuntimeError
     END: ClassVar[type[Exception]] = ListenerClosed
-    EVENT: ClassVar[type[Event]] = Event
+    EVENT: ClassVar[type[BaseEvent]] = Event
 
     def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
         super().__init__()
