@@ -7,6 +7,7 @@ from acked._core.channel import Channel
 from acked._core.observer import Observer
 from acked._core.options import AckOptions, FireAndForgetOptions, PublishOptions, Redelivery
 from acked._core.stream.adapter import fire_and_forget
+from acked._core.stream.gaps import MessagesAndGaps
 from acked._core.stream.message import Message
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
@@ -80,6 +81,7 @@ __all__ = (
     "LeaseLost",
     "Message",
     "MessageTooLarge",
+    "MessagesAndGaps",
     "NoSubscribers",
     "Observer",
     "Overflow",

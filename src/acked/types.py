@@ -382,6 +382,8 @@ class FireAndForgetStatistics(msgspec.Struct, frozen=True):
     unknown_gaps: int
     """Gaps whose size nobody can know."""
     buffered: int
+    undecodable: int = 0
+    """Skipped, or raised as `DecodeError`: the body did not decode as its topic says."""
 
 
 class Severity(enum.IntEnum):

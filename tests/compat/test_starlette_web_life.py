@@ -52,7 +52,7 @@ async def test_one_task_keeps_the_channel_until_an_event_and_the_others_end_with
     async def listen() -> None:
         async with channel.subscribe("room") as subscriber:
             async for event in subscriber:
-                heard.append(event.message)  # noqa: PERF401 - while others look at it
+                heard.append(event.message)
 
     with anyio.fail_after(SOON):
         async with anyio.create_task_group() as tasks:

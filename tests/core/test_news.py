@@ -130,7 +130,7 @@ async def test_an_undecodable_body_raises_once_and_reading_goes_on_behind_it() -
     layer = ScriptedNews()
     async with (
         Channel(layer) as channel,
-        channel.subscribe(Topic("t", int), capacity=2) as sub,
+        channel.subscribe(Topic("t", int), capacity=2, on_undecodable="raise") as sub,
     ):
         for record in (news(0), news(1, b"secret"), news(2)):
             layer.sinks[0].offer(record)
@@ -139,11 +139,13 @@ async def test_an_undecodable_body_raises_once_and_reading_goes_on_behind_it() -
         assert "secret" not in str(caught.value)
         after = await anext(sub)
         assert (after.body, after.gap) == (2, Gap(1, OVERFLOW))
+        assert sub.statistics().undecodable == 1
 
 
 async def test_batches_of_news_hand_out_what_is_there() -> None:
     layer = ScriptedNews()
-    async with Channel(layer) as channel, channel.subscribe(Topic("t", int)) as sub:
+    topic = Topic("t", int)
+    async with Channel(layer) as channel, channel.subscribe(topic, on_undecodable="raise") as sub:
         for record in (news(0), news(1), news(2, b"x"), news(3)):
             layer.sinks[0].offer(record)
         batches = sub.batches(10)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, Final, Required, TypedDict, TypeVar
+from typing import Any, Final, Literal, Required, TypedDict, TypeVar
 
 import msgspec
 
@@ -157,6 +157,9 @@ class FireAndForgetOptions(TypedDict, total=False):
     """What happens to one message more (`Overflow.DROP_OLDEST`)."""
     patterns: bool
     """The names are patterns: `*`, `?`, `[a-z]`; a message's `topic` is its own name (False)."""
+    on_undecodable: Literal["skip", "raise"]
+    """A body that does not decode as its topic says is skipped, counted and logged, or raises
+    `DecodeError` ("skip")."""
     close_timeout: float
     """How long leaving may take (10)."""
 
@@ -167,6 +170,7 @@ class FireAndForgetSettings(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int = 1024
     overflow: Overflow = Overflow.DROP_OLDEST
     patterns: bool = False
+    on_undecodable: Literal["skip", "raise"] = "skip"
     close_timeout: float = 10.0
 
     def __post_init__(self) -> None:
@@ -204,6 +208,7 @@ _WRITE: Final[dict[str, str]] = {
     "start": "Start.EARLIEST, Start.LATEST or Start.at(time)",
     "redelivery": "Redelivery(max_deliveries=..., dead_letter=...)",
     "reconnect": "Backoff(initial=..., factor=..., maximum=...)",
+    "on_undecodable": "'skip' or 'raise'",
     "overflow": "Overflow.BLOCK, DROP_OLDEST, DROP_NEWEST or FAIL",
 }
 

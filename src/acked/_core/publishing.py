@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from acked._core.body_check import arrives_equal
 from acked._core.options import PublishOptions
+from acked._core.without_values import without_values
 from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
 from acked.types import NO_HEADERS, Capabilities, Codec, Record, Topic
@@ -108,14 +109,18 @@ class Encoders:
         if type(body) is not topic.payload:
             _check_type(topic, body)
         encode, decode, _ = encoding
+        failed: Exception | None = None
+        encoded, arrives = b"", False
         try:
             encoded = encode(body)
             arrives = decode is None or arrives_equal(body, encoded, encode, decode)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises
+            failed = error
+        if failed is not None:  # raised out here: the error as it was is not its context
             raise EncodeError(
                 f"a body of type {type(body).__name__} cannot be published to {topic!r}: "
-                f"{type(error).__name__} in the codec; give the topic another type or codec"
-            ) from error
+                f"{type(failed).__name__} in the codec; give the topic another type or codec"
+            ) from without_values(failed)
         if not arrives:
             raise EncodeError(
                 f"a body of type {type(body).__name__} would not arrive equal at a subscriber of "

@@ -73,6 +73,18 @@ class BoundedBuffer(Generic[T]):
         gap, self._before_head = merged(self._before_head, gap), None
         return item, gap
 
+    def take_gap(self) -> Gap | None:
+        """Return, once, the gap before the oldest item; where nothing waits, the one at the end."""
+        items = self.items
+        if not items:
+            gap, self._before_head, self._after_tail = self.pending_gap, None, None
+            return gap
+        item, gap = items[0]
+        gap, self._before_head = merged(self._before_head, gap), None
+        if gap is not None:
+            items[0] = (item, None)
+        return gap
+
     def mark(self, gap: Gap) -> None:
         """Note that something may be missing after what is buffered now."""
         self._after_tail = merged(self._after_tail, gap)

@@ -17,6 +17,7 @@ from acked._core.observer import Observer
 from acked._core.options import AckSettings
 from acked._core.publishing import Decoders
 from acked._core.subscription import Batches, Subscription
+from acked._core.without_values import without_values
 from acked._machines.settlement import State
 from acked.abc import AckFeed, AckLayer, AckPatternLayer, Clock, LagFeed
 from acked.errors import AckedError, ChannelClosed, DecodeError
@@ -204,7 +205,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         if not self._policy.give_up(entry, f"undecodable: {type(error).__name__}"):
             record = entry.leased.record
             raw = Delivery(record.body, entry, self._policy, frame.f_code, frame.f_lasti)
-            raise undecodable(raw, error) from error
+            raise undecodable(raw, error) from without_values(error)
 
     def _take(self, limit: int, frame: FrameType) -> Batch[T] | None:
         """Return up to `limit` deliveries; one that does not decode ends the batch before it."""

@@ -54,6 +54,9 @@ class Stream:
     def gap(self, gap: Gap) -> None:
         """Note that messages may have been missed; see `acked.abc.Sink`."""
         self.buffer.mark(gap)
+        if not self.buffer.items:
+            self.arrived.set()
+        self.gathered.set()
         if self._observer is not None:
             self._observer.missed(gap.missed)
         if gap.missed is None:

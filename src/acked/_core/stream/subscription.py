@@ -1,29 +1,36 @@
 """The subscription to a fire-and-forget layer: a bounded stream that counts what it loses."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from acked._core.observer import Observer
 from acked._core.options import FireAndForgetSettings
 from acked._core.publishing import Decoders
 from acked._core.stream.buffer import Stream
+from acked._core.stream.gaps import MessagesAndGaps
 from acked._core.stream.message import Message
 from acked._core.subscription import Batches, Subscription
+from acked._core.without_values import without_values
 from acked._machines.overflow import merged
 from acked.abc import FireAndForgetLayer, PatternLayer
 from acked.errors import AckedError, ChannelClosed, DecodeError
-from acked.types import FireAndForgetStatistics, Gap
+from acked.types import FireAndForgetStatistics, Gap, Record
 
 __all__ = ("FireAndForgetSubscription",)
 
 T = TypeVar("T")
 
+logger = logging.getLogger("acked.subscription")
+
 
 class FireAndForgetSubscription(Subscription[Message[T]]):
     """An iterator of messages; at most `capacity` wait to be read, and every loss is counted.
 
-    A message's `gap` says what may have been missed just before it; `statistics()` says it in sum.
+    A message's `gap` says what may have been missed just before it; `with_gaps()` hands each gap
+    out by itself, at once; `statistics()` says it in sum.
     """
 
     # Slots, and no coroutine between `__anext__` and its wait: a process has thousands of these.
@@ -34,7 +41,9 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         "_layer",
         "_names",
         "_patterns",
+        "_raises",
         "_stream",
+        "_to_raise",
         "_undecodable",
     )
 
@@ -56,7 +65,9 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         self._stream = Stream(options, observer)
         self._delivered = 0
         self._carried: Gap | None = None
-        self._undecodable: DecodeError | None = None
+        self._raises = options.on_undecodable == "raise"
+        self._to_raise: DecodeError | None = None
+        self._undecodable = 0
 
     def __repr__(self) -> str:
         return f"<Subscription to {', '.join(sorted(self._names))}: {self.statistics()}>"
@@ -64,20 +75,41 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
     async def __anext__(self) -> Message[T]:
         """Return the next message.
 
-        Raises `DecodeError` for a body that does not fit the topic's type (the next call goes on
-        behind it), `StreamOverflow` under `Overflow.FAIL`, `LayerError` when the layer gave up.
+        Raises `StreamOverflow` under `Overflow.FAIL`, `LayerError` when the layer gave up, and with
+        `on_undecodable="raise"` `DecodeError` for a body that does not fit the topic's type: the
+        next call goes on behind it.
         """
-        self._reads -= 1
-        if self._reads < 0:
-            await self._take_turns()
-        if self._undecodable is not None or not self._stream.buffer.items:
-            while not self._is_ready(1):
-                try:
-                    await self._stream.arrived.wait()
-                except BaseException:
-                    self._wake_another()
-                    raise
-        return self._next()
+        while True:
+            self._reads -= 1
+            if self._reads < 0:
+                await self._take_turns()
+            if self._to_raise is not None or not self._stream.buffer.items:
+                while not self._is_ready(1):
+                    try:
+                        await self._stream.arrived.wait()
+                    except BaseException:
+                        self._wake_another()
+                        raise
+            message = self._next()
+            if message is not None:
+                return message
+
+    def with_gaps(self) -> MessagesAndGaps[T]:
+        """Iterate over messages and gaps: each gap by itself, at its place and at once.
+
+        ```python
+        async for item in invalidations.with_gaps():
+            if isinstance(item, Gap):
+                cache.clear()
+            else:
+                cache.forget(item.body)
+        ```
+
+        So a reader that waits on a quiet topic is told of a lost connection when it is over, not
+        with the next message, and of what was dropped last. The messages have no `gap` then.
+        """
+        ready = partial(self._ready, gaps=True)
+        return MessagesAndGaps(ready, self._take_with_gaps, self._stream.buffer.capacity)
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Sequence[Message[T]]]:
         """Iterate over lists of up to `size` messages.
@@ -96,6 +128,7 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             missed=stream.buffer.missed + stream.told,
             unknown_gaps=stream.unknown_gaps,
             buffered=len(stream.buffer),
+            undecodable=self._undecodable,
         )
 
     def fail(self, error: AckedError) -> None:
@@ -108,11 +141,11 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             return by_pattern.listen_patterns(self._names, self._stream)
         return self._layer.listen(self._names, self._stream)
 
-    async def _ready(self, count: int, wanted: int) -> None:  # noqa: ARG002 - nothing is fetched
+    async def _ready(self, count: int, wanted: int, *, gaps: bool = False) -> None:  # noqa: ARG002
         """Return when `count` are buffered, after a checkpoint if one is due; raise what failed."""
         await self._take_turns()
         notify = self._stream.arrived if count == 1 else self._stream.gathered
-        while not self._is_ready(count):
+        while not self._is_ready(count, gaps=gaps):
             try:
                 await notify.wait()
             except BaseException:
@@ -123,14 +156,14 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         # Race: woken for a message, and cancelled: another reader must have it.
         self._stream.arrived.wake(len(self._stream.buffer))
 
-    def _is_ready(self, count: int) -> bool:
+    def _is_ready(self, count: int, *, gaps: bool = False) -> bool:
         """Say whether `count` are buffered, or as many as will ever be; raise what failed."""
         stream = self._stream
-        if self._undecodable is not None:
-            error, self._undecodable = self._undecodable, None
+        if self._to_raise is not None:
+            error, self._to_raise = self._to_raise, None
             raise error
         buffered = len(stream.buffer)
-        if buffered >= count:
+        if buffered >= count or (gaps and stream.buffer.pending_gap is not None):
             return True
         if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
@@ -141,35 +174,79 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             raise failure
         return True
 
-    def _next(self) -> Message[T]:
+    def _next(self) -> Message[T] | None:
+        """Return the oldest message, or None if it did not decode and is skipped."""
         record, gap = self._stream.take()
         if self._carried is not None:
             gap, self._carried = merged(self._carried, gap), None
         try:
             body = self._decoders[record.topic](record.body)
-        except Exception as error:
-            self._carried = gap  # told with the next message instead
-            raise DecodeError(
-                f"message {record.id} of topic {record.topic!r} ({len(record.body)} bytes) does "
-                f"not decode as its topic says ({type(error).__name__}); reading goes on behind it",
-                raw=record.body,
-            ) from error
-        self._delivered += 1
-        return Message(body, record, gap)
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
+            failed = error
+        else:
+            self._delivered += 1
+            return Message(body, record, gap)
+        # Out here the error as it was, which may quote the body, is not the context of ours.
+        self._carried = gap  # told with the next message instead
+        self._undecodable += 1
+        if self._raises:
+            raise _undecodable(record, failed) from without_values(failed)
+        self._log_skipped(record, failed)
+        return None
+
+    def _log_skipped(self, record: Record, failed: Exception) -> None:
+        """Log the first, the tenth, the hundredth: anybody can publish what does not decode."""
+        count = str(self._undecodable)
+        if count.strip("0") == "1":
+            logger.warning(
+                "%s message(s) skipped so far: message %r of topic %r does not decode as its topic "
+                "says (%s); statistics().undecodable counts on",
+                count,
+                record.id,
+                record.topic,
+                type(failed).__name__,
+            )
 
     def _take(self, limit: int) -> Sequence[Message[T]] | None:
         taken: list[Message[T]] = []
-        while len(taken) < limit and len(self._stream.buffer):
-            try:
-                taken.append(self._next())
-            except DecodeError as error:
-                if not taken:
-                    raise
-                self._undecodable = error  # raised by the next read: what came before is a batch
-                break
+        while len(taken) < limit and self._take_one(taken):
+            pass
         return taken or None
 
+    def _take_with_gaps(self, limit: int) -> Sequence[Message[T] | Gap] | None:
+        taken: list[Message[T] | Gap] = []
+        more = True
+        while more and len(taken) < limit:
+            gap, self._carried = merged(self._carried, self._stream.buffer.take_gap()), None
+            if gap is not None:
+                taken.append(gap)
+            else:
+                more = self._take_one(taken)
+        return taken or None
+
+    def _take_one(self, taken: "list[Any]") -> bool:
+        """Append the next message, if it decodes; say whether to go on."""
+        if not self._stream.buffer.items:
+            return False
+        try:
+            message = self._next()
+        except DecodeError as error:
+            if not taken:
+                raise
+            self._to_raise = error  # raised by the next read: what came before is a batch
+            return False
+        if message is not None:
+            taken.append(message)
+        return True
+
     async def _leave(self, *, interrupted: bool) -> None:  # noqa: ARG002 - news has no debts
+        untold = merged(self._carried, self._stream.buffer.pending_gap)
+        if untold is not None and not self._stream.buffer.items:
+            logger.warning(
+                "the subscription to %s ends with a gap that no message followed: %s",
+                ", ".join(sorted(self._names)),
+                untold,
+            )
         self._stream.close()
 
     def _closed(self) -> None:
@@ -177,3 +254,11 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
 
     def _error(self) -> AckedError | None:
         return None
+
+
+def _undecodable(record: Record, failed: Exception) -> DecodeError:
+    return DecodeError(
+        f"message {record.id} of topic {record.topic!r} ({len(record.body)} bytes) does "
+        f"not decode as its topic says ({type(failed).__name__}); reading goes on behind it",
+        raw=record.body,
+    )
