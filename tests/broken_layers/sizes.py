@@ -232,7 +232,7 @@ class AnswersTopicByTopic(Queue):
 
     def topic_of(self, feed: Feed, token: Token) -> str:
         """Return what topic the message of `token` is of; known for ever, by this bug."""
-        names = dict[Token, str](feed.notes)
+        names: dict[Token, str] = dict(feed.notes)
         return names.get(token, "")
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:

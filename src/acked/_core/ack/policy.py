@@ -1,8 +1,7 @@
 """Where the deliveries of one subscription are settled: what is asked for, checked and queued.
 
-What is decided for every layer lives here and nowhere else: dead letters, the limit of
-deliveries, what happens to the unsettled on leaving. Sending is the settler's, leases are the
-renewer's.
+What is decided for every layer lives here: dead letters, the limit of deliveries, what happens to
+the unsettled on leaving. Sending is the settler's, leases are the renewer's.
 """
 
 import logging
@@ -199,10 +198,11 @@ class SettlementPolicy:
         if not entries:
             return
         try:
+            tokens = [entry.leased.token for entry in entries]
             if charge and self._capabilities.nack:
-                await self._feed.settle([Settlement(d.leased.token, Verb.NACK) for d in entries])
+                await self._feed.settle([Settlement(token, Verb.NACK) for token in tokens])
             elif self._capabilities.release:
-                await self._feed.release([entry.leased.token for entry in entries])
+                await self._feed.release(tokens)
         except Exception as error:
             failure = layer_failure(error, "giving back what is unsettled")
             logger.warning("%s", failure, exc_info=error)
@@ -212,8 +212,7 @@ class SettlementPolicy:
         redelivery = self._options.redelivery
         if redelivery.max_deliveries is None:
             return entries
-        exhausted = [d for d in entries if redelivery.exhausted(d.leased.attempt)]
-        for entry in exhausted:
+        for entry in [d for d in entries if redelivery.exhausted(d.leased.attempt)]:
             self.give_up(entry, f"delivered {redelivery.max_deliveries} times")
         return [d for d in entries if d.state is State.HELD]
 
@@ -275,11 +274,12 @@ class SettlementPolicy:
 
     def _retry_dead_letters(self) -> None:
         """Reject again what could not be; what cannot be at all gives its place back."""
+        delay = self._options.lease if self._capabilities.nack_delay else 0.0
         for entry, letter in self._dead_letters.due(self._tracker.open):
-            if letter is not None:
-                self._settler.settle(entry, Verb.REJECT, 0.0, letter)
+            if letter is None:
+                self._requeue(entry, delay)
             else:
-                self._requeue(entry, self._options.lease if self._capabilities.nack_delay else 0.0)
+                self._settler.settle(entry, Verb.REJECT, 0.0, letter)
 
     def _on_error(self, error: AckedError, count: int) -> None:
         self._error.note(error, count)

@@ -35,5 +35,4 @@ class MessagesAndGaps(AsyncIterator["Message[T] | Gap"], Generic[T]):
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Sequence[Message[T] | Gap]]:
         """Iterate over lists as `batches` of the subscription does; a gap at the end ends one."""
-        size = min(size, self._capacity)
-        return Batches(self._ready, self._take, size=size, wait=wait)
+        return Batches(self._ready, self._take, size=size, most=self._capacity, wait=wait)
