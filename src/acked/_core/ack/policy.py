@@ -24,13 +24,7 @@ from acked._core.options import AckSettings
 from acked._core.pending_error import PendingError
 from acked._machines.settlement import State, begin
 from acked.abc import AckFeed, Clock
-from acked.errors import (
-    AckedError,
-    AlreadySettled,
-    CapabilityError,
-    ChannelClosed,
-    layer_failure,
-)
+from acked.errors import AckedError, CapabilityError, ChannelClosed, layer_failure
 from acked.types import Capabilities, Reply, Settlement, Verb
 
 __all__ = ("SettlementPolicy",)
@@ -113,9 +107,9 @@ class SettlementPolicy:
         if not self._capabilities.release:
             raise CapabilityError("this layer cannot give a message back uncharged; nack it")
         for entry in entries:
-            if entry.state is not State.HELD:
-                begin(entry.state, Verb.NACK)  # raises, but for what is being nacked
-                raise AlreadySettled("cannot release: this delivery was nacked before")
+            if entry.state is not State.HELD:  # one of the two contradicts what it was settled as
+                begin(entry.state, Verb.NACK)
+                begin(entry.state, Verb.REJECT)
         self._tracker.give_back(entries, seen=True)
         with anyio.move_on_after(RELEASE_WITHIN, shield=True):  # cancelled, it is done all the same
             await self._feed.release([entry.leased.token for entry in entries])
