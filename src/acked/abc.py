@@ -52,6 +52,7 @@ __all__ = (
     "LagFeed",
     "Layer",
     "LayerFactory",
+    "PartlyFailingFeed",
     "PatternLayer",
     "RemovesGroups",
     "Sink",
@@ -299,6 +300,16 @@ class TimedFeed(Protocol):
         That is `SystemClock` unless the layer was given another. Without it the engine takes the
         moment at which `receive` returned: too late, if the process stood still in between.
         """
+        ...
+
+
+@runtime_checkable
+class PartlyFailingFeed(Protocol):
+    """A feed over several servers, of which one may fail while the others go on."""
+
+    @property
+    def failing(self) -> LayerError | None:
+        """Why a part of it receives nothing at the moment; the reader gets it in the end."""
         ...
 
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from acked import Channel, LeaseLost, Topic, VirtualClock
+from acked import Channel, ConnectionLost, LeaseLost, Topic, VirtualClock
 from acked.codecs import RAW
 from acked.types import Leased, Outcome, Record, Reply
 from tests.core.scripted import ScriptedLayer, leased, prefetch, without
@@ -212,3 +212,19 @@ async def test_a_message_wakes_one_reader_however_many_wait(readers: int) -> Non
                 await wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
     assert woken <= 2 * 20
+
+
+async def test_a_part_that_fails_for_too_long_is_told_though_the_others_go_on() -> None:
+    clock, layer = VirtualClock(), ScriptedLayer(*map(leased, range(3)))
+    async with (
+        Channel(layer, clock=clock) as channel,
+        channel.subscribe("t", group="g", reconnect_timeout=60) as sub,
+    ):
+        sub._feed.failing = ConnectionLost("shard 2 is gone")  # type: ignore[union-attr]
+        await (await anext(sub)).ack()
+        clock._now += 59
+        await (await anext(sub)).ack()
+        clock._now += 2
+        await (await anext(sub)).ack()
+        with pytest.raises(ConnectionLost, match="shard 2"), anyio.fail_after(5):
+            await anext(sub)

@@ -41,6 +41,16 @@ class ReconnectBudget:
 
     async def wait(self, error: LayerError) -> None:
         """Wait before the next try; raise `error` if it does not pass, or the time is over."""
+        now = self.spend(error)
+        self._tries += 1
+        delay = self._backoff.delay(self._tries, random.random())  # noqa: S311 - no secret
+        await self._clock.sleep_until(now + delay)
+
+    def spend(self, error: LayerError) -> float:
+        """Note that it has not passed, and return the time; raise `error` when that is over.
+
+        Also where only a part fails and the others go on, so that nobody waits.
+        """
         if not error.may_pass:
             raise error
         now = self._clock.time()
@@ -54,6 +64,4 @@ class ReconnectBudget:
                 self._observer.connection_lost(error)
         if self._timeout is not None and now - self._lost_since >= self._timeout:
             raise error
-        self._tries += 1
-        delay = self._backoff.delay(self._tries, random.random())  # noqa: S311 - no secret
-        await self._clock.sleep_until(now + delay)
+        return now

@@ -76,8 +76,12 @@ class Fetcher:
                 except LayerError as error:
                     await self._reconnect.wait(error)
                 else:
-                    self._reconnect.reset()
                     self._take(batch)
+                    failing: LayerError | None = getattr(self._feed, "failing", None)
+                    if failing is None:
+                        self._reconnect.reset()
+                    else:  # a part of it, a shard for instance; the others go on
+                        self._reconnect.spend(failing)
                     if self._gives_back and not self._demand and not self._window.size:
                         await self._give_back()  # fetched for who is gone: it is others' now
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
