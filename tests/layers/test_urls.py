@@ -1,37 +1,14 @@
 """No part of a password is ever shown, however it is written into a URL."""
 
-import logging
-import string
-import traceback
-
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
-from acked.errors import AckedError, ConfigurationError
+from acked.errors import ConfigurationError
 from acked.layers._shared.findings import is_loopback
 from acked.layers._shared.urls import split_server_url, switch, without_credentials
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
-from acked.layers.postgres_notify import PostgresNotifyLayer
-
-pytestmark = pytest.mark.anyio
-
-MARK = "QZX"
-"""Stands at both ends of each password, and nowhere else."""
-
-passwords = st.text(st.sampled_from(string.printable), max_size=12).map(
-    lambda middle: f"{MARK}{middle}{MARK}"
-)
-
-
-def said(error: BaseException | None) -> str:
-    """Return all that a log would show of `error`, its causes and contexts too."""
-    if error is None:
-        return ""
-    return "".join(traceback.format_exception(error, chain=False)[-1:]) + said(
-        error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    )
+from tests.layers.secrets_kit import MARK, passwords, said
 
 
 @given(password=passwords)
@@ -49,32 +26,6 @@ def test_an_address_shows_no_part_of_a_password(password: str) -> None:
         except ConfigurationError as error:
             shown = said(error)
         assert MARK not in shown
-
-
-@given(password=passwords)
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-async def test_no_error_repr_or_log_of_postgres_shows_a_part_of_a_password(
-    password: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    for url in (
-        f"postgres-notify://user:{password}@127.0.0.1:1/db?timeout=1",
-        f"postgres-notify://{password}@127.0.0.1:1/db",
-        f"postgres-notify://user:{password}@127.0.0.1:1/db?timeout=soon",
-        f"postgres-notify://user:{password}@127.0.0.1:1/db?unknown=1",
-    ):
-        shown = ""
-        try:
-            layer = PostgresNotifyLayer.from_url(url)
-            shown = repr(layer)
-            await layer.__aenter__()
-        except AckedError as error:
-            shown += said(error)
-        assert shown
-        assert MARK not in shown
-    assert MARK not in caplog.text
 
 
 @pytest.mark.parametrize("kind", [MemoryLayer, MemoryQueueLayer])

@@ -183,8 +183,9 @@ def unless_broken(connection: AnyConnection) -> Generator[None]:
 
 def is_local(connection: Connection) -> bool:
     """Say whether the other end of `connection` is on this machine."""
-    peer = _of_transport(connection, "peername")
-    return not isinstance(peer, tuple) or is_loopback(peer[0])
+    peer: Any = _of_transport(connection, "peername")
+    # Of a socket of the file system it is a word, of the network a tuple.
+    return not peer or isinstance(peer, str) or is_loopback(str(peer[0]))
 
 
 def has_password(connection: Connection) -> bool:

@@ -125,7 +125,7 @@ class SQLiteQueueLayer:
         if durability not in {"full", "normal"}:
             raise ConfigurationError(f"durability must be full or normal; not {durability!r}")
         self._poll = _checked_seconds("poll", poll)
-        self._durability = durability
+        self._durability: Durability = durability
         clock = FileClock()
         file = QueueFile(
             self.path,
