@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from acked.layers.memory_queue._group import Lease
+from acked.layers.memory_queue._group import RecordLease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
@@ -184,7 +184,9 @@ class DeliversTheLastFirst(Queue):
 class QueuesNackedOnesAtTheEnd(Queue):
     """A nacked message goes to the end, and what came after it overtakes it."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.NACK:
             feed.notes.append(lease.kept.number)
         return super().settle_one(feed, lease, settlement, now)

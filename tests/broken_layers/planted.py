@@ -14,7 +14,7 @@ from acked.abc import Clock
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, Lease
+from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, RecordLease
 from acked.types import (
     Gap,
     GapCause,
@@ -72,7 +72,7 @@ class Feed(MemoryQueueFeed):
     def _take(self, limit: int) -> list[Leased]:
         return self.layer.take(self, limit)
 
-    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def _settle(self, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
         return self.layer.settle_one(self, lease, settlement, now)
 
 
@@ -127,7 +127,9 @@ class Queue(MemoryQueueLayer):
         """Lease what is ready."""
         return RightFeed._take(feed, limit)
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         """Carry out one settlement of a valid lease."""
         return cast("Outcome", RightFeed._settle(feed, lease, settlement, now))
 
@@ -145,7 +147,7 @@ class RememberingQueue(Queue):
         self._leased |= {one.token: feed._held[one.token].kept for one in taken}
         return taken
 
-    def lease_by_now(self, token: Token) -> Lease | None:
+    def lease_by_now(self, token: Token) -> RecordLease | None:
         """Return the lease that somebody has of the message that `token` was for."""
         kept = self._leased[token]
         leases = (lease for feed in self.feeds for lease in feed._held.values())
@@ -192,7 +194,7 @@ class Broadcast(MemoryLayer):
                 listener.sink.gap(Gap(None, frozenset({GapCause.RECONNECT})))
 
 
-def remove(feed: Feed, lease: Lease) -> None:
+def remove(feed: Feed, lease: RecordLease) -> None:
     """Owe the message of `lease` no more."""
     del feed._held[lease.token]
     lease.queue.settled(lease)

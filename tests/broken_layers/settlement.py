@@ -9,7 +9,7 @@ import msgspec
 
 from acked.abc import Clock
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import GroupQueue, Kept, Lease
+from acked.layers.memory_queue._group import GroupQueue, Kept, RecordLease
 from acked.types import Leased, Outcome, Reply, Settlement, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue, remove
@@ -43,7 +43,9 @@ class AcksEverythingUpToThePosition(Queue):
             for one, outcome in zip(batch, outcomes, strict=True)
         ]
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.ACK:
             for before in [one for one in feed._held.values() if one.token < lease.token]:
                 remove(feed, before)
@@ -55,7 +57,9 @@ class AcksEverythingUpToThePosition(Queue):
 class ForgetsWhatIsNacked(Queue):
     """A nack drops the message, as an ack would."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.NACK:
             settlement = Settlement(settlement.token, Verb.ACK)
         return super().settle_one(feed, lease, settlement, now)
@@ -65,7 +69,9 @@ class ForgetsWhatIsNacked(Queue):
 class NacksByWaitingForTheLease(Queue):
     """A nack does nothing: the message comes again when its lease ends."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.NACK:
             return Outcome.CONFIRMED
         return super().settle_one(feed, lease, settlement, now)
@@ -75,7 +81,9 @@ class NacksByWaitingForTheLease(Queue):
 class NacksTheNeighboursToo(Queue):
     """A nack rewinds the consumer: whatever it holds comes again."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         outcome = super().settle_one(feed, lease, settlement, now)
         if settlement.verb is Verb.NACK:
             for other in feed._held.values():
@@ -88,7 +96,9 @@ class NacksTheNeighboursToo(Queue):
 class IgnoresTheDelayOfANack(Queue):
     """A delayed nack comes again at once: a hot loop around whatever is failing."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         at_once = msgspec.structs.replace(settlement, delay=0.0)
         return super().settle_one(feed, lease, at_once, now)
 
@@ -97,7 +107,9 @@ class IgnoresTheDelayOfANack(Queue):
 class KeepsDelaysInTheConsumer(Queue):
     """A delayed nack is a timer of the consumer, and gone with it."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.delay:
             feed.notes.append(lease)
         return super().settle_one(feed, lease, settlement, now)
@@ -115,7 +127,9 @@ class KeepsDelaysInTheConsumer(Queue):
 class ForgetsDeadLetters(Queue):
     """A rejection removes the message, and publishes no dead letter."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         alone = msgspec.structs.replace(settlement, dead_letter=None)
         return super().settle_one(feed, lease, alone, now)
 
@@ -124,7 +138,9 @@ class ForgetsDeadLetters(Queue):
 class DeadLettersWithoutHeaders(Queue):
     """A dead letter is the body alone: nobody can tell where it came from, and why it died."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         letter = settlement.dead_letter
         if letter is not None:
             bare = msgspec.structs.replace(letter, headers={})
@@ -136,7 +152,9 @@ class DeadLettersWithoutHeaders(Queue):
 class RejectsThoughTheLetterWasRefused(Queue):
     """The original is given up although its dead letter was not accepted."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         answer: Reply = super().settle_one(feed, lease, settlement, now)
         if isinstance(answer, LayerError):
             remove(feed, lease)
@@ -148,7 +166,9 @@ class RejectsThoughTheLetterWasRefused(Queue):
 class DeadLettersTwice(Queue):
     """The dead letter is published, and once more when the original is removed."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.dead_letter is not None:
             feed._published(settlement.dead_letter)
         return super().settle_one(feed, lease, settlement, now)
@@ -217,7 +237,9 @@ class ForgetsAcksWhenItIsOpenedAgain(Queue):
         super().__init__(clock=clock)
         self._acked: list[tuple[GroupQueue, Kept]] = []
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.ACK:
             self._acked.append((lease.queue, lease.kept))
         return super().settle_one(feed, lease, settlement, now)
@@ -235,7 +257,9 @@ class ForgetsAcksWhenItIsOpenedAgain(Queue):
 class AcksForEveryGroup(Queue):
     """An ack deletes the message, and another group that owes it never gets it."""
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.ACK:
             for queue in lease.queue._topic.groups.values():
                 if queue is not lease.queue and lease.kept in queue._fresh:

@@ -10,7 +10,7 @@ import anyio.lowlevel
 from acked.abc import Clock
 from acked.clocks import SystemClock
 from acked.layers.memory_queue._broker import Broker
-from acked.layers.memory_queue._group import NEVER, GroupQueue, Holder, Lease
+from acked.layers.memory_queue._group import NEVER, GroupQueue, Holder, RecordLease
 from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("MemoryQueueFeed",)
@@ -145,7 +145,7 @@ class MemoryQueueFeed:
         for queue in self._queues:
             queue.nudge()
 
-    def _settle(self, lease: Lease, settlement: Settlement, now: float) -> Reply:
+    def _settle(self, lease: RecordLease, settlement: Settlement, now: float) -> Reply:
         dead_letter = settlement.dead_letter
         if dead_letter is not None and not self._published(dead_letter):
             return self._broker.refusal([dead_letter.topic])

@@ -27,7 +27,7 @@ import msgspec
 
 from acked.types import Leased, Record, Start
 
-__all__ = ("GroupQueue", "Holder", "Kept", "Lease", "StoredTopic", "Waiter")
+__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -47,7 +47,7 @@ class Kept(msgspec.Struct, gc=False):
     owed: int
 
 
-class Lease(msgspec.Struct):
+class RecordLease(msgspec.Struct):
     """One kept record in the hands of one holder, until a moment."""
 
     token: int
@@ -59,7 +59,7 @@ class Lease(msgspec.Struct):
     until: float
 
 
-Holder: TypeAlias = dict[Hashable, Lease]
+Holder: TypeAlias = dict[Hashable, RecordLease]
 """What one consumer holds, by token; in here means: leased to it, or over and not yet noticed."""
 
 
@@ -93,8 +93,8 @@ class GroupQueue:
         self._fresh = deque(owed)
         self._returned: list[tuple[int, int, Kept]] = []  # number, charged
         self._delayed: list[tuple[float, int, int, Kept]] = []  # due, number, charged
-        self._ends: list[tuple[float, int, Lease]] = []  # until, token
-        self._overdue: dict[int, Lease] = {}  # by token
+        self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
+        self._overdue: dict[int, RecordLease] = {}  # by token
 
     def __repr__(self) -> str:
         return f"{self.ready} ready, {len(self._delayed)} delayed, {self.held} held"
@@ -172,14 +172,14 @@ class GroupQueue:
                 _, charged, kept = heapq.heappop(returned)
             else:
                 kept, charged = fresh.popleft(), 0
-            holder[token] = lease = Lease(token, kept, self, holder, charged, until)
+            holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
             leased.append(Leased(kept.record, token, charged + 1, kept.position))
         self.held += len(leased)
         self._drop_untrue_ends()
         return leased
 
-    def extend(self, lease: Lease, until: float) -> None:
+    def extend(self, lease: RecordLease, until: float) -> None:
         """Let a valid lease end at `until` instead."""
         if until == lease.until and lease.token not in self._overdue:
             return  # its end is in the heap, and once is enough
@@ -190,18 +190,18 @@ class GroupQueue:
 
     # The three ways out of a lease. The caller has taken it out of the holder.
 
-    def settled(self, lease: Lease) -> None:
+    def settled(self, lease: RecordLease) -> None:
         """Owe the record no more; the last group to say so lets the topic forget it."""
         self._let_go(lease)
         self._owe_no_more(lease.kept)
 
-    def give_back(self, lease: Lease, *, charge: bool) -> None:
+    def give_back(self, lease: RecordLease, *, charge: bool) -> None:
         """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
         item = (lease.kept.number, lease.charged + charge, lease.kept)
         heapq.heappush(self._returned, item)
 
-    def delay(self, lease: Lease, due: float) -> None:
+    def delay(self, lease: RecordLease, due: float) -> None:
         """Make the record ready again at the moment `due`; the delivery counted."""
         self._let_go(lease)
         item = (due, lease.kept.number, lease.charged + 1, lease.kept)
@@ -216,7 +216,7 @@ class GroupQueue:
         ):
             self._owe_no_more(kept)
 
-    def _let_go(self, lease: Lease) -> None:
+    def _let_go(self, lease: RecordLease) -> None:
         self.held -= 1
         self._overdue.pop(lease.token, None)
 
@@ -231,7 +231,7 @@ class GroupQueue:
             heapq.heapify(self._ends)
 
 
-def _is_true(end: tuple[float, int, Lease]) -> bool:
+def _is_true(end: tuple[float, int, RecordLease]) -> bool:
     """Tell whether this lease is still held, and ends at this moment."""
     until, token, lease = end
     return lease.until == until and token in lease.holder
