@@ -310,7 +310,7 @@ class MQTTLayer:
             session_expiry=self._session_expiry,
             keepalive=self._keepalive,
             is_shared=self._is_shared,
-            unheard=sorted(set().union(*(feed.unheard for feed in self._feeds))),
+            unheard=sorted({topic for feed in self._feeds for topic in feed.unheard}),
         )
 
     async def _publish(self, records: Sequence[Record]) -> PublishResults:
