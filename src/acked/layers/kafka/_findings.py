@@ -134,8 +134,8 @@ def _cleanup(settings: Settings) -> Finding:
             "not, and a message without a key is refused"
         )
         return Finding("cleanup_policy", told[compacted[0]], WARNING, message)
-    policy = next(iter(told.values()), "delete")
-    if not policy:
+    policy = next(iter(told.values()), None if settings.topics else "delete")
+    if policy is None:
         return _unknown("cleanup_policy")
     return Finding("cleanup_policy", policy, OK, "no topic used so far is compacted")
 
