@@ -53,7 +53,7 @@ class LeasesForEver(Queue):
         return await super().extend(feed, tokens, AGES)
 
 
-@broken("test_the_renewal_ends_with_max_lease")
+@broken("test_an_extension_ends_when_it_was_said_to")
 class RenewsForEver(Queue):
     """Once renewed, a lease is renewed by the layer itself, whether or not the holder still is."""
 
