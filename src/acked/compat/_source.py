@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -53,10 +53,29 @@ class Backend:
 
     UNSUPPORTED: ClassVar[type[Exception]] = NotImplementedError
 
-    async def _unsupported(self, *_: Any, **__: Any) -> Any:
+    async def connect(self) -> None:
+        """Connect."""
         raise self.UNSUPPORTED
 
-    connect = disconnect = subscribe = unsubscribe = publish = next_published = _unsupported
+    async def disconnect(self) -> None:
+        """Disconnect."""
+        raise self.UNSUPPORTED
+
+    async def subscribe(self, *_: Any, **__: Any) -> None:
+        """Listen to a place."""
+        raise self.UNSUPPORTED
+
+    async def unsubscribe(self, *_: Any, **__: Any) -> None:
+        """Undo `subscribe`."""
+        raise self.UNSUPPORTED
+
+    async def publish(self, *_: Any, **__: Any) -> None:
+        """Publish a message to a place."""
+        raise self.UNSUPPORTED
+
+    async def next_published(self) -> Any:
+        """Wait for the next event."""
+        raise self.UNSUPPORTED
 
 
 class Hears(Backend):
@@ -98,7 +117,7 @@ class Hears(Backend):
         inbox, self._inbox = self._inbox, None
         self._gaps.clear()
         if inbox is not None:
-            inbox.stream.end(ChannelClosed("disconnected"))
+            inbox.end(ChannelClosed("disconnected"))
 
     async def next_published(self) -> Any:
         """Return the next event; raise when a connection is lost for good."""
@@ -110,7 +129,7 @@ class Hears(Backend):
             await inbox.ready()
         except ChannelClosed:
             raise end from None
-        item: Any = inbox.stream.take()[0]
+        item, _ = inbox.take()
         if isinstance(item, Exception):
             raise item
         return item
@@ -119,7 +138,7 @@ class Hears(Backend):
         """Hand `event` out, or keep it for `next_published` if there is room."""
         if self._inbox is None:
             return
-        if self._relay is None and len(self._inbox.stream.buffer) == CAPACITY:
+        if self._relay is None and self._inbox.waiting == CAPACITY:
             self.missed(OVERFLOW, whose)
             return
         event.owner = whose
@@ -128,7 +147,7 @@ class Hears(Backend):
         if self._relay is not None:
             self._relay.hand_out(event)
         else:
-            self._inbox.stream.offer(cast("Record", event))
+            self._inbox.offer(event)
 
     def missed(self, gap: Gap, whose: str | None) -> None:
         """Tell of `gap` with the next event of the subscription `whose`."""
@@ -202,7 +221,7 @@ class Source(Hears):
         if self._relay is not None:
             self._relay.fail(error)
         elif self._inbox is not None:
-            self._inbox.stream.offer(cast("Record", error))
+            self._inbox.offer(error)
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""

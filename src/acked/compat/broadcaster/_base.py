@@ -147,7 +147,7 @@ class Broadcast(Relay):
         self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
-        self.is_paced = capacity < CAPACITY
+        self.is_paced: bool = capacity < CAPACITY
         self._turn = anyio.Lock(fast_acquire=True)
 
     def __repr__(self) -> str:
