@@ -10,9 +10,10 @@ import anyio
 
 from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
+from acked.compat._backend import Backend
 from acked.compat._events import BaseEvent, EventReader
 from acked.compat._relay import CAPACITY, AnyBackend, Relay
-from acked.compat._source import Backend, OnLoss, Source, checked
+from acked.compat._source import OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
