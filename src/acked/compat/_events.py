@@ -71,11 +71,30 @@ class Inbox:
     """The bounded stream of a subscription, which any task may read."""
 
     def __init__(self, capacity: int) -> None:
-        self.stream: Final = Stream(FireAndForgetSettings(capacity=capacity), None)
+        self._stream = Stream(FireAndForgetSettings(capacity=capacity), None)
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait to be taken."""
+        return len(self._stream.buffer)
+
+    def offer(self, item: Any, gap: Gap | None = None) -> None:
+        """Let `item` wait, after what `gap` tells of."""
+        if gap is not None:
+            self._stream.gap(gap)
+        self._stream.offer(item)
+
+    def take(self) -> tuple[Any, Gap | None]:
+        """Return what came next and the gap before it, which is there."""
+        return self._stream.take()
+
+    def end(self, why: AckedError) -> None:
+        """Let who reads on behind what waits raise `why`; the first reason stays."""
+        self._stream.end(why)
 
     async def ready(self) -> None:
         """Return when there is something to take; raise why nothing comes any more."""
-        stream = self.stream
+        stream = self._stream
         while not stream.buffer.items:
             if stream.failure is not None:
                 raise stream.failure
@@ -105,14 +124,14 @@ class EventReader(Inbox, Generic[E]):
 
     def statistics(self) -> FireAndForgetStatistics:
         """Return how many events were delivered, missed, and wait to be read."""
-        stream = self.stream
+        stream = self._stream
         missed, waiting = stream.buffer.missed + stream.told, len(stream.buffer)
         return FireAndForgetStatistics(self._delivered, missed, stream.unknown_gaps, waiting)
 
     def left(self) -> None:
         """Take no more events, and say how many were dropped since that was said last."""
-        self.stream.close()
-        self.stream.end(ChannelClosed("this subscription was left"))
+        self._stream.close()
+        self._stream.end(ChannelClosed("this subscription was left"))
         self._say_missed()
 
     def __aiter__(self) -> Self:
@@ -127,7 +146,7 @@ class EventReader(Inbox, Generic[E]):
 
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
-        stream = self.stream
+        stream = self._stream
         if self._delivered % READS_IN_A_TURN == 0:
             await anyio.lowlevel.checkpoint()
         if not stream.buffer.items:
@@ -138,8 +157,7 @@ class EventReader(Inbox, Generic[E]):
                 failure = self._raised(error)
             if failure is not None:
                 raise failure
-        taken, gap = stream.take()
-        event: Any = taken
+        event, gap = self.take()
         self._delivered += 1
         if gap is not None or self._is_behind:
             self._note(gap)
@@ -159,7 +177,7 @@ class EventReader(Inbox, Generic[E]):
             self._warn("is too slow: messages are dropped")
         if GapCause.BROKER in causes:
             self._warn("may have missed messages: the broker dropped some")
-        if self._is_behind and not self.stream.buffer.items:
+        if self._is_behind and not self._stream.buffer.items:
             self._say_missed()
 
     def _say_missed(self) -> None:

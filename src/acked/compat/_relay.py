@@ -41,12 +41,29 @@ Asked: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 class AnyBackend(Protocol):
     """What both originals ask a backend for; how it calls its arguments is its own affair."""
 
-    async def connect(self) -> None: ...
-    async def disconnect(self) -> None: ...
-    async def subscribe(self, *args: Any, **kwargs: Any) -> None: ...
-    async def unsubscribe(self, *args: Any, **kwargs: Any) -> None: ...
-    async def publish(self, *args: Any, **kwargs: Any) -> None: ...
-    async def next_published(self) -> Any: ...
+    async def connect(self) -> None:
+        """Connect."""
+        ...
+
+    async def disconnect(self) -> None:
+        """Disconnect."""
+        ...
+
+    async def subscribe(self, *args: Any, **kwargs: Any) -> None:
+        """Listen to a place."""
+        ...
+
+    async def unsubscribe(self, *args: Any, **kwargs: Any) -> None:
+        """Undo `subscribe`."""
+        ...
+
+    async def publish(self, *args: Any, **kwargs: Any) -> None:
+        """Publish a message to a place."""
+        ...
+
+    async def next_published(self) -> Any:
+        """Wait for the next event."""
+        ...
 
 
 class _Place(set[EventReader[Any]]):
@@ -121,7 +138,7 @@ class Relay:
                 if listening is not None:
                     await listening.leave()
                 for reader in (one for place in self._subscribers.values() for one in place):
-                    reader.stream.end(ChannelClosed("disconnected"))
+                    reader.end(ChannelClosed("disconnected"))
                 self._subscribers.clear()
                 await disconnect()
 
@@ -150,9 +167,7 @@ class Relay:
         place: str | None = getattr(event, "owner", None)
         gap: Gap | None = getattr(event, "gap", None)
         for reader in self._subscribers.get(place or getattr(event, self.PLACE), ()):
-            if gap is not None:
-                reader.stream.gap(gap)
-            reader.stream.offer(event)
+            reader.offer(event, gap)
 
     def fail(self, error: Exception) -> bool:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
@@ -166,7 +181,7 @@ class Relay:
             if whose in {None, name}:
                 place.has_failed = True
                 for reader in place:
-                    reader.stream.end(failure)
+                    reader.end(failure)
         return whose is not None
 
     async def _subscribing(self, name: str) -> None:
@@ -188,7 +203,7 @@ class Relay:
         try:
             await self._begin(reader.place, place, options)
             if self._ended is not None:
-                reader.stream.end(self._ended)
+                reader.end(self._ended)
             yield reader
         finally:
             place.discard(reader)

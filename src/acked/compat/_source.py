@@ -1,15 +1,13 @@
 """One of `acked`'s layers with the methods that both originals ask a backend for."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
 
 from acked import (
     Channel,
-    ChannelClosed,
     ConfigurationError,
     ConnectionLost,
     Gap,
@@ -19,136 +17,22 @@ from acked import (
 )
 from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
+from acked.compat._backend import Hears
 from acked.compat._drivers import Driver
-from acked.compat._events import BaseEvent, Inbox, owner
+from acked.compat._events import BaseEvent, owner
 from acked.compat._held import Held
-from acked.compat._relay import Relay
 from acked.types import Record
 
-__all__ = ("Backend", "InMemory", "OnLoss", "Source", "checked")
+__all__ = ("OnLoss", "Source", "checked")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
-CAPACITY: Final = 65_536
-"""Events that wait for `next_published`; one more is dropped, and told by a gap."""
-PUBLISHED_IN_A_TURN: Final = 32
-"""Messages to who has room for them before the other tasks have their turn."""
-NAMES: Final = ("channel", "group")
 LEAVING: Final = 5.0
 """Seconds that a layer may take to stop listening."""
-OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 DROPPED: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
-
-
-class Backend:
-    """What both originals ask a backend for: its methods, not this class.
-
-    `connect` is called first and `disconnect` last. Between `subscribe` and `unsubscribe`, for the
-    first subscriber of a place and the last, `next_published` returns what any number of tasks
-    `publish` there; what that raises ends every subscriber, or is raised in each.
-    """
-
-    UNSUPPORTED: ClassVar[type[Exception]] = NotImplementedError
-
-    async def _unsupported(self, *_: Any, **__: Any) -> Any:
-        raise self.UNSUPPORTED
-
-    connect = disconnect = subscribe = unsubscribe = publish = next_published = _unsupported
-
-
-class Hears(Backend):
-    """A backend of ours. It can be inherited from."""
-
-    END: ClassVar[type[Exception]]
-    """What `next_published` raises when nothing comes any more."""
-    BY_HUNDREDS: ClassVar[bool] = True
-    """Whether events may come by hundreds in one turn of the loop, as from a connection."""
-    INNER: ClassVar[Sequence[str]] = ()
-    """Methods that the original calls by itself, and nobody calls here."""
-    _inbox: Inbox | None = None
-    _relay: Relay | None = None
-
-    def __init__(self) -> None:
-        self._gaps: dict[str | None, Gap] = {}
-        """What was missed before the next event of a subscription."""
-
-    def hands_to(self, relay: Relay) -> bool:
-        """Say whether events go to `relay` at once, not by `next_published`; asked at `connect`."""
-        kind = type(self)
-        for name in self.INNER:
-            if hasattr(kind, name):
-                raise ConfigurationError(
-                    f"{kind.__name__}.{name} would never be called here; override next_published, "
-                    "subscribe, unsubscribe or publish instead"
-                )
-        inherited: Any = getattr(self.next_published, "__func__", None)
-        at_once = inherited is Hears.next_published and not (relay.is_paced and self.BY_HUNDREDS)
-        self._relay = relay if at_once else None
-        return at_once
-
-    async def connect(self) -> None:
-        """Connect; called before anything else."""
-        self._inbox = Inbox(CAPACITY)
-
-    async def disconnect(self) -> None:
-        """Disconnect: nothing is listened to any more."""
-        inbox, self._inbox = self._inbox, None
-        self._gaps.clear()
-        if inbox is not None:
-            inbox.stream.end(ChannelClosed("disconnected"))
-
-    async def next_published(self) -> Any:
-        """Return the next event; raise when a connection is lost for good."""
-        end = self.END("this layer is not connected: nothing comes any more")
-        inbox = self._inbox
-        if inbox is None:
-            raise end
-        try:
-            await inbox.ready()
-        except ChannelClosed:
-            raise end from None
-        item: Any = inbox.stream.take()[0]
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def take(self, event: BaseEvent, whose: str | None) -> None:
-        """Hand `event` out, or keep it for `next_published` if there is room."""
-        if self._inbox is None:
-            return
-        if self._relay is None and len(self._inbox.stream.buffer) == CAPACITY:
-            self.missed(OVERFLOW, whose)
-            return
-        event.owner = whose
-        if self._gaps:
-            event.gap = self._gaps.pop(whose, None)
-        if self._relay is not None:
-            self._relay.hand_out(event)
-        else:
-            self._inbox.stream.offer(cast("Record", event))
-
-    def missed(self, gap: Gap, whose: str | None) -> None:
-        """Tell of `gap` with the next event of the subscription `whose`."""
-        self._gaps[whose] = gap.merge(self._gaps[whose]) if whose in self._gaps else gap
-
-    async def subscribe(self, *places: str, **named: Any) -> None:
-        """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
-        await self._listen(*places, *(named[one] for one in NAMES if one in named))
-
-    async def unsubscribe(self, *places: str, **named: Any) -> None:
-        """Undo `subscribe`."""
-        await self._unlisten(*places, *(named[one] for one in NAMES if one in named))
-
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
-        """Listen to `names`, together; returns when the broker has confirmed."""
-        raise NotImplementedError
-
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        """Listen no more to `names`, or to any of those of the same subscription."""
-        raise NotImplementedError
 
 
 class Source(Hears):
@@ -202,7 +86,7 @@ class Source(Hears):
         if self._relay is not None:
             self._relay.fail(error)
         elif self._inbox is not None:
-            self._inbox.stream.offer(cast("Record", error))
+            self._inbox.offer(error)
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
@@ -289,48 +173,6 @@ class _Call:
 
     def fail(self, error: LayerError) -> None:
         self._source.fail(error, self._owner)
-
-
-class InMemory(Hears):
-    """Any object, by reference, and any name; within one process, on asyncio or trio."""
-
-    BY_HUNDREDS: ClassVar[bool] = False
-    CLOSED: ClassVar[type[Exception]]
-    EVENT: ClassVar[type[BaseEvent]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._heard: dict[str, dict[str | None, None]] = {}
-        """Which subscriptions hear a name."""
-        self._before_turn = PUBLISHED_IN_A_TURN
-
-    async def disconnect(self) -> None:
-        """Disconnect: nothing is listened to any more."""
-        await super().disconnect()
-        self._heard.clear()
-
-    async def _send(self, place: str, message: Any) -> None:
-        if self._inbox is None:
-            raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
-        for whose in tuple(self._heard.get(place, ())):
-            self.take(self.EVENT(place, message), whose)
-        # The others' turn: an application that publishes in a loop may do nothing else.
-        self._before_turn -= 1
-        if self._relay is None or self._relay.is_paced or self._before_turn < 0:
-            self._before_turn = PUBLISHED_IN_A_TURN
-            await anyio.lowlevel.checkpoint()
-
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
-        del patterns
-        for name in names:
-            self._heard.setdefault(name, {})[owner()] = None
-
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        del patterns
-        for name in names or tuple(self._heard):
-            self._heard.get(name, {}).pop(owner(), None)
-            if not self._heard.get(name, True):
-                del self._heard[name]
 
 
 def checked(on_loss: OnLoss) -> OnLoss:

@@ -10,9 +10,10 @@ import anyio
 
 from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
+from acked.compat._backend import Backend
 from acked.compat._events import BaseEvent, EventReader
 from acked.compat._relay import CAPACITY, AnyBackend, Relay
-from acked.compat._source import Backend, OnLoss, Source, checked
+from acked.compat._source import OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
@@ -147,7 +148,7 @@ class Broadcast(Relay):
         self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
-        self.is_paced = capacity < CAPACITY
+        self.is_paced: bool = capacity < CAPACITY
         self._turn = anyio.Lock(fast_acquire=True)
 
     def __repr__(self) -> str:

@@ -3,8 +3,8 @@
 from typing import Any, ClassVar
 
 from acked import ChannelClosed
+from acked.compat._backend import InMemory
 from acked.compat._events import BaseEvent
-from acked.compat._source import InMemory
 from acked.compat.broadcaster._base import BroadcastBackend, Event, Unsubscribed
 
 __all__ = ("MemoryBackend",)

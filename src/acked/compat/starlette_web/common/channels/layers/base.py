@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from acked import ConfigurationError, Record
 from acked.abc import FireAndForgetLayer
-from acked.compat._source import Backend, OnLoss, Source, checked
+from acked.compat._backend import Backend
+from acked.compat._source import OnLoss, Source, checked
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 from acked.compat.starlette_web.common.http import exceptions

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any, ClassVar
 
+from acked.compat._backend import InMemory
 from acked.compat._events import BaseEvent
-from acked.compat._source import InMemory
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
