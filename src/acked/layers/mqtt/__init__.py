@@ -49,6 +49,13 @@ paho-mqtt cannot read a user property with U+FEFF in it: one from elsewhere ends
 with `LayerError`.
 """
 
+try:
+    import aiomqtt  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=error.name
+    ) from error
+
 import hashlib
 import itertools
 import re

@@ -34,6 +34,13 @@ The primary, since a standby can do neither. `channel.check()` tells what on the
 messages be missed. `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio.
 """
 
+try:
+    import asyncpg  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'", name=error.name
+    ) from error
+
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType

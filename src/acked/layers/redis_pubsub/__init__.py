@@ -36,6 +36,13 @@ cluster) spreads topics over its nodes by SPUBLISH, listens on one connection fo
 and has no patterns. Replicas and sentinels are not used.
 """
 
+try:
+    import redis  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=error.name
+    ) from error
+
 import itertools
 import uuid
 from collections.abc import Sequence

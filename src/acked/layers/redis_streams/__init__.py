@@ -39,6 +39,13 @@ a master that does not answer delays the topics of the others a little. Replicas
 not used.
 """
 
+try:
+    import redis  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.redis_streams needs redis-py: pip install 'acked[redis]'", name=error.name
+    ) from error
+
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
