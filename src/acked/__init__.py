@@ -1,5 +1,7 @@
 """Acknowledgement-first messaging: when `ack()` returned, the broker has said yes."""
 
+from importlib.metadata import version as _version
+
 from acked._core.ack.batch import Batch
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
@@ -100,6 +102,9 @@ __all__ = (
     "VirtualClock",
     "fire_and_forget",
 )
+
+
+__version__ = _version("acked")
 
 
 # What a user sees in a traceback or a repr is the name they import.

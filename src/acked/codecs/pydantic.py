@@ -4,7 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
-from pydantic import TypeAdapter
+try:
+    from pydantic import TypeAdapter
+except ImportError as error:
+    raise ImportError(
+        "acked.codecs.pydantic needs pydantic: pip install 'acked[pydantic]'", name=error.name
+    ) from error
 
 from acked.codecs._byte_order_mark import without_mark
 

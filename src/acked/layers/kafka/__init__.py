@@ -52,6 +52,13 @@ sends once something was published. Do not commit for a group that `acked` reads
 `pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
 """
 
+try:
+    import aiokafka  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=error.name
+    ) from error
+
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager

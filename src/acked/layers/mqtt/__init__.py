@@ -66,6 +66,13 @@ and does not tell that nobody has subscribed; one older than 2.44 sends nothing 
 whose window was full when it was left.
 """
 
+try:
+    import aiomqtt  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=error.name
+    ) from error
+
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType

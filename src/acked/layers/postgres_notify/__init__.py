@@ -38,6 +38,13 @@ TLS is used where the server has it, and not verified. `pip install 'acked[postg
 asyncio, not trio.
 """
 
+try:
+    import asyncpg  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'", name=error.name
+    ) from error
+
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType

@@ -39,6 +39,13 @@ the master of that name serves. Rights (ACL): the channels, and `+ping +publish 
 +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi +discard`.
 """
 
+try:
+    import redis  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=error.name
+    ) from error
+
 import itertools
 import uuid
 from collections.abc import Sequence
