@@ -1,95 +1,87 @@
-"""`python -m tests.mutation [--module X]`: change the engine in small ways; see the tests notice.
+"""`python -m tests.mutation [--room X]`: change the code in small ways; see the tests notice.
 
-Each mutant is a copy of the tree with one comparison turned round or one call left out, in the
-memory queue and in the parts of the engine that settle. It is killed if the laws on the memory
-queue, or the tests of the engine, fail. Results are kept, so that a run that
-was broken off goes on where it was. Exit status 1 if more than one in twenty of those that are
-not equivalent survives.
+Each mutant is a copy of the tree with one small change (`mutants.py`) in a module of one room. It is
+killed if one of the tests that the room has for that (`rooms.py`) fails. `--sample 16 --seed 1`
+tries sixteen of each room, always the same ones as long as the modules are the same, and the first
+sixteen of a sample of twenty. Results are kept, so that a run that was broken off goes on where it
+was; `--again` tries those once more that survived; `--list` only says what is known, by room.
+
+Tests that fail without a mutation are named and left out. Exit status 1 if more than one in twenty
+of those that are not equivalent survives.
 """
 
 import argparse
+import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
 from tests.mutation.equivalent import EQUIVALENT
-from tests.mutation.mutants import Mutant, mutants_of
+from tests.mutation.mutants import Mutant
+from tests.mutation.rooms import ROOT, Room, all_rooms
+from tests.mutation.trial import Trial, shared_broker
 
-ROOT: Final = Path(__file__).parents[2]
-PACKAGE: Final = Path("src/acked")
-MODULES: Final = (
-    "layers/memory_queue",
-    "layers/_memory_group",
-    *(f"_core/{name}" for name in ("settler", "ledger", "desk", "keeper", "pump", "debts")),
-    *(f"_core/{name}" for name in ("delivery", "subscription", "dead_letters")),
-)
 COPIED: Final = ("src", "tests", "compose", "pyproject.toml")
-TESTS: Final = (
-    "tests/conformance/test_memory_queue.py",
-    *(f"tests/layers/test_memory_queue{name}.py" for name in ("", "_leases", "_waiting", "_model")),
-    "tests/core",
-)
-OPTIONS: Final = ("-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider")
-CHOSEN: Final = ("-k", "not trio and not program", "--timeout=25")
-PATIENCE: Final = 240.0
-"""Seconds for one mutant: several times what the tests take on a busy machine."""
+ROW: Final = "{:<16}{:>8}{:>11}{:>7}{:>8}{:>9}{:>7}"
 
-
-def tested(tree: Path) -> tuple[bool, str]:
-    """Return whether the tests hold in `tree`, and which one did not."""
-    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONHASHSEED": "0"}
-    command = [sys.executable, "-B", "-m", "pytest", *TESTS, *OPTIONS, *CHOSEN]
-    try:
-        run = subprocess.run(
-            command,
-            cwd=tree,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False, "timeout"
-    failed = [line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return run.returncode == 0, failed[0][:160] if failed else f"status {run.returncode}"
+Known = dict[str, dict[str, str]]
+"""What was found, by the key of the mutant."""
 
 
 def main() -> int:
     """Run, print, and return the exit status."""
+    rooms = all_rooms()
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("--module", action="append", choices=MODULES, help="default: all")
+    parser.add_argument("--room", action="append", choices=rooms, help="default: all")
+    parser.add_argument("--module", help="only modules with this in their path")
+    parser.add_argument("--sample", type=int, help="how many of each room; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="which sample")
     parser.add_argument("--results", type=Path, default=Path("/tmp/acked-mutation.jsonl"))
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=2, help="how many side by side")
     parser.add_argument("--list", action="store_true", help="only say what is known")
+    parser.add_argument("--again", action="store_true", help="also try those that survived")
     given = parser.parse_args()
-    mutants: list[Mutant] = []
-    for name in given.module or MODULES:
-        module = PACKAGE / f"{name}.py"
-        mutants += mutants_of(module, (ROOT / module).read_text())
     results: Path = given.results
     lines = results.read_text().splitlines() if results.exists() else []
-    known = {one["key"]: one for one in map(json.loads, lines)}
-    if not given.list:
-        todo = [one for one in mutants if one.key not in known and one.name not in EQUIVALENT]
-        known |= run(todo, results, given.jobs)
-    return report(mutants, known)
+    known: Known = {one["key"]: one for one in map(json.loads, lines)}
+    chosen = {name: rooms[name].mutants() for name in given.room or rooms}
+    for name, mutants in chosen.items():
+        if given.list:
+            continue
+        within = [one for one in mutants if (given.module or "") in str(one.module)]
+        asked = sample(within, given.sample, given.seed)
+        again = [one for one in asked if given.again and not known.get(one.key, {}).get("by", "-")]
+        todo = again + [one for one in asked if one.key not in known]
+        if todo:
+            known |= run(rooms[name], todo, results, given.jobs)
+    return report(chosen, known)
 
 
-def run(mutants: list[Mutant], results: Path, jobs: int) -> dict[str, dict[str, str]]:
+def sample(mutants: Iterable[Mutant], size: int | None, seed: int) -> list[Mutant]:
+    """Return `size` of those that a test can kill: which, only `seed` and the modules decide."""
+    able = [one for one in mutants if one.name not in EQUIVALENT]
+    if size is None:
+        return able
+    return sorted(able, key=lambda one: hashlib.sha256(f"{seed}{one.key}".encode()).digest())[:size]
+
+
+def run(room: Room, mutants: list[Mutant], results: Path, jobs: int) -> Known:
     """Test `mutants`, `jobs` at a time, each in a copy of the tree; note each in `results`."""
-    found: dict[str, dict[str, str]] = {}
+    found: Known = {}
     trees: SimpleQueue[Path] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="acked-mutation-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="acked-mutation-", ignore_cleanup_errors=True) as folder,
+        shared_broker(room) as servers,
+    ):
         for number in range(jobs):
             trees.put(copied(Path(folder, str(number))))
+        trial = Trial.of(room, Path(folder, "0"), servers)
 
         def attempt(mutant: Mutant) -> None:
             tree = trees.get()
@@ -97,19 +89,16 @@ def run(mutants: list[Mutant], results: Path, jobs: int) -> dict[str, dict[str, 
             original = place.read_text()
             try:
                 place.write_text(mutant.source)
-                holds, why = tested(tree)
+                killer = trial.killer(tree)
             finally:
                 place.write_text(original)
                 trees.put(tree)
-            note = {"key": mutant.key, "name": mutant.name, "by": "" if holds else why}
+            note = {"key": mutant.key, "name": mutant.name, "by": killer}
             found[mutant.key] = note
             with results.open("a") as file:
                 file.write(json.dumps(note) + "\n")
-            print(f"{'SURVIVED' if holds else 'killed  '} {mutant.name}  {why}", flush=True)
+            print(f"{'killed  ' if killer else 'SURVIVED'} {mutant.name}  {killer}", flush=True)
 
-        holds, why = tested(Path(folder, "0"))
-        if not holds:
-            raise SystemExit(f"the tests fail without a mutation: {why}")
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(attempt, mutants))
     return found
@@ -125,19 +114,30 @@ def copied(tree: Path) -> Path:
     return tree
 
 
-def report(mutants: list[Mutant], known: dict[str, dict[str, str]]) -> int:
-    """Print who survived and one line of JSON; return the exit status."""
-    alive = [one for one in mutants if one.key in known and not known[one.key]["by"]]
-    survivors = [one for one in alive if one.name not in EQUIVALENT]
-    killed = sum(1 for one in mutants if one.key in known and known[one.key]["by"])
-    for one in survivors:
-        print(f"survived: {one.module}:{one.line} {one.name}")
-    tried = killed + len(survivors)
-    share = round(killed / tried, 4) if tried else 0.0
-    equivalent = sum(1 for one in mutants if one.name in EQUIVALENT)
-    counts = {"mutants": len(mutants), "equivalent": equivalent, "tried": tried, "killed": killed}
-    print(json.dumps({**counts, "share": share}))
-    return 0 if share >= 0.95 else 1
+def report(chosen: Mapping[str, list[Mutant]], known: Known) -> int:
+    """Print who survived, and a line for each room; return the exit status."""
+    rows: list[tuple[str, ...]] = []
+    total = [0] * 4
+    for name, mutants in chosen.items():
+        equivalent = sum(one.name in EQUIVALENT for one in mutants)
+        tried = [one for one in mutants if one.key in known and one.name not in EQUIVALENT]
+        alive = [one for one in tried if not known[one.key]["by"]]
+        for one in alive:
+            print(f"survived: {one.module}:{one.line} {one.name}")
+        counts = [len(mutants), equivalent, len(tried), len(tried) - len(alive)]
+        total = [before + count for before, count in zip(total, counts, strict=True)]
+        rows.append(row(name, counts))
+    print(ROW.format("room", "mutants", "equivalent", "tried", "killed", "survived", "share"))
+    for cells in (*rows, row("all", total)):
+        print(ROW.format(*cells))
+    return 0 if total[3] >= 0.95 * total[2] else 1
+
+
+def row(name: str, counts: list[int]) -> tuple[str, ...]:
+    """Return the cells of a line of the table."""
+    *_, tried, killed = counts
+    share = f"{100 * killed / tried:.0f} %" if tried else "-"
+    return name, *map(str, counts), str(tried - killed), share
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Mutants of a module: each comparison turned round, each call that stands alone left out."""
+"""Mutants of a module: small changes of what its functions do, each of which a test should notice.
+
+A comparison is turned round or moved by one, `and` and `or` change places, a `not` is dropped, a
+whole number is one more, a guard does not leave, a call that stands alone is left out.
+"""
 
 import ast
 import hashlib
@@ -19,6 +23,8 @@ TURNED: Final[dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]]] = {
     ast.NotIn: (ast.In,),
 }
 """What a comparison may be mistaken for: off by one, and the other way round."""
+
+PACKAGE: Final = Path("src/acked")
 
 
 class Mutant(NamedTuple):
@@ -41,38 +47,56 @@ class Mutant(NamedTuple):
     @property
     def name(self) -> str:
         """What stays the same as long as the statement does."""
-        return f"{self.module.stem}.{self.place}: {self.before} -> {self.after}"
+        module = self.module.relative_to(PACKAGE).with_suffix("")
+        return f"{module} {self.place}: {self.before} -> {self.after}"
+
+
+class _Change(NamedTuple):
+    node: ast.expr | ast.stmt
+    after: str
+    before: str = ""
+    """What tells more than the source of `node`."""
 
 
 def mutants_of(module: Path, source: str) -> Iterator[Mutant]:
     """Yield every mutant of `module`."""
-    for place, node in _nodes(ast.parse(source), ""):
-        for after in _changes(node):
-            before = ast.get_source_segment(source, node) or ""
+    for place, inner in _nodes(ast.parse(source), ""):
+        for node, after, told in _changes(inner):
+            before = told or ast.get_source_segment(source, node) or ""
             changed = _spliced(source, node, after)
             yield Mutant(module, place, node.lineno, _flat(before), _flat(after), changed)
 
 
-def _nodes(node: ast.AST, place: str) -> Iterator[tuple[str, ast.expr | ast.stmt]]:
+def _nodes(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST]]:
     for child in ast.iter_child_nodes(node):
         inner = place
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             inner = f"{place}.{child.name}".lstrip(".")
-        if place and isinstance(child, ast.Compare | ast.Expr):
+        if place:
             yield place, child
-        yield from _nodes(child, inner)
+        if not isinstance(child, ast.JoinedStr):  # words; and before 3.12 no place is true in them
+            yield from _nodes(child, inner)
 
 
-def _changes(node: ast.expr | ast.stmt) -> Iterator[str]:
-    if isinstance(node, ast.Compare):
-        for number, operator in enumerate(node.ops):
-            for other in TURNED[type(operator)]:
-                ops = [*node.ops[:number], other(), *node.ops[number + 1 :]]
-                yield f"({ast.unparse(ast.Compare(node.left, ops, node.comparators))})"
-    elif isinstance(node, ast.Expr):
-        value = node.value.value if isinstance(node.value, ast.Await) else node.value
-        if isinstance(value, ast.Call) and not ast.unparse(value.func).startswith("logger."):
-            yield "pass"
+def _changes(node: ast.AST) -> Iterator[_Change]:
+    match node:
+        case ast.Compare(left, operators, comparators):
+            for number, operator in enumerate(operators):
+                for other in TURNED[type(operator)]:
+                    ops = [*operators[:number], other(), *operators[number + 1 :]]
+                    yield _Change(node, f"({ast.unparse(ast.Compare(left, ops, comparators))})")
+        case ast.BoolOp(operator, values):
+            other = ast.Or() if isinstance(operator, ast.And) else ast.And()
+            yield _Change(node, f"({ast.unparse(ast.BoolOp(other, values))})")
+        case ast.UnaryOp(ast.Not(), operand):
+            yield _Change(node, f"({ast.unparse(operand)})")
+        case ast.Constant(int() as number) if not isinstance(number, bool):
+            yield _Change(node, str(number + 1))
+        case ast.If(test, [ast.Return() | ast.Raise() | ast.Continue() | ast.Break() as leaves]):
+            yield _Change(leaves, "pass", f"if {ast.unparse(test)}: {ast.unparse(leaves)}")
+        case ast.Expr(ast.Await(ast.Call() as call) | (ast.Call() as call)):
+            if not ast.unparse(call.func).startswith(("logger.", "_logger.")):
+                yield _Change(node, "pass")
 
 
 def _spliced(source: str, node: ast.expr | ast.stmt, after: str) -> str:
