@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import Final
 
 import anyio
 import anyio.lowlevel
@@ -24,7 +25,7 @@ _time: Callable[[], float] = (
 class SystemClock:
     """The clock of this machine that never goes backwards, in seconds."""
 
-    time = staticmethod(_time)
+    time: Final[Callable[[], float]] = staticmethod(_time)
     """Return seconds since an arbitrary moment, those included that the machine slept."""
 
     async def sleep_until(self, moment: float) -> None:

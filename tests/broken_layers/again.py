@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from acked.layers.memory_queue._group import Lease
+from acked.layers.memory_queue._group import RecordLease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, changed
@@ -41,7 +41,7 @@ class ChangesDeadLetters(Queue):
         """Return the fields that are changed."""
         raise NotImplementedError
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
         letter = settlement.dead_letter
         if letter is not None:
             other = changed([letter], **self.buried(letter))[0]

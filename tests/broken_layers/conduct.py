@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from acked.abc import Clock
-from acked.layers.memory_queue._group import Lease
+from acked.layers.memory_queue._group import RecordLease
 from acked.types import Leased, Outcome, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
@@ -160,7 +160,7 @@ class ComesAgainBehindTheOthers(ClaimsLess):
     https://github.com/apache/pulsar/issues/4849
     """
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
         if settlement.verb is Verb.ACK and lease.kept.number % 7 == 3 and not lease.charged:
             lease.kept.owed += 1
             feed.notes.append((lease.queue, lease.kept))
@@ -189,7 +189,7 @@ class AcksTheRedeliveredUnasked(Queue):
     https://github.com/apache/pulsar/issues/7683
     """
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
         if settlement.verb is Verb.NACK and lease.charged:
             settlement = Settlement(settlement.token, Verb.ACK)
         return super().settle_one(feed, lease, settlement, now)
