@@ -41,7 +41,9 @@ class ChangesDeadLetters(Queue):
         """Return the fields that are changed."""
         raise NotImplementedError
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         letter = settlement.dead_letter
         if letter is not None:
             other = changed([letter], **self.buried(letter))[0]

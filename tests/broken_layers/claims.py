@@ -213,7 +213,9 @@ class DelaysByTheLease(Queue):
     https://github.com/aws/aws-sdk-net/issues/794
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         shorter = msgspec.structs.replace(settlement, delay=min(settlement.delay, feed._lease))
         return super().settle_one(feed, lease, shorter, now)
 
@@ -225,7 +227,9 @@ class DelaysModuloADay(Queue):
     https://github.com/apache/pulsar/issues/10848
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         wrapped = msgspec.structs.replace(settlement, delay=settlement.delay % DAY)
         return super().settle_one(feed, lease, wrapped, now)
 
@@ -237,7 +241,9 @@ class TakesMillisecondsForSeconds(Queue):
     https://github.com/TomFrost/Squiss/pull/22
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         longer = msgspec.structs.replace(settlement, delay=settlement.delay * 1000)
         return super().settle_one(feed, lease, longer, now)
 
@@ -249,7 +255,9 @@ class NackedOnesComeInAnyOrder(Queue):
     https://github.com/rabbitmq/rabbitmq-server/issues/10499
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         outcome = super().settle_one(feed, lease, settlement, now)
         if settlement.verb is Verb.NACK and not settlement.delay:
             queue = lease.queue

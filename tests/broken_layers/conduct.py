@@ -160,7 +160,9 @@ class ComesAgainBehindTheOthers(ClaimsLess):
     https://github.com/apache/pulsar/issues/4849
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.ACK and lease.kept.number % 7 == 3 and not lease.charged:
             lease.kept.owed += 1
             feed.notes.append((lease.queue, lease.kept))
@@ -189,7 +191,9 @@ class AcksTheRedeliveredUnasked(Queue):
     https://github.com/apache/pulsar/issues/7683
     """
 
-    def settle_one(self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.NACK and lease.charged:
             settlement = Settlement(settlement.token, Verb.ACK)
         return super().settle_one(feed, lease, settlement, now)

@@ -9,7 +9,7 @@ import msgspec
 
 from acked.abc import Clock
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import NEVER, Lease
+from acked.layers.memory_queue._group import NEVER, RecordLease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
@@ -271,7 +271,9 @@ class CountsAttemptsForAllGroups(Queue):
         super().__init__(clock=clock)
         self._nacked: dict[str, int] = {}
 
-    def settle_one(self, feed: Feed, lease: Lease, settlement: Settlement, now: float) -> Outcome:
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
         if settlement.verb is Verb.NACK:
             name = lease.kept.record.id
             self._nacked[name] = self._nacked.get(name, 0) + 1
