@@ -10,12 +10,13 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
-__all__ = ("SystemClock", "VirtualClock")
+__all__ = ("SystemClock", "VirtualClock", "system_time")
 
 
 # Leases run on while a machine sleeps, and so must the clock that they are compared with: Linux
-# has one that counts suspension (CLOCK_BOOTTIME). A method of Python's would double its cost.
-_time: Callable[[], float] = (
+# has one that counts suspension (CLOCK_BOOTTIME). As it is: a function of Python's would double its
+# cost where it is asked for each message.
+system_time: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     if hasattr(time, "CLOCK_BOOTTIME")
     else time.monotonic
@@ -25,12 +26,13 @@ _time: Callable[[], float] = (
 class SystemClock:
     """The clock of this machine that never goes backwards, in seconds."""
 
-    time: Final[Callable[[], float]] = staticmethod(_time)
-    """Return seconds since an arbitrary moment, those included that the machine slept."""
+    def time(self) -> float:
+        """Return seconds since an arbitrary moment, those included that the machine slept."""
+        return system_time()
 
     async def sleep_until(self, moment: float) -> None:
         """Wait until `time()` has reached `moment`; return at once if it has."""
-        await anyio.sleep(max(0.0, moment - _time()))
+        await anyio.sleep(max(0.0, moment - system_time()))
 
 
 class VirtualClock:

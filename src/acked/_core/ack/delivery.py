@@ -209,7 +209,7 @@ def entry_of(delivery: Delivery[T]) -> InFlight:
     return delivery._entry  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
 
 
-def reason_of(reason: str | BaseException) -> str:
+def reason_of(reason: object) -> str:
     """Return why something is rejected, as text; an exception by its class and its words."""
     if isinstance(reason, str):
         return reason

@@ -20,6 +20,7 @@ from acked._core.subscription import Batches, Subscription
 from acked._core.without_values import without_values
 from acked._machines.settlement import State
 from acked.abc import AckFeed, AckLayer, AckPatternLayer, Clock, LagFeed
+from acked.clocks import SystemClock, system_time
 from acked.errors import AckedError, ChannelClosed, DecodeError
 from acked.types import AckStatistics
 
@@ -53,7 +54,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         self._decoders = decoders
         self._options = options
         self._clock = clock
-        self._now = clock.time
+        self._now = system_time if isinstance(clock, SystemClock) else clock.time
         self._leases_end = layer.capabilities.lease == "timer"
         self._observer = observer
         self._make: Callable[..., Delivery[T]] = Delivery if observer is None else self._observed

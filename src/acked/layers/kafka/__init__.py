@@ -52,8 +52,10 @@ sends once something was published. Do not commit for a group that `acked` reads
 `pip install "acked[kafka]"` (aiokafka 0.13 or 0.14); asyncio.
 """
 
+from importlib import import_module
+
 try:
-    import aiokafka  # noqa: F401
+    import_module("aiokafka")
 except ImportError as error:
     raise ImportError(
         "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=error.name

@@ -66,8 +66,10 @@ and does not tell that nobody has subscribed; one older than 2.44 sends nothing 
 whose window was full when it was left.
 """
 
+from importlib import import_module
+
 try:
-    import aiomqtt  # noqa: F401
+    import_module("aiomqtt")
 except ImportError as error:
     raise ImportError(
         "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=error.name

@@ -38,8 +38,10 @@ TLS is used where the server has it, and not verified. `pip install 'acked[postg
 asyncio, not trio.
 """
 
+from importlib import import_module
+
 try:
-    import asyncpg  # noqa: F401
+    import_module("asyncpg")
 except ImportError as error:
     raise ImportError(
         "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'", name=error.name

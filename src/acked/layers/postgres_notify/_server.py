@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio
 import asyncpg
@@ -183,9 +183,9 @@ def unless_broken(connection: AnyConnection) -> Generator[None]:
 
 def is_local(connection: Connection) -> bool:
     """Say whether the other end of `connection` is on this machine."""
-    peer: Any = _of_transport(connection, "peername")
+    peer: object = _of_transport(connection, "peername")
     # Of a socket of the file system it is a word, of the network a tuple.
-    return not peer or isinstance(peer, str) or is_loopback(str(peer[0]))
+    return not isinstance(peer, tuple) or is_loopback(str(cast("tuple[object, ...]", peer)[0]))
 
 
 def has_password(connection: Connection) -> bool:

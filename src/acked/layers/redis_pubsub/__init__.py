@@ -39,8 +39,10 @@ the master of that name serves. Rights (ACL): the channels, and `+ping +publish 
 +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi +discard`.
 """
 
+from importlib import import_module
+
 try:
-    import redis  # noqa: F401
+    import_module("redis")
 except ImportError as error:
     raise ImportError(
         "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=error.name
