@@ -6,7 +6,7 @@ import threading
 
 from acked.errors import ConfigurationError
 
-__all__ = ("Home", "Owner")
+__all__ = ("Home", "EnteringTask")
 
 _forks = 0
 
@@ -42,7 +42,7 @@ class Home:
         raise ConfigurationError(f"this channel was opened {where}")
 
 
-class Owner:
+class EnteringTask:
     """The task that entered something, and whether it has ended without leaving it.
 
     On asyncio; trio's tasks cannot end while what they entered is open.

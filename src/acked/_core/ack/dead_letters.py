@@ -11,7 +11,7 @@ from acked._core.ack.in_flight import InFlight
 from acked._machines.settlement import State
 from acked.types import NO_HEADERS, Leased, Record
 
-__all__ = ("PREFIX", "DeadLetters", "dead_letter")
+__all__ = ("PREFIX", "PendingDeadLetters", "dead_letter")
 
 logger = logging.getLogger("acked.subscription")
 
@@ -26,7 +26,7 @@ SMALLEST: Final = 3
 """The most that can be cut: the reason (1), the original's headers (2), its body (3)."""
 
 
-class DeadLetters:
+class PendingDeadLetters:
     """What was rejected and is not known to be written yet: it stays owed until its copy is.
 
     A copy that was refused is cut further each time, since a dead letter is larger than its

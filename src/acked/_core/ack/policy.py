@@ -12,13 +12,13 @@ from typing import Final
 
 import anyio
 
-from acked._core.ack.dead_letters import DeadLetters
+from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.lease_renewer import LeaseRenewer
 from acked._core.ack.settler import Flush, Settler, is_refusal
 from acked._core.background import BackgroundTask
-from acked._core.home import Owner
+from acked._core.home import EnteringTask
 from acked._core.observer import Observer
 from acked._core.options import AckSettings
 from acked._core.pending_error import PendingError
@@ -71,12 +71,12 @@ class SettlementPolicy:
             on_lost=self._expire,
             on_outlived=self._requeue_outlived,
         )
-        self._owner = Owner()
+        self._owner = EnteringTask()
         self._error = PendingError()
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
-        self._dead_letters = DeadLetters(options.redelivery.dead_letter, options.group)
+        self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         runs = (self.fetcher.run, self.fetcher.watch, self._settler.run, self._keep)
         self.services: Final = tuple(map(BackgroundTask, runs))
         self._receiving, self._watching, self._settling, _ = self.services
@@ -153,10 +153,6 @@ class SettlementPolicy:
         """Renew, or lose, what is buffered and may not be ours any more."""
         await self._renewer.renew_before_handing_out(self.fetcher.buffer)
 
-    def shut(self, error: AckedError) -> None:
-        """Hand out nothing more; the reader raises `error`."""
-        self.fetcher.shut(error)
-
     async def stop_receiving(self) -> None:
         """Receive nothing more, and give back at once what nobody has seen."""
         await self._receiving.stop()
@@ -229,7 +225,7 @@ class SettlementPolicy:
             "around it by contextlib.aclosing"
         )
         logger.warning("%s", error)
-        self.shut(error)
+        self.fetcher.shut(error)
         await self.stop_receiving()
         await self.abandon(charge=False)
 

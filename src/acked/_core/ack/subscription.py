@@ -137,7 +137,7 @@ class AckSubscription(Subscription[Delivery[T]]):
         """Make the readers raise `error`: nothing more is handed out."""
         super().shut(error)
         if self._opened:
-            self._policy.shut(error)
+            self._policy.fetcher.shut(error)
 
     async def stop_receiving(self) -> None:
         """Fetch nothing more, and give back what nobody has seen."""

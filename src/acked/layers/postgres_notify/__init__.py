@@ -36,6 +36,8 @@ messages be missed. TLS that is asked for is verified: any `ssl...` option, and 
 else by this machine) and has the host's name; `verify-ca` lets the name go. Without any of them
 TLS is used where the server has it, and not verified. `pip install 'acked[postgres]'` for asyncpg;
 asyncio, not trio.
+
+Longer than 300 lines: a third is what its options mean and when it loses messages.
 """
 
 from importlib import import_module
