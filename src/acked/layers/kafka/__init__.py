@@ -54,10 +54,10 @@ sends once something was published. Do not commit for a group that `acked` reads
 
 try:
     import aiokafka  # noqa: F401
-except ImportError as error:
+except ImportError as _absent:
     raise ImportError(
-        "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=error.name
-    ) from error
+        "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=_absent.name
+    ) from _absent
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -68,10 +68,10 @@ whose window was full when it was left.
 
 try:
     import aiomqtt  # noqa: F401
-except ImportError as error:
+except ImportError as _absent:
     raise ImportError(
-        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=error.name
-    ) from error
+        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=_absent.name
+    ) from _absent
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

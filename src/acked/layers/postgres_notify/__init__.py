@@ -40,10 +40,11 @@ asyncio, not trio.
 
 try:
     import asyncpg  # noqa: F401
-except ImportError as error:
+except ImportError as _absent:
     raise ImportError(
-        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'", name=error.name
-    ) from error
+        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'",
+        name=_absent.name,
+    ) from _absent
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager

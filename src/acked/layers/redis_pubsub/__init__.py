@@ -41,10 +41,10 @@ the master of that name serves. Rights (ACL): the channels, and `+ping +publish 
 
 try:
     import redis  # noqa: F401
-except ImportError as error:
+except ImportError as _absent:
     raise ImportError(
-        "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=error.name
-    ) from error
+        "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=_absent.name
+    ) from _absent
 
 import itertools
 import uuid
