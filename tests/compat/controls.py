@@ -29,7 +29,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv-controls"
 SCENARIOS = Path(__file__).parent / "scenarios"
-SHIMS = ROOT / "src/acked/compat/shims"
+SOURCE = ROOT / "src"
+"""What ours is played with: our interpreter may have `acked` installed from another checkout."""
+SHIMS = SOURCE / "acked/compat/shims"
 
 THEN = "then"
 """Between what pip installs first and what it installs over that."""
@@ -90,11 +92,11 @@ class Playing:
         scenario: str,
         *arguments: str,
         patience: float = 10.0,
-        shims: bool = False,
+        path: Sequence[Path] = (),
     ) -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COV"))}
-        if shims:
-            environment["PYTHONPATH"] = str(SHIMS)
+        if path:
+            environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
         environment["STAGE_PATIENCE"] = str(patience)
         self._process = subprocess.Popen(
             [str(python), str(SCENARIOS / f"{scenario}.py"), *arguments],
@@ -121,7 +123,7 @@ class Playing:
 
 def ours(scenario: str, *arguments: str) -> Playing:
     """Let `scenario` be played by our interpreter, with the shims first on its path."""
-    return Playing(sys.executable, scenario, *arguments, shims=True)
+    return Playing(sys.executable, scenario, *arguments, path=(SHIMS, SOURCE))
 
 
 def renamed(package: str, folder: Path, scenario: str, *arguments: str) -> Playing:
@@ -137,7 +139,7 @@ def renamed(package: str, folder: Path, scenario: str, *arguments: str) -> Playi
         )
         one.write_text(text.replace(f'ROOT = "{package}"', f'ROOT = "acked.compat.{package}"'))
     assert f"from acked.compat.{package}" in file.read_text()
-    return Playing(sys.executable, str(file.with_suffix("")), *arguments)
+    return Playing(sys.executable, str(file.with_suffix("")), *arguments, path=(SOURCE,))
 
 
 def original(name: str, scenario: str, *arguments: str) -> Playing:

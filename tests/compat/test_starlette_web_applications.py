@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.compat.controls import SHIMS, original, ours, renamed
+from tests.compat.controls import SHIMS, SOURCE, original, ours, renamed
 
 LAYERS = ("memory", "redis", "postgres", "mqtt")
 
@@ -99,7 +99,7 @@ def test_the_shim_overlays_the_channels_and_leaves_the_rest_as_it_is(tmp_path: P
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": f"{SHIMS}{os.pathsep}{tmp_path}"},
+        env={"PYTHONPATH": os.pathsep.join(map(str, (SHIMS, SOURCE, tmp_path)))},
     )
     assert done.stdout.split() == [
         "acked.compat.starlette_web.common.channels.base",

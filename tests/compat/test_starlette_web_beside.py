@@ -21,7 +21,7 @@ def test_the_shim_overlays_starlette_web_that_is_installed(redis_broker: Broker)
     )
     assert said.split() == ["acked.compat.starlette_web.common.channels.base", "True"]
     arguments = ["shared", redis_broker.url, f"g{uuid.uuid4().hex}"]
-    here = Playing(python, "starlette_chat", *arguments, shims=True).result()
+    here = Playing(python, "starlette_chat", *arguments, path=(SHIMS,)).result()
     assert here == Playing(python, "starlette_chat", *arguments).result()
     assert "outcome" not in here, here
 

@@ -47,7 +47,9 @@ async def test_a_topic_that_matches_several_patterns_arrives_once_as_the_first_s
     """B9: no duplicates."""
     async with (
         Channel(MemoryLayer()) as channel,
-        channel.subscribe(Topic("a*", int), Topic("*b", object), patterns=True, on_undecodable="raise") as both,
+        channel.subscribe(
+            Topic("a*", int), Topic("*b", object), patterns=True, on_undecodable="raise"
+        ) as both,
     ):
         await channel.publish("ab", "no number")
         await channel.publish("cb", "end")

@@ -6,7 +6,7 @@ import threading
 
 from acked.errors import ConfigurationError
 
-__all__ = ("Home", "EnteringTask")
+__all__ = ("EnteringTask", "Home")
 
 _forks = 0
 

@@ -6,10 +6,10 @@ from typing import Final, TypeVar
 
 try:
     from pydantic import TypeAdapter
-except ImportError as error:
+except ImportError as _absent:
     raise ImportError(
-        "acked.codecs.pydantic needs pydantic: pip install 'acked[pydantic]'", name=error.name
-    ) from error
+        "acked.codecs.pydantic needs pydantic: pip install 'acked[pydantic]'", name=_absent.name
+    ) from _absent
 
 from acked.codecs._byte_order_mark import without_mark
 

@@ -57,11 +57,16 @@ Longer than 300 lines: a third is what its options mean and when it loses messag
 from importlib import import_module
 
 try:
+<<<<<<< HEAD
     import_module("aiokafka")
 except ImportError as error:
+=======
+    import aiokafka  # noqa: F401
+except ImportError as _absent:
+>>>>>>> fixcompat
     raise ImportError(
-        "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=error.name
-    ) from error
+        "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=_absent.name
+    ) from _absent
 
 import ssl
 from collections.abc import AsyncGenerator, Mapping, Sequence

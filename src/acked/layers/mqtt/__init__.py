@@ -69,11 +69,16 @@ whose window was full when it was left.
 from importlib import import_module
 
 try:
+<<<<<<< HEAD
     import_module("aiomqtt")
 except ImportError as error:
+=======
+    import aiomqtt  # noqa: F401
+except ImportError as _absent:
+>>>>>>> fixcompat
     raise ImportError(
-        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=error.name
-    ) from error
+        "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=_absent.name
+    ) from _absent
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

@@ -43,11 +43,17 @@ Longer than 300 lines: a third is what its options mean and when it loses messag
 from importlib import import_module
 
 try:
+<<<<<<< HEAD
     import_module("asyncpg")
 except ImportError as error:
+=======
+    import asyncpg  # noqa: F401
+except ImportError as _absent:
+>>>>>>> fixcompat
     raise ImportError(
-        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'", name=error.name
-    ) from error
+        "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'",
+        name=_absent.name,
+    ) from _absent
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
