@@ -57,13 +57,8 @@ Longer than 300 lines: a third is what its options mean and when it loses messag
 from importlib import import_module
 
 try:
-<<<<<<< HEAD
     import_module("aiokafka")
-except ImportError as error:
-=======
-    import aiokafka  # noqa: F401
 except ImportError as _absent:
->>>>>>> fixcompat
     raise ImportError(
         "acked.layers.kafka needs aiokafka: pip install 'acked[kafka]'", name=_absent.name
     ) from _absent

@@ -69,13 +69,8 @@ whose window was full when it was left.
 from importlib import import_module
 
 try:
-<<<<<<< HEAD
     import_module("aiomqtt")
-except ImportError as error:
-=======
-    import aiomqtt  # noqa: F401
 except ImportError as _absent:
->>>>>>> fixcompat
     raise ImportError(
         "acked.layers.mqtt needs aiomqtt: pip install 'acked[mqtt]'", name=_absent.name
     ) from _absent

@@ -43,13 +43,8 @@ Longer than 300 lines: a third is what its options mean and when it loses messag
 from importlib import import_module
 
 try:
-<<<<<<< HEAD
     import_module("asyncpg")
-except ImportError as error:
-=======
-    import asyncpg  # noqa: F401
 except ImportError as _absent:
->>>>>>> fixcompat
     raise ImportError(
         "acked.layers.postgres_notify needs asyncpg: pip install 'acked[postgres]'",
         name=_absent.name,

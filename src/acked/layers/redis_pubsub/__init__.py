@@ -42,13 +42,8 @@ the master of that name serves. Rights (ACL): the channels, and `+ping +publish 
 from importlib import import_module
 
 try:
-<<<<<<< HEAD
     import_module("redis")
-except ImportError as error:
-=======
-    import redis  # noqa: F401
 except ImportError as _absent:
->>>>>>> fixcompat
     raise ImportError(
         "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=_absent.name
     ) from _absent
