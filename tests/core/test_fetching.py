@@ -6,7 +6,7 @@ from anyio import wait_all_tasks_blocked
 
 from acked import Channel, ConnectionLost, LeaseLost, Topic, VirtualClock
 from acked.codecs import RAW
-from acked.types import Leased, Outcome, Record, Reply
+from acked.types import Leased, Outcome, Record, Reply, Verb
 from tests.core.scripted import ScriptedLayer, leased, prefetch, without
 
 pytestmark = pytest.mark.anyio
@@ -144,6 +144,41 @@ async def test_max_lease_gives_the_message_back() -> None:
         assert [s.token for batch in layer.batches for s in batch] == [1]
         with pytest.raises(LeaseLost):
             await hangs.ack()
+
+
+@pytest.mark.parametrize("release", [True, False])
+async def test_max_lease_charges_nothing_for_what_nobody_has_seen(release: bool) -> None:
+    clock = VirtualClock()
+    layer = ScriptedLayer(*map(leased, range(3)), capabilities=without(release=release))
+    async with (
+        Channel(layer, clock=clock) as channel,
+        channel.subscribe("t", group="g", lease=0.6, max_lease=0.1) as sub,
+    ):
+        await prefetch(sub, 3)
+        hangs = await anext(sub)
+        for _ in range(3):
+            clock.advance(0.2)
+            await wait_all_tasks_blocked()
+        assert layer.settled(Verb.NACK) == [0]
+        assert sorted(layer.released) == ([1, 2] if release else [])
+        assert sub.statistics().buffered == 0
+        assert (sub.statistics().delivered, sub.statistics().lost) == (1, 1)
+        with pytest.raises(LeaseLost):
+            await hangs.ack()
+
+
+async def test_a_renewal_does_not_make_what_nobody_reads_look_new() -> None:
+    clock, layer = VirtualClock(), ScriptedLayer(*map(leased, range(3)))
+    async with (
+        Channel(layer, clock=clock) as channel,
+        channel.subscribe("t", group="g", lease=0.6) as sub,
+    ):
+        await prefetch(sub, 3)
+        for _ in range(20):
+            clock.advance(0.1)
+            await wait_all_tasks_blocked()
+        assert layer.extended
+        assert sorted(layer.released) == [0, 1, 2]
 
 
 async def test_one_large_message_does_not_make_every_later_fetch_small() -> None:

@@ -34,7 +34,7 @@ class Laws:
     def __init__(self, config: pytest.Config) -> None:
         self._results: verdicts.Results = {}
         self._file: Path | None = config.getoption("--acked-results")
-        self._require_all: bool = config.getoption("--acked-require-all")
+        self._require_all = bool(config.getoption("--acked-require-all"))
         self._not_tried: dict[str, list[str]] = {}
         """The laws that were not tried, by the reason."""
         self._remarks: list[str] = []

@@ -21,7 +21,7 @@ _ACKED: Final = CONFIRMED[_ACKING]
 
 
 class LeaseSpan(msgspec.Struct, frozen=True, gc=False):
-    """What all messages of one fetch or renewal share: moments on the engine's clock."""
+    """What all messages of one fetch share until one is renewed: moments on the engine's clock."""
 
     since: float
     """When they were fetched."""

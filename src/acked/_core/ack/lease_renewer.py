@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -42,7 +42,7 @@ class LeaseRenewer:
         observer: Observer | None,
         *,
         on_lost: Callable[[set[InFlight]], None],
-        on_outlived: Callable[[InFlight], None],
+        on_outlived: Callable[[Sequence[InFlight]], Awaitable[None]],
     ) -> None:
         self._feed = feed
         self._tracker = tracker
@@ -70,8 +70,8 @@ class LeaseRenewer:
             due = self._renewal.due(held, self._clock.time())
             if due:
                 await self._renew(due)
-            for entry in self._renewal.outlived:
-                self._on_outlived(entry)
+            if self._renewal.outlived:
+                await self._on_outlived(self._renewal.outlived)
 
     async def renew_before_handing_out(self, buffer: deque[InFlight]) -> None:
         """Renew what of `buffer` may not be ours any more, and lose what is not.
@@ -112,8 +112,7 @@ class LeaseRenewer:
 
     async def _renew(self, entries: Sequence[InFlight]) -> None:
         """Ask for one lease more for each; a layer that raises has said the same of all."""
-        now = self._clock.time()  # taken before, as above
-        lease = LeaseSpan(now, now + self._lease)
+        until = self._clock.time() + self._lease  # taken before, as above
         tokens = [entry.leased.token for entry in entries]
         answers: Sequence[Reply]
         try:
@@ -125,7 +124,7 @@ class LeaseRenewer:
         self._refusals.note(next(filter(is_refusal, answers), None))
         for entry, answer in zip(entries, answers, strict=True):
             if answer in _DONE:
-                entry.lease = lease
+                entry.lease = LeaseSpan(entry.lease.since, until)
         pairs = zip(entries, answers, strict=True)
         self._lost([entry for entry, answer in pairs if answer is Outcome.LOST])
         if self._observer is not None:

@@ -69,7 +69,7 @@ class SettlementPolicy:
             options,
             observer,
             on_lost=self._expire,
-            on_outlived=self._requeue_outlived,
+            on_outlived=self._take_back,
         )
         self._owner = EnteringTask()
         self._error = PendingError()
@@ -251,16 +251,26 @@ class SettlementPolicy:
         else:  # not renewed any more, its lease ends by itself
             self._tracker.expire([entry], seen=True)
 
-    def _requeue_outlived(self, entry: InFlight) -> None:
-        """Let come again what was held for longer than `max_lease`: its handler hangs."""
-        logger.warning(
-            "message %r was held for longer than max_lease=%g s and comes again",
-            entry.leased.record.id,
-            self._options.max_lease,
-        )
-        self.fetcher.drop({entry})
-        self._dead_letters.forget(entry)
-        self._requeue(entry, 0.0)
+    async def _take_back(self, outlived: Sequence[InFlight]) -> None:
+        """Let come again what was ours for longer than `max_lease`: a handler, or reader, hangs.
+
+        An attempt is charged for what the user saw and not for what only waited to be read.
+        """
+        held = [entry for entry in outlived if entry.state is State.HELD]
+        unseen = self.fetcher.drop(set(held))
+        for entry in held:
+            logger.warning(
+                "message %r was held for longer than max_lease=%g s and comes again",
+                entry.leased.record.id,
+                self._options.max_lease,
+            )
+            if entry not in unseen:
+                self._dead_letters.forget(entry)
+                self._requeue(entry, 0.0)
+        self._tracker.give_back(unseen, seen=False)
+        # Race: who leaves meanwhile finds them gone already, so they must have been given back.
+        with anyio.move_on_after(RELEASE_WITHIN, shield=True):
+            await self._release(list(unseen), charge=False)
 
     def _retry_dead_letters(self) -> None:
         """Reject again what could not be; what cannot be at all gives its place back."""

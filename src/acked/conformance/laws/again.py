@@ -43,16 +43,22 @@ class AgainLaws:
                 await feed.settle([Settlement(one.token, Verb.ACK) for one in held])
             await nothing_is_owed(here.channel, here.topic, here.group)
 
-    @law("A3", "A4", "C2", needs=("lease=timer",))
+    @law("A3", "A4", "C2", needs=("lease=timer", "competing"))
     async def test_what_comes_again_after_its_lease_equals_what_went(
         self, harness: Harness
     ) -> None:
-        """A3, A4, C2: recovered from a holder that fell silent."""
+        """A3, A4, C2: recovered by another from a holder that fell silent.
+
+        By another: a consumer takes nothing from itself.
+        """
         async with place(harness) as here:
             records = originals(here.topic, harness, here.channel.layer.capabilities)
             await here.channel.layer.publish(records)
-            async with silent(here, harness, len(records)) as feed:
-                await equal(await lease(feed, len(records)), records)
+            async with (
+                silent(here, harness, len(records)) as gone,
+                silent(here, harness, len(records)) as feed,
+            ):
+                await equal(await lease(gone, len(records)), records)
                 await harness.pass_time(harness.lease * 1.5)
                 held = await equal(await lease(feed, len(records)), records)
                 await feed.settle([Settlement(one.token, Verb.ACK) for one in held])

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -173,9 +174,14 @@ class ConductLaws:
         """J1: no number, negative, endless; the delivery and its neighbours are as they were."""
         async with place(harness) as (channel, topic, group):
             can = channel.layer.capabilities
-            for options in ({"lease": math.nan}, {"in_flight": 0}, {"in_flight_bytes": -1}):
+            subscribe = partial(channel.subscribe, topic, group=group)
+            for refused in (
+                partial(subscribe, lease=math.nan),
+                partial(subscribe, in_flight=0),
+                partial(subscribe, in_flight_bytes=-1),
+            ):
                 with pytest.raises((AckedError, ValueError)):
-                    channel.subscribe(topic, group=group, **options)
+                    refused()
             await channel.publish_many(topic, range(2))
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
                 one, other = await receive(sub, 2)

@@ -68,13 +68,13 @@ class ObservabilityLaws:
                 await second.ack()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(anext, sub)  # so that it is fetched
-                    (letter,) = await receive(letters, 1)
+                    (buried,) = await receive(letters, 1)
+                    await buried.ack()
+                    assert buried.body == first.body
                     with anyio.fail_after(soon()):
                         while sub.statistics().dead_lettered < 1:
                             await anyio.sleep(0.001)
                     tasks.cancel_scope.cancel()
-                await letter.ack()
-                assert letter.body == first.body
                 now = sub.statistics()
                 assert (now.delivered, now.acked, now.nacked) == (2, 1, 1)
                 assert (now.dead_lettered, now.rejected, now.held) == (1, 0, 0)
