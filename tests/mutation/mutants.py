@@ -54,7 +54,7 @@ class Mutant(NamedTuple):
 class _Change(NamedTuple):
     node: ast.expr | ast.stmt
     after: str
-    before: str = ""
+    told: str = ""
     """What tells more than the source of `node`."""
 
 
@@ -62,8 +62,10 @@ def mutants_of(module: Path, source: str) -> Iterator[Mutant]:
     """Yield every mutant of `module`."""
     for place, inner in _nodes(ast.parse(source), ""):
         for node, after, told in _changes(inner):
-            before = told or ast.get_source_segment(source, node) or ""
             changed = _spliced(source, node, after)
+            before = told or ast.get_source_segment(source, node) or ""
+            if isinstance(node, ast.Constant):  # a number alone is not told from its like
+                before, after = (text.splitlines()[node.lineno - 1] for text in (source, changed))
             yield Mutant(module, place, node.lineno, _flat(before), _flat(after), changed)
 
 
