@@ -43,4 +43,8 @@ EQUIVALENT: Final[dict[str, str]] = {
     ),
     "_machines/glob _matches: star = resume = -1 -> star = resume = -2": "less than no place is no place, too: no star was seen yet",
     "_machines/settlement Step: NOTHING = 2 -> NOTHING = 3": "a step is known by its name; its number is nobody's matter",
+    "layers/postgres_notify/_statements statement: return MANY, (records[0].topic, payloads) -> "
+    "return MANY, (records[1].topic, payloads)": "there are two or more, and all of one topic",
+    "layers/postgres_notify/_listening ListenConnection.__init__: self._tries = 0 -> "
+    "self._tries = 1": "the waits before the first connection begin with the second; then it is 0",
 }
