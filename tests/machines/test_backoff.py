@@ -39,8 +39,14 @@ def test_the_schedule_is_followed_with_a_factor_that_is_not_whole() -> None:
     assert waits == pytest.approx([0.1, 0.15, 0.225, 0.3375, 0.50625, 0.759375, 1.0, 1.0])
 
 
-def test_no_initial_wait_is_no_wait_ever() -> None:
-    assert Backoff(initial=0.0).delay(50) == 0.0
+@pytest.mark.parametrize("attempt", [1, 50, 10**9])
+def test_no_initial_wait_is_no_wait_ever(attempt: int) -> None:
+    assert Backoff(initial=0.0).delay(attempt) == 0.0
+
+
+@pytest.mark.parametrize("initial", [0.5, 1.0, 2.0])
+def test_the_first_wait_is_the_initial_one(initial: float) -> None:
+    assert Backoff(initial=initial).delay(1) == initial
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,18 @@ def test_nothing_is_renewed_beyond_max_lease(turns: int) -> None:
     assert renewed == [turn < 10 for turn in range(turns)]
 
 
+def test_what_was_held_for_longer_than_max_lease_is_named_to_be_given_back() -> None:
+    renewal: Renewal[str] = Renewal(3.0, 10.0)
+    renewal.due(["old", "extended"], 0.0)
+    renewal.extended("extended", until=100.0)
+    assert renewal.due(["old", "extended", "new"], 9.0) == ["old", "new"]
+    assert renewal.outlived == []
+    assert renewal.due(["old", "extended", "new"], 10.0) == ["new"]
+    assert renewal.outlived == ["old"]
+    assert renewal.due(["extended", "new"], 11.0) == ["new"]
+    assert renewal.outlived == []
+
+
 def test_what_comes_again_after_it_was_settled_starts_anew() -> None:
     renewal: Renewal[str] = Renewal(3.0, 10.0)
     renewal.due(["held"], 0.0)

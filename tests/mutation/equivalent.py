@@ -18,9 +18,9 @@ EQUIVALENT: Final[dict[str, str]] = {
     "SPARE_ENDS -> (len(self._ends) <= 2 * self.held + SPARE_ENDS)": (
         "the heap is built anew each time while it is small: slower, and never larger"
     ),
-    "layers/memory_queue/_group GroupQueue._drop_untrue_ends: 2 -> 3": (
-        "the heap is built anew a little later"
-    ),
+    "layers/memory_queue/_group GroupQueue._drop_untrue_ends: "
+    "if len(self._ends) > 2 * self.held + SPARE_ENDS: -> "
+    "if len(self._ends) > 3 * self.held + SPARE_ENDS:": ("the heap is built anew a little later"),
     "_core/ack/in_flight InFlightTracker.free_slots: messages <= 0 -> (messages < 0)": (
         "none is the smallest of all at 0"
     ),
@@ -41,4 +41,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "_core/subscription Batches.__anext__: self._wait > 0 -> (self._wait >= 0)": (
         "a wait of nothing takes what is there, after one checkpoint more"
     ),
+    "_machines/glob _matches: star = resume = -1 -> star = resume = -2": "less than no place is no place, too: no star was seen yet",
+    "_machines/settlement Step: NOTHING = 2 -> NOTHING = 3": "a step is known by its name; its number is nobody's matter",
+    "layers/postgres_notify/_statements statement: return MANY, (records[0].topic, payloads) -> "
+    "return MANY, (records[1].topic, payloads)": "there are two or more, and all of one topic",
+    "layers/postgres_notify/_listening ListenConnection.__init__: self._tries = 0 -> "
+    "self._tries = 1": "the waits before the first connection begin with the second; then it is 0",
 }

@@ -54,7 +54,7 @@ class Mutant(NamedTuple):
 class _Change(NamedTuple):
     node: ast.expr | ast.stmt
     after: str
-    before: str = ""
+    told: str = ""
     """What tells more than the source of `node`."""
 
 
@@ -62,9 +62,11 @@ def mutants_of(module: Path, source: str) -> Iterator[Mutant]:
     """Yield every mutant of `module`."""
     for place, inner in _nodes(ast.parse(source), ""):
         for node, after, told in _changes(inner):
-            before = told or ast.get_source_segment(source, node) or ""
             changed = _spliced(source, node, after)
-            yield Mutant(module, place, node.lineno, _flat(before), _flat(after), changed)
+            names = told or ast.get_source_segment(source, node) or "", after
+            if isinstance(node, ast.Constant):  # a number alone is not told from its like
+                names = _line(source, node.lineno), _line(changed, node.lineno)
+            yield Mutant(module, place, node.lineno, *map(_flat, names), changed)
 
 
 def _nodes(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST]]:
@@ -105,6 +107,10 @@ def _spliced(source: str, node: ast.expr | ast.stmt, after: str) -> str:
     head = b"".join(lines[: node.lineno - 1]) + lines[node.lineno - 1][: node.col_offset]
     tail = lines[node.end_lineno - 1][node.end_col_offset :] + b"".join(lines[node.end_lineno :])
     return (head + after.encode() + tail).decode()
+
+
+def _line(source: str, number: int) -> str:
+    return source.splitlines()[number - 1]
 
 
 def _flat(code: str) -> str:

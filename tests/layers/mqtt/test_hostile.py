@@ -230,6 +230,14 @@ def test_any_bytes_are_a_message_or_none_and_nothing_else(command: int, content:
             str(carried.headers).encode(errors="strict")
 
 
+@pytest.mark.parametrize("reason", ["", "no", "x" * 124, "x" * 125, "x" * 20_000])
+def test_why_a_broker_refused_is_read_however_long_it_is(reason: str) -> None:
+    said = Properties(PacketTypes.PUBACK)
+    said.ReasonString = reason
+    mid, code, properties = read_puback(b"\x01\x02\x97" + said.pack())
+    assert (mid, code, read_properties(properties).reason) == (0x0102, 0x97, reason)
+
+
 @given(st.binary(max_size=300))
 def test_whatever_came_can_be_buried_and_arrives_equal(packed: bytes) -> None:
     carried, _ = record_of(Arrival("t", 1, 1, False, False, packed, b"body"))
@@ -237,10 +245,15 @@ def test_whatever_came_can_be_buried_and_arrives_equal(packed: bytes) -> None:
 
 
 @given(st.binary(max_size=12), st.integers(0, 3))
+@example(b"\x30" + b"\x80" * 3, 0)
+@example(b"\x30" + b"\x80" * 4, 0)
+@example(b"\x30" + b"\x80" * 4 + b"\x00", 0)  # a fifth byte, though it is the last
 def test_where_a_packet_ends_is_known_or_not_yet_or_never(packet: bytes, at: int) -> None:
+    never_ends = len(packet) > at + 4 and all(byte >= 0x80 for byte in packet[at + 1 : at + 5])
     try:
         found = header_of(packet, at)
     except ValueError:
-        assert all(byte >= 0x80 for byte in packet[at + 1 : at + 5])
+        assert never_ends
     else:
+        assert not never_ends
         assert found is None or at < found[0] <= found[1] <= len(packet)

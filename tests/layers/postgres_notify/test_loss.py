@@ -44,6 +44,24 @@ async def test_a_cut_connection_is_a_gap_and_then_messages_arrive(postgres_broke
         assert other.statistics().unknown_gaps == 2
 
 
+async def test_what_arrived_before_a_loss_is_passed_on_before_its_gap(
+    postgres_broker, proxy, monkeypatch
+) -> None:
+    way, topic = proxy(postgres_broker), fresh()
+    layer = PostgresNotifyLayer(way.url)
+    async with Channel(layer) as channel, channel.subscribe(topic) as subscription:
+        monkeypatch.setattr("acked.layers.postgres_notify._listening.ARRIVALS_AT_ONCE", 0)
+        await channel.publish(topic, "before")
+        await until(lambda: layer._listening._arrivals)
+        way.cut()
+        await until(lambda: subscription.statistics().unknown_gaps == 1)
+        monkeypatch.undo()
+        await channel.publish(topic, "after")
+        with anyio.fail_after(10):
+            told = [((one := await anext(subscription)).body, one.gap) for _ in range(2)]
+    assert told == [("before", None), ("after", Gap(None, RECONNECT))]
+
+
 async def test_a_restart_of_the_server_is_a_gap(private_broker) -> None:
     broker, topic = private_broker("postgres"), fresh()
     layer = PostgresNotifyLayer(broker.url)

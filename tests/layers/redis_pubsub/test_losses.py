@@ -13,7 +13,7 @@ from acked import (
     Topic,
 )
 from acked.codecs import RAW
-from acked.layers.redis_pubsub import RedisPubSubLayer, _retry
+from acked.layers.redis_pubsub import RedisPubSubLayer, _retry, _slot_listener
 from compose.native.process import free_ports
 from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, tasks, until
 
@@ -53,6 +53,24 @@ async def test_a_killed_server_that_comes_back_is_a_gap(private_redis, topic) ->
             with fail_after(SOON):
                 message = await anext(sub)
     assert (message.body, message.gap) == (b"after", RECONNECTED)
+
+
+async def test_the_loss_of_a_steady_connection_is_met_at_once(
+    redis_broker, proxy, topic, monkeypatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(_slot_listener, "pause", lambda failures: waits.append(failures) or 0.0)
+    between = proxy(redis_broker)
+    async with Channel(RedisPubSubLayer(between.url)) as channel:
+        async with channel.subscribe(topic) as sub:
+            for losses in range(1, 4):
+                for _ in range(_slot_listener.STEADY):
+                    await channel.publish(topic, b"a piece")
+                    with fail_after(SOON):
+                        await anext(sub)
+                await to_thread.run_sync(between.cut)
+                await until(lambda: sub.statistics().unknown_gaps == losses)  # noqa: B023
+    assert waits == []
 
 
 async def test_a_connection_the_server_kills_is_a_gap(redis_broker, topic) -> None:

@@ -72,16 +72,14 @@ def header_of(packet: bytes, at: int) -> tuple[int, int] | None:
     Raises `ValueError` for a length that MQTT does not have.
     """
     length = shift = 0
-    for place in range(at + 1, min(len(packet), at + 2 + _LONGEST_LENGTH)):
+    for place in range(at + 1, min(len(packet), at + 1 + _LONGEST_LENGTH)):
         byte = packet[place]
         length |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
             begin = place + 1
             return (begin, begin + length) if begin + length <= len(packet) else None
-        if shift > 7 * _LONGEST_LENGTH:
-            break
-    if len(packet) > at + 1 + _LONGEST_LENGTH:
+    if len(packet) > at + _LONGEST_LENGTH:
         raise ValueError("a packet's length has more than four bytes")
     return None
 
@@ -110,7 +108,8 @@ def read_puback(content: bytes) -> tuple[int, int, bytes]:
     if len(content) < 2:
         raise ValueError("a PUBACK without a number")
     code = content[2] if len(content) > 2 else 0
-    return int.from_bytes(content[:2]), code, content[4:]
+    length, at = _variable(content, 3) if len(content) > 3 else (0, 3)
+    return int.from_bytes(content[:2]), code, content[at : at + length]
 
 
 def read_properties(packed: bytes) -> Properties:
