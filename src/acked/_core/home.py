@@ -57,6 +57,13 @@ class EnteringTask:
         """Say whether the task has ended."""
         return self._task is not None and self._task.done()
 
+    def has_left_open(self, what: str) -> str:
+        """Return what to say of `what`, which the task has not left."""
+        return (
+            f"{what} was left open by a task that has ended; its messages are given back: enter it "
+            "by `async with`, and close an async generator around it by contextlib.aclosing"
+        )
+
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:

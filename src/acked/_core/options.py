@@ -55,10 +55,6 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
                 "max_deliveries= needs dead_letter=: name the topic that keeps what was given up"
             )
 
-    def exhausted(self, attempt: int) -> bool:
-        """Say whether a message at its delivery number `attempt` has had its chances."""
-        return self.max_deliveries is not None and attempt > self.max_deliveries
-
 
 class PublishOptions(TypedDict, total=False):
     """The options of `publish`."""

@@ -199,11 +199,12 @@ class SettlementPolicy:
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
         """Return what may be handed out; what had its deliveries goes to the dead letters."""
-        redelivery = self._options.redelivery
-        if redelivery.max_deliveries is None:
+        most = self._options.redelivery.max_deliveries
+        if most is None:
             return entries
-        for entry in [d for d in entries if redelivery.exhausted(d.leased.attempt)]:
-            self.give_up(entry, f"delivered {redelivery.max_deliveries} times")
+        for entry in entries:
+            if entry.leased.attempt > most:
+                self.give_up(entry, f"delivered {most} times")
         return [d for d in entries if d.state is State.HELD]
 
     async def _keep(self) -> None:
@@ -220,9 +221,7 @@ class SettlementPolicy:
     async def _leave_ownerless(self) -> None:
         """Give back what the subscription of a task that has ended holds, once and with a word."""
         error = ChannelClosed(
-            f"a subscription as {self._options.group!r} was left open by a task that has ended; "
-            "its messages are given back: enter it by `async with`, and close an async generator "
-            "around it by contextlib.aclosing"
+            self._owner.has_left_open(f"a subscription as {self._options.group!r}")
         )
         logger.warning("%s", error)
         self.fetcher.shut(error)
