@@ -54,6 +54,8 @@ CONTROLS: Mapping[str, Sequence[str]] = {
 TRIES = 3
 INSTALLING = 300.0
 """Seconds that an installation may take."""
+MAY_INSTALL = pytest.mark.timeout(INSTALLING + 120.0)
+"""For tests that ask for a control: the first to do so installs it, which is none of their time."""
 
 
 class ControlUnavailableError(Exception):

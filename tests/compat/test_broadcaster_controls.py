@@ -21,6 +21,8 @@ from tests.compat.controls import (
     scenarios_of,
 )
 
+pytestmark = controls.MAY_INSTALL
+
 REDIS7, NEWEST = "broadcaster-redis7", "broadcaster-newest"
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.compat.controls import SHIMS, SOURCE, original, ours, renamed
+from tests.compat.controls import MAY_INSTALL, SHIMS, SOURCE, original, ours, renamed
+
+pytestmark = MAY_INSTALL
 
 LAYERS = ("memory", "redis", "postgres", "mqtt")
 

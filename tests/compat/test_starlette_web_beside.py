@@ -4,7 +4,9 @@ import subprocess
 import uuid
 
 from compose.lifecycle import Broker
-from tests.compat.controls import ROOT, SHIMS, Playing, or_skip
+from tests.compat.controls import MAY_INSTALL, ROOT, SHIMS, Playing, or_skip
+
+pytestmark = MAY_INSTALL
 
 ENVIRONMENT = "starlette-web-with-acked"
 

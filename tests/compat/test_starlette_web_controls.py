@@ -5,7 +5,9 @@
 
 import pytest
 
-from tests.compat.controls import Case, original, ours, rows_of, scenarios_of
+from tests.compat.controls import MAY_INSTALL, Case, original, ours, rows_of, scenarios_of
+
+pytestmark = MAY_INSTALL
 
 CONTROL = "starlette-web"
 
