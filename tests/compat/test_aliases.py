@@ -1,17 +1,18 @@
 """The originals' names are our very modules, and nothing but what the table says."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.compat.controls import SHIMS
+from tests.compat.controls import SHIMS, SOURCE
 
 
 def said(script: str, *path: Path) -> list[str]:
     """Return the words that `script` prints, run with `path` first on Python's."""
-    code = f"import sys; sys.path[:0] = {[str(one) for one in path]!r}\n{script}"
+    code = f"import sys; sys.path[:0] = {[*map(str, path), str(SOURCE)]!r}\n{script}"
     return subprocess.check_output([sys.executable, "-c", code], text=True).split()
 
 
@@ -56,3 +57,14 @@ def test_what_is_in_no_table_is_not_found_under_the_name_that_was_asked_for() ->
     script = "try:\n    import {0}\nexcept ModuleNotFoundError as error:\n    print(error.name)"
     for name in ("broadcaster.nothing", "starlette_web.nothing"):
         assert said(script.format(name), SHIMS) == [name]
+
+
+def test_a_shim_is_not_the_original_by_whatever_path_it_is_found(tmp_path: Path) -> None:
+    current = tmp_path / "current"  # as of a deployment: the command prints the folder it means
+    current.symlink_to(SOURCE)
+    other = tmp_path / "other"  # the shims of another environment
+    shutil.copytree(SHIMS, other)
+    imports = "from starlette_web.common.channels.base import Channel"
+    for path in ((SHIMS, current), (current / SHIMS.relative_to(SOURCE), SOURCE), (other,)):
+        found = said(f"{imports}; print(Channel.__module__)", *path)
+        assert found == ["acked.compat.starlette_web.common.channels.base"]

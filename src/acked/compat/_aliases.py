@@ -33,8 +33,10 @@ OURS: Final = (
 class Aliases(MetaPathFinder, Loader):
     """Finds one name of the table and what is below it: the very modules, not copies of them."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, shims: Path = SHIMS) -> None:
         self._root = root
+        # Where nothing is the original's; resolved, as a path may lead there by a link.
+        self._ours = {SHIMS.parent.resolve(), shims.resolve()}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -43,7 +45,7 @@ class Aliases(MetaPathFinder, Loader):
         if not _is_below(fullname, self._root):
             return None
         if self._root == OVERLAID and not any(_is_below(fullname, one) for one in OURS):
-            elsewhere = [one for one in path or sys.path if SHIMS.parent not in Path(one).parents]
+            elsewhere = [one for one in path or sys.path if not self._has(one)]
             theirs = PathFinder.find_spec(fullname, elsewhere, target)
             if theirs is not None:
                 return theirs
@@ -53,6 +55,10 @@ class Aliases(MetaPathFinder, Loader):
         """Put the module that is meant in the place of the empty `module`."""
         sys.modules[module.__name__] = import_module(self._real(module.__name__))
 
+    def _has(self, entry: str) -> bool:
+        folder = Path(entry).resolve()
+        return not self._ours.isdisjoint((folder, *folder.parents))
+
     def _real(self, name: str) -> str:
         return ALIASES[self._root] + name.removeprefix(self._root)
 
@@ -60,8 +66,8 @@ class Aliases(MetaPathFinder, Loader):
 def install(name: str) -> None:
     """Let `name` be what the table says; called by a module of that name while it is imported."""
     if name in ALIASES:  # not so when a shim is imported as a module of ours
-        sys.meta_path.insert(0, Aliases(name))
-        del sys.modules[name]
+        shim = sys.modules.pop(name)
+        sys.meta_path.insert(0, Aliases(name, Path(shim.__file__ or SHIMS).parent))
         import_module(name)
 
 
