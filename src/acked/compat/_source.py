@@ -4,7 +4,6 @@ import logging
 from typing import Any, ClassVar, Final, Literal, TypeAlias
 
 import anyio
-import anyio.lowlevel
 
 from acked import (
     Channel,
