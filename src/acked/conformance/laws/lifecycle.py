@@ -261,10 +261,3 @@ async def nothing_is_left(before: dict[str, int], within: float) -> None:
 
 def _more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in now.items() if count > before[name]}
-
-
-def _on_asyncio() -> bool:
-    try:
-        return asyncio.current_task() is not None
-    except RuntimeError:  # no loop of asyncio runs
-        return False
