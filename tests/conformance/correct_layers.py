@@ -43,7 +43,7 @@ class OrderFree(Claiming):
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:
-            queue.tick(self._clock.time())
+            queue.tick(self._clock.time(), feed._held)
             self.chance.shuffle(queue._fresh)
         aside = [(queue, queue._returned) for queue in feed._queues if queue._fresh]
         if self.chance.random() < 0.5:

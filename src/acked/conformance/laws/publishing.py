@@ -110,7 +110,7 @@ class PublishingLaws:
                 arrived = Counter(d.id for d in await all_that_is_owed(channel, topic, sub))
             accepted = {records[n].id for n in range(3) if n not in raised.value.failures}
             assert accepted <= set(arrived)
-            assert max(arrived.values()) == 1
+            assert set(arrived.values()) <= {1}  # where all or none is accepted, none came
 
     @law("A9", "A10")
     async def test_a_cancelled_publish_is_whole_or_absent(self, harness: Harness) -> None:
