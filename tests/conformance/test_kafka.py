@@ -1,13 +1,11 @@
 """The laws on Kafka, in real time, on a real broker. Its leases are memberships.
 
-With one partition, where its order is total, and with three. There some laws accuse it wrongly:
-they compare in the order of publishing, or end at a last message, and Kafka claims an order within
-each partition only.
+With one partition and with three: it claims an order within each partition only.
 """
 
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -70,65 +68,17 @@ def harness_on(broker: Broker, between: Proxy, partitions: int) -> Iterator[Kafk
         gc.collect()
 
 
-OUTDATED = {
-    "test_a_rebalance_loses_nothing_and_repeats_only_the_unsettled": (
-        "the law waits for what is in hand to come again; it stays in hand now"
-    ),
-    "test_a_batch_that_waits_is_handed_out_when_it_is_full": (
-        "the law waits for seven to be fetched that nobody asked for"
-    ),
-    "test_what_the_dead_letters_do_not_take_stays_owed": (
-        "the law waits for AckUnconfirmed; a refusal is told as one now"
-    ),
-}
-"""Laws that accuse what the contract asks for now, and their reasons."""
-
-
-def excuse(request: pytest.FixtureRequest, wrong: Mapping[str, str]) -> None:
-    """Expect a law to fail that accuses wrongly."""
-    reason = wrong.get(request.node.name.partition("[")[0])
-    if reason is not None:
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
-
-
 class TestKafka(AckLayerLaws):
     @pytest.fixture
-    def harness(self, request, module_broker, proxy) -> Iterator[KafkaHarness]:
-        excuse(request, OUTDATED)
+    def harness(self, module_broker, proxy) -> Iterator[KafkaHarness]:
         broker = module_broker("kafka")
         with harness_on(broker, proxy(broker), 1) as harness:
             yield harness
 
 
-IN_TOTAL_ORDER = frozenset(
-    {
-        "test_a_body_that_does_not_decode_raises_and_stays_owed",
-        "test_a_group_is_owed_what_is_published_while_nobody_consumes",
-        "test_a_nacked_message_comes_before_what_was_not_delivered",
-        "test_a_publish_that_was_cut_at_any_step_is_whole_or_absent",
-        "test_a_rejected_message_never_comes_again",
-        "test_acks_flow_while_the_window_is_closed",
-        "test_an_ack_that_returned_survives_sigkill_on_the_next_line",
-        "test_an_acked_message_never_comes_again",
-        "test_bodies_arrive_byte_for_byte",
-        "test_consuming_goes_on_after_the_broker_restarted",
-        "test_consuming_goes_on_after_the_broker_was_killed",
-        "test_delayed_nacks_do_not_eat_the_window",
-        "test_headers_arrive_as_they_were",
-        "test_what_a_leaving_holder_did_not_settle_comes_again_at_once",
-        "test_what_one_group_settles_is_owed_to_another",
-        "test_what_the_broker_refuses_is_not_said_to_be_accepted",
-        "test_without_a_dead_letter_topic_there_is_no_letter",
-    }
-)
-"""Laws that accuse wrongly where order is within a partition."""
-
-
 class TestKafkaWithThreePartitions(AckLayerLaws):
     @pytest.fixture
-    def harness(self, request, module_broker, proxy) -> Iterator[KafkaHarness]:
-        words = "the law compares in total order, and the layer claims less"
-        excuse(request, OUTDATED | dict.fromkeys(IN_TOTAL_ORDER, words))
+    def harness(self, module_broker, proxy) -> Iterator[KafkaHarness]:
         broker = module_broker("kafka")
         with harness_on(broker, proxy(broker), 3) as harness:
             yield harness

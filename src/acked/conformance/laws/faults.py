@@ -16,7 +16,6 @@ from acked.conformance.laws.owed import SENTINEL, all_that_is_owed, nothing_is_o
 from acked.conformance.laws.steps import (
     LONG,
     ack_all,
-    bodies,
     introduce,
     joined,
     opened,
@@ -212,19 +211,21 @@ class FaultLaws:
     async def test_a_rebalance_loses_nothing_and_repeats_only_the_unsettled(
         self, harness: Harness
     ) -> None:
-        """H6, C1: a member joins while another one holds: what was acked stays acked."""
+        """H6, C1: a member joins while another one holds: what was acked stays acked.
+
+        What is in hand may stay in hand, or be lost to this one and come again.
+        """
         async with place(harness) as (channel, topic, group):
             account = Account(channel)
             await channel.publish_many(topic, range(10))
             async with channel.subscribe(topic, group=group, lease=LONG) as old:
-                deliveries = await receive(old, 10)
-                for delivery in deliveries[::2]:
+                held = await receive(old, 10)
+                for delivery in held[:4]:
                     await account.settle(delivery)
                 async with channel.subscribe(topic, group=group, lease=LONG):
-                    pass
-                again = await receive(old, 5)
-                assert bodies(again) == bodies(deliveries[1::2])
-                for delivery in again:  # the other one's leaving may take them away once more
+                    for delivery in held[4:7]:
+                        await account.settle(delivery)
+                for delivery in held[7:]:
                     await account.settle(delivery)
                 await account.settle_until(old, set(range(10)))
             await nothing_is_owed(channel, topic, group)
