@@ -60,6 +60,7 @@ STAYS = {
     "tests/core/": "so do those of URLs, and a comment on a case",
     "tests/smoke/": "what one server does that the others do not",
     "tests/*.py": "a factory with a password, which one server takes; examples",
+    "tests/mutation/": "which tests a mutant of two brokers' shared modules must not escape; judgements",
     "tests/crash/": "a crash run may be had on any layer; which have one is a table there",
     "benchmarks/": "so may a benchmark",
     "src/acked/_machines/": "why a machine is as it is: the broker whose rule it follows",
