@@ -16,6 +16,8 @@ NOTICED_BY: Final = {
         *("conformance/test_memory.py", "conformance/test_memory_queue.py"),
     ),
     "_machines": ("machines",),
+    "redis_pubsub": ("layers/redis_pubsub", "layers/_redis"),
+    "redis_streams": ("layers/_redis", "layers/redis_streams"),
     "_redis": ("layers/_redis", "layers/redis_pubsub", "layers/redis_streams"),
     "_shared": ("layers/test_urls.py", "layers/postgres_notify", "layers/mqtt", "layers/_redis"),
 }

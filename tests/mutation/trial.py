@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,8 @@ class Trial:
 
     def _failed(self, tree: Path, *options: str) -> str:
         run = self._run(tree, "-x", *options)
+        if run.returncode == -signal.SIGINT or "KeyboardInterrupt" in run.stdout:
+            raise KeyboardInterrupt  # it tells nothing of the mutant
         found = _FAILED.findall(run.stdout)
         return found[0] if found else f"status {run.returncode}" if run.returncode else ""
 

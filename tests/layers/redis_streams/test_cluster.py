@@ -85,6 +85,20 @@ async def test_dead_letters_in_another_slot_are_copied_first(redis_cluster) -> N
             assert list(pending(oracle, topic)) == [stolen.position]
 
 
+async def test_what_one_part_refuses_for_good_is_raised_and_not_tried_for_ever(
+    redis_cluster,
+) -> None:
+    topics = names(redis_cluster)
+    with oracle_of(redis_cluster) as oracle:
+        async with layer_of(redis_cluster) as layer, consuming(layer, *topics) as feed:
+            oracle.delete(topics[1])
+            oracle.set(topics[1], "no stream")
+            with anyio.fail_after(SOON), pytest.raises(LayerError, match="WRONGTYPE") as told:
+                while True:
+                    await feed.receive(10)
+    assert not told.value.may_pass
+
+
 async def test_receives_cancelled_at_any_time_lose_and_repeat_nothing(redis_cluster) -> None:
     topics = names(redis_cluster)
     got: list[Leased] = []
