@@ -60,12 +60,8 @@ STAYS = {
     "tests/core/": "so do those of URLs, and a comment on a case",
     "tests/smoke/": "what one server does that the others do not",
     "tests/*.py": "a factory with a password, which one server takes; examples",
-<<<<<<< HEAD
-    "tests/mutation/": "which tests must notice a mutant of a room",
     "tests/broken_layers/": "a bug is named after the report of another system on that broker",
-=======
     "tests/mutation/": "which tests a mutant of two brokers' shared modules must not escape; judgements",
->>>>>>> mutants
     "tests/crash/": "a crash run may be had on any layer; which have one is a table there",
     "benchmarks/": "so may a benchmark",
     "src/acked/_machines/": "why a machine is as it is: the broker whose rule it follows",
