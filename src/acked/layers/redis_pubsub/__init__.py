@@ -39,15 +39,6 @@ the master of that name serves. Rights (ACL): the channels, and `+ping +publish 
 +sunsubscribe`; on a cluster `+cluster|slots`; for `check()` `+info +config|get +multi +discard`.
 """
 
-from importlib import import_module
-
-try:
-    import_module("redis")
-except ImportError as _absent:
-    raise ImportError(
-        "acked.layers.redis_pubsub needs redis-py: pip install 'acked[redis]'", name=_absent.name
-    ) from _absent
-
 import itertools
 import uuid
 from collections.abc import Sequence
