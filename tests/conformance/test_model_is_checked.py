@@ -47,6 +47,16 @@ def lost_wake_up_when_there_is_room_again(patch: pytest.MonkeyPatch) -> None:
 
         return closing
 
+    async def wait_for_more(self: Fetcher, count: int, wanted: int) -> None:
+        self._demand += wanted
+        if not self._tracker.open:  # else what is settled makes room, and would wake the fetcher
+            self._tracker.freed.set()
+        try:
+            await (self.arrived if count == 1 else self._gathered).wait()
+        finally:
+            self._demand -= wanted
+
+    patch.setattr(Fetcher, "wait_for_more", wait_for_more)
     for name in ("_close", "_are_all_acked"):
         patch.setattr(InFlightTracker, name, waking_nobody(getattr(InFlightTracker, name)))
 

@@ -82,8 +82,7 @@ class ClaimLaws:
             async with channel.subscribe(topic, group=group, start=Start.LATEST, lease=LONG) as sub:
                 assert await all_that_is_owed(channel, topic, sub) == []
             async with channel.subscribe(topic, group=other, lease=LONG) as sub:
-                theirs = await all_that_is_owed(channel, topic, sub)
-                assert bodies(theirs) == [0, 1, 2]
+                assert bodies(await all_that_is_owed(channel, topic, sub)) == [0, 1, 2]
 
     @law("B10", needs=("remove_group",))
     async def test_a_group_with_a_consumer_is_not_removed(self, harness: Harness) -> None:
