@@ -165,6 +165,10 @@ class _FaultyFeed:
         self._clock = clock
         self._ended: set[Token] = set()
 
+    def __getattr__(self, name: str) -> object:
+        # What a feed may have beyond the verbs, as its layer claims: `lag`, `leased_at`, `failing`.
+        return getattr(self._inner, name)
+
     async def receive(self, limit: int) -> Sequence[Leased]:
         failure = self._plan.next("receive")
         if failure == "disconnected":

@@ -10,7 +10,7 @@ from acked import CapabilityError, Delivery, LeaseLost, Start, Subscription, Vir
 from acked.conformance.child import child, killed
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.owed import nothing_is_owed
+from acked.conformance.laws.owed import asleep, nothing_is_owed
 from acked.conformance.laws.steps import (
     LONG,
     Place,
@@ -42,6 +42,7 @@ class LeaseLaws:
         async with place(harness) as (channel, topic, group):
             await channel.publish_many(topic, range(6))
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                await prefetch(sub, 6)  # so three are left that were fetched and not seen
                 first, *_held = await receive(sub, 3)
                 await first.ack()
             async with channel.subscribe(topic, group=group, lease=LONG) as sub:
@@ -135,8 +136,8 @@ class LeaseLaws:
                 (held,) = await receive(sub, 1)
                 await held.extend(harness.lease * 6)
                 async with channel.subscribe(topic, group=group, lease=harness.lease) as other:
-                    await harness.pass_time(harness.lease * 2)
-                    await only_a_sentinel_comes(Place(channel, topic, group), other)
+                    here = Place(channel, topic, group)
+                    await only_a_sentinel_comes(here, other, harness, harness.lease * 2)
                 await held.ack()
                 with pytest.raises(LeaseLost):
                     await held.extend(harness.lease)
@@ -188,8 +189,8 @@ class LeaseLaws:
             ) as sub:
                 held = await receive(sub, 3)
                 async with channel.subscribe(topic, group=group, lease=harness.lease) as other:
-                    await harness.pass_time(harness.lease * 2.5)
-                    await only_a_sentinel_comes(Place(channel, topic, group), other)
+                    here = Place(channel, topic, group)
+                    await only_a_sentinel_comes(here, other, harness, harness.lease * 2.5)
                 assert [d.attempt for d in held] == [1, 1, 1]
                 await ack_all(held)
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
@@ -245,9 +246,16 @@ class LeaseLaws:
             await nothing_is_owed(channel, topic, group)
 
 
-async def only_a_sentinel_comes(here: Place, other: Subscription[Delivery[object]]) -> None:
-    """Publish a sentinel and see `other`, which waits, get it and nothing before it."""
-    await here.channel.publish(here.topic, "sentinel")
-    (first,) = await receive(other, 1)
+async def only_a_sentinel_comes(
+    here: Place, other: Subscription[Delivery[object]], harness: Harness, seconds: float
+) -> None:
+    """See `other`, which waits for so many `seconds`, get a sentinel then and nothing before it.
+
+    It must wait: what nobody asks for is taken from nobody.
+    """
+    async with asleep(other, 1) as got:
+        await harness.pass_time(seconds)
+        await here.channel.publish(here.topic, "sentinel")
+    (first,) = got
     await first.ack()
     assert first.body == "sentinel", "another one's message came"
