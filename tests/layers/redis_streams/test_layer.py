@@ -124,7 +124,12 @@ async def test_a_group_starts_where_it_was_told_and_goes_on_where_it_was(
     for second in (10, 20, 30):
         oracle.xadd(topic, {"body": str(second)}, id=f"{second}000-5")
     cases = [(Start.EARLIEST, "10"), (Start.at(10.001), "20"), (Start.at(20), "20")]
-    cases += [(Start.at(20.0001), "30"), (Start.at(-1), "10"), (Start.LATEST, "new")]
+    cases += [
+        (Start.at(20.0001), "20"),
+        (Start.at(20.001), "30"),
+        (Start.at(-1), "10"),
+        (Start.LATEST, "new"),
+    ]
     for number, (start, _) in enumerate(cases):
         async with consuming(layer, topic, group=f"g{number}", start=start):
             pass

@@ -148,6 +148,6 @@ def _start_id(start: Start) -> bytes:
     """Return the id after which a new group begins; ids begin with the server's milliseconds."""
     if start.kind == "latest":
         return b"$"
-    # Of its millisecond the whole: what was published at the very moment has that id, or a later one.
+    # The whole of its millisecond: what was published at that moment may have such an id.
     first = int(start.time * 1000) if start.kind == "time" else 0
     return b"%d-18446744073709551615" % (first - 1) if first > 0 else b"0"
