@@ -263,3 +263,20 @@ async def test_a_part_that_fails_for_too_long_is_told_though_the_others_go_on() 
         await (await anext(sub)).ack()
         with pytest.raises(ConnectionLost, match="shard 2"), anyio.fail_after(5):
             await anext(sub)
+
+
+async def test_what_a_reader_gathers_for_a_batch_is_not_given_back() -> None:
+    clock, layer = VirtualClock(), ScriptedLayer(*map(leased, range(2)))
+    async with Channel(layer, clock=clock) as channel, channel.subscribe("t", group="g") as sub:
+        async with anyio.create_task_group() as tasks:
+
+            async def gather() -> None:
+                await (await anext(sub.batches(3, wait=60))).ack()
+
+            tasks.start_soon(gather)
+            for _ in range(6):
+                await wait_all_tasks_blocked()
+                clock.advance(0.5)
+            layer.put(leased(2))
+        assert layer.released == []
+        assert sub.statistics().acked == 3

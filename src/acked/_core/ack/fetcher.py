@@ -93,7 +93,12 @@ class Fetcher:
             if not self.buffer:
                 await self._filled.wait()
             await self._clock.sleep_until(self._clock.time() + UNSEEN / 2)
-            if self.buffer and self._clock.time() - self.buffer[0].lease.since >= UNSEEN:
+            # A reader that gathers a batch waits for what is here: it is not unseen for nobody.
+            if (
+                self.buffer
+                and not self._demand
+                and self._clock.time() - self.buffer[0].lease.since >= UNSEEN
+            ):
                 self._window.reset()
                 await self._give_back()
 
