@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from coverage import Coverage
 
+ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "src/acked/"
 GOALS = {"_core": 99.0, "_machines": 99.0, "codecs": 99.0, "layers": 96.0}
 GOAL = 90.0
@@ -22,9 +23,10 @@ GOAL = 90.0
 FLOORS: Mapping[str, float] = {
     "_core": 95.0,
     "_machines": 96.0,
-    "cli": 86.0,
-    "compat": 84.0,
-    "layers": 91.5,
+    "cli": 83.0,
+    "compat": 90.0,
+    "demo": 87.0,
+    "layers": 92.5,
 }
 """Of the parts that are below their goal; less than a point below them, as faults fall by chance."""
 SINGLE = "modules"
@@ -66,7 +68,8 @@ def measured() -> dict[str, Figures]:
     run.load()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "coverage.json")
-        run.json_report(outfile=str(report))
+        # A child of a test may have run a copy, of an sdist for instance, that is gone by now.
+        run.json_report(outfile=str(report), include=[f"{ROOT}/{SOURCE}*"])
         files = json.loads(report.read_text())["files"]
     groups = defaultdict[str, Counter[str]](Counter)
     for file, facts in files.items():

@@ -270,3 +270,10 @@ def test_plain_text_is_read_as_others_write_it() -> None:
     for payload, body in ((float, b"warm"), (Switch, b"on"), (str, b"\xff"), (int, b"1.5")):
         with pytest.raises(ValueError):
             TEXT.decoder(payload)(body)
+
+
+@pytest.mark.anyio
+async def test_plain_text_of_more_than_one_value_is_refused() -> None:
+    async with Channel(MemoryLayer()) as channel:
+        with pytest.raises(EncodeError, match="body of type list"):
+            await channel.publish(Topic("x", object, codec=TEXT), [1, 2])
