@@ -24,7 +24,6 @@ FLOORS: Mapping[str, float] = {
     "_core": 95.0,
     "_machines": 96.0,
     "cli": 83.0,
-    "compat": 90.0,
     "demo": 87.0,
     "layers": 92.5,
 }
