@@ -182,10 +182,17 @@ class Proxy:
 
     async def _finish(self) -> None:
         self._stop_listening()
-        tasks = [link.task for link in self._links if link.task is not None]
-        for link in self._links:
-            link.cut()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # whoever was accepted just now is among the links by then
+        while self._links:
+            links = tuple(self._links)
+            for link in links:
+                link.cut()
+            tasks = [link.task for link in links if link.task is not None]
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in (writer for link in links for writer in link.writers):
+                writer.transport.abort()  # closed at once, also what could not be sent
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the transports' last calls: the loop stops after this
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: the one asyncio would make complains when it is cancelled.
