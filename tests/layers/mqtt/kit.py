@@ -43,7 +43,7 @@ def joined(layer: MQTTLayer, *topics: str, in_flight: int = 100, group: str = GR
 
 async def take(feed: AckFeed, count: int, *, reconnect: bool = False) -> list[Leased]:
     got: list[Leased] = []
-    with anyio.fail_after(15):
+    with anyio.fail_after(40):
         while len(got) < count:
             try:
                 got += await feed.receive(count - len(got))
@@ -70,7 +70,7 @@ async def broker_has_read(feed: AckFeed) -> None:
 async def cut(between, feed: AckFeed) -> None:
     """Cut the connections and return when the feed has noticed it."""
     between.cut()
-    with anyio.fail_after(10):
+    with anyio.fail_after(40):
         while feed._connection.broken is None:  # type: ignore[attr-defined]
             await anyio.sleep(0.001)
 

@@ -52,7 +52,7 @@ async def test_a_group_goes_on_where_it_was(url: str, topic: str) -> None:
             await channel.publish_many(topic, range(6))
         for turn in range(3):
             async with channel.subscribe(topic, group="g") as sub:
-                with anyio.fail_after(10):
+                with anyio.fail_after(40):
                     for n in range(2):
                         delivery = await anext(sub)
                         assert delivery.body == 2 * turn + n
@@ -126,7 +126,7 @@ async def test_a_filter_brings_what_matches_once(url: str, topic: str) -> None:
             for n in range(3):
                 await channel.publish(f"{topic}/{n}/temperature", n)
             got: list[Delivery[object]] = []
-            with anyio.fail_after(10):
+            with anyio.fail_after(40):
                 while len(got) < 3:
                     got.append(await anext(sub))
                     await got[-1].ack()
@@ -146,7 +146,7 @@ async def test_those_who_share_a_group_share_its_messages(url: str, topic: str) 
                     seen.extend(bodies(some))
                 tasks.cancel_scope.cancel()
 
-            with anyio.fail_after(15):
+            with anyio.fail_after(40):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(consume, one)
                     tasks.start_soon(consume, other)
@@ -184,7 +184,7 @@ async def test_a_rejected_message_is_buried(url: str, topic: str) -> None:
             channel.subscribe(topic, group="g", redelivery=redelivery) as sub,
         ):
             await channel.publish(topic, 1)
-            with anyio.fail_after(10):
+            with anyio.fail_after(40):
                 await (await anext(sub)).reject("no")
                 letter = await anext(dead)
             assert letter.headers["acked-reason"] == "no"
@@ -209,7 +209,7 @@ async def test_a_removed_group_is_owed_nothing(url: str, topic: str) -> None:
         await channel.remove_group(topic, group="g")
         async with channel.subscribe(topic, group="g") as sub:
             await channel.publish(topic, "after")
-            with anyio.fail_after(10):
+            with anyio.fail_after(40):
                 delivery = await anext(sub)
             assert delivery.body == "after"
             await delivery.ack()
