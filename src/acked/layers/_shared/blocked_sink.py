@@ -15,7 +15,7 @@ from acked.abc import Sink
 from acked.errors import LayerError
 from acked.types import Gap, GapCause, Record
 
-__all__ = ("BACKLOG_BYTES", "BlockedSink")
+__all__ = ("BACKLOG_BYTES", "RECORD_BYTES", "BlockedSink")
 
 BACKLOG_BYTES: Final = 32 * 1024 * 1024
 """What may wait for one subscription: as much as Redis would keep for a slow client."""
