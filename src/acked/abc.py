@@ -50,6 +50,7 @@ __all__ = (
     "FireAndForgetLayer",
     "Inspectable",
     "LagFeed",
+    "LastChanceFeed",
     "Layer",
     "LayerFactory",
     "PartlyFailingFeed",
@@ -285,6 +286,21 @@ class LagFeed(Protocol):
         """Return what is published and not yet fetched, as the broker last told; no I/O.
 
         None where the broker has not told yet.
+        """
+        ...
+
+
+@runtime_checkable
+class LastChanceFeed(Protocol):
+    """A feed that keeps who was handled alone; its layer has `capabilities.last_chance`."""
+
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note with a message that it is now handled alone, or that it is not any more.
+
+        The note stays until the message is settled or released: who gets it again because its lease
+        ended finds `Leased.was_alone`. Returns the token that it has from now on, None if it is not
+        ours any more. *Called by* the engine before it hands out what has one delivery left, with
+        nothing else in flight. *Raises* `LayerError`, and then nothing was noted that is known of.
         """
         ...
 

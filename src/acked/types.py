@@ -164,13 +164,18 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     """One record as a layer hands it to the engine: ours until the lease ends.
 
     `attempt` counts deliveries of the record to this group, from 1. `position` is where the
-    broker keeps it (a stream entry's id, `partition:offset`), for people to read.
+    broker keeps it (a stream entry's id, `partition:offset`), for people to read. With the
+    capability `last_chance`, `failures` is how many of the earlier ones ended by a nack, and
+    `was_alone` says that the last one was noted as handled alone, and ended by nothing but its
+    lease; without it they are None and False.
     """
 
     record: Record
     token: Token
     attempt: int = 1
     position: str = ""
+    failures: int | None = None
+    was_alone: bool = False
 
 
 class Verb(enum.IntEnum):
@@ -308,6 +313,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A message that nobody saw can be given back without an attempt being charged."""
     attempts: bool = False
     """`Leased.attempt` is the group's count, kept by the broker."""
+    last_chance: bool = False
+    """And it keeps nacks apart from leases that ended, and who was handled alone."""
     persistent: bool = False
     """What was accepted survives a restart of the broker (or of the process that embeds it)."""
     groups: bool = False

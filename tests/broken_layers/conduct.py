@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from acked.abc import Clock
-from acked.layers.memory_queue._group import RecordLease
+from acked.layers.memory_queue._group import Charge, RecordLease
 from acked.types import Leased, Outcome, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
@@ -163,7 +163,11 @@ class ComesAgainBehindTheOthers(ClaimsLess):
     def settle_one(
         self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
     ) -> Outcome:
-        if settlement.verb is Verb.ACK and lease.kept.number % 7 == 3 and not lease.charged:
+        if (
+            settlement.verb is Verb.ACK
+            and lease.kept.number % 7 == 3
+            and not lease.charged.deliveries
+        ):
             lease.kept.owed += 1
             feed.notes.append((lease.queue, lease.kept))
         return super().settle_one(feed, lease, settlement, now)
@@ -172,7 +176,7 @@ class ComesAgainBehindTheOthers(ClaimsLess):
         super().leave(feed)
         for queue, kept in feed.notes:
             queue._topic.kept[kept.number] = kept
-            queue._returned.append((10**9, 1, kept))
+            queue._returned.append((10**9, Charge(deliveries=1), kept))
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         aside = [(queue, queue._returned) for queue in feed._queues if queue._fresh]
@@ -194,6 +198,6 @@ class AcksTheRedeliveredUnasked(Queue):
     def settle_one(
         self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
     ) -> Outcome:
-        if settlement.verb is Verb.NACK and lease.charged:
+        if settlement.verb is Verb.NACK and lease.charged.deliveries:
             settlement = Settlement(settlement.token, Verb.ACK)
         return super().settle_one(feed, lease, settlement, now)

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from acked.layers.memory_queue._group import RecordLease, _is_true
+from acked.layers.memory_queue._group import Charge, RecordLease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue
@@ -234,7 +234,7 @@ class ANackResetsTheAttempts(Queue):
         self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
     ) -> Outcome:
         if settlement.verb is Verb.NACK:
-            lease.charged = -1
+            lease.charged = Charge(deliveries=-1)
         return super().settle_one(feed, lease, settlement, now)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from acked.abc import Clock
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import GroupQueue, Kept, RecordLease
+from acked.layers.memory_queue._group import NOTHING, GroupQueue, Kept, RecordLease
 from acked.types import Leased, Outcome, Reply, Settlement, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue, remove
@@ -248,7 +248,7 @@ class ForgetsAcksWhenItIsOpenedAgain(Queue):
         for queue, kept in self._acked:
             kept.owed += 1
             queue._topic.kept[kept.number] = kept
-            queue._returned.append((kept.number, 0, kept))
+            queue._returned.append((kept.number, NOTHING, kept))
         self._acked.clear()
         return await super().__aenter__()
 

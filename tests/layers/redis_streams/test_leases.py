@@ -8,7 +8,7 @@ import pytest
 from acked.errors import LayerError
 from acked.layers.redis_streams import _receiver
 from acked.layers.redis_streams._keys import group_keys
-from acked.layers.redis_streams._scripts import FREE
+from acked.layers.redis_streams._scripts import FAILURE, FREE
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -81,7 +81,7 @@ async def test_a_token_is_stale_after_our_own_nack(layer, topic, oracle) -> None
         for settlement in (acks(got), nacks(got)):
             assert await feed.settle(settlement) == [LOST] * 2
         assert await feed.extend([one.token for one in got], LONG) == [LOST] * 2
-        assert pending(oracle, topic) == {one.position: (FREE, 1) for one in got}
+        assert pending(oracle, topic) == {one.position: (FREE, FAILURE + 1) for one in got}
         await only_a_sentinel_comes(layer, feed, topic)
 
 
@@ -133,7 +133,7 @@ async def test_a_delay_longer_than_the_lease_is_not_cut_short_by_it(layer, topic
         await feed.settle(nacks(got, LONG))
         let_leases_end(oracle, topic)
         await only_a_sentinel_comes(layer, feed, topic)
-        assert pending(oracle, topic) == {got[0].position: (FREE, 1)}
+        assert pending(oracle, topic) == {got[0].position: (FREE, FAILURE + 1)}
 
 
 async def test_moments_that_somebody_deleted_keep_nothing_for_ever(layer, topic, oracle) -> None:

@@ -100,7 +100,12 @@ def old_schema() -> list[str]:
     """Return what made a file of version 1."""
     first = [one for one in sql.SCHEMA if one not in sql._SINCE_2]
     return [
-        one.replace("        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", "")
+        one.replace(
+            "        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", ""
+        ).replace(
+            "        failures INTEGER NOT NULL DEFAULT 0,\n        alone INTEGER NOT NULL DEFAULT 0,\n",
+            "",
+        )
         for one in first
     ] + ["PRAGMA user_version = 1"]
 

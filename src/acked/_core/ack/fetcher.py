@@ -1,7 +1,7 @@
 """From the layer's feed into the reader's buffer: what the reader will handle soon, and no more."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import anyio
@@ -44,6 +44,10 @@ class Fetcher:
         accept: Callable[[list[InFlight]], Sequence[InFlight]],
     ) -> None:
         self.buffer: deque[InFlight] = deque()
+        self.aside: deque[InFlight] = deque()
+        """Out of the readers' reach: fetched while nothing is handed out."""
+        self.last_chances: deque[InFlight] = deque()
+        """To be handed out alone: see `LastChances`."""
         self.arrived = Notify()
         self.failure: AckedError | None = None
         self._feed = feed
@@ -58,10 +62,10 @@ class Fetcher:
         """How many the reader takes at once: less than that ahead would make its batches small."""
         self._gathered = Notify()
         # A lease that is the connection's is no other consumer's before the connection ends.
-        self._gives_back = capabilities.release and capabilities.lease == "timer"
+        self.gives_back: Final = capabilities.release and capabilities.lease == "timer"
         self._filled = Notify()
         self._is_shut = False
-        self._shut_out: list[InFlight] = []
+        self._is_paused = False
         self._reconnect = ReconnectBudget(
             options.reconnect, options.reconnect_timeout, clock, observer
         )
@@ -82,25 +86,23 @@ class Fetcher:
                         self._reconnect.reset()
                     else:  # a part of it, a shard for instance; the others go on
                         self._reconnect.spend(failing)
-                    if self._gives_back and not self._demand and not self._window.size:
-                        await self._give_back()  # fetched for who is gone: it is others' now
+                    if self.gives_back and not self._demand and not self._window.size:
+                        await self.give_back(self.buffer)  # for who is gone: it is others' now
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fail(layer_failure(error, "receiving"))
 
     async def watch(self) -> None:
         """See to it that nothing waits unseen for long while another consumer could have it."""
-        while self._gives_back:
-            if not self.buffer:
+        while self.gives_back:
+            if not self.buffer and not self.aside:
                 await self._filled.wait()
             await self._clock.sleep_until(self._clock.time() + UNSEEN / 2)
+            since = self._clock.time() - UNSEEN
             # A reader that gathers a batch waits for what is here: it is not unseen for nobody.
-            if (
-                self.buffer
-                and not self._demand
-                and self._clock.time() - self.buffer[0].lease.since >= UNSEEN
-            ):
-                self._window.reset()
-                await self._give_back()
+            for waiting in (self.aside,) if self._demand else (self.aside, self.buffer):
+                if waiting and waiting[0].lease.since <= since:
+                    self._window.reset()
+                    await self.give_back(waiting)
 
     async def wait_for_more(self, count: int, wanted: int) -> None:
         """Wait until more has arrived, for a reader that needs `count` and would take `wanted`."""
@@ -129,25 +131,72 @@ class Fetcher:
     def shut(self, error: AckedError) -> None:
         """Let the reader raise `error` at its next read: nothing more is handed out."""
         self._is_shut = True
-        self._shut_out += self.buffer
-        self.buffer.clear()
+        self._put_aside()
         self.fail(error)
+
+    def pause(self) -> None:
+        """Hand out nothing, and fetch nothing more, until `resume`."""
+        self._is_paused = True
+        self._put_aside()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._is_paused = False
+        if not self._is_shut:
+            self._hand_over(self.aside)
+            self.aside.clear()
+            self._tracker.freed.set()
+
+    def hand_out(self, entry: InFlight) -> None:
+        """Let a reader have `entry`, also while paused."""
+        self._hand_over([entry])
+
+    @property
+    def unseen(self) -> int:
+        """How many were fetched and not handed out."""
+        return len(self.buffer) + len(self.aside) + len(self.last_chances)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a reader waits."""
+        return self._demand > 0
 
     def take_unseen(self) -> list[InFlight]:
         """Return, once, what was fetched and nobody has seen."""
-        unseen = [*self._shut_out, *self.buffer]
-        self._shut_out.clear()
-        self.buffer.clear()
-        return unseen
+        return [entry for queue in self._queues for entry in _emptied(queue)]
 
     def drop(self, entries: set[InFlight]) -> set[InFlight]:
-        """Take `entries` out of the buffer and return those that were there."""
-        dropped = entries.intersection(self.buffer)
-        if dropped:
-            kept = [entry for entry in self.buffer if entry not in dropped]
-            self.buffer.clear()
-            self.buffer.extend(kept)
-        return dropped
+        """Take `entries` out of what nobody has seen, and return those that were there."""
+        all_dropped: set[InFlight] = set()
+        for queue in self._queues:
+            dropped = entries.intersection(queue)
+            if dropped:
+                queue.extend([entry for entry in _emptied(queue) if entry not in dropped])
+                all_dropped |= dropped
+        return all_dropped
+
+    async def give_back(self, queue: deque[InFlight], *, all_but: int = 0) -> None:
+        """Release what is in `queue` after the first `all_but`, for others to have."""
+        unseen = [queue.pop() for _ in range(len(queue) - all_but)]
+        if unseen:
+            self._tracker.give_back(unseen, seen=False)
+            # Race: whoever leaves meanwhile must not find them neither here nor given back.
+            with anyio.move_on_after(RELEASE_WITHIN, shield=True):
+                await self._feed.release([entry.leased.token for entry in unseen])
+
+    @property
+    def _queues(self) -> tuple[deque[InFlight], ...]:
+        return (self.aside, self.last_chances, self.buffer)
+
+    def _put_aside(self) -> None:
+        self.aside.extend(_emptied(self.buffer))
+        self._filled.set()
+
+    def _hand_over(self, entries: Collection[InFlight]) -> None:
+        self.buffer.extend(entries)
+        self.arrived.wake(len(entries))
+        self._gathered.set()
+        self._filled.set()
 
     async def _room(self) -> int:
         """Return how many messages to fetch, as soon as it is worth a request."""
@@ -155,7 +204,7 @@ class Fetcher:
         while True:
             ahead, demand = len(buffer), self._demand
             size = window.size and max(window.size, self._unit)
-            if ahead < demand or 2 * ahead < size:
+            if (ahead < demand or 2 * ahead < size) and not self._is_paused:
                 free_slots = tracker.free_slots()
                 if free_slots:
                     return min(max(demand, size) - ahead, free_slots)
@@ -169,15 +218,14 @@ class Fetcher:
         if self._observer is not None:
             self._observer.fetched(batch)
         accepted = self._accept(entries)
-        (self._shut_out if self._is_shut else self.buffer).extend(accepted)
-        self.arrived.wake(len(accepted))
-        self._gathered.set()
-        self._filled.set()
+        if self._is_shut or self._is_paused:
+            self.aside.extend(accepted)
+            self._filled.set()
+        else:
+            self._hand_over(accepted)
 
-    async def _give_back(self) -> None:
-        unseen = self.take_unseen()
-        if unseen:
-            self._tracker.give_back(unseen, seen=False)
-            # Race: whoever leaves meanwhile must not find them neither here nor given back.
-            with anyio.move_on_after(RELEASE_WITHIN, shield=True):
-                await self._feed.release([entry.leased.token for entry in unseen])
+
+def _emptied(queue: deque[InFlight]) -> list[InFlight]:
+    entries = list(queue)
+    queue.clear()
+    return entries

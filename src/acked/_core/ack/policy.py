@@ -15,6 +15,7 @@ import anyio
 from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.ack.last_chance import LastChances
 from acked._core.ack.lease_renewer import LeaseRenewer
 from acked._core.ack.settler import Flush, Settler, is_refusal
 from acked._core.background import BackgroundTask
@@ -77,9 +78,20 @@ class SettlementPolicy:
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
-        runs = (self.fetcher.run, self.fetcher.watch, self._settler.run, self._keep)
+        self._last_chances = LastChances(
+            feed,
+            self.fetcher,
+            tracker,
+            options,
+            clock,
+            give_up=self.give_up,
+            on_lost=self._expire,
+        )
+        runs = [self._settler.run, self._keep, self.fetcher.run, self.fetcher.watch]
+        if options.redelivery.max_deliveries is not None and capabilities.last_chance:
+            runs.append(self._last_chances.run)
         self.services: Final = tuple(map(BackgroundTask, runs))
-        self._receiving, self._watching, self._settling, _ = self.services
+        self._settling, _, *self._receiving = self.services
 
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
         """Queue a nack, as `Settler.ack` does; also raises `CapabilityError`."""
@@ -155,8 +167,8 @@ class SettlementPolicy:
 
     async def stop_receiving(self) -> None:
         """Receive nothing more, and give back at once what nobody has seen."""
-        await self._receiving.stop()
-        await self._watching.stop()
+        for service in self._receiving:
+            await service.stop()
         unseen = self.fetcher.take_unseen()
         self._tracker.give_back(unseen, seen=False)
         await self._release(unseen, charge=False)
@@ -174,6 +186,7 @@ class SettlementPolicy:
             await self.abandon(charge=not interrupted)
         finally:
             self._tracker.give_back(self._tracker.open, seen=True)
+            self._last_chances.leave()
             for service in self.services:
                 service.end()
 
@@ -198,14 +211,8 @@ class SettlementPolicy:
             logger.warning("%s", failure, exc_info=error)
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
-        """Return what may be handed out; what had its deliveries goes to the dead letters."""
-        most = self._options.redelivery.max_deliveries
-        if most is None:
-            return entries
-        for entry in entries:
-            if entry.leased.attempt > most:
-                self.give_up(entry, f"delivered {most} times")
-        return [d for d in entries if d.state is State.HELD]
+        """Return what may be handed out beside others; what is left is seen to."""
+        return self._last_chances.accept(entries)
 
     async def _keep(self) -> None:
         try:
@@ -215,6 +222,7 @@ class SettlementPolicy:
                     return await self._leave_ownerless()
                 self._requeue_what_was_left()
                 self._retry_dead_letters()
+                self._last_chances.look()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             self.fetcher.fail(layer_failure(error, "extending leases"))
 

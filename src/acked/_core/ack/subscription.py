@@ -107,7 +107,8 @@ class AckSubscription(Subscription[Delivery[T]]):
 
     def statistics(self) -> AckStatistics:
         """Return what was done so far and what is held now."""
-        tracker, buffered = self._tracker, len(self._buffer)
+        tracker = self._tracker
+        buffered = self._policy.fetcher.unseen if self._opened else 0
         unseen = buffered + len(tracker.hidden)
         return AckStatistics(
             delivered=tracker.fetched - tracker.unseen - unseen,

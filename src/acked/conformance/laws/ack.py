@@ -17,6 +17,7 @@ from acked.conformance.laws.faults import FaultLaws
 from acked.conformance.laws.fidelity import FidelityLaws
 from acked.conformance.laws.flow import FlowLaws
 from acked.conformance.laws.giving_back import GivingBackLaws
+from acked.conformance.laws.last_chance import LastChanceLaws
 from acked.conformance.laws.leases import LeaseLaws
 from acked.conformance.laws.lifecycle import LifecycleLaws
 from acked.conformance.laws.modelled import ModelledLaws
@@ -34,8 +35,6 @@ OPEN: Final[Mapping[str, str]] = {
     "B9": "of fire-and-forget layers",
     "B11": "of fire-and-forget layers",
     "C14": "gaps are made in each broker's own way: in the tests of the layer",
-    "C22": "the poison rule comes with the workers; what is done today is C17",
-    "C23": "what a restart charges comes with the workers; an interruption is D4",
     "D5": "replaying dead letters is yet to come",
     "E2": "handlers side by side come with the workers",
     "E3": "handlers side by side come with the workers",
@@ -67,6 +66,7 @@ class AckLayerLaws(
     ClaimLaws,
     ConductLaws,
     AttemptLaws,
+    LastChanceLaws,
     GivingBackLaws,
     DeadLetterLaws,
     OrderingLaws,

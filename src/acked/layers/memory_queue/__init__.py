@@ -54,6 +54,7 @@ CAPABILITIES: Final = Capabilities(
     extend=True,
     release=True,
     attempts=True,
+    last_chance=True,
     groups=True,
     competing=True,
     remove_group=True,

@@ -93,9 +93,18 @@ class MemoryQueueFeed:
                 lease.queue.give_back(lease, charge=False)
         self._nudge()
 
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note that what `token` leases is handled alone, or is not any more."""
+        lease = self._held.get(token)
+        if lease is None:
+            return None
+        lease.is_alone = alone
+        return token
+
     def leave(self) -> None:
         """Give back what is held: a consumer that leaves with it has failed to settle it."""
         for lease in self._held.values():
+            lease.is_alone = False  # it left in good order
             lease.queue.give_back(lease, charge=True)
         self._held.clear()
         for queue in self._queues:
@@ -155,7 +164,7 @@ class MemoryQueueFeed:
         elif settlement.delay > 0:
             lease.queue.delay(lease, now + settlement.delay)
         else:
-            lease.queue.give_back(lease, charge=True)
+            lease.queue.give_back(lease, charge=True, failed=True)
         return Outcome.CONFIRMED
 
     def _published(self, dead_letter: Record) -> bool:

@@ -27,7 +27,16 @@ import msgspec
 
 from acked.types import Leased, Record, Start
 
-__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
+__all__ = (
+    "NOTHING",
+    "Charge",
+    "GroupQueue",
+    "Holder",
+    "Kept",
+    "RecordLease",
+    "StoredTopic",
+    "Waiter",
+)
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -36,6 +45,26 @@ TOKENS = count(1)
 
 SPARE_ENDS = 64
 """How many entries the heap of ends may hold beyond twice as many as there are leases."""
+
+
+class Charge(msgspec.Struct, frozen=True, gc=False):
+    """What counted of a record's deliveries to a group so far."""
+
+    deliveries: int = 0
+    failures: int = 0
+    """Of these, how many ended by a nack."""
+    was_alone: bool = False
+    """Whether the last was noted as handled alone, and ended by nothing but its lease."""
+
+    def after(self, *, alone: bool, charge: bool = True, failed: bool = False) -> "Charge":
+        """Return what counts after one more delivery, which was handled `alone` or not."""
+        ended_by_itself = charge and not failed
+        return Charge(
+            self.deliveries + charge, self.failures + failed, was_alone=alone and ended_by_itself
+        )
+
+
+NOTHING = Charge()
 
 
 class Kept(msgspec.Struct, gc=False):
@@ -54,9 +83,10 @@ class RecordLease(msgspec.Struct):
     kept: Kept
     queue: "GroupQueue"
     holder: "Holder"
-    charged: int
-    """Deliveries before this one that counted."""
+    charged: Charge
+    """For the deliveries before this one."""
     until: float
+    is_alone: bool = False
 
 
 Holder: TypeAlias = dict[Hashable, RecordLease]
@@ -91,8 +121,8 @@ class GroupQueue:
         self.consumers: int = 0
         self._topic = topic
         self._fresh = deque(owed)
-        self._returned: list[tuple[int, int, Kept]] = []  # number, charged
-        self._delayed: list[tuple[float, int, int, Kept]] = []  # due, number, charged
+        self._returned: list[tuple[int, Charge, Kept]] = []  # by number, which is unique
+        self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
 
@@ -171,10 +201,11 @@ class GroupQueue:
             if returned:
                 _, charged, kept = heapq.heappop(returned)
             else:
-                kept, charged = fresh.popleft(), 0
+                kept, charged = fresh.popleft(), NOTHING
             holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
-            leased.append(Leased(kept.record, token, charged + 1, kept.position))
+            counts = (charged.deliveries + 1, kept.position, charged.failures, charged.was_alone)
+            leased.append(Leased(kept.record, token, *counts))
         self.held += len(leased)
         self._drop_untrue_ends()
         return leased
@@ -195,17 +226,20 @@ class GroupQueue:
         self._let_go(lease)
         self._owe_no_more(lease.kept)
 
-    def give_back(self, lease: RecordLease, *, charge: bool) -> None:
-        """Make the record ready again; `charge` tells whether this delivery counted."""
+    def give_back(self, lease: RecordLease, *, charge: bool, failed: bool = False) -> None:
+        """Make the record ready again; `charge` tells whether this delivery counted.
+
+        `failed` says that it ended by a nack.
+        """
         self._let_go(lease)
-        item = (lease.kept.number, lease.charged + charge, lease.kept)
-        heapq.heappush(self._returned, item)
+        charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=failed)
+        heapq.heappush(self._returned, (lease.kept.number, charged, lease.kept))
 
     def delay(self, lease: RecordLease, due: float) -> None:
-        """Make the record ready again at the moment `due`; the delivery counted."""
+        """Make the record ready again at the moment `due`: it was nacked."""
         self._let_go(lease)
-        item = (due, lease.kept.number, lease.charged + 1, lease.kept)
-        heapq.heappush(self._delayed, item)
+        charged = lease.charged.after(alone=lease.is_alone, failed=True)
+        heapq.heappush(self._delayed, (due, lease.kept.number, charged, lease.kept))
 
     def forget(self) -> None:
         """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""

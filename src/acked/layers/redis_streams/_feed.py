@@ -16,8 +16,15 @@ from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
 from acked.layers.redis_streams._pulse import Pulse
 from acked.layers.redis_streams._receiver import Receiver
-from acked.layers.redis_streams._records import TokenOf, as_ours, letter_of
-from acked.layers.redis_streams._scripts import ACK, DEAD_LETTER, EXTEND, REQUEUE
+from acked.layers.redis_streams._records import TokenOf, as_ours, letter_of, noted_alone
+from acked.layers.redis_streams._scripts import (
+    ACK,
+    DEAD_LETTER,
+    EXTEND,
+    FAILURE,
+    NOTE_ALONE,
+    REQUEUE,
+)
 from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("RedisStreamsFeed",)
@@ -117,12 +124,24 @@ class RedisStreamsFeed:
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back to the group, with the attempt they were handed out with taken off."""
         ours = as_ours(list(tokens))
-        plan = self._same_for_all(REQUEUE, ours, b"0", b"1")
+        plan = self._same_for_all(REQUEUE, ours, b"0", b"-1")
         outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             self._judge(call, members, reply, outcomes)
         pairs = zip(ours, outcomes, strict=True)
         self._seat.forget([one for one, was in pairs if isinstance(was, Outcome)])
+
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note that `token` is handled alone, or not; see `acked.abc.LastChanceFeed`."""
+        (ours,) = as_ours([token])
+        noted = noted_alone(ours, alone=alone)
+        # Race: who looks meanwhile for what we own and do not know of must know it by both names.
+        self._seat.hold([noted], self._seat.clock.time() + self._seat.lease)
+        (reply,) = await self._way.run([self._seat.call(NOTE_ALONE, *ours, b"%d" % alone)])
+        if isinstance(reply, LayerError):
+            raise reply
+        self._seat.forget([ours] if reply else [ours, noted])
+        return noted if reply else None
 
     async def leave(self) -> None:
         """Give back what is left and delete this consumer; leases do it if the server is gone."""
@@ -148,7 +167,7 @@ class RedisStreamsFeed:
         for topic, members in acks.items():
             plan += self._calls(ACK, topic, members, tokens)
         for (topic, delay), members in nacks.items():
-            plan += self._calls(REQUEUE, topic, members, tokens, b"%d" % delay, b"0")
+            plan += self._calls(REQUEUE, topic, members, tokens, b"%d" % delay, b"%d" % FAILURE)
         return plan
 
     def _same_for_all(self, script: Script, tokens: list[TokenOf], *arguments: bytes) -> _Plan:

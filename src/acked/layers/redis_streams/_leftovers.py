@@ -11,7 +11,7 @@ from acked.layers._redis.connection import CommandRunner
 from acked.layers._redis.errors import group_is_missing
 from acked.layers._redis.reader import Reader
 from acked.layers.redis_streams._consumer_state import ConsumerState
-from acked.layers.redis_streams._records import Lease
+from acked.layers.redis_streams._records import Lease, lease_of
 from acked.layers.redis_streams._scripts import LEAVE, REQUEUE
 
 __all__ = ("give_back_all", "unknown_leases")
@@ -48,7 +48,7 @@ async def give_back_all(server: CommandRunner, seat: ConsumerState, topics: Sequ
             if group_is_missing(reply):
                 continue
             leases = [lease for _, lease in _rows(reply)]
-            for charge in (b"0", b"1"):
+            for charge in (b"0", b"-1"):
                 is_known = charge == b"0"
                 some = [one for one in leases if ((topic, one) in seat.known) is is_known]
                 if some:
@@ -67,4 +67,4 @@ def _rows(reply: object) -> list[tuple[bytes, Lease]]:
     if isinstance(reply, LayerError):
         raise reply
     rows = cast("list[tuple[bytes, bytes, int, int]]", reply)
-    return [(i, i if count == 1 else b"%b/%d" % (i, count)) for i, _, _, count in rows]
+    return [(entry_id, lease_of(entry_id, count)) for entry_id, _, _, count in rows]

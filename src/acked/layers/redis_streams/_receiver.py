@@ -276,7 +276,7 @@ class Receiver:
         """Give back at once what we got beyond the limit: it is there for others."""
         self._unsure = True
         for topic, lease in as_ours([leased.token for leased in surplus]):
-            await self._run(self._seat.call(REQUEUE, topic, b"0", b"1", lease))
+            await self._run(self._seat.call(REQUEUE, topic, b"0", b"-1", lease))
         self._unsure = False
 
     async def _run(self, call: ScriptCall) -> Sequence[object] | None:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 from msgspec import structs
 
 from acked.errors import LayerError
+from acked.layers.redis_streams._scripts import ALONE, FAILURE
 from acked.types import NO_HEADERS, Leased, Record, Token
 
 __all__ = (
@@ -26,9 +27,11 @@ __all__ = (
     "backlog_of",
     "fields_of",
     "groups_of",
+    "lease_of",
     "leased_again",
     "leased_first",
     "letter_of",
+    "noted_alone",
     "settled_of",
     "told_of",
 )
@@ -108,10 +111,18 @@ def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Le
 
 
 def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Leased:
-    """Return what one entry is on its delivery number `count`, as a script replied."""
+    """Return what one entry is with this delivery count, as a script replied."""
     position = entry_id.decode()
-    token = (topic, entry_id if count == 1 else b"%b/%d" % (entry_id, count))
-    return Leased(_record(topic, position, fields), token, count, position)
+    token = (topic, lease_of(entry_id, count))
+    alone, counted = divmod(count, ALONE)
+    failures, attempt = divmod(counted, FAILURE)
+    record = _record(topic, position, fields)
+    return Leased(record, token, attempt, position, failures, alone > 0)
+
+
+def lease_of(entry_id: bytes, count: int) -> Lease:
+    """Return the lease of an entry that was delivered with this count."""
+    return entry_id if count == 1 else b"%b/%d" % (entry_id, count)
 
 
 class GroupTold(NamedTuple):
@@ -165,6 +176,13 @@ def groups_of(reply: object) -> Iterator[Mapping[bytes, object]]:
 def as_ours(tokens: list[Token]) -> list[TokenOf]:
     """Return `tokens`, all given by this layer, as what they are."""
     return cast("list[TokenOf]", tokens)
+
+
+def noted_alone(token: TokenOf, *, alone: bool) -> TokenOf:
+    """Return what `token` is called once it was noted as handled alone, or as not."""
+    topic, lease = token
+    entry_id, _, count = lease.partition(b"/")
+    return topic, lease_of(entry_id, int(count or 1) % ALONE + ALONE * alone)
 
 
 def _record(topic: str, position: str, fields: Fields) -> Record:

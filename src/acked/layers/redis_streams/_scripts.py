@@ -6,6 +6,10 @@ counts; and in the three keys of `GroupKeys`.
 What is given back belongs to the consumer `FREE`, which nobody reads as: so the holder that gave
 it back is fenced like any other former holder, by not being its owner.
 
+The delivery count of an entry tells more than deliveries: in its millions how many of these were
+nacked (`FAILURE`), and beyond that whether the last was handled alone (`ALONE`). So 2000003 was
+delivered three times and nacked twice; no key more has to be kept, and none found at an ack.
+
 A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
 the first delivery. It is still the caller's if he owns the entry and the count is the same.
 Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer. What
@@ -19,12 +23,15 @@ from acked.layers._redis.scripts import load_script
 
 __all__ = (
     "ACK",
+    "ALONE",
     "CLAIM",
     "CREATE",
     "DEAD_LETTER",
     "EXTEND",
+    "FAILURE",
     "FREE",
     "LEAVE",
+    "NOTE_ALONE",
     "READ",
     "RECOVER",
     "REMOVE",
@@ -35,8 +42,12 @@ __all__ = (
 FREE: Final = b"acked-given-back"
 """The consumer that owns what was given back and waits to be claimed."""
 
+FAILURE: Final = 1_000_000
+ALONE: Final = 1_000_000_000_000
+"""What a delivery count grows by; Lua is exact beyond ten thousand times that."""
+
 _FOLDER: Final = files("acked.layers.redis_streams") / "scripts"
-_CONSTANTS: Final = {"FREE": FREE.decode()}
+_CONSTANTS: Final = {"FREE": FREE.decode(), "ALONE": str(ALONE)}
 
 ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
 CLAIM: Final = load_script(_FOLDER, "claim", _CONSTANTS)
@@ -44,6 +55,7 @@ CREATE: Final = load_script(_FOLDER, "create", _CONSTANTS)
 DEAD_LETTER: Final = load_script(_FOLDER, "dead_letter", _CONSTANTS)
 EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
 LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
+NOTE_ALONE: Final = load_script(_FOLDER, "note_alone", _CONSTANTS)
 READ: Final = load_script(_FOLDER, "read", _CONSTANTS)
 RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)
 REMOVE: Final = load_script(_FOLDER, "remove", _CONSTANTS)

@@ -73,6 +73,7 @@ CAPABILITIES: Final = Capabilities(
     extend=True,
     release=True,
     attempts=True,
+    last_chance=True,
     persistent=True,
     groups=True,
     competing=True,

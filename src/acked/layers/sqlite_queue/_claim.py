@@ -106,10 +106,12 @@ class Claim:
         last = first_seen = 0
         grp, topic, *_ = queue
         number, batch = self._lease, self.batch
-        for last, attempt, lease, name, key, headers, content_type, timestamp, body in rows:
+        for last, attempt, failures, alone, lease, name, key, headers, *rest in rows:
             shown = decode_headers(headers) if headers else NO_HEADERS
+            content_type, timestamp, body = rest
             record = Record(topic, body, name, key, shown, content_type, timestamp)
-            batch.append(Leased(record, RowLease(grp, last, number), attempt, str(last)))
+            token = RowLease(grp, last, number)
+            batch.append(Leased(record, token, attempt, str(last), failures, bool(alone)))
             first_seen += lease == sql.NEVER_FETCHED
             self._bytes += len(body)
             if self._bytes >= CLAIM_BYTES:

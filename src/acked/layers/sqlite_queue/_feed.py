@@ -174,6 +174,15 @@ class SQLiteQueueFeed:
         self._held.difference_update(tokens)
         self._access.announce(self._topics)
 
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note that `token` is handled alone, or not; see `acked.abc.LastChanceFeed`."""
+
+        def job() -> Outcome:
+            with self._access.file.transaction() as db:
+                return store.note_alone(db, token, alone=alone)
+
+        return token if await self._access.run(job) is Outcome.CONFIRMED else None
+
     async def leave(self) -> None:
         """Give back whatever is held; bounded in time, also under cancellation."""
         with anyio.move_on_after(LEAVING, shield=True):
@@ -244,7 +253,7 @@ class SQLiteQueueFeed:
         with self._access.file.transaction(durable=False) as db:
             store.release(db, self._unreturned)
             for token in self._held:
-                store.nack(db, token, 0.0, self._access.time())
+                store.nack(db, token, 0.0, self._access.time(), failed=False)
             self._latest = 0
             store.leave(db, self._grps, self._feed)
         self._access.file.shrink()

@@ -4,7 +4,7 @@
 message(seq, topic, ...)             one row for each kept record; seq is the order of publishing
 topic(name, published)               how many records were ever published to it
 grp(id, topic, name, cursor, ...)    one row for each group of a topic
-debt(grp, seq, due, lease, attempt)  what a group was given and has not settled
+debt(grp, seq, due, lease, ...)      what a group was given and has not settled
 consumer(grp, feed, until)           who lives: each consumer says so again before `until`
 clock(boot, base)                    the clock of the file: see `_clock.py`
 ```
@@ -38,6 +38,9 @@ Whatever was delivered once is older than whatever is past the cursor, so 2 befo
 of `seq`. `lease` is a random number for each claim: a token of a lease that was taken away, or from
 a file that was replaced, matches nothing.
 
+`attempt` counts deliveries, `failures` those of them that ended by a nack; `alone` notes that the
+last one was handled with nothing else in flight, until it is settled or released.
+
 A group that is removed is `ended`: it owes nothing from then on, under a name that no group can
 have, and what it alone owed is deleted in pages, by whoever comes by.
 """
@@ -47,7 +50,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x61636B64
 """`PRAGMA application_id` of a queue file: "ackd"."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """`PRAGMA user_version`; a file with a higher one was made by a later acked."""
 
 NEVER_FETCHED: Final = -1
@@ -91,6 +94,8 @@ SCHEMA: Final = (
         due REAL NOT NULL,
         lease INTEGER NOT NULL,
         attempt INTEGER NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0,
+        alone INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (grp, seq)
     ) WITHOUT ROWID""",
     "CREATE INDEX debt_due ON debt (grp, due)",
@@ -108,6 +113,11 @@ MIGRATIONS: Final = {
         """UPDATE grp SET fetched =
             (SELECT count(*) FROM message m WHERE m.topic = grp.topic AND m.seq <= grp.cursor)""",
         "PRAGMA user_version = 2",
+    ),
+    2: (
+        "ALTER TABLE debt ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE debt ADD COLUMN alone INTEGER NOT NULL DEFAULT 0",
+        "PRAGMA user_version = 3",
     ),
 }
 """What makes a file of each version one of the next; all in one transaction."""
@@ -166,7 +176,7 @@ NEXT_DUE: Final = (
 )
 
 RETURNED: Final = """
-    SELECT d.seq, d.attempt + 1, d.lease,
+    SELECT d.seq, d.attempt + 1, d.failures, d.alone, d.lease,
         m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
     FROM debt d INDEXED BY debt_due JOIN message m ON m.seq = d.seq
     WHERE d.grp = :grp AND d.due = 0
@@ -177,7 +187,7 @@ LEASE_RETURNED: Final = """
     WHERE grp = :grp AND due = 0 AND seq <= :last"""
 
 FRESH: Final = """
-    SELECT seq, 1, 0, id, key, headers, content_type, timestamp, body
+    SELECT seq, 1, 0, 0, 0, id, key, headers, content_type, timestamp, body
     FROM message WHERE topic = :topic AND seq > :cursor
     ORDER BY seq LIMIT :room"""
 
@@ -194,9 +204,13 @@ _OURS = "WHERE grp = ? AND seq = ? AND lease = ?"
 
 SETTLE: Final = f"DELETE FROM debt {_OURS}"  # noqa: S608 - the fence is a constant
 
-NACK: Final = f"UPDATE debt SET due = ?, lease = 0 {_OURS}"  # noqa: S608 - as above
+NACK: Final = f"""
+    UPDATE debt SET due = ?, lease = 0, failures = failures + ?, alone = 0 {_OURS}"""  # noqa: S608 - as above
 
-RELEASE: Final = f"UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1 {_OURS}"  # noqa: S608
+RELEASE: Final = f"""
+    UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1, alone = 0 {_OURS}"""  # noqa: S608 - as above
+
+NOTE_ALONE: Final = f"UPDATE debt SET alone = ? {_OURS}"  # noqa: S608 - as above
 
 EXTEND: Final = f"UPDATE debt SET due = ? {_OURS}"  # noqa: S608 - as above
 

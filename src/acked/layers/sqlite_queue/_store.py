@@ -20,6 +20,7 @@ __all__ = (
     "lag",
     "leave",
     "nack",
+    "note_alone",
     "publish",
     "release",
     "settle",
@@ -82,7 +83,7 @@ def _settled(db: sqlite3.Connection, settlement: Settlement, now: float) -> Repl
     if not isinstance(token, RowLease):
         return Outcome.LOST
     if settlement.verb is Verb.NACK:
-        return nack(db, token, settlement.delay, now)
+        return nack(db, token, settlement.delay, now, failed=True)
     dead_letter: Row | None = None
     if settlement.dead_letter is not None:
         try:
@@ -99,9 +100,16 @@ def _settled(db: sqlite3.Connection, settlement: Settlement, now: float) -> Repl
     return Outcome.CONFIRMED
 
 
-def nack(db: sqlite3.Connection, token: Token, delay: float, now: float) -> Outcome:
-    """Give `token` back after `delay` seconds, its attempt charged."""
-    return _changed(db, sql.NACK, token, now + delay if delay > 0 else 0.0)
+def nack(
+    db: sqlite3.Connection, token: Token, delay: float, now: float, *, failed: bool
+) -> Outcome:
+    """Give `token` back after `delay` seconds, its attempt charged; `failed` as one that failed."""
+    return _changed(db, sql.NACK, token, now + delay if delay > 0 else 0.0, failed)
+
+
+def note_alone(db: sqlite3.Connection, token: Token, *, alone: bool) -> Outcome:
+    """Note that `token` is handled alone, or not."""
+    return _changed(db, sql.NOTE_ALONE, token, alone)
 
 
 def extend(

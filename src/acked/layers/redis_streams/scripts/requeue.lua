@@ -1,6 +1,6 @@
 -- Give leases back, to be delivered again.
 -- uses: now wake fenced
--- ARGV[3] a delay in milliseconds, ARGV[4] how much to take off the delivery count,
+-- ARGV[3] a delay in milliseconds, ARGV[4] what to add to the delivery count,
 -- ARGV[5...] leases. Returns the positions of those that were lost, and how many of these were
 -- trimmed away.
 local owned, lost, counts, places = fenced(5, #ARGV)
@@ -10,7 +10,7 @@ for i, id in ipairs(owned) do
   -- Without memory for it: what shall wait cannot; what shall come at once is found without.
   if type(noted) == 'table' and noted.err and ARGV[3] ~= '0' then return noted end
   local moved = redis.call('XCLAIM', KEYS[1], ARGV[1], FREE, 0, id,
-    'RETRYCOUNT', math.max(0, counts[i] - ARGV[4]), 'JUSTID')
+    'RETRYCOUNT', math.max(0, counts[i] % ALONE + ARGV[4]), 'JUSTID')
   if #moved == 0 then
     redis.call('ZREM', KEYS[2], id)
     trimmed = trimmed + 1

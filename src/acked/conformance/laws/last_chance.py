@@ -1,0 +1,121 @@
+"""Laws C22, C23: nobody is given up for another's fault."""
+
+from typing import cast
+
+import anyio
+
+from acked import Redelivery
+from acked.abc import AckFeed, LastChanceFeed
+from acked.conformance.harness import Harness
+from acked.conformance.law import law, soon
+from acked.conformance.laws.owed import nothing_is_owed
+from acked.conformance.laws.steps import introduce, lease, place, silent
+from acked.types import Leased, Outcome, Settlement, Token, Verb
+
+__all__ = ("LastChanceLaws",)
+
+MOST = 3
+
+
+class LastChanceLaws:
+    """What ended a delivery is kept with the message, and what the engine makes of it."""
+
+    @law("C22", needs=("last_chance", "nack", "release", "lease=timer"))
+    async def test_what_ended_a_delivery_is_kept_with_the_message(self, harness: Harness) -> None:
+        """C22: nacks are told from leases that ended, and these from those of who was alone."""
+        async with (
+            place(harness) as here,
+            silent(here, harness, 1) as one,
+            silent(here, harness, 1) as other,
+        ):
+            await here.channel.publish(here.topic, "body")
+            held = await came(one, 1, failures=0)
+            await nacked(one, held.token)
+            held = await came(one, 2, failures=1)
+            await harness.pass_time(harness.lease * 1.5)
+            held = await came(other, 3, failures=1)
+            await noted(other, held.token, alone=True)
+            await harness.pass_time(harness.lease * 1.5)
+            held = await came(one, 4, failures=1, was_alone=True)
+            token = await noted(one, held.token, alone=True)
+            await one.release([token])
+            held = await came(other, 4, failures=1)
+            token = await noted(other, held.token, alone=True)
+            await noted(other, token, alone=False)
+            await harness.pass_time(harness.lease * 1.5)
+            held = await came(one, 5, failures=1)
+            await nacked(one, await noted(one, held.token, alone=True))
+            held = await came(one, 6, failures=2)
+            token = await noted(one, held.token, alone=True)
+            assert await one.settle([Settlement(token, Verb.ACK)]) == [Outcome.CONFIRMED]
+            await nothing_is_owed(here.channel, here.topic, here.group, lease=harness.lease)
+
+    @law("C22", needs=("last_chance", "lease=timer"))
+    async def test_who_lost_a_message_notes_nothing_with_it(self, harness: Harness) -> None:
+        """C22: a note of a former holder would bury what its present holder has."""
+        async with (
+            place(harness) as here,
+            silent(here, harness, 1) as former,
+            silent(here, harness, 1) as holder,
+        ):
+            await here.channel.publish(here.topic, "body")
+            (lost,) = await lease(former, 1)
+            await harness.pass_time(harness.lease * 1.5)
+            await came(holder, 2, failures=0)
+            assert await cast("LastChanceFeed", former).note_alone(lost.token, alone=True) is None
+            await harness.pass_time(harness.lease * 1.5)
+            (again,) = await lease(former, 1)
+            assert (again.attempt, again.was_alone) == (3, False)
+            await former.settle([Settlement(again.token, Verb.ACK)])
+
+    @law("C22", "C23", needs=("last_chance", "dead_letter", "lease=timer"))
+    async def test_nobody_is_given_up_for_what_ended_beside_it(self, harness: Harness) -> None:
+        """C22: of what a process had when it ended, only what ends one alone is given up."""
+        dead, count = harness.topic(), 12
+        redelivery = Redelivery(max_deliveries=MOST, dead_letter=dead)
+        async with place(harness) as here:
+            await introduce(here.channel, dead, group=here.group)
+            await here.channel.publish_many(here.topic, range(count))
+            async with silent(here, harness, count) as one, silent(here, harness, count) as other:
+                for feed in (one, other, one):
+                    *_, last = await lease(feed, count)
+                    if feed is not other:
+                        await noted(feed, last.token, alone=True)
+                    await harness.pass_time(harness.lease * 1.5)
+                async with here.channel.subscribe(
+                    here.topic, group=here.group, lease=harness.lease, redelivery=redelivery
+                ) as sub:
+                    got: list[object] = []
+                    with anyio.fail_after(soon()):
+                        while len(got) < count - 1:
+                            delivery = await anext(sub)
+                            assert sub.statistics().held == 1, "nothing is beside a last chance"
+                            assert delivery.attempt <= MOST
+                            got.append(delivery.body)
+                            await delivery.ack()
+            async with here.channel.subscribe(dead, group=here.group) as letters:
+                with anyio.fail_after(soon()):
+                    letter = await anext(letters)
+                assert {*got, letter.body} == {*range(count)}
+                await letter.ack()
+            await nothing_is_owed(here.channel, dead, here.group)
+
+
+async def came(feed: AckFeed, attempt: int, *, failures: int, was_alone: bool = False) -> Leased:
+    """Return the next message, which came as the law says."""
+    (leased,) = await lease(feed, 1)
+    found = (leased.attempt, leased.failures or 0, leased.was_alone)
+    assert found == (attempt, failures, was_alone), "(attempt, failures, was_alone)"
+    return leased
+
+
+async def nacked(feed: AckFeed, token: Token) -> None:
+    """Nack the message of `token`."""
+    assert await feed.settle([Settlement(token, Verb.NACK)]) == [Outcome.CONFIRMED]
+
+
+async def noted(feed: AckFeed, token: Token, *, alone: bool) -> Token:
+    """Note that the message of `token` is handled alone, or not; return its token."""
+    found = await cast("LastChanceFeed", feed).note_alone(token, alone=alone)
+    assert found is not None, "it is ours"
+    return found

@@ -1,0 +1,256 @@
+"""Nobody is given up for another's fault: the last chance of a message is its alone.
+
+A consumer that leaves with what it holds stands for a process that died: each message that it had
+fetched is charged, and none was nacked. That real processes die in the crash runs is for the layers.
+"""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio import wait_all_tasks_blocked
+
+from acked import RAW, Channel, Delivery, Redelivery, Subscription, Topic, VirtualClock
+from acked.abc import LastChanceFeed
+from acked.layers.memory_queue import MemoryQueueLayer
+from acked.types import Leased, Start
+
+pytestmark = pytest.mark.anyio
+
+DEAD = "t.dead"
+TOPIC = Topic("t", bytes, codec=RAW)
+THREE = Redelivery(max_deliveries=3, dead_letter=DEAD)
+
+
+@asynccontextmanager
+async def channel_of(
+    layer: MemoryQueueLayer, count: int, **options: Any
+) -> AsyncGenerator[Channel]:
+    async with Channel(layer, close_timeout=0.2, **options) as channel:
+        for topic in ("t", DEAD):
+            async with layer.consume([topic], "g", in_flight=1, lease=30.0, start=Start.EARLIEST):
+                pass
+        for number in range(count):
+            await channel.publish(TOPIC, b"%d" % number)
+        yield channel
+
+
+async def die(layer: MemoryQueueLayer, count: int, *, alone: int = 0) -> list[Leased]:
+    """Fetch `count` messages, note that the first `alone` are, and end without a settlement."""
+    consuming = layer.consume(["t"], "g", in_flight=count, lease=30.0, start=Start.EARLIEST)
+    async with consuming as feed:
+        leased = list(await feed.receive(count))
+        for one in leased[:alone]:
+            await cast("LastChanceFeed", feed).note_alone(one.token, alone=True)
+        # Not by leaving, which is in good order: another one takes what it holds.
+        for one in leased:
+            lease = vars(feed)["_held"].pop(one.token)
+            lease.queue.give_back(lease, charge=True)
+    return leased
+
+
+def letters(layer: MemoryQueueLayer) -> list[bytes]:
+    """Return what is among the dead letters."""
+    return [kept.record.body for kept in layer._broker.topics[DEAD].kept.values()]
+
+
+async def test_what_others_took_down_is_handed_out_alone_and_not_buried() -> None:
+    layer, most = MemoryQueueLayer(), 0
+    handled: list[bytes] = []
+    async with channel_of(layer, 20) as channel:
+        for _ in range(4):
+            await die(layer, 20)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+
+            async def handle() -> None:
+                nonlocal most
+                async for delivery in sub:
+                    most = max(most, sub.statistics().held)
+                    assert delivery.attempt == 3
+                    await anyio.sleep(0)
+                    await delivery.ack()
+                    handled.append(delivery.body)
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(handle)
+                while len(handled) < 20:
+                    await anyio.sleep(0.001)
+                tasks.cancel_scope.cancel()
+        assert most == 1
+        assert sorted(handled, key=int) == [b"%d" % number for number in range(20)]
+        assert letters(layer) == []
+
+
+async def test_what_ends_its_process_alone_is_buried_and_nobody_with_it() -> None:
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 5) as channel:
+        for _ in range(2):
+            await die(layer, 5)
+        await die(layer, 5, alone=1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            for number in range(1, 5):
+                delivery = await anext(sub)
+                assert delivery.body == b"%d" % number
+                await delivery.ack()
+            assert sub.statistics().dead_lettered == 1
+        assert letters(layer) == [b"0"]
+
+
+async def test_its_own_failures_bury_it_and_nobody_pauses_for_that() -> None:
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 2) as channel:
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            held = await anext(sub)
+            for attempt in (1, 2, 3):
+                failing = await anext(sub)
+                assert (failing.body, failing.attempt) == (b"1", attempt)
+                await failing.nack()
+            while not sub.statistics().dead_lettered:
+                await anyio.sleep(0.001)
+            await held.ack()
+        assert letters(layer) == [b"1"]
+
+
+async def test_a_failure_of_its_own_on_the_last_chance_is_one_failure_more() -> None:
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 1) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            for _ in range(3):
+                delivery = await anext(sub)
+                assert delivery.attempt == 3
+                await delivery.nack()
+            while not sub.statistics().dead_lettered:
+                await anyio.sleep(0.001)
+        assert letters(layer) == [b"0"]
+
+
+async def first(sub: Subscription[Any]) -> Delivery[Any]:
+    with anyio.fail_after(5):
+        return cast("Delivery[Any]", await anext(sub))
+
+
+async def test_it_waits_for_what_is_handed_out_in_every_subscription_of_the_loop() -> None:
+    layer, other = MemoryQueueLayer(), MemoryQueueLayer()
+    async with (
+        channel_of(layer, 1) as channel,
+        Channel(other) as second,
+        second.subscribe(TOPIC, group="g") as elsewhere,
+        anyio.create_task_group() as tasks,
+    ):
+        await second.publish(TOPIC, b"a")
+        await second.publish(TOPIC, b"b")
+        held = await anext(elsewhere)
+        for _ in range(2):
+            await die(layer, 1)
+        got: list[bytes] = []
+
+        async def read(sub: Subscription[Any]) -> None:
+            delivery = await first(sub)
+            got.append(delivery.body)
+            await wait_all_tasks_blocked()
+            assert len(got) == 1
+            await delivery.ack()
+
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            tasks.start_soon(read, sub)
+            await wait_all_tasks_blocked()
+            assert got == []
+            await held.ack()
+            await wait_all_tasks_blocked()
+            assert got == [b"0"]
+            async with await first(elsewhere) as after:
+                assert after.body == b"b"
+
+
+async def test_who_never_settles_what_he_holds_gets_it_beside_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = VirtualClock()
+    layer = MemoryQueueLayer(clock=clock)
+    async with channel_of(layer, 2, clock=clock) as channel:
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE, lease=1.0) as sub:
+            held = await anext(sub)
+            for _ in range(2):
+                await die(layer, 1)
+            async with anyio.create_task_group() as tasks:
+                got: list[Delivery[Any]] = []
+
+                async def read() -> None:
+                    got.append(await first(sub))
+
+                tasks.start_soon(read)
+                await wait_all_tasks_blocked()
+                assert got == []
+                with caplog.at_level(logging.WARNING, "acked.subscription"):
+                    for _ in range(40):
+                        clock.advance(0.3)
+                        await wait_all_tasks_blocked()
+            assert "handed out beside others" in caplog.text
+            await held.ack()
+            await got[0].ack()
+
+
+async def test_the_others_wait_for_it_only_so_long(caplog: pytest.LogCaptureFixture) -> None:
+    clock = VirtualClock()
+    layer = MemoryQueueLayer(clock=clock)
+    async with channel_of(layer, 1, clock=clock) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE, lease=1.0) as sub:
+            alone = await first(sub)
+            await channel.publish(TOPIC, b"next")
+            async with anyio.create_task_group() as tasks:
+                got: list[Delivery[Any]] = []
+
+                async def read() -> None:
+                    got.append(await first(sub))
+
+                tasks.start_soon(read)
+                await wait_all_tasks_blocked()
+                assert got == []
+                with caplog.at_level(logging.WARNING, "acked.subscription"):
+                    for _ in range(40):
+                        clock.advance(0.3)
+                        await wait_all_tasks_blocked()
+            assert "is handled beside others from now on" in caplog.text
+            await got[0].ack()
+            # It is not noted as alone any more: what happens to it now may be another's fault.
+            (lease,) = vars(sub)["_feed"].held.values()
+            assert not lease.is_alone
+            await alone.ack()
+
+
+async def test_leaving_before_its_turn_gives_it_back_uncharged() -> None:
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 3) as channel:
+        for _ in range(2):
+            await die(layer, 3)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            alone = await first(sub)
+            assert sub.statistics().buffered <= 2
+            await alone.release()
+        leased = await die(layer, 3)
+        assert [(one.attempt, one.failures, one.was_alone) for one in leased] == [(3, 0, False)] * 3
+
+
+async def test_without_a_reader_it_is_given_back() -> None:
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 2) as channel:
+        for _ in range(2):
+            await die(layer, 2)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            with anyio.move_on_after(0.01):
+                alone = await anext(sub)
+                await anyio.sleep_forever()
+            await alone.ack()
+            with anyio.fail_after(5):
+                while sub.statistics().buffered:
+                    await anyio.sleep(0.01)
+        (left,) = await die(layer, 2)
+        assert (left.attempt, left.was_alone) == (3, False)
