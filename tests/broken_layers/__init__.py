@@ -11,6 +11,7 @@ from tests.broken_layers import (
     conduct,
     connections,
     flow,
+    last_chance,
     leases,
     lifecycle,
     publishing,
@@ -23,6 +24,6 @@ __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 
 CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
-    *(sizes, again, claims, conduct),
+    *(sizes, again, claims, conduct, last_chance),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -11,7 +11,8 @@ import anyio
 import msgspec
 
 from acked.abc import Clock
-from acked.layers.memory_queue._group import Charge, RecordLease
+from acked.layers.memory_queue._charge import Charge
+from acked.layers.memory_queue._group import RecordLease
 from acked.types import Leased, Outcome, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from acked.layers.memory_queue._group import Charge, RecordLease, _is_true
+from acked.layers.memory_queue._charge import Charge
+from acked.layers.memory_queue._group import RecordLease, _is_true
 from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue

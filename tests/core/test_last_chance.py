@@ -15,8 +15,11 @@ from anyio import wait_all_tasks_blocked
 
 from acked import RAW, Channel, Delivery, Redelivery, Subscription, Topic, VirtualClock
 from acked.abc import LastChanceFeed
+from acked.errors import LayerError
 from acked.layers.memory_queue import MemoryQueueLayer
-from acked.types import Leased, Start
+from acked.layers.memory_queue._feed import MemoryQueueFeed
+from acked.types import Leased, Start, Token
+from tests.core.scripted import ScriptedLayer, without
 
 pytestmark = pytest.mark.anyio
 
@@ -254,3 +257,70 @@ async def test_without_a_reader_it_is_given_back() -> None:
                     await anyio.sleep(0.01)
         (left,) = await die(layer, 2)
         assert (left.attempt, left.was_alone) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "words"), [(True, "when it died is charged"), (False, "comes again without limit")]
+)
+async def test_a_layer_that_keeps_no_last_chances_says_so_at_once(
+    caplog: pytest.LogCaptureFixture, attempts: bool, words: str
+) -> None:
+    layer = ScriptedLayer(capabilities=without(attempts=attempts, last_chance=False))
+    async with Channel(layer) as channel:
+        with caplog.at_level(logging.WARNING, "acked.subscription"):
+            async with channel.subscribe(TOPIC, group="g", redelivery=THREE):
+                pass
+    (told,) = caplog.records
+    assert words in told.getMessage()
+    assert "max_deliveries=3 counts nacks on this layer" in told.getMessage()
+
+
+async def test_what_may_have_been_noted_and_cannot_be_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer = MemoryQueueLayer()
+
+    async def refuse(self: object, token: Token, /, *, alone: bool) -> Token | None:
+        raise LayerError("read-only", may_pass=True)
+
+    async with channel_of(layer, 1) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            with monkeypatch.context() as broken:
+                broken.setattr(MemoryQueueFeed, "note_alone", refuse)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(first, sub)
+                    while "waits for its last chance: read-only" not in caplog.text:
+                        await anyio.sleep(0.001)
+                    assert sub.statistics().delivered == 0
+                    tasks.cancel_scope.cancel()
+            async with await first(sub) as delivery:
+                assert delivery.attempt == 3
+
+
+async def test_who_lost_it_before_its_turn_does_not_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = MemoryQueueLayer()
+
+    async def lost(self: object, token: Token, /, *, alone: bool) -> Token | None:
+        return None
+
+    async with channel_of(layer, 1) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        monkeypatch.setattr(MemoryQueueFeed, "note_alone", lost)
+        async with (
+            channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def read() -> None:
+                async with await first(sub) as delivery:
+                    assert (delivery.body, delivery.attempt) == (b"next", 1)
+
+            tasks.start_soon(read)
+            await wait_all_tasks_blocked()
+            assert sub.statistics().open_bytes == 0
+            await channel.publish(TOPIC, b"next")

@@ -22,8 +22,9 @@ from acked._core.options import AckSettings
 from acked._machines.last_chance import Chance, chance
 from acked.abc import AckFeed, Clock, LastChanceFeed
 from acked.errors import LayerError
+from acked.types import Capabilities
 
-__all__ = ("LastChances",)
+__all__ = ("LastChances", "uncounted")
 
 logger = logging.getLogger("acked.subscription")
 
@@ -44,7 +45,6 @@ class LastChances:
         tracker: InFlightTracker,
         options: AckSettings,
         clock: Clock,
-        *,
         give_up: Callable[[InFlight, str], object],
         on_lost: Callable[[set[InFlight]], None],
     ) -> None:
@@ -199,6 +199,19 @@ class LastChances:
         queue = self.fetcher.last_chances
         while queue:
             self.fetcher.hand_out(queue.popleft())
+
+
+def uncounted(options: AckSettings, capabilities: Capabilities) -> str:
+    """Return what `max_deliveries` cannot do on a layer that keeps no last chances."""
+    why = (
+        "its broker does not tell a nack from a lease that ended: what a process had fetched when "
+        "it died is charged, and may be given up for that"
+        if capabilities.attempts
+        else "its broker keeps no count: what ends the process that handles it comes again without "
+        "limit"
+    )
+    most = options.redelivery.max_deliveries
+    return f"group {options.group!r}: max_deliveries={most} counts nacks on this layer; {why}"
 
 
 class Crowd:

@@ -2,6 +2,8 @@
 
 What is decided for every layer lives here: dead letters, the limit of deliveries, what happens to
 the unsettled on leaving. Sending is the settler's, leases are the renewer's.
+
+Longer than 300 lines: it is where the verbs meet, and each of the parts has its own file.
 """
 
 import logging
@@ -78,15 +80,8 @@ class SettlementPolicy:
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
-        self._last_chances = LastChances(
-            feed,
-            self.fetcher,
-            tracker,
-            options,
-            clock,
-            give_up=self.give_up,
-            on_lost=self._expire,
-        )
+        parts = (self.fetcher, tracker, options, clock)
+        self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
         runs = [self._settler.run, self._keep, self.fetcher.run, self.fetcher.watch]
         if options.redelivery.max_deliveries is not None and capabilities.last_chance:
             runs.append(self._last_chances.run)

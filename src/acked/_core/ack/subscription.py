@@ -1,5 +1,6 @@
 """The subscription to an ack-capable layer: buffer, settlement policy, and an orderly leaving."""
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +12,7 @@ import anyio
 from acked._core.ack.batch import Batch
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.ack.last_chance import uncounted
 from acked._core.ack.policy import SettlementPolicy
 from acked._core.callsite import calling_frame
 from acked._core.observer import Observer
@@ -25,6 +27,8 @@ from acked.errors import AckedError, ChannelClosed, DecodeError
 from acked.types import AckStatistics
 
 __all__ = ("AckSubscription",)
+
+logger = logging.getLogger("acked.subscription")
 
 T = TypeVar("T")
 
@@ -154,6 +158,8 @@ class AckSubscription(Subscription[Delivery[T]]):
     async def _open(self) -> AsyncGenerator[None]:
         options = self._options
         layer = self._layer
+        if options.redelivery.max_deliveries is not None and not layer.capabilities.last_chance:
+            logger.warning("%s", uncounted(options, layer.capabilities))
         consume: Callable[..., AbstractAsyncContextManager[AckFeed]] = layer.consume
         if options.patterns:
             consume = cast("AckPatternLayer", layer).consume_patterns

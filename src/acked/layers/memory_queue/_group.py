@@ -25,18 +25,10 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from acked.layers.memory_queue._charge import NOTHING, Charge
 from acked.types import Leased, Record, Start
 
-__all__ = (
-    "NOTHING",
-    "Charge",
-    "GroupQueue",
-    "Holder",
-    "Kept",
-    "RecordLease",
-    "StoredTopic",
-    "Waiter",
-)
+__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -45,26 +37,6 @@ TOKENS = count(1)
 
 SPARE_ENDS = 64
 """How many entries the heap of ends may hold beyond twice as many as there are leases."""
-
-
-class Charge(msgspec.Struct, frozen=True, gc=False):
-    """What counted of a record's deliveries to a group so far."""
-
-    deliveries: int = 0
-    failures: int = 0
-    """Of these, how many ended by a nack."""
-    was_alone: bool = False
-    """Whether the last was noted as handled alone, and ended by nothing but its lease."""
-
-    def after(self, *, alone: bool, charge: bool = True, failed: bool = False) -> "Charge":
-        """Return what counts after one more delivery, which was handled `alone` or not."""
-        ended_by_itself = charge and not failed
-        return Charge(
-            self.deliveries + charge, self.failures + failed, was_alone=alone and ended_by_itself
-        )
-
-
-NOTHING = Charge()
 
 
 class Kept(msgspec.Struct, gc=False):
