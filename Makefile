@@ -59,14 +59,14 @@ demo: $(INSTALLED)
 # A broker that cannot be installed is a skip with its reason, or an error if ACKED_REQUIRE names it.
 test: $(INSTALLED)
 	@python compose/brokers.py install $(BROKER) || echo 'going on without'
-	@python -m tests.rooms $(if $(BROKER),-- -m '$(BROKER)')
+	@python -m tests.rooms --second-look $(if $(BROKER),-- -m '$(BROKER)')
 
 test-fast: $(INSTALLED)
 	@python -m tests.rooms $(FAST) -- -m 'not broker'
 
 test-lowest: $(LOWEST)/.installed
 	@$(LOWEST)/bin/python compose/brokers.py install || echo 'going on without'
-	@$(LOWEST)/bin/python -m tests.rooms core layers
+	@$(LOWEST)/bin/python -m tests.rooms --second-look core layers
 
 test-pythons: $(INSTALLED)
 	@python -m tests.pythons $(FAST)
@@ -75,7 +75,7 @@ test-pythons: $(INSTALLED)
 coverage: $(INSTALLED)
 	@python compose/brokers.py install || echo 'going on without'
 	@coverage erase
-	@python -m tests.rooms --coverage; status=$$?; \
+	@python -m tests.rooms --coverage --second-look; status=$$?; \
 	  coverage combine --quiet && python -m tests.covered && exit $$status
 
 crash: $(INSTALLED)

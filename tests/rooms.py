@@ -8,6 +8,10 @@ A room is one run of pytest, with brokers of its own: the tests of a mechanism i
 `layers/kafka`, or all of a folder, as `core`. A file belongs to a room by its path alone, so a new
 one needs no entry here. A line tells how each room ended, below the whole output of one that did
 not pass; the last line adds all up as pytest's does. The status is 1 if any room did not pass.
+
+With `--second-look` a few failures of a whole run are tried once more, alone, when all else has
+ended: a broker that shares two cores with three other rooms may take longer than a test waits. What
+passes then is told as UNSTEADY, with all that it printed before: it is a test to be cured.
 """
 
 import argparse
@@ -17,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +49,13 @@ NO_TESTS = 5
 """pytest's status when its options left nothing to run."""
 ORDER = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warning", "error")
 """The words of pytest's closing line, in its order."""
+SECOND_LOOKS = 3
+"""So many failures may be the machine's; more are not."""
 NOT_CLAIMED = "acked/conformance/law.py"
 """Where laws are skipped for what a layer does not claim; there nothing is missing."""
 
 _CLOSING = re.compile(r"=+ (\d+ [a-z]+.*|no tests ran) in [\d.]+s.*=+")
+_FAILED = re.compile(r"(?:FAILED|ERROR) (tests/\S+?::.*?)(?: - .*)?")
 _SUMMARY = re.compile(r"=+ short test summary info =+")
 
 
@@ -86,6 +93,13 @@ class Ended:
         return [line for line in summary if NOT_CLAIMED not in line]
 
     @property
+    def failed(self) -> list[str] | None:
+        """The tests that failed, as pytest names them; None where something else did."""
+        found = [match[1] for line in self._lines if (match := _FAILED.fullmatch(line))]
+        told = self.counts["failed"] + self.counts["error"]
+        return found if self._closing is not None and len(found) == told else None
+
+    @property
     def _lines(self) -> list[str]:
         return self.output.rstrip().splitlines()
 
@@ -103,11 +117,11 @@ class Runs:
         self._command = [sys.executable, *command, "-p", "no:cacheprovider", *options]
         self._under_way: list[subprocess.Popen[str]] = []
 
-    def run(self, room: str, files: Sequence[Path]) -> Ended:
-        """Run the tests of a room to their end."""
+    def run(self, room: str, chosen: Sequence[Path | str]) -> Ended:
+        """Run the tests of a room to their end: those of files, or some by their names."""
         began = time.monotonic()
         run = subprocess.Popen(
-            [*self._command, *(str(file.relative_to(ROOT)) for file in files)],
+            [*self._command, *map(str, chosen)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -168,17 +182,30 @@ def in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(words) or "no tests ran"
 
 
-def tell(all_ended: Iterable[Ended]) -> int:
+def tell(all_ended: Iterable[Ended], look_again: Callable[[list[Ended]], bool]) -> int:
     """Print each room as it ends, then all together; return the exit status."""
-    began, total, is_good = time.monotonic(), Counter[str](), True
+    began, total = time.monotonic(), Counter[str]()
+    bad: list[Ended] = []
     for one in all_ended:
         total += one.counts
-        is_good &= one.has_passed
+        bad += [] if one.has_passed else [one]
         head = "" if one.has_passed else "FAILED: "
         print(*one.told, sep="\n", end="\n" if one.told else "")
         print(f"{head}{one.room}: {in_words(one.counts)}, {one.seconds:.0f} s", flush=True)
     print(f" {in_words(total)} in {time.monotonic() - began:.2f}s ".center(80, "="))
-    return 0 if is_good and total["passed"] else 1
+    return 0 if total["passed"] and (not bad or look_again(bad)) else 1
+
+
+def second_look(runs: Runs, bad: Sequence[Ended]) -> bool:
+    """Say whether the few tests that failed in `bad` pass alone; tell each of them."""
+    failed = [test for one in bad for test in one.failed or ()]
+    if not 0 < len(failed) <= SECOND_LOOKS or any(one.failed is None for one in bad):
+        return False
+    alone = runs.run("alone", failed)
+    print(*alone.told, sep="\n", end="\n" if alone.told else "")
+    for test in failed:
+        print(f"{'UNSTEADY, passed alone' if alone.has_passed else 'FAILED, alone too'}: {test}")
+    return alone.has_passed
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -187,11 +214,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("words", nargs="*", metavar="ROOM", help="a word of its name")
     parser.add_argument("--lanes", type=int, default=LANES, help="how many side by side")
     parser.add_argument("--coverage", action="store_true", help="measure it, into .coverage.*")
+    parser.add_argument("--second-look", action="store_true", help="try a few failures again")
     parser.add_argument("--list", action="store_true", help="only print the rooms")
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parsed = parser.parse_args(arguments[:end])
     chosen = {
-        room: files
+        room: [file.relative_to(ROOT) for file in files]
         for room, files in rooms().items()
         if not parsed.words or any(word in room for word in parsed.words)
     }
@@ -205,7 +233,10 @@ def main(arguments: Sequence[str]) -> int:
     command = measured if parsed.coverage else ["-m", "pytest"]
     runs = Runs(command, arguments[end + 1 :])
     try:
-        return tell(ended(runs, chosen, parsed.lanes))
+        return tell(
+            ended(runs, chosen, parsed.lanes),
+            lambda bad: parsed.second_look and second_look(runs, bad),
+        )
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

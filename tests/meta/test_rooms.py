@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_whatever_else_happened_is_a_failure_with_all_its_words(
     good = rooms.Ended("codecs", 0, CLOSING, 3.1)
     bad = rooms.Ended("core", status, output, 1.0)
     assert bad.counts == counts
-    assert rooms.tell([good, bad, good]) == 1
+    assert rooms.tell([good, bad, good], lambda _: False) == 1
     printed = capsys.readouterr().out
     assert "FAILED: core: " in printed
     assert output.partition("\n====")[0] in printed or output == CLOSING
@@ -79,9 +79,46 @@ def test_whatever_else_happened_is_a_failure_with_all_its_words(
 def test_a_run_of_nothing_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = rooms.Ended("core", rooms.NO_TESTS, "==== 9 deselected in 0.10s ====", 0.1)
     assert nothing.has_passed
-    assert rooms.tell([nothing]) == 1
-    assert rooms.tell([nothing, rooms.Ended("codecs", 0, CLOSING, 3.1)]) == 0
+    assert rooms.tell([nothing], lambda _: False) == 1
+    assert rooms.tell([nothing, rooms.Ended("codecs", 0, CLOSING, 3.1)], lambda _: False) == 0
     assert "2 passed, 1 skipped, 9 deselected, 1 warning in" in capsys.readouterr().out
+
+
+FAILED_ONE = "FAILED tests/a.py::test_b[x y] - AssertionError: a - b\n==== 1 failed in 1.00s ===="
+
+
+def test_a_failure_is_told_by_its_name_or_not_at_all() -> None:
+    assert rooms.Ended("a", 1, FAILED_ONE, 1).failed == ["tests/a.py::test_b[x y]"]
+    assert rooms.Ended("a", -11, FAILED_ONE, 1).failed == ["tests/a.py::test_b[x y]"]
+    assert rooms.Ended("a", 1, "==== 1 failed in 1.00s ====", 1).failed is None
+    assert rooms.Ended("a", -11, "Segmentation fault", 1).failed is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"), [(CLOSING, "UNSTEADY"), (FAILED_ONE, "FAILED, alone too")]
+)
+def test_a_few_failures_are_looked_at_again_alone(
+    capsys: pytest.CaptureFixture[str], answer: str, word: str
+) -> None:
+    class Once(rooms.Runs):
+        def run(self, room: str, chosen: Sequence[Path | str]) -> rooms.Ended:
+            assert chosen == ["tests/a.py::test_b[x y]"]
+            return rooms.Ended(room, int(answer is FAILED_ONE), answer, 1)
+
+    bad = [rooms.Ended("a", 1, FAILED_ONE, 1)]
+    assert rooms.second_look(Once([], []), bad) == (answer is CLOSING)
+    assert word in capsys.readouterr().out
+
+
+def test_many_failures_are_not_looked_at_again() -> None:
+    class Never(rooms.Runs):
+        def run(self, room: str, chosen: Sequence[Path | str]) -> rooms.Ended:
+            raise AssertionError("it is no accident")
+
+    many = [rooms.Ended("a", 1, FAILED_ONE, 1)] * (rooms.SECOND_LOOKS + 1)
+    assert not rooms.second_look(Never([], []), many)
+    unknown = rooms.Ended("a", -11, "Segmentation fault", 1)
+    assert not rooms.second_look(Never([], []), [rooms.Ended("a", 1, FAILED_ONE, 1), unknown])
 
 
 def test_the_last_line_is_that_of_pytest() -> None:
