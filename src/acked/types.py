@@ -157,7 +157,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     timestamp: float = 0.0
 
     def __repr__(self) -> str:
-        return f"<Record {self.id} of {self.topic!r}, {len(self.body)} bytes>"
+        return f"<Record {self.id!r} of {self.topic!r}, {len(self.body)} bytes>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show no more than `repr` does; msgspec's own would show body, key and headers."""
+        return [("id", self.id), ("topic", self.topic), ("bytes", len(self.body))]
 
 
 class Leased(msgspec.Struct, frozen=True, gc=False):
@@ -378,6 +382,9 @@ class AckStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Fetched and not yet handed to the user."""
     open_bytes: int
     """Bytes of the bodies of all that is held or buffered."""
+    set_aside: int = 0
+    """Acknowledged and not delivered: they came with more beside the body than can be published,
+    and there is no topic for dead letters."""
     lag: int | None = None
     """Published and not yet fetched, as the broker last told this consumer; None if it did not."""
 

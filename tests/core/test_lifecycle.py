@@ -325,7 +325,7 @@ async def test_a_subscription_is_used_only_while_it_is_entered() -> None:
 async def test_an_undecodable_body_raises_and_stays_owed() -> None:
     layer = ScriptedLayer(leased(1, b"secret!"), leased(2))
     async with Channel(layer) as channel, channel.subscribe(Topic("t", int), group="g") as sub:
-        with pytest.raises(DecodeError, match="message id-1 of topic 't'") as caught:
+        with pytest.raises(DecodeError, match="message 'id-1' of topic 't'") as caught:
             await anext(sub)
         assert "secret" not in str(caught.value) + repr(caught.value)
         assert caught.value.raw == b"secret!"

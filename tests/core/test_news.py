@@ -134,7 +134,7 @@ async def test_an_undecodable_body_raises_once_and_reading_goes_on_behind_it() -
     ):
         for record in (news(0), news(1, b"secret"), news(2)):
             layer.sinks[0].offer(record)
-        with pytest.raises(DecodeError, match="message id-1") as caught:
+        with pytest.raises(DecodeError, match="message 'id-1'") as caught:
             await anext(sub)
         assert "secret" not in str(caught.value)
         after = await anext(sub)

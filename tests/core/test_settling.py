@@ -310,8 +310,8 @@ async def test_a_delivery_and_a_message_tell_what_travelled_with_the_body() -> N
         assert (item.topic, item.id, item.key, item.timestamp) == ("t", "id-1", "key", 5.0)
         assert item.headers == {"source": "web"}
     assert (delivery.attempt, delivery.position) == (3, "at-1")
-    assert repr(delivery) == "<Delivery id-1 of 't', attempt 3, acked>"
-    assert repr(message) == "<Message id-1 of 't'>"
+    assert repr(delivery) == "<Delivery 'id-1' of 't', attempt 3, acked>"
+    assert repr(message) == "<Message 'id-1' of 't'>"
 
 
 async def test_pipelined_nacks_and_rejections_return_at_once_too() -> None:

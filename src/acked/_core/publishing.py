@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from acked._core.body_check import arrives_equal
+from acked._core.bounds import MAX_ID, beyond_bounds
 from acked._core.options import PublishOptions
 from acked._core.without_values import without_values
 from acked._machines.glob import glob
@@ -21,8 +22,6 @@ T = TypeVar("T")
 
 Decoders = dict[str, Callable[[bytes], Any]]
 
-MAX_ID: Final = 255
-"""Characters of an id."""
 _KNOWN: Final = PublishOptions.__annotations__.keys()
 MAX_TOPICS_REMEMBERED: Final = 4096
 """Topics that are published to, or match a pattern: a long run may have any number of them."""
@@ -73,8 +72,8 @@ class Encoders:
     def record(self, topic: Topic[T], body: T, options: PublishOptions) -> Record:
         """Return the record that carries `body`.
 
-        Raises `EncodeError`, `MessageTooLarge`, or `CapabilityError` for a key or headers that the
-        layer has no place for.
+        Raises `EncodeError`, `MessageTooLarge`, `CapabilityError` for a key or headers that the
+        layer has no place for, or `ConfigurationError` for what is over its bound.
         """
         if options and not options.keys() <= _KNOWN:
             strange = min(options.keys() - _KNOWN)
@@ -82,7 +81,7 @@ class Encoders:
             raise CapabilityError(f"publish has no option {strange}=; it has {known}")
         encoding = self._encoding(topic)
         headers = options.get("headers")
-        return Record(
+        record = Record(
             topic.name,
             self._encoded(topic, encoding, body),
             _checked_id(options.get("id")) or _ids.next(),
@@ -91,6 +90,9 @@ class Encoders:
             encoding.content_type,
             time.time(),
         )
+        if record.headers is not NO_HEADERS or record.key is not None:
+            _check_bounds(record)
+        return record
 
     def records(self, topic: Topic[T], bodies: Iterable[T]) -> list[Record]:
         """Return the records of one request: without key and headers, and of one time.
@@ -147,6 +149,7 @@ class Encoders:
             if len(self._encodings) >= MAX_TOPICS_REMEMBERED:
                 self._encodings.clear()
             codec = topic.codec or self._codec
+            _check_bounds(Record(topic.name, b"", "", content_type=codec.content_type))
             encode = _built(topic, codec, codec.encoder)
             decode = _built(topic, codec, codec.decoder) if self._verify else None
             found = self._encodings[topic] = _Encoding(encode, decode, codec.content_type)
@@ -248,6 +251,11 @@ def _checked_id(given: str | None) -> str | None:
     if not 0 < len(given) <= MAX_ID:
         raise ConfigurationError(f"id= needs 1 to {MAX_ID} characters, not {len(given)}")
     return given
+
+
+def _check_bounds(record: Record) -> None:
+    for beyond in beyond_bounds(record):
+        raise ConfigurationError(f"nothing was sent to {record.topic!r}: {beyond}")
 
 
 def _check_text(what: str, text: object) -> None:

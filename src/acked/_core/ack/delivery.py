@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from types import CodeType, TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -81,9 +81,15 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         leased = self._entry.leased
         state = self._entry.state.name.lower()
         return (
-            f"<Delivery {leased.record.id} of {leased.record.topic!r}, "
+            f"<Delivery {leased.record.id!r} of {leased.record.topic!r}, "
             f"attempt {leased.attempt}, {state}>"
         )
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show no more than `repr` does; msgspec's own would show the body."""
+        state = self._entry.state.name.lower()
+        named = [("id", self.id), ("topic", self.topic), ("attempt", self.attempt)]
+        return [*named, ("state", state)]
 
     @property
     def topic(self) -> str:

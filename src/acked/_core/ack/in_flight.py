@@ -63,6 +63,8 @@ class InFlightTracker:
         """Open, and never shown to the user: the engine sends them to the dead letters."""
         self.dead_lettered = 0
         """How many of these went there."""
+        self.set_aside = 0
+        """And how many were acknowledged: beyond the bounds, without a topic for dead letters."""
         self.freed = Notify()
         self.stall = 0.0
         """Seconds by which the event loop was late for the last renewal: something blocks it."""
@@ -117,7 +119,7 @@ class InFlightTracker:
     def _are_all_acked(self, entries: list[InFlight], answers: Sequence[Reply]) -> bool:
         """Do what `settled` does where all are acks that were confirmed: whole lists at a time."""
         count = len(entries)
-        if answers.count(Outcome.CONFIRMED) < count:
+        if answers.count(Outcome.CONFIRMED) < count or not self.hidden.isdisjoint(entries):
             return False
         if [entry.state for entry in entries].count(_ACKING) < count:
             return False
@@ -147,6 +149,7 @@ class InFlightTracker:
             entry.state = State.LOST if state is None else state
             if entry in self.hidden:
                 self.dead_lettered += state is State.REJECTED
+                self.set_aside += state is State.ACKED
                 self.unseen += 1
             elif state is None:
                 self.unseen += 1

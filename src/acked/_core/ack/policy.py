@@ -14,6 +14,7 @@ from typing import Final
 
 import anyio
 
+from acked._core.ack.bounds_keeper import BoundsKeeper
 from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
@@ -64,6 +65,7 @@ class SettlementPolicy:
             on_unconfirmed=self._note_unconfirmed,
         )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
+        self._bounds = BoundsKeeper(tracker, self.give_up, self.ack)
         self._renewer = LeaseRenewer(
             feed,
             capabilities,
@@ -79,6 +81,7 @@ class SettlementPolicy:
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
+        self.has_dead_letters: Final = options.redelivery.dead_letter is not None
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -134,11 +137,6 @@ class SettlementPolicy:
             return 0.0
         chance = random.random()  # noqa: S311 - no secret
         return self._options.redelivery.backoff.delay(attempt, chance)
-
-    @property
-    def has_dead_letters(self) -> bool:
-        """Whether there is a topic for dead letters."""
-        return self._options.redelivery.dead_letter is not None
 
     def give_up(self, entry: InFlight, reason: str) -> bool:
         """Send `entry`, which the user never sees, to the dead letters.
@@ -207,7 +205,7 @@ class SettlementPolicy:
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
         """Return what may be handed out beside others; what is left is seen to."""
-        return self._last_chances.accept(entries)
+        return self._last_chances.accept(self._bounds.keep_to(entries))
 
     async def _keep(self) -> None:
         try:

@@ -92,9 +92,11 @@ class AckSubscription(Subscription[Delivery[T]]):
             try:
                 body = self._decoders[record.topic](record.body)
             except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
-                self._undecodable(entry, error, frame)
-                continue
-            return self._make(body, entry, self._policy, frame.f_code, frame.f_lasti)
+                failed = error
+            else:
+                return self._make(body, entry, self._policy, frame.f_code, frame.f_lasti)
+            # Out here the error as it was, which may quote the body, is not the context of ours.
+            self._undecodable(entry, failed, frame)
 
     def batches(self, size: int, *, wait: float = 0.0) -> AsyncIterator[Batch[T]]:
         """Iterate over batches of up to `size` deliveries, settled together by `batch.ack()`.
@@ -125,6 +127,7 @@ class AckSubscription(Subscription[Delivery[T]]):
             held=len(tracker.open) - unseen,
             buffered=buffered,
             open_bytes=tracker.open_bytes,
+            set_aside=tracker.set_aside,
             lag=self._lag(),
         )
 
@@ -229,11 +232,13 @@ class AckSubscription(Subscription[Delivery[T]]):
             except Exception as error:  # noqa: BLE001 - as above
                 if taken and not self._policy.has_dead_letters:
                     break
+                failed = error
+            else:
                 self._buffer.popleft()
-                self._undecodable(entry, error, frame)
+                taken.append(self._make(body, entry, self._policy, frame.f_code, frame.f_lasti))
                 continue
             self._buffer.popleft()
-            taken.append(self._make(body, entry, self._policy, frame.f_code, frame.f_lasti))
+            self._undecodable(entry, failed, frame)
         self._reads -= len(taken)
         return Batch(taken, self._policy) if taken else None
 
@@ -257,8 +262,8 @@ class AckSubscription(Subscription[Delivery[T]]):
 def undecodable(delivery: Delivery[bytes], error: Exception) -> DecodeError:
     """Return the error for a body that does not fit its topic's type; no payload in its words."""
     return DecodeError(
-        f"message {delivery.id} of topic {delivery.topic!r} ({len(delivery.body)} bytes) does not "
-        f"decode as its topic says ({type(error).__name__}); it is still owed: settle "
+        f"message {delivery.id!r} of topic {delivery.topic!r} ({len(delivery.body)} bytes) does "
+        f"not decode as its topic says ({type(error).__name__}); it is still owed: settle "
         "error.delivery, or subscribe with redelivery=Redelivery(dead_letter=...)",
         raw=delivery.body,
         delivery=delivery,

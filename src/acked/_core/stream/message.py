@@ -1,7 +1,7 @@
 """What a subscriber is handed on a fire-and-forget layer: a record and the gap before it."""
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,7 +24,11 @@ class Message(msgspec.Struct, Generic[T], frozen=True, eq=False):
 
     def __repr__(self) -> str:
         gap = f", after {self.gap}" if self.gap else ""
-        return f"<Message {self.record.id} of {self.record.topic!r}{gap}>"
+        return f"<Message {self.record.id!r} of {self.record.topic!r}{gap}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show no more than `repr` does; msgspec's own would show the body."""
+        return [("id", self.id), ("topic", self.topic), ("gap", self.gap)]
 
     @property
     def topic(self) -> str:

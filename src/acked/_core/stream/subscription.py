@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from acked._core.bounds import is_within_bounds, shown, what_is_beyond_bounds
 from acked._core.observer import Observer
 from acked._core.options import FireAndForgetSettings
 from acked._core.publishing import Decoders
@@ -179,22 +180,25 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         record, gap = self._stream.take()
         if self._carried is not None:
             gap, self._carried = merged(self._carried, gap), None
-        try:
-            body = self._decoders[record.topic](record.body)
-        except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
-            failed = error
-        else:
-            self._delivered += 1
-            return Message(body, record, gap)
+        failed: Exception | None = None
+        if is_within_bounds(record):
+            try:
+                body = self._decoders[record.topic](record.body)
+            except Exception as error:  # noqa: BLE001 - whatever a codec raises, the body is to blame
+                failed = error
+            else:
+                self._delivered += 1
+                return Message(body, record, gap)
         # Out here the error as it was, which may quote the body, is not the context of ours.
         self._carried = gap  # told with the next message instead
         self._undecodable += 1
+        why = type(failed).__name__ if failed else what_is_beyond_bounds(record)
         if self._raises:
-            raise _undecodable(record, failed) from without_values(failed)
-        self._log_skipped(record, failed)
+            raise _undecodable(record, why) from (failed and without_values(failed))
+        self._log_skipped(record, why)
         return None
 
-    def _log_skipped(self, record: Record, failed: Exception) -> None:
+    def _log_skipped(self, record: Record, why: str) -> None:
         """Log the first, the tenth, the hundredth: anybody can publish what does not decode."""
         count = str(self._undecodable)
         if count.strip("0") == "1":
@@ -202,9 +206,9 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
                 "%s message(s) skipped so far: message %r of topic %r does not decode as its topic "
                 "says (%s); statistics().undecodable counts on",
                 count,
-                record.id,
-                record.topic,
-                type(failed).__name__,
+                shown(record.id),
+                shown(record.topic),
+                why,
             )
 
     def _take(self, limit: int) -> Sequence[Message[T]] | None:
@@ -256,9 +260,9 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         return None
 
 
-def _undecodable(record: Record, failed: Exception) -> DecodeError:
+def _undecodable(record: Record, why: str) -> DecodeError:
     return DecodeError(
-        f"message {record.id} of topic {record.topic!r} ({len(record.body)} bytes) does "
-        f"not decode as its topic says ({type(failed).__name__}); reading goes on behind it",
+        f"message {shown(record.id)!r} of topic {shown(record.topic)!r} ({len(record.body)} bytes) "
+        f"does not decode as its topic says ({why}); reading goes on behind it",
         raw=record.body,
     )

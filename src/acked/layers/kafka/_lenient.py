@@ -6,10 +6,10 @@ is private to aiokafka, and can be had in no other way.
 """
 
 from importlib import import_module
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from acked.layers.kafka._protocols import ConsumerClient
+from acked.layers.kafka._unpacking import fetch_with, records_of
 
 __all__ = ("LenientParsing",)
 
@@ -29,7 +29,6 @@ else:
 
 CURRENT: Final = 2
 """The format that has headers."""
-_FETCH: Final = "_proc_fetch_request"
 SECONDS: Final = 5.0
 """For which parsing stays lenient: longer than a fetch takes, and it is several times slower."""
 
@@ -84,17 +83,17 @@ class LenientParsing:
         self._consumer = consumer
         self._until: float | None = None
 
+    def start(self) -> None:
+        """Parse what the consumer, which has just started, fetches: fast, and within bounds."""
+        fetch_with(self._consumer, records_of)
+
     def begin(self, now: float) -> None:
         """Parse leniently what is fetched from now on."""
-        fetcher: Any = vars(self._consumer)["_fetcher"]
-        original: Any = getattr(fetcher.__class__, _FETCH)
-        words = {**original.__globals__, "MemoryRecords": LenientRecords}
-        lenient = FunctionType(original.__code__, words, _FETCH, original.__defaults__)
-        setattr(fetcher, _FETCH, MethodType(lenient, fetcher))
+        fetch_with(self._consumer, LenientRecords)
         self._until = now + SECONDS
 
     def end_if_due(self, now: float) -> None:
         """Parse fast again: what of these records is still to be read brings it back."""
         if self._until is not None and now >= self._until:
-            delattr(vars(self._consumer)["_fetcher"], _FETCH)
+            fetch_with(self._consumer, records_of)
             self._until = None

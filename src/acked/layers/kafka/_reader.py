@@ -95,6 +95,7 @@ class PartitionReader:
 
     def start(self) -> None:
         """Begin to read what is assigned."""
+        self._parsing.start()
         self._task = asyncio.create_task(self._read())
 
     def stop(self) -> None:
