@@ -87,3 +87,16 @@ def test_a_missing_extra_is_named_in_one_line(tmp_path: Path, missing: str) -> N
     )
     assert done.returncode == 2
     assert done.stderr == f"acked: its commands need {missing}: pip install 'acked[cli]'\n"
+
+
+def test_another_missing_module_is_not_taken_for_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("import something_of_their_own")
+    done = subprocess.run(
+        [sys.executable, "-m", "acked", "demo"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("ModuleNotFoundError: No module named 'something_of_their_own'\n")

@@ -62,3 +62,7 @@ def test_the_first_wait_is_the_initial_one(initial: float) -> None:
 def test_a_schedule_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="no schedule"):
         Backoff(**wrong)
+
+
+def test_a_spread_may_take_the_whole_wait_off() -> None:
+    assert Backoff(initial=1.0, spread=1.0).delay(1, 0.75) == 0.25

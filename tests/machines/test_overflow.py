@@ -2,6 +2,7 @@
 
 from collections import deque
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -107,3 +108,13 @@ def test_a_gap_is_told_with_the_message_after_it() -> None:
     buffer.offer("after")
     assert buffer.take() == ("before", None)
     assert buffer.take() == ("after", Gap(None, frozenset({GapCause.RECONNECT})))
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_where_nothing_is_buffered_there_is_nothing_to_take(taken: int) -> None:
+    buffer: BoundedBuffer[str] = BoundedBuffer(3, Overflow.BLOCK)
+    for _ in range(taken):
+        buffer.offer("one")
+        buffer.take()
+    with pytest.raises(IndexError, match="nothing is buffered"):
+        buffer.take()

@@ -59,3 +59,23 @@ def test_positions_must_rise() -> None:
     with pytest.raises(ValueError, match="position 5 was delivered after 5"):
         window.deliver(5)
     assert len(window) == 1
+
+
+def test_the_one_that_is_wrong_among_many_is_named() -> None:
+    window = Window()
+    window.deliver(5, 6)
+    with pytest.raises(ValueError, match="position 4"):
+        window.settle(5, 4)
+    with pytest.raises(ValueError, match="position 6"):
+        window.settle(6, 6)
+    assert window.unsettled == {5, 6}
+
+
+def test_an_empty_delivery_changes_nothing() -> None:
+    window = Window()
+    window.deliver()
+    window.deliver(5)
+    window.deliver()
+    with pytest.raises(ValueError, match="position 4 was delivered after 5"):
+        window.deliver(4)
+    assert window.unsettled == {5}

@@ -72,3 +72,12 @@ def test_it_never_exceeds_in_flight_nor_what_would_wait_too_long(
         before, taken, now = window.size, taken + count, now + elapsed
         window.fetched(taken, now)
         assert 0 <= window.size <= min(most, max(1, 2 * before))
+
+
+def test_a_reader_that_took_nothing_for_as_long_as_may_wait_has_nothing_ahead() -> None:
+    window = WindowSize(MOST)
+    window.fetched(0, -1e-4)
+    window.fetched(1, 0.0)
+    assert window.size == 1
+    window.fetched(1, AHEAD)
+    assert window.size == 0

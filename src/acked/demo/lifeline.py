@@ -25,6 +25,7 @@ def start_child(
     """Start `python -m` with `words`, holding the writing end of its standard input."""
     return subprocess.Popen(  # noqa: S603 - our own words
         [sys.executable, "-m", *words],
+        bufsize=0,  # what a child that ended did not read must not fail again when it is closed
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=stderr,
@@ -36,9 +37,9 @@ def on_parents_end(leave: Callable[[], object]) -> None:
     """Call `leave` from a thread once the other end of standard input was closed."""
 
     def watch() -> None:
-        # Not by sys.stdin: a daemon thread inside its lock would abort the interpreter's exit.
-        while os.read(STANDARD_INPUT, 1024):
-            pass
+        # Nothing comes but the end. Not by sys.stdin: a daemon thread inside its lock would abort
+        # the interpreter's exit.
+        os.read(STANDARD_INPUT, 1)
         leave()
         time.sleep(GRACE)
         os._exit(1)

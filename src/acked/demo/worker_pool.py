@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -30,8 +31,12 @@ class WorkerProcess:
         self._said = folder / f"worker-{number}.err"
         ledger = folder / f"worker-{number}.ledger"
         self.ledger: Final = LedgerReader(ledger)
-        with self._said.open("wb") as errors:
-            self.process: Final = start_child("acked.demo.worker", stderr=errors)
+        try:
+            with self._said.open("wb") as errors:
+                self.process: Final = start_child("acked.demo.worker", stderr=errors)
+        except BaseException:
+            self.ledger.close()
+            raise
         # By standard input: a password in a URL must not show in the list of processes.
         assignment = Assignment(url, topic, str(ledger), lease, work)
         self._write(msgspec.json.encode(assignment) + b"\n")
@@ -63,11 +68,8 @@ class WorkerProcess:
     def _write(self, line: bytes) -> None:
         stdin = self.process.stdin
         assert stdin is not None  # noqa: S101 - it is a pipe
-        try:
+        with suppress(BrokenPipeError):  # ended before it read: `WorkerPool.check` tells
             stdin.write(line)
-            stdin.flush()
-        except BrokenPipeError:
-            pass  # ended before it read: `WorkerPool.check` tells
 
 
 class WorkerPool:
