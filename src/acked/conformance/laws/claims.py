@@ -123,9 +123,10 @@ class ClaimLaws:
                 ) as sub:
                     while (delivery := (await receive(sub, 1))[0]).attempt > 1:
                         await delivery.ack()
-                    await lag_becomes(sub, harness, left)
+                    # Or one less: a layer may look at both topics at once, and give one back.
+                    await lag_becomes(sub, harness, left, left - 1)
                     await delivery.nack()
-                    await lag_becomes(sub, harness, left)
+                    await lag_becomes(sub, harness, left, left - 1)
 
     @law("C1", needs=("confirmed_ack",))
     async def test_an_ack_is_answered_by_the_broker(self, harness: Harness) -> None:
@@ -209,11 +210,12 @@ class ClaimLaws:
                 await ack_all([early, last])
 
 
-async def lag_becomes(sub: AckSubscription[object], harness: Harness, wanted: int) -> None:
-    """Return when the lag of `sub` is `wanted`."""
-    with anyio.fail_after(harness.recovery + soon()):
-        while sub.statistics().lag != wanted:
+async def lag_becomes(sub: AckSubscription[object], harness: Harness, *wanted: int) -> None:
+    """Return when the lag of `sub` is one of `wanted`."""
+    with anyio.move_on_after(harness.recovery + soon()):
+        while sub.statistics().lag not in wanted:
             await anyio.sleep(0.01)
+    assert sub.statistics().lag in wanted
 
 
 async def answers(harness: Harness, wanted: Outcome) -> None:
