@@ -12,18 +12,25 @@ from acked.conformance.laws.batches import BatchLaws
 from acked.conformance.laws.claims import ClaimLaws
 from acked.conformance.laws.conduct import ConductLaws
 from acked.conformance.laws.dead_letters import DeadLetterLaws
+from acked.conformance.laws.delays import DelayLaws
 from acked.conformance.laws.delivery import DeliveryLaws
 from acked.conformance.laws.faults import FaultLaws
 from acked.conformance.laws.fidelity import FidelityLaws
 from acked.conformance.laws.flow import FlowLaws
 from acked.conformance.laws.giving_back import GivingBackLaws
+from acked.conformance.laws.interrupted import InterruptedLaws
 from acked.conformance.laws.last_chance import LastChanceLaws
 from acked.conformance.laws.leases import LeaseLaws
+from acked.conformance.laws.letters import LetterLaws
 from acked.conformance.laws.lifecycle import LifecycleLaws
+from acked.conformance.laws.likeness import LikenessLaws
 from acked.conformance.laws.modelled import ModelledLaws
+from acked.conformance.laws.names import NameLaws
 from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
 from acked.conformance.laws.publishing import PublishingLaws
+from acked.conformance.laws.reconnects import ReconnectLaws
+from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
 
@@ -55,6 +62,7 @@ OPEN: Final[Mapping[str, str]] = {
 
 class AckLayerLaws(
     FidelityLaws,
+    LikenessLaws,
     PublishingLaws,
     DeliveryLaws,
     AcknowledgementLaws,
@@ -64,15 +72,21 @@ class AckLayerLaws(
     SizeLaws,
     AgainLaws,
     ClaimLaws,
+    NameLaws,
+    DelayLaws,
+    SeveralLaws,
     ConductLaws,
     AttemptLaws,
     LastChanceLaws,
     GivingBackLaws,
     DeadLetterLaws,
+    LetterLaws,
+    InterruptedLaws,
     OrderingLaws,
     FlowLaws,
     LifecycleLaws,
     FaultLaws,
+    ReconnectLaws,
     ObservabilityLaws,
     ModelledLaws,
 ):

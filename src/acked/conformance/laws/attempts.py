@@ -6,7 +6,15 @@ from acked import Start
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.owed import nothing_is_owed
-from acked.conformance.laws.steps import LONG, Place, lease, opened, place, receive
+from acked.conformance.laws.steps import (
+    LONG,
+    Place,
+    introduce,
+    lease,
+    opened,
+    place,
+    receive,
+)
 
 __all__ = ("AttemptLaws",)
 
@@ -31,6 +39,26 @@ class AttemptLaws:
                 assert leased.attempt == 4
                 await harness.pass_time(harness.lease * 1.5)
                 assert await self._attempt(here, harness, "ack") == 5
+
+    @law("C16", "C3", needs=("attempts", "nack"))
+    async def test_attempts_count_on_and_on(self, harness: Harness) -> None:
+        """C16, C3: to more than ten; also over a channel that is closed and opened again."""
+        topic, group = harness.topic(), harness.group()
+        async with opened(harness) as channel:
+            await introduce(channel, topic, group=group)
+            await channel.publish_many(topic, range(2))
+        for first in (1, 9):
+            async with (
+                opened(harness) as channel,
+                channel.subscribe(topic, group=group, lease=LONG) as sub,
+            ):
+                for attempt in range(first, first + 8):
+                    both = await receive(sub, 2)
+                    assert {delivery.attempt for delivery in both} == {attempt}
+                    for delivery in both:
+                        await (delivery.ack() if attempt == 16 else delivery.nack())
+        async with opened(harness) as channel:
+            await nothing_is_owed(channel, topic, group)
 
     @law("C16", needs=("nack",), unless=("attempts",))
     async def test_attempts_count_what_this_consumer_saw(self, harness: Harness) -> None:

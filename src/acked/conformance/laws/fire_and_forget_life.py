@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import anyio
@@ -144,6 +145,34 @@ class FireAndForgetFaultLaws:
         """H1, H8: SIGKILL, and started again."""
         assert harness.kill_broker is not None
         await self._told_of_every_miss(harness, harness.kill_broker, times=1)
+
+    @law("H2", "H8", "B8", needs=("lossy",), hooks=("cut",))
+    async def test_every_subscription_is_told_of_a_cut_and_hears_again(
+        self, harness: Harness
+    ) -> None:
+        """H2, H8, B8: two of one topic, one of two others, one of a pattern; each for itself."""
+        assert harness.cut is not None
+        one, two, three = (harness.topic() for _ in range(3))
+        async with harness.channel() as channel, AsyncExitStack() as stack:
+            subscriptions = [channel.subscribe(one), channel.subscribe(one)]
+            subscriptions.append(channel.subscribe(two, three))
+            homes = [[one], [one], [two, three]]
+            if channel.layer.capabilities.patterns:
+                subscriptions.append(channel.subscribe(f"{three[:-1]}*", patterns=True))
+                homes.append([three])
+            heard: list[list[Message[Any]]] = [[] for _ in homes]
+            for sub in subscriptions:
+                await stack.enter_async_context(sub)
+            for topic in (one, two, three):
+                await channel.publish(topic, "before")
+            for sub, topics, messages in zip(subscriptions, homes, heard, strict=True):
+                messages.extend(await hear(sub, len(topics)))
+            await harness.cut()
+            for sub, topics, messages in zip(subscriptions, homes, heard, strict=True):
+                for topic in topics:
+                    messages.extend(await heard_after(channel, topic, sub))
+                gaps = [message.gap for message in messages if message.gap is not None]
+                assert gaps, "it was not told of the connection that was lost"
 
     async def _told_of_every_miss(self, harness: Harness, fault: Any, *, times: int) -> None:
         topic = harness.topic()

@@ -1,9 +1,11 @@
 """Laws E: order. Those about handlers that run side by side wait for workers."""
 
+from acked import Record
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.owed import in_claimed_order
-from acked.conformance.laws.steps import LONG, ack_all, place, receive
+from acked.conformance.laws.owed import in_claimed_order, nothing_is_owed
+from acked.conformance.laws.steps import LONG, Place, ack_all, lease, place, receive, silent
+from acked.types import Leased
 
 __all__ = ("OrderingLaws",)
 
@@ -66,3 +68,60 @@ class OrderingLaws:
             assert got[::2] == got[1::2]
             assert in_claimed_order(can, got[::2], range(4))
             assert not can.keys or can.order == "none" or got[::2] == [0, 1, 2, 3]
+
+    @law("E1", unless=("order=none",))
+    async def test_order_is_that_of_publishing_and_not_of_what_was_published(
+        self, harness: Harness
+    ) -> None:
+        """E1: with times that go backwards, and headers and ids that sort the other way."""
+        async with place(harness) as (channel, topic, group):
+            can = channel.layer.capabilities
+            records = [
+                Record(
+                    *(topic, str(n).encode(), f"{50 - n}-{harness.topic('id')}"),
+                    "one" if can.keys else None,
+                    {"priority": str(n % 5)} if can.headers else {},
+                    *("application/json", 1.7e9 - n),
+                )
+                for n in range(20)
+            ]
+            for first in range(0, 20, 5):
+                await channel.layer.publish(records[first : first + 5])
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                deliveries = await receive(sub, 20)
+                await ack_all(deliveries)
+            got = [delivery.body for delivery in deliveries]
+            assert got == list(range(20)) if can.keys else in_claimed_order(can, got, range(20))
+
+    @law("E4", "C2", needs=("order_after_nack", "order=total", "competing"))
+    async def test_what_comes_back_comes_before_what_was_not_delivered(
+        self, harness: Harness
+    ) -> None:
+        """E4, C2: released, left behind, or held by one whose lease has ended."""
+        async with place(harness) as here:
+            can = here.channel.layer.capabilities
+            await here.channel.publish_many(here.topic, range(12))
+            async with silent(here, harness, 4) as feed:
+                first = await lease(feed, 4)
+                if can.release:
+                    await feed.release([one.token for one in reversed(first)])
+                    assert bodies_of(await lease(feed, 4)) == bodies_of(first)
+            async with silent(here, harness, 4) as feed:
+                assert bodies_of(await lease(feed, 4)) == bodies_of(first)
+                if can.lease == "timer":
+                    await harness.pass_time(harness.lease * 1.5)
+                    await self._all_in_order(here)
+            if can.lease != "timer":
+                await self._all_in_order(here)
+
+    async def _all_in_order(self, here: Place) -> None:
+        async with here.channel.subscribe(here.topic, group=here.group, lease=LONG) as sub:
+            deliveries = await receive(sub, 12)
+            assert [delivery.body for delivery in deliveries] == list(range(12))
+            await ack_all(deliveries)
+        await nothing_is_owed(*here)
+
+
+def bodies_of(several: list[Leased]) -> list[bytes]:
+    """Return what was leased, in its order."""
+    return [one.record.body for one in several]
