@@ -7,7 +7,7 @@ for. Meanwhile other consumers may have what was fetched, and nobody pays for an
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 from weakref import WeakSet
 
@@ -64,6 +64,10 @@ class LastChances:
         """Be none of the loop's subscriptions any more."""
         self._crowd.members.discard(self)
         self._tracker.freed.set()
+
+    def runs(self, capabilities: Capabilities) -> Sequence[Callable[[], Awaitable[None]]]:
+        """Return what must run in the background for it, if there can be last chances."""
+        return (self.run,) if self._most is not None and capabilities.last_chance else ()
 
     def accept(self, entries: list[InFlight]) -> list[InFlight]:
         """Return what may be handed out beside others; see to what may not."""

@@ -85,9 +85,8 @@ class SettlementPolicy:
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
-        runs = [self._settler.run, self._keep, self.fetcher.run, self.fetcher.watch]
-        if options.redelivery.max_deliveries is not None and capabilities.last_chance:
-            runs.append(self._last_chances.run)
+        receiving = (self.fetcher.run, self.fetcher.watch, *self._last_chances.runs(capabilities))
+        runs = (self._settler.run, self._keep, *receiving)
         self.services: Final = tuple(map(BackgroundTask, runs))
         self._settling, _, *self._receiving = self.services
 

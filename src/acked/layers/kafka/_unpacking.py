@@ -18,7 +18,7 @@ from acked.layers.kafka._protocols import ConsumerClient
 
 __all__ = ("fetch_with", "read_bounded", "records_of")
 
-logger = logging.getLogger("acked.kafka")
+logger = logging.getLogger("acked.layers.kafka")
 
 MOST_UNPACKED: Final = 64 * 1024 * 1024
 """Bytes of one batch. Brokers take 1 MiB by default, as it is compressed."""
