@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import msgspec
+
 from acked.abc import Clock
 from acked.layers.memory_queue._group import RecordLease
 from acked.types import Outcome, Settlement, Start, Verb

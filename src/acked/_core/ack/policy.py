@@ -2,8 +2,6 @@
 
 What is decided for every layer lives here: dead letters, the limit of deliveries, what happens to
 the unsettled on leaving. Sending is the settler's, leases are the renewer's.
-
-Longer than 300 lines: it is where the verbs meet, and each of the parts has its own file.
 """
 
 import logging
@@ -76,8 +74,7 @@ class SettlementPolicy:
             on_lost=self._expire,
             on_outlived=self._take_back,
         )
-        self._owner = EnteringTask()
-        self._error = PendingError()
+        self._owner, self._error = EnteringTask(), PendingError()
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""

@@ -1,10 +1,9 @@
 """Laws C10, G11 of what is interrupted: at each step of it a message is settled or it is owed."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
