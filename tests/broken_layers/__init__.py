@@ -10,13 +10,18 @@ from tests.broken_layers import (
     claims,
     conduct,
     connections,
+    delays,
     flow,
+    halves,
     last_chance,
     leases,
     lifecycle,
+    names,
     publishing,
     settlement,
+    several,
     sizes,
+    values,
 )
 from tests.broken_layers.catalogue import CATALOGUE, Broken
 
@@ -25,5 +30,6 @@ __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance),
+    *(values, names, delays, several, halves),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -165,3 +165,49 @@ class HidesAReconnect(Broadcast):
         away, self._listeners = self._listeners, {}
         await anyio.sleep(0.005)
         self._listeners = away
+
+
+SEVERAL = "test_every_subscription_is_told_of_a_cut_and_hears_again"
+
+
+@broken(SEVERAL)
+class TellsOneOfAReconnect(Broadcast):
+    """The first subscription of a connection hears that it broke; the others hear on."""
+
+    async def cut(self) -> None:
+        """Tell one of the listeners, of all that missed something."""
+        for listeners in self._listeners.values():
+            listener = next(iter(listeners))
+            listener.sink.gap(Gap(None, frozenset({GapCause.RECONNECT})))
+
+
+@broken(SEVERAL)
+class ForgetsPatternsOnReconnect(Broadcast):
+    """Topics are subscribed to again after a reconnect, and patterns are not.
+
+    https://github.com/vantheshark/Burrow.NET/issues/15
+    """
+
+    async def cut(self) -> None:
+        """Lose what listens by pattern, and tell everybody."""
+        await super().cut()
+        for globs in self._patterns.values():
+            globs.clear()
+
+
+@broken(SEVERAL)
+class HearsTheFirstTopicAgain(Broadcast):
+    """After a reconnect the first topic of each subscription is asked for.
+
+    https://github.com/asim/nitro-plugins/issues/84
+    """
+
+    async def cut(self) -> None:
+        """Let who listens to several topics hear one of them."""
+        await super().cut()
+        heard = set[object]()
+        for listeners in self._listeners.values():
+            for listener in list(listeners):
+                if listener in heard:
+                    del listeners[listener]
+                heard.add(listener)

@@ -1,4 +1,4 @@
-"""Broken claims: names that are taken for others, groups, delays, starts and answers."""
+"""Broken claims: groups, delays, starts and answers."""
 
 # pyright: reportPrivateUsage=false
 
@@ -12,90 +12,13 @@ import msgspec
 
 from acked.abc import Clock
 from acked.layers.memory_queue._group import RecordLease
-from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Verb
+from acked.types import Outcome, Settlement, Start, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
 
 __all__ = ()
 
 DAY: Final = 86_400.0
-LONGEST: Final = 40
-
-
-class Renames(Queue):
-    """Topics and groups have other names on the broker."""
-
-    def topic_name(self, name: str) -> str:
-        """Return what a topic is called."""
-        return name
-
-    def group_name(self, name: str) -> str:
-        """Return what a group is called."""
-        return name
-
-    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
-        renamed = [
-            msgspec.structs.replace(one, topic=self.topic_name(one.topic)) for one in records
-        ]
-        receipts = await super().publish(renamed)
-        return [
-            msgspec.structs.replace(receipt, topic=one.topic)
-            for receipt, one in zip(receipts, records, strict=True)
-        ]
-
-    @asynccontextmanager
-    async def consume(
-        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
-    ) -> AsyncGenerator[Feed]:
-        names = [self.topic_name(name) for name in topics]
-        right = super().consume(
-            names, self.group_name(group), in_flight=in_flight, lease=lease, start=start
-        )
-        async with right as feed:
-            feed.notes.append(dict(zip(names, topics, strict=True)))
-            yield feed
-
-    def take(self, feed: Feed, limit: int) -> list[Leased]:
-        names = feed.notes[0]
-        return [
-            msgspec.structs.replace(
-                one, record=msgspec.structs.replace(one.record, topic=names[one.record.topic])
-            )
-            for one in super().take(feed, limit)
-        ]
-
-
-@broken("test_names_that_are_nearly_the_same_are_not")
-class LowersTopics(Renames):
-    """Queues are in lower case, so two types that differ in case share one.
-
-    https://github.com/NimbusAPI/Nimbus/issues/13
-    """
-
-    def topic_name(self, name: str) -> str:
-        return name.lower()
-
-
-@broken("test_names_that_are_nearly_the_same_are_not")
-class CutsTopics(Renames):
-    """Names of tables are cut by the server, and nobody compares them.
-
-    https://github.com/blehnen/DotNetWorkQueue/issues/339
-    """
-
-    def topic_name(self, name: str) -> str:
-        return name[:LONGEST]
-
-
-@broken("test_groups_of_nearly_the_same_name_are_not_the_same")
-class CutsGroups(Renames):
-    """The durable name of a group is cut to what fits.
-
-    https://github.com/cloudamqp/lavinmq/pull/627
-    """
-
-    def group_name(self, name: str) -> str:
-        return name[:LONGEST]
 
 
 @broken("test_a_group_that_is_removed_is_owed_nothing_and_no_other_is_touched")

@@ -186,12 +186,13 @@ class Broadcast(MemoryLayer):
 
     async def cut(self) -> None:
         """Miss what is published for a moment, and tell that something may have been missed."""
-        away, self._listeners = self._listeners, {}
+        away, patterns = self._listeners, self._patterns
+        self._listeners, self._patterns = {}, {}
         await anyio.sleep(0.005)
-        self._listeners = away
-        for listeners in away.values():
-            for listener in listeners:
-                listener.sink.gap(Gap(None, frozenset({GapCause.RECONNECT})))
+        self._listeners, self._patterns = away, patterns
+        everybody = {one: None for several in away.values() for one in several}
+        for listener in [*everybody, *patterns]:
+            listener.sink.gap(Gap(None, frozenset({GapCause.RECONNECT})))
 
 
 def remove(feed: Feed, lease: RecordLease) -> None:
