@@ -1,9 +1,9 @@
 """Laws C10, G11 of what is interrupted: at each step of it a message is settled or it is owed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -32,7 +32,7 @@ __all__ = ("InterruptedLaws",)
 STEPS: Final = 8
 """How far an operation gets before it is interrupted: in turns of the loop."""
 
-Act = Callable[[AckFeed, Leased], Awaitable[object]]
+Act = Callable[[AckFeed, Leased], Coroutine[Any, Any, object]]
 
 
 class InterruptedLaws:
