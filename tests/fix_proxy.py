@@ -5,6 +5,10 @@ tests. Every method returns when it took effect.
 
 A black hole is a network that lost its way: connections stay open, nothing passes, not even the
 end of a connection, and what was sent meanwhile arrives after it healed, as TCP sends it again.
+
+It works on plain sockets: asyncio's streams and servers know a connection some turns of the loop
+after it was accepted, and let go of it some turns after it was closed; a loop that stops between
+leaves it to the garbage collector, which complains of it in the middle of a later test.
 """
 
 import asyncio
@@ -12,7 +16,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar
@@ -44,18 +47,22 @@ class ProxyStatistics:
 class _Link:
     """One connection: the sockets it has so far, and the task that serves it."""
 
-    def __init__(self, to_client: asyncio.StreamWriter) -> None:
-        self.writers = [to_client]
+    def __init__(self, to_client: socket.socket) -> None:
+        self.sockets = [to_client]
         self.task: asyncio.Task[None] | None = None
-
-    def reset(self) -> None:
-        for writer in self.writers:
-            _reset(writer)
+        self.is_reset = False
 
     def cut(self) -> None:
-        self.reset()
+        """End the task; what ends it closes the sockets."""
+        self.is_reset = True
         if self.task is not None:
             self.task.cancel()
+
+    def close(self) -> None:
+        for each in self.sockets:
+            if self.is_reset:  # as a crashed peer or a firewall does, instead of a polite FIN
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            each.close()
 
 
 class Proxy:
@@ -75,7 +82,7 @@ class Proxy:
         self.url = _through(target_url or "tcp://127.0.0.1", self.port)
         self._target_port = target_port
         self._links: set[_Link] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._delay = 0.0
         self._allowance: dict[Direction, int] = {}
         self._changed = threading.Condition()
@@ -103,7 +110,7 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset all present connections, towards both sides."""
-        self._call(self._cut)
+        asyncio.run_coroutine_threadsafe(self._cut_all(), self._loop).result(_TIMEOUT)
 
     def refuse(self) -> None:
         """Refuse new connections; the present ones go on."""
@@ -111,7 +118,7 @@ class Proxy:
 
     def accept(self) -> None:
         """Take new connections again, on the same port."""
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(_TIMEOUT)
+        self._call(self._listen)
 
     def black_hole(self) -> None:
         """Keep all connections open, take new ones, and pass nothing."""
@@ -141,7 +148,8 @@ class Proxy:
         """Reset all connections, stop listening, end the thread. A no-op the second time."""
         if self._loop.is_closed():
             return
-        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(_TIMEOUT)
+        self.refuse()
+        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_TIMEOUT)
         self._loop.close()
@@ -166,85 +174,77 @@ class Proxy:
 
         return asyncio.run_coroutine_threadsafe(in_loop(), self._loop).result(_TIMEOUT)
 
-    async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._take, "127.0.0.1", self.port)
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = listener = socket.create_server(("127.0.0.1", self.port))
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._take, listener)
 
     def _stop_listening(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._loop.remove_reader(listener)
+            listener.close()
 
-    def _cut(self) -> None:
+    def _cut(self) -> list[asyncio.Task[None]]:
         self._count(cut_connections=len(self._links))
         for link in self._links:
             link.cut()
+        return [link.task for link in self._links if link.task is not None]
 
-    async def _finish(self) -> None:
-        self._stop_listening()
-        await asyncio.sleep(0)  # whoever was accepted just now is among the links by then
-        while self._links:
-            links = tuple(self._links)
-            for link in links:
-                link.cut()
-            tasks = [link.task for link in links if link.task is not None]
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for writer in (writer for link in links for writer in link.writers):
-                writer.transport.abort()  # closed at once, also what could not be sent
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the transports' last calls: the loop stops after this
+    async def _cut_all(self) -> None:
+        await asyncio.gather(*self._cut(), return_exceptions=True)
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: the one asyncio would make complains when it is cancelled.
-        link = _Link(writer)
+    def _take(self, listener: socket.socket) -> None:
+        try:
+            to_client, _ = listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it left again before we came
+        link = _Link(_prepared(to_client))
         self._links.add(link)
         self._count(connections=1, open_connections=1)
-        link.task = self._loop.create_task(self._serve(reader, link))
+        link.task = self._loop.create_task(self._serve(link))
         link.task.add_done_callback(lambda _: self._drop(link))
 
     def _drop(self, link: _Link) -> None:
-        for writer in link.writers:
-            writer.close()
+        link.close()
         self._links.discard(link)
         self._count(open_connections=-1)
 
-    async def _serve(self, from_client: asyncio.StreamReader, link: _Link) -> None:
+    async def _serve(self, link: _Link) -> None:
+        to_client, to_server = link.sockets[0], _prepared(socket.socket())
+        link.sockets.append(to_server)
         try:
-            from_server, to_server = await asyncio.open_connection("127.0.0.1", self._target_port)
-            link.writers.append(to_server)
+            await self._loop.sock_connect(to_server, ("127.0.0.1", self._target_port))
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._pass_on(from_client, to_server, "to_server"))
-                both.create_task(self._pass_on(from_server, link.writers[0], "to_client"))
+                both.create_task(self._pass_on(to_client, to_server, "to_server"))
+                both.create_task(self._pass_on(to_server, to_client, "to_client"))
         except* OSError:
             # One side is gone without an end, or was never there: tell the other the same way.
-            link.reset()
+            link.is_reset = True
 
     async def _pass_on(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, direction: Direction
+        self, source: socket.socket, sink: socket.socket, direction: Direction
     ) -> None:
-        # Without a buffer of ours, drained means: the kernel has it, so a reset comes after it.
-        sink.transport.set_write_buffer_limits(high=0)
-        while piece := await source.read(_CHUNK):
-            if self._delay:
-                await asyncio.sleep(self._delay)
+        while piece := await self._loop.sock_recv(source, _CHUNK):
+            await asyncio.sleep(self._delay)
             await self._is_flowing.wait()
             left = self._allowance.get(direction)
             piece = piece[:left]
-            sink.write(piece)
-            await sink.drain()
+            await self._loop.sock_sendall(sink, piece)
             self._passed(len(piece), direction)
             if left is not None:
-                self._spend(left - len(piece), direction)
+                await self._spend(left - len(piece), direction)
         await self._is_flowing.wait()
-        if not sink.transport.is_closing():
-            sink.write_eof()
+        sink.shutdown(socket.SHUT_WR)
 
-    def _spend(self, left: int, direction: Direction) -> None:
+    async def _spend(self, left: int, direction: Direction) -> None:
         if left > 0:
             self._allowance[direction] = left
-        else:
-            del self._allowance[direction]
-            self._cut()
+            return
+        del self._allowance[direction]
+        self._cut()
+        await self._loop.create_future()  # we are cut, too, and pass nothing more
 
     def _passed(self, count: int, direction: Direction) -> None:
         if direction == "to_server":
@@ -259,12 +259,10 @@ class Proxy:
             self._changed.notify_all()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a RST, as a crashed peer or a firewall does, instead of a polite FIN."""
-    sock = writer.get_extra_info("socket")
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+def _prepared(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def _through(url: str, port: int) -> str:

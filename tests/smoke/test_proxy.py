@@ -1,7 +1,9 @@
 """The proxy does to connections what a network does, and its counts tell the truth."""
 
+import gc
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -169,6 +171,20 @@ def test_a_closed_proxy_leaves_no_thread_and_no_listener(echo_port: int) -> None
             connect(through)
     through.close()
     assert {one for one in threading.enumerate() if one.name == "proxy"} <= before
+
+
+def test_a_proxy_closed_amid_new_connections_leaves_none_to_the_garbage_collector(
+    echo_port: int,
+) -> None:
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(30):
+            with Proxy(echo_port) as through:
+                comers = [connect(through) for _ in range(20)]
+            for each in comers:
+                each.close()
+        gc.collect()
+    assert [str(one.message) for one in complaints] == []
 
 
 @pytest.mark.anyio
