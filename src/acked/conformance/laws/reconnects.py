@@ -46,10 +46,10 @@ class ReconnectLaws:
             ):
                 for turn in range(CUTS):
                     wanted: set[object] = {f"{topic} {turn}" for topic in topics}
-                    shared: set[object] = {f"{topics[1]} {turn}"}
+                    theirs: set[object] = {f"{topics[1]} {turn}"}
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(one.settle_until, all_of_them, wanted)
-                        tasks.start_soon(two.settle_until, second, shared)
+                        tasks.start_soon(two.settle_until, second, theirs)
                         await everybody_waits()
                         await harness.cut()
                         for topic in reversed(topics):
