@@ -1,8 +1,9 @@
 """What grows must not grow the work of one script, or of a second without messages."""
 
+import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import pytest
@@ -83,6 +84,58 @@ async def test_no_script_takes_longer_because_a_consumer_holds_much(
             assert for_each_script(oracle, "xclaim") <= 1_000
             rows = oracle.xinfo_consumers(topic, GROUP)
             assert [(row["name"], row["pending"]) for row in rows] == [(FREE, count)]
+
+
+async def test_the_look_for_ended_leases_stays_short_among_those_that_have_not(
+    private_redis, topic
+) -> None:
+    broker, count = private_redis(), 150_000
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            last = max(fill(oracle, topic, count, ["many"]), key=in_order)
+            oracle.xclaim(topic, GROUP, "many", 0, [last], idle=86_400_000, justid=True)
+            oracle.config_set("slowlog-log-slower-than", 1_000)
+            oracle.config_set("slowlog-max-len", 10_000)
+            oracle.slowlog_reset()
+            (late,) = await receive(feed, 1)
+            assert late.position == last.decode()
+            slow = sorted(one["duration"] for one in oracle.slowlog_get(10_000))
+            # Who else is on this machine may stop the server for a while, but not each time.
+            assert len(slow) > 20 and slow[len(slow) // 2] < 8_000
+
+
+@pytest.mark.parametrize("holders", [1, 7, 400])
+async def test_every_ended_lease_is_found_whoever_holds_how_much(
+    private_redis, topic, holders
+) -> None:
+    broker, count, some = private_redis(), 42_000, 90
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, topic) as feed:
+            held = fill(oracle, topic, count, [f"holder-{n}" for n in range(holders)])
+            ended = random.Random(holders).sample(sorted(held), some)
+            for entry_id in ended:
+                oracle.xclaim(topic, GROUP, held[entry_id], 0, [entry_id], idle=86_400_000)
+            found = [one.position for one in await receive(feed, some)]
+            assert sorted(found) == sorted(one.decode() for one in ended)
+
+
+def in_order(entry_id: bytes) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split(b"-")))
+
+
+def fill(oracle: Oracle, topic: str, count: int, holders: Sequence[str]) -> dict[bytes, str]:
+    """Publish so many and let others than us hold them all, each its share; return who holds."""
+    for start in range(0, count, 10_000):
+        with oracle.pipeline(transaction=False) as many:
+            for _ in range(start, min(count, start + 10_000)):
+                many.xadd(topic, {"body": b"x"})
+            many.execute()
+    held: dict[bytes, str] = {}
+    share = count // len(holders)
+    for holder in holders:
+        ((_, got),) = oracle.xreadgroup(GROUP, holder, {topic: ">"}, count=share)
+        held |= dict.fromkeys((entry_id for entry_id, _ in got), holder)
+    return held
 
 
 def let_leases_end_of_all(oracle: Oracle, topic: str) -> None:

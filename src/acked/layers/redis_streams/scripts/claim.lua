@@ -7,7 +7,10 @@
 -- {id, count, fields} of what was taken, how many were trimmed away, in how many milliseconds the
 -- next one is due (-1: none is known), and whether there is more now.
 -- Nothing of the caller's own is taken: he holds it, or will find it among what he does not know.
-local FORGET_AT_ONCE, PAGE, SCANNED_FOR = 200, 2000, 60000
+local FORGET_AT_ONCE, SCANNED_FOR, PAGE = 200, 60000, 1000
+-- How many entries a scan passes by, before the server may do something else for so many
+-- milliseconds: one that it shows us costs as much as seven that it passes by itself.
+local walk, SHOWN, PAUSE = 28000, 7, 50
 local room, time, replies = tonumber(ARGV[6]), now(), {}
 
 -- Take what is due; say whether there may be more.
@@ -22,57 +25,77 @@ local function take_due(found, stream, moments, first)
   return #due == room and 1 or 0
 end
 
--- Take what one consumer holds beyond its own lease, which its name tells.
-local function take_expired(found, stream, moments, owner)
-  local lease = string.match(owner, '~(%d+)$') or ARGV[3]
-  local start, page = '-', nil
+-- Take what one consumer holds beyond its own lease, which its name tells. Returns where to go on
+-- the next time, if this was not all.
+local function take_expired(found, stream, moments, owner, start)
+  local lease, idle = tonumber(string.match(owner.name, '~(%d+)$') or ARGV[3]), 0
+  if owner.pending <= walk then
+    idle, walk = lease, walk - owner.pending
+  end
   repeat
-    page = redis.call('XPENDING', stream, ARGV[1], 'IDLE', lease, start, '+', 100, owner)
+    local page = redis.call(
+      'XPENDING', stream, ARGV[1], 'IDLE', idle, start, '+', PAGE, owner.name)
+    walk = walk - SHOWN * #page
     for _, entry in ipairs(page) do
-      if #found.entries >= room then return end
+      if #found.entries >= room then return start end
       start = '(' .. entry[1]
-      local ends = redis.call('ZSCORE', moments, entry[1])
-      if not ends or tonumber(ends) <= time then
+      local ends = entry[3] >= lease and redis.call('ZSCORE', moments, entry[1])
+      if entry[3] >= lease and (not ends or tonumber(ends) <= time) then
         take(found, stream, entry[1], entry[4] + 1)
         if ends then redis.call('ZREM', moments, entry[1]) end
       end
     end
-  until #page < 100
+    if #page < PAGE then return nil end
+  until walk <= 0
+  return start
 end
 
--- Take some of what was given back and has no moment: there was no memory for it, or somebody
--- deleted it. Returns where to go on the next time; there may be very much that has one.
-local function take_stray(found, stream, moments, cursor)
-  local start = cursor ~= '' and '(' .. cursor or '-'
-  local page = redis.call('XPENDING', stream, ARGV[1], start, '+', PAGE, FREE)
-  for _, entry in ipairs(page) do
-    if #found.entries >= room then return cursor end
-    cursor = entry[1]
-    if not redis.call('ZSCORE', moments, cursor) then
-      take(found, stream, cursor, entry[4] + 1)
+-- Take what was given back and has no moment: there was no memory for it, or somebody deleted it.
+-- Returns what `take_expired` does.
+local function take_stray(found, stream, moments, start)
+  repeat
+    local page = redis.call('XPENDING', stream, ARGV[1], start, '+', PAGE, FREE)
+    walk = walk - SHOWN * #page
+    for _, entry in ipairs(page) do
+      if #found.entries >= room then return start end
+      start = '(' .. entry[1]
+      if not redis.call('ZSCORE', moments, entry[1]) then
+        take(found, stream, entry[1], entry[4] + 1)
+      end
     end
-  end
-  return #page == PAGE and cursor or ''
+    if #page < PAGE then return nil end
+  until walk <= 0
+  return start
 end
 
+-- Look through the consumers, in the order of their names. The cursor is the one to go on with, and
+-- where among what it holds; empty at the end of all.
 local function scan(found, stream, moments, wakes, cursor)
   local forgotten = 0
+  local start, name = string.match(cursor, '^(%S+) (.*)$')
   for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', stream, ARGV[1])) do
-    local owner = {}
+    local owner, rest = {}, nil
     for i = 1, #row, 2 do owner[row[i]] = row[i + 1] end
-    if owner.name == FREE then
+    if owner.name == name then name = nil end
+    if name then -- it comes later
+    elseif walk <= 0 then return '- ' .. owner.name
+    elseif owner.name == FREE then
       if redis.call('ZCARD', moments) < owner.pending then
-        cursor = take_stray(found, stream, moments, cursor)
+        rest = take_stray(found, stream, moments, start or '-')
       end
     elseif owner.pending > 0 then
-      if owner.name ~= ARGV[2] then take_expired(found, stream, moments, owner.name) end
+      if owner.name ~= ARGV[2] then
+        rest = take_expired(found, stream, moments, owner, start or '-')
+      end
     elseif owner.idle > tonumber(ARGV[5]) and forgotten < FORGET_AT_ONCE then
       forgotten = forgotten + 1
       redis.call('XGROUP', 'DELCONSUMER', stream, ARGV[1], owner.name)
       redis.pcall('XGROUP', 'DELCONSUMER', wakes, ARGV[1], owner.name)
     end
+    if rest then return rest .. ' ' .. owner.name end
+    if not name then start = nil end
   end
-  return cursor
+  return ''
 end
 
 local function look(stream, moments, wakes, scanned, woken)
@@ -83,17 +106,19 @@ local function look(stream, moments, wakes, scanned, woken)
   end
   local more = take_due(found, stream, moments, redis.call('ZRANGE', moments, 0, 0, 'WITHSCORES'))
   local at, cursor = string.match(redis.call('GET', scanned) or '', '^(%d+) (.*)$')
+  local next = -1
   if #found.entries < room and tonumber(at or 0) <= time then
     cursor = scan(found, stream, moments, wakes, cursor or '')
     at = time + ARGV[4]
-    if #found.entries >= room or cursor ~= '' then at = 0 end
-    if #found.entries >= room then more = 1 end
+    if cursor ~= '' then at, next = time + PAUSE, PAUSE end
+    if #found.entries >= room then at, more = 0, 1 end
     -- Without memory for the note everybody scans whenever he looks.
     redis.pcall('SET', scanned, at .. ' ' .. cursor, 'PX', SCANNED_FOR)
   end
   if more == 1 then wake(wakes) end
   local first = redis.call('ZRANGE', moments, 0, 0, 'WITHSCORES')
-  local next = first[2] and math.max(0, tonumber(first[2]) - time) or -1
+  local due = first[2] and math.max(0, tonumber(first[2]) - time)
+  if due and (next < 0 or due < next) then next = due end
   room = room - #found.entries
   return {found.entries, found.trimmed, next, more}
 end
