@@ -110,11 +110,7 @@ class PubSubConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take a piece of what the server sent; called by the loop."""
         self.received += 1
-        try:
-            self._replies.feed(data)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is of no use
-            self._broken(error)
-            return
+        self._replies.feed(data)
         if not self._slicing:
             self._handle_slice()
 
@@ -122,8 +118,7 @@ class PubSubConnection(asyncio.Protocol):
         """Note the end; called by the loop."""
         if not self.lost.done():
             self.lost.set_result(exc)
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._closed.set_result(None)
 
     def _send(self, kind: bytes, replies: int, answered: Answered, *words: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
