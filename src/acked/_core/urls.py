@@ -1,15 +1,17 @@
 """From a URL, or from whatever was given for a layer, to the layer; or to the words that help."""
 
+import re
 from importlib.metadata import EntryPoints, entry_points
 from typing import Final, cast
-from urllib.parse import urlsplit
 
 from acked.abc import AckLayer, FireAndForgetLayer, Layer, LayerFactory
-from acked.errors import CapabilityError, ConfigurationError
+from acked.errors import AckedError, CapabilityError, ConfigurationError
 
 __all__ = ("ack_layer_from_url", "kinds_of", "stream_layer_from_url")
 
 ENTRY_POINTS: Final = "acked.layers"
+
+_SCHEME: Final = re.compile("([a-zA-Z][a-zA-Z0-9+.-]*):")
 
 
 def kinds_of(layer: Layer) -> tuple[AckLayer | None, FireAndForgetLayer | None]:
@@ -33,37 +35,50 @@ def kinds_of(layer: Layer) -> tuple[AckLayer | None, FireAndForgetLayer | None]:
     return acks, stream
 
 
-def ack_layer_from_url(url: str) -> AckLayer:
-    """Return the ack-capable layer that `url` names; `CapabilityError` for one of the others."""
+def ack_layer_from_url(url: str) -> AckLayer | AckedError:
+    """Return the ack-capable layer that `url` names, or what is wrong: see `_layer_from_url`."""
     layer = _layer_from_url(url)
-    if isinstance(layer, AckLayer):
+    if isinstance(layer, AckLayer | AckedError):
         return layer
-    raise CapabilityError(
-        f"{urlsplit(url).scheme}:// acknowledges nothing: say fire_and_forget=True, or choose an "
+    return CapabilityError(
+        f"{_scheme_of(url)}:// acknowledges nothing: say fire_and_forget=True, or choose an "
         "ack-capable layer"
     )
 
 
-def stream_layer_from_url(url: str) -> FireAndForgetLayer:
+def stream_layer_from_url(url: str) -> FireAndForgetLayer | AckedError:
     """Return the fire-and-forget layer that `url` names, as `ack_layer_from_url` does."""
     layer = _layer_from_url(url)
-    if isinstance(layer, FireAndForgetLayer):
+    if isinstance(layer, FireAndForgetLayer | AckedError):
         return layer
-    raise CapabilityError(
-        f"{urlsplit(url).scheme}:// is an ack-capable layer: leave fire_and_forget= out"
+    return CapabilityError(
+        f"{_scheme_of(url)}:// is an ack-capable layer: leave fire_and_forget= out"
     )
 
 
-def _layer_from_url(url: str) -> Layer:
-    """Return the layer whose entry point is called like the scheme of `url`."""
-    scheme = urlsplit(url).scheme
+def _layer_from_url(url: str) -> Layer | AckedError:
+    """Return the layer whose entry point is called like the scheme of `url`, or what is wrong.
+
+    That is returned without its traceback, and raised by who has forgotten the URL: a password is
+    in it, and some write the variables of each frame to their log.
+    """
+    scheme = _scheme_of(url)
     found = entry_points(group=ENTRY_POINTS)
     if not scheme or scheme not in found.names:
-        raise ConfigurationError(
+        return ConfigurationError(
             f"no layer is called {scheme!r}{_meant(scheme, found)}; "
             f"installed: {', '.join(sorted(found.names))}"
         )
-    return _load(scheme, found).from_url(url)
+    try:
+        return _load(scheme, found).from_url(url)
+    except AckedError as error:
+        return error.with_traceback(None)
+
+
+def _scheme_of(url: str) -> str:
+    """Return the scheme; what follows it may be a password that makes the URL unreadable."""
+    found = _SCHEME.match(url)
+    return found[1].lower() if found else ""
 
 
 def _load(scheme: str, found: EntryPoints) -> LayerFactory:

@@ -1,6 +1,7 @@
 """No part of a password for PostgreSQL is ever shown, however it is written into a URL."""
 
 import logging
+import traceback
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -36,3 +37,14 @@ async def test_no_error_repr_or_log_of_postgres_shows_a_part_of_a_password(
         assert shown
         assert MARK not in shown
     assert MARK not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [{"timeout": 0}, {"pool_size": 0}, {"on_loss": "never"}])
+def test_a_layer_that_was_not_made_can_be_shown_and_shows_no_password(wrong) -> None:
+    with pytest.raises(AckedError) as caught:
+        PostgresNotifyLayer(f"postgresql://user:{MARK}@127.0.0.1/db", **wrong)
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in told.stack if "/tests/" not in frame.filename]
+    shown = "".join(traceback.StackSummary.from_list(ours).format())
+    assert "<PostgresNotifyLayer ..." in shown or "<PostgresNotifyLayer postgresql://127" in shown
+    assert MARK not in shown

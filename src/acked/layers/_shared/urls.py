@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from acked.errors import ConfigurationError
 
 __all__ = (
+    "HIDDEN",
     "number",
     "split_server_url",
     "switch",
@@ -44,6 +45,10 @@ def split_server_url(url: str) -> SplitResult:
     parts = _PARTS.fullmatch(url)
     if parts is None or "@" in parts["path"] + parts["rest"]:
         raise _unreadable(url)
+    return _split(url)
+
+
+def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:  # which quotes what it could not read
@@ -62,7 +67,7 @@ def url_options(url: str, allowed: frozenset[str], *, is_file: bool = False) -> 
 
     `is_file`: it names a file and never has a password, so that its path may have an `@` in it.
     """
-    parts = urlsplit(url) if is_file else split_server_url(url)
+    parts = _split(url) if is_file else split_server_url(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = sorted(options.keys() - allowed)
     if unknown:

@@ -66,7 +66,7 @@ from acked.errors import (
     LayerError,
 )
 from acked.layers._shared.runtime import require_asyncio
-from acked.layers._shared.urls import number, url_options, whole_number
+from acked.layers._shared.urls import HIDDEN, number, url_options, whole_number
 from acked.layers.postgres_notify._envelope import (
     LARGEST_BODY,
     MAX_PAYLOAD,
@@ -149,6 +149,11 @@ class PostgresNotifyLayer:
         password: Password | None = None,
     ) -> None:
         self.capabilities: Final = BARE_CAPABILITIES if bare else CAPABILITIES
+        self._listening: ListenConnection | None = None
+        self._shown = HIDDEN
+        self._server = PostgresServer(dsn, timeout, password)
+        self._shown = self._server.address
+        del dsn  # what follows may raise
         if on_loss not in {"reconnect", "raise"}:
             raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect' or 'raise'")
         if pool_size < 1:
@@ -157,7 +162,6 @@ class PostgresNotifyLayer:
         for name, given in {**seconds, "reconnect_timeout": reconnect_timeout}.items():
             if not given > 0:
                 raise ConfigurationError(f"{name}={given}: needs to be above 0")
-        self._server = PostgresServer(dsn, timeout, password)
         self._timeout = timeout
         self._pool_size = pool_size
         self._heartbeat = heartbeat
@@ -165,13 +169,12 @@ class PostgresNotifyLayer:
         self._on_loss = on_loss
         self._bare = bare
         self._pool = PublishingPool(self._server, pool_size)
-        self._listening: ListenConnection | None = None
 
     def __repr__(self) -> str:
         listened = self._listening.topics() if self._listening is not None else {}
         counts = (f"{topic!r} {count}" for topic, count in sorted(listened.items()))
         found = ", ".join(counts) or "none"
-        return f"<PostgresNotifyLayer {self._server.address}, subscriptions: {found}>"
+        return f"<PostgresNotifyLayer {self._shown}, subscriptions: {found}>"
 
     @classmethod
     def from_url(cls, url: str) -> "PostgresNotifyLayer":
