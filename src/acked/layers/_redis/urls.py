@@ -127,11 +127,12 @@ class RedisUrl:
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": None,
             "socket_connect_timeout": None,
-            "socket_keepalive": True,
             "max_connections": UNBOUNDED,
             "protocol": 2,
             "decode_responses": False,
         }
+        if not self.is_socket:  # which knows no such thing
+            options["socket_keepalive"] = True
         return Redis.from_pool(ConnectionPool(**options))
 
     @staticmethod
