@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 __all__ = (
+    "Accepted",
     "AckUnconfirmed",
     "AckedError",
     "AlreadySettled",
@@ -60,6 +61,25 @@ class Owed(Protocol):
 
     async def reject(self, reason: str = "") -> None:
         """Settle it as never to be delivered again."""
+        ...
+
+
+class Accepted(Protocol):
+    """A receipt as an error carries it."""
+
+    @property
+    def id(self) -> str:
+        """The record's."""
+        ...
+
+    @property
+    def topic(self) -> str:
+        """The record's."""
+        ...
+
+    @property
+    def position(self) -> str:
+        """Where the broker keeps it."""
         ...
 
 
@@ -176,13 +196,20 @@ class PublishFailed(LayerError):
 
     `failures` maps the position of a record in the batch (0-based) to what happened to it; every
     other record was accepted. `indeterminate` is True when the broker may have accepted some of
-    the failed ones all the same, because the connection broke before it answered.
+    the failed ones all the same, because the connection broke before it answered. `receipts` has
+    those of the others by their positions, where the layer keeps them apart.
     """
 
     def __init__(
-        self, message: str, failures: Mapping[int, Exception], *, indeterminate: bool
+        self,
+        message: str,
+        failures: Mapping[int, Exception],
+        *,
+        indeterminate: bool,
+        receipts: Mapping[int, Accepted] | None = None,
     ) -> None:
         super().__init__(message)
+        self.receipts: Final[Mapping[int, Accepted]] = dict(receipts or {})
         self.failures: Final[Mapping[int, Exception]] = dict(failures)
         self.indeterminate: Final = indeterminate
 

@@ -327,6 +327,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A new group can start in the past."""
     batch_publish: bool = False
     """A publish of several records is one request."""
+    coalesced_publish: bool = False
+    """Publishes that wait at the same time go in one request, in order: one server takes all."""
     publish_confirm: bool = False
     """`publish` returns after the broker has accepted the records."""
     out_of_order_ack: bool = False

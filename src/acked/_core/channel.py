@@ -23,6 +23,7 @@ from acked._core.options import (
     checked_options,
     checked_seconds,
 )
+from acked._core.publisher import Publisher
 from acked._core.publishing import Encoders, as_topic, decoders, is_named, pattern_decoders
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
@@ -92,6 +93,10 @@ class Channel(Generic[L_co]):
         self._clock: Clock = clock or SystemClock()
         self._close_timeout = checked_seconds("close_timeout", close_timeout, above=0.0)
         self._observer = observer
+        publishes = self._ack_layer or cast("FireAndForgetLayer", self._stream_layer)
+        coalesces = layer.capabilities.coalesced_publish
+        self._publisher = Publisher(publishes.publish) if coalesces else None
+        self._publish = self._publisher.send if self._publisher else publishes.publish
         self._encoders = Encoders(codec, layer.capabilities, verify=verify_bodies)
         self._decoders = lru_cache(partial(decoders, codec=codec))  # thousands may share a topic
         self._subscriptions: set[Subscription[Any]] = set()
@@ -198,6 +203,8 @@ class Channel(Generic[L_co]):
             for subscription in tuple(self._subscriptions):
                 await subscription.abandon()
         with anyio.CancelScope(shield=True):
+            if self._publisher is not None:
+                await self._publisher.aclose()
             await self._life.leave()
         del self._life
 
@@ -422,12 +429,8 @@ class Channel(Generic[L_co]):
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()
-        receipts: Sequence[Receipt] | None = None
         try:
-            if self._ack_layer is not None:
-                receipts = await self._ack_layer.publish(records)
-            else:
-                await cast("FireAndForgetLayer", self._stream_layer).publish(records)
+            receipts = await self._publish(records)
         except LayerError as error:
             if self._observer is not None:
                 self._observer.publish_failed(records, error)

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeAlias
 
 import anyio
 
-__all__ = ("Notify",)
+__all__ = ("Notify", "on_asyncio")
 
 FEW: Final = 64
 """So many that wait are never looked through for those that were cancelled."""
@@ -43,7 +43,7 @@ class Notify:
         """Return what to await, at once, for the next `set()`: no coroutine of its own."""
         waiting = self._waiting
         if waiting is None:
-            waiting = self._waiting = _Futures() if _on_asyncio() else _Events()
+            waiting = self._waiting = _Futures() if on_asyncio() else _Events()
         return waiting.wait()
 
 
@@ -115,7 +115,7 @@ class _Events:
             self._events.pop(event, None)
 
 
-def _on_asyncio() -> bool:
+def on_asyncio() -> bool:
     """Say whether a task of asyncio runs; trio's do not, also where trio is asyncio's guest."""
     try:
         return asyncio.current_task() is not None

@@ -95,6 +95,7 @@ __all__ = ("PostgresNotifyLayer",)
 
 CAPABILITIES: Final = Capabilities(
     batch_publish=True,
+    coalesced_publish=True,
     publish_confirm=True,
     headers=True,
     keys=True,
@@ -103,7 +104,10 @@ CAPABILITIES: Final = Capabilities(
     max_payload=LARGEST_BODY,
 )
 
-BARE_CAPABILITIES: Final = msgspec.structs.replace(CAPABILITIES, max_payload=MAX_PAYLOAD)
+# What travels bare travels by itself.
+BARE_CAPABILITIES: Final = msgspec.structs.replace(
+    CAPABILITIES, max_payload=MAX_PAYLOAD, coalesced_publish=False
+)
 
 NUMERIC: Final[Mapping[str, Callable[[str, str], float]]] = {
     "heartbeat": number,

@@ -68,6 +68,7 @@ __all__ = ("RedisPubSubLayer",)
 
 CAPABILITIES: Final = Capabilities(
     batch_publish=True,
+    coalesced_publish=True,
     publish_confirm=True,
     headers=True,
     keys=True,
@@ -114,7 +115,11 @@ class RedisPubSubLayer:
             raise ConfigurationError(f"on_loss={on_loss!r}: choose 'reconnect' or 'raise'")
         if heartbeat <= 0 or timeout <= 0:
             raise ConfigurationError("heartbeat= and timeout= need to be above 0 seconds")
-        self.capabilities: Final = structs.replace(CAPABILITIES, patterns=not sharded)
+        # The nodes of a cluster must not wait for one another.
+        coalesced = not (cluster or sharded)
+        self.capabilities: Final = structs.replace(
+            CAPABILITIES, patterns=not sharded, coalesced_publish=coalesced
+        )
         self._reconnects = on_loss == "reconnect"
         self._heartbeat = heartbeat
         self._timeout = timeout

@@ -19,13 +19,9 @@ async def publish(client: Client, records: Sequence[Record], *, is_sharded: bool
     """Send `records` at once; return when the server has answered for each."""
     word = b"SPUBLISH" if is_sharded else b"PUBLISH"
     commands = [(word, record.topic.encode(), packed(record)) for record in records]
-    large = {
-        number: MessageTooLarge(record.topic, len(payload), MAX_PAYLOAD)
-        for number, (record, (*_, payload)) in enumerate(zip(records, commands, strict=True))
-        if len(payload) > MAX_PAYLOAD
-    }
-    if large:
-        raise PublishFailed("too large with their headers", large, indeterminate=False)
+    for record, (*_, payload) in zip(records, commands, strict=True):
+        if len(payload) > MAX_PAYLOAD:  # with its headers
+            raise MessageTooLarge(record.topic, len(payload), MAX_PAYLOAD)
     try:
         replies, is_sent = await client.exchange(commands), True
     except LayerError as error:

@@ -51,6 +51,8 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from msgspec.structs import replace
+
 from acked.errors import (
     ConfigurationError,
     LayerError,
@@ -95,6 +97,7 @@ CAPABILITIES: Final = Capabilities(
     remove_group=True,
     replay=True,
     batch_publish=True,
+    coalesced_publish=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -154,7 +157,8 @@ class RedisStreamsLayer:
             raise ConfigurationError(
                 f"keep_settled is {keep_settled}; it must be seconds from 0 on, or None to keep all"
             )
-        self.capabilities: Final = CAPABILITIES
+        # The nodes of a cluster must not wait for one another.
+        self.capabilities: Final = replace(CAPABILITIES, coalesced_publish=not cluster)
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
         self._consumed: set[str] = set()

@@ -22,16 +22,16 @@ async def publish(way: Client, records: Sequence[Record], trim: Command) -> Sequ
         (b"XADD", record.topic.encode(), *trim, b"*", *fields_of(record)) for record in records
     ]
     replies, indeterminate = await _send(way, commands)
-    receipts: list[Receipt] = []
+    receipts: dict[int, Receipt] = {}
     failures: dict[int, Exception] = {}
     for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
         if isinstance(reply, bytes):
-            receipts.append(Receipt(record.id, record.topic, reply.decode()))
+            receipts[i] = Receipt(record.id, record.topic, reply.decode())
         else:
             failures[i] = _failure(reply)
     if failures:
-        raise _publish_failed(failures, len(records), indeterminate=indeterminate)
-    return receipts
+        raise _publish_failed(failures, receipts, indeterminate=indeterminate)
+    return [*receipts.values()]
 
 
 async def _send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
@@ -56,10 +56,11 @@ def _failure(reply: object) -> Exception:
 
 
 def _publish_failed(
-    failures: dict[int, Exception], count: int, *, indeterminate: bool
+    failures: dict[int, Exception], receipts: dict[int, Receipt], *, indeterminate: bool
 ) -> PublishFailed:
     first = next(iter(failures.values()))
+    count = len(failures) + len(receipts)
     words = f"{len(failures)} of {count} record(s) were not accepted: {first}"
     if indeterminate:
         words += "; those that were sent may have been accepted all the same"
-    return PublishFailed(words, failures, indeterminate=indeterminate)
+    return PublishFailed(words, failures, indeterminate=indeterminate, receipts=receipts)

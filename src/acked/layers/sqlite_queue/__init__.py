@@ -81,6 +81,7 @@ CAPABILITIES: Final = Capabilities(
     remove_group=True,
     replay=True,
     batch_publish=True,
+    coalesced_publish=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -188,15 +189,20 @@ class SQLiteQueueLayer:
         rows, failures = _rows(records)
         numbers = await self._commit(rows, len(records)) if rows else range(0)
         self._access.announce({row[0] for row in rows})
+        sent = (i for i in range(len(records)) if i not in failures)
+        receipts = {
+            i: Receipt(records[i].id, records[i].topic, str(number))
+            for i, number in zip(sent, numbers, strict=True)
+        }
         if failures:
             raise PublishFailed(
                 f"{len(failures)} of {len(records)} records were not accepted: an id, a key, a "
                 "header or a content type has characters that UTF-8 cannot carry",
                 failures,
                 indeterminate=False,
+                receipts=receipts,
             )
-        pairs = zip(records, numbers, strict=True)
-        return [Receipt(record.id, record.topic, str(number)) for record, number in pairs]
+        return [*receipts.values()]
 
     @asynccontextmanager
     async def consume(
