@@ -1,8 +1,11 @@
 """What passes ends no consumer: told by its own name, once, and over when it is over."""
 
 import contextlib
+import shutil
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -39,7 +42,7 @@ async def published(channel: Channel, topic: str) -> None:
         await anyio.sleep(0.01)
 
 
-@pytest.mark.parametrize("trouble", ["replicas", "password", "rights", "busy"])
+@pytest.mark.parametrize("trouble", ["replicas", "password", "rights", "snapshots", "busy"])
 async def test_what_passes_ends_no_consumer_and_is_told_once_by_its_name(
     private_redis, topic, caplog, trouble
 ) -> None:
@@ -65,6 +68,8 @@ def begin(admin: redis.Redis, broker: Broker, trouble: str) -> tuple[Callable[[]
     if trouble == "replicas":
         admin.config_set("min-replicas-to-write", 1)
         return lambda: admin.config_set("min-replicas-to-write", 0), "fewer replicas"
+    if trouble == "snapshots":
+        return no_snapshots(admin), "(MISCONF Redis is configured"
     if trouble == "rights":
         admin.execute_command("ACL", "SETUSER", "default", "-xreadgroup")
         return lambda: admin.execute_command("ACL", "SETUSER", "default", "+@all"), "refuses us"
@@ -83,6 +88,25 @@ def begin(admin: redis.Redis, broker: Broker, trouble: str) -> tuple[Callable[[]
         spinning.join()
 
     return end, "a script keeps it busy"
+
+
+def no_snapshots(admin: redis.Redis) -> Callable[[], object]:
+    """Let the server's snapshots fail, after which it takes nothing; return what ends it."""
+    folder = Path(admin.config_get("dir")["dir"], admin.config_get("dbfilename")["dbfilename"])
+    (folder / "in the way").mkdir(parents=True)
+    admin.config_set("save", "3600 1")
+
+    def save(status: str) -> None:
+        admin.bgsave()
+        while admin.info("persistence")["rdb_last_bgsave_status"] != status:
+            time.sleep(0.02)
+
+    def end() -> None:
+        shutil.rmtree(folder)
+        save("ok")
+
+    save("err")
+    return end
 
 
 def spin(broker: Broker) -> None:
