@@ -33,7 +33,7 @@ waits for that."""
 _Receipts: TypeAlias = Sequence[Receipt] | None
 
 
-class _Waiting(NamedTuple):
+class _Unsent(NamedTuple):
     """What one publisher wants to be sent, and where it waits for the answer."""
 
     records: Sequence[Record]
@@ -63,7 +63,7 @@ class Publisher:
     def __init__(self, publish: Callable[[Sequence[Record]], Awaitable[_Receipts]]) -> None:
         self._publish = publish
         self._is_busy = False
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Unsent] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def send(self, records: Sequence[Record]) -> _Receipts:
@@ -71,7 +71,7 @@ class Publisher:
         if _is_large(records):
             return await self._publish(records)
         if self._is_busy and on_asyncio():
-            one = _Waiting(records, asyncio.get_running_loop().create_future())
+            one = _Unsent(records, asyncio.get_running_loop().create_future())
             self._waiting.append(one)
             return await one.answer
         self._is_busy = True
@@ -106,8 +106,8 @@ class Publisher:
                 why = "the channel was closed before this was sent"
                 self._waiting.popleft().fail(why, None, indeterminate=False)
 
-    def _take(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
+    def _take(self) -> list[_Unsent]:
+        taken: list[_Unsent] = []
         count = size = 0
         while self._waiting:
             records, answer = one = self._waiting[0]
@@ -120,7 +120,7 @@ class Publisher:
                 taken.append(one)
         return taken
 
-    async def _send(self, taken: Sequence[_Waiting]) -> None:
+    async def _send(self, taken: Sequence[_Unsent]) -> None:
         """Send what `taken` want in one request, and answer each."""
         try:
             receipts = await self._publish([record for one in taken for record in one.records])
@@ -147,7 +147,7 @@ class Publisher:
                 one.tell(None if receipts is None else receipts[start:end])
                 start = end
 
-    async def _send_each(self, taken: Sequence[_Waiting]) -> None:
+    async def _send_each(self, taken: Sequence[_Unsent]) -> None:
         for number, one in enumerate(taken):
             try:
                 await self._send([one])
@@ -173,7 +173,7 @@ def _is_of_all(error: PublishFailed, count: int) -> bool:
     )
 
 
-def _tell_parts(taken: Sequence[_Waiting], error: PublishFailed) -> None:
+def _tell_parts(taken: Sequence[_Unsent], error: PublishFailed) -> None:
     """Tell each of `taken` what became of its own part of a request."""
     start = 0
     for one in taken:

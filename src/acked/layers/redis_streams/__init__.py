@@ -53,10 +53,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
 
-from acked.errors import (
-    ConfigurationError,
-    LayerError,
-)
+from acked.errors import ConfigurationError, LayerError
 from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import (
