@@ -23,6 +23,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """On a machine that is busy each request may take its time."""
+    monkeypatch.setattr(publisher, "PATIENCE", 60.0)
+
+
 class Gated(ScriptedLayer):
     """Accepts a request when it is let through; `answer` may raise instead."""
 
@@ -246,6 +252,19 @@ async def test_closing_tells_those_who_wait_and_leaves_no_task() -> None:
         assert positions(await channel.publish("t", 4)) == "at 4"
 
 
+async def test_closing_before_the_next_request_has_begun_tells_those_who_wait() -> None:
+    async with Channel(layer := Gated()) as channel:
+        publishing = Publishing(channel)
+        await publishing.begin(0, 1)
+        await channel._publisher.aclose()
+        assert layer.requests == [[0]]
+        layer.let_through()
+        zero, one = await publishing.said()
+        assert positions(zero) == "at 0"
+        assert isinstance(one, PublishFailed)
+        assert not one.indeterminate
+
+
 async def test_closing_amid_single_retries_tells_the_rest() -> None:
     async with Channel(layer := Gated(refused_for_two)) as channel:
         publishing = Publishing(channel)
@@ -269,6 +288,24 @@ async def test_a_request_is_bounded_and_what_is_larger_goes_beside_it(monkeypatc
         layer.let_through(20)
         await publishing.said()
         assert layer.requests[3:] == [[1, 2], [3, 4, 12345], [678901, 7, 8]]
+
+
+async def test_nobody_waits_for_a_request_that_is_late(monkeypatch) -> None:
+    monkeypatch.setattr(publisher, "PATIENCE", 0.02)
+    async with Channel(layer := Gated()) as channel:
+        publishing = Publishing(channel)
+        await publishing.begin(0, 1, 2)
+        with anyio.fail_after(5):
+            while len(layer.requests) < 2:
+                await asyncio.sleep(0.01)
+        await publishing.begin(3)
+        with anyio.fail_after(5):
+            while len(layer.requests) < 3:
+                await asyncio.sleep(0.01)
+        assert layer.requests == [[0], [1, 2], [3]]
+        layer.let_through(4)
+        await publishing.said()
+        assert positions(await channel.publish("t", 4)) == "at 4"
 
 
 async def test_a_layer_that_did_not_ask_for_it_is_sent_each_by_itself() -> None:

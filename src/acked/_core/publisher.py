@@ -2,9 +2,9 @@
 
 Rules, where the layer says that one server takes all (`coalesced_publish`):
 
-1. One request is on its way at a time; whatever is published meanwhile goes with the next one, in
-   the order in which it was asked for. So who publishes alone sends at once, in its own task, and
-   nothing waits for a clock.
+1. One request is on its way; whatever is published meanwhile goes with the next one, in the order
+   in which it was asked for. So who publishes alone sends at once, in its own task. Nobody waits
+   for one that is late: after `PATIENCE` the next goes beside it, and has the layer's whole time.
 2. Each publisher is told what became of its own records. A request that was refused as a whole,
    with nothing accepted, is made again for each publisher alone: nobody fails for a neighbour.
 3. Cancelling a publisher that waits takes its records out; once they are on their way they are
@@ -29,11 +29,13 @@ MOST_RECORDS: Final = 1000
 MOST_BYTES: Final = 1 << 20
 """Of the bodies in a request that several share. What is larger goes at once, beside it: nobody
 waits for that."""
+PATIENCE: Final = 0.1
+"""Seconds for which a request may keep the next one waiting."""
 
 _Receipts: TypeAlias = Sequence[Receipt] | None
 
 
-class _WaitingPublish(NamedTuple):
+class _Unsent(NamedTuple):
     """What one publisher wants to be sent, and where it waits for the answer."""
 
     records: Sequence[Record]
@@ -62,36 +64,48 @@ class Publisher:
 
     def __init__(self, publish: Callable[[Sequence[Record]], Awaitable[_Receipts]]) -> None:
         self._publish = publish
+        self._waiting: deque[_Unsent] = deque()
         self._is_busy = False
-        self._waiting: deque[_WaitingPublish] = deque()
+        """Whether somebody alone has a request on its way."""
+        self._ended: asyncio.Future[None] | None = None
+        """Done when that one has ended; None while nobody waits for it."""
         self._running: asyncio.Task[None] | None = None
+        self._requests: set[asyncio.Task[None]] = set()
 
     async def send(self, records: Sequence[Record]) -> _Receipts:
         """Do what the layer's `publish` does, for `records` alone."""
         if _is_large(records):
             return await self._publish(records)
-        if self._is_busy and on_asyncio():
-            one = _WaitingPublish(records, asyncio.get_running_loop().create_future())
-            self._waiting.append(one)
-            return await one.answer
+        if (self._is_busy or self._running is not None) and on_asyncio():
+            return await self._answer_of(records)
         self._is_busy = True
         try:
             return await self._publish(records)
         finally:
-            self._is_busy = bool(self._waiting)
-            if self._is_busy:
-                self._running = asyncio.get_running_loop().create_task(self._run())
+            self._is_busy = False
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_result(None)
 
     async def aclose(self) -> None:
         """Send nothing more; who waits is told so."""
-        running, self._running = self._running, None
-        if running is not None and not running.done():
-            running.cancel()
-            await asyncio.wait([running])
+        if self._running is not None:
+            await _stop([self._running])
+        if self._requests:
+            await _stop([*self._requests])
 
-    async def _run(self) -> None:
+    def _answer_of(self, records: Sequence[Record]) -> "asyncio.Future[_Receipts]":
+        loop = asyncio.get_running_loop()
+        one = _Unsent(records, loop.create_future())
+        self._waiting.append(one)
+        if self._running is None:
+            self._ended = loop.create_future()
+            self._running = loop.create_task(self._run(self._ended))
+        return one.answer
+
+    async def _run(self, ahead: "asyncio.Future[None]") -> None:
         """Send what waits, one request after the other, until nothing does."""
         try:
+            await asyncio.wait([ahead], timeout=PATIENCE)
             while True:
                 # Who was answered just now may publish the next at once: a turn for them, or
                 # requests of one and of all the others would alternate for ever.
@@ -99,15 +113,19 @@ class Publisher:
                 taken = self._take()
                 if not taken:
                     return
-                await self._send(taken)
+                request = asyncio.get_running_loop().create_task(self._send(taken))
+                self._requests.add(request)
+                request.add_done_callback(self._requests.discard)
+                await asyncio.wait([request], timeout=PATIENCE)
         finally:
-            self._is_busy = False
+            self._running = self._ended = None
+            self._is_busy = False  # else it is late: nobody waits for it any more
             while self._waiting:
                 why = "the channel was closed before this was sent"
                 self._waiting.popleft().fail(why, None, indeterminate=False)
 
-    def _take(self) -> list[_WaitingPublish]:
-        taken: list[_WaitingPublish] = []
+    def _take(self) -> list[_Unsent]:
+        taken: list[_Unsent] = []
         count = size = 0
         while self._waiting:
             records, answer = one = self._waiting[0]
@@ -120,7 +138,7 @@ class Publisher:
                 taken.append(one)
         return taken
 
-    async def _send(self, taken: Sequence[_WaitingPublish]) -> None:
+    async def _send(self, taken: Sequence[_Unsent]) -> None:
         """Send what `taken` want in one request, and answer each."""
         try:
             receipts = await self._publish([record for one in taken for record in one.records])
@@ -147,7 +165,7 @@ class Publisher:
                 one.tell(None if receipts is None else receipts[start:end])
                 start = end
 
-    async def _send_each(self, taken: Sequence[_WaitingPublish]) -> None:
+    async def _send_each(self, taken: Sequence[_Unsent]) -> None:
         for number, one in enumerate(taken):
             try:
                 await self._send([one])
@@ -155,6 +173,13 @@ class Publisher:
                 for other in taken[number + 1 :]:
                     other.fail("the channel was closed", None, indeterminate=False)
                 raise
+
+
+async def _stop(tasks: Sequence["asyncio.Task[None]"]) -> None:
+    await asyncio.sleep(0)  # one that has not begun would answer nobody
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _is_large(records: Sequence[Record]) -> bool:
@@ -173,7 +198,7 @@ def _is_of_all(error: PublishFailed, count: int) -> bool:
     )
 
 
-def _tell_parts(taken: Sequence[_WaitingPublish], error: PublishFailed) -> None:
+def _tell_parts(taken: Sequence[_Unsent], error: PublishFailed) -> None:
     """Tell each of `taken` what became of its own part of a request."""
     start = 0
     for one in taken:

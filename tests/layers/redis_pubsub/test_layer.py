@@ -66,14 +66,15 @@ async def test_every_body_arrives_as_it_was(redis_broker, topic, body) -> None:
                 assert (await anext(sub)).body == body
 
 
-async def test_headers_and_key_travel_with_all_the_rest(redis_broker, topic) -> None:
-    sent = Record(topic.name, b"\0body", "the-id", "k", {"a": "ü"}, "text/plain", 12.5)
+@pytest.mark.parametrize("body", [b"\0body", b""])
+async def test_headers_and_key_travel_with_all_the_rest(redis_broker, topic, body) -> None:
+    sent = Record(topic.name, body, "the-id", "k", {"a": "ü"}, "text/plain", 12.5)
     async with Channel(RedisPubSubLayer(redis_broker.url)) as channel:
         async with channel.subscribe(topic) as sub:
             await channel.layer.publish([sent])
             with fail_after(SOON):
                 got = await anext(sub)
-    assert (got.body, got.id, got.key, got.headers) == (b"\0body", "the-id", "k", {"a": "ü"})
+    assert (got.body, got.id, got.key, got.headers) == (body, "the-id", "k", {"a": "ü"})
     assert unpacked(topic.name, packed(sent), lambda: "other") == sent
 
 

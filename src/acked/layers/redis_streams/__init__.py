@@ -43,8 +43,6 @@ of the topics and `acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpendin
 +evalsha`; on a cluster `+cluster|slots`; `+client|info +client|kill` let a cut reader be followed
 by the next at once; for `check()` `+info +config|get +xlen +multi +discard`, which names what is
 missing.
-
-Longer than 300 lines: what the layer promises, and its options, are half of it.
 """
 
 import math
@@ -55,10 +53,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
 
-from acked.errors import (
-    ConfigurationError,
-    LayerError,
-)
+from acked.errors import ConfigurationError, LayerError
 from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import (

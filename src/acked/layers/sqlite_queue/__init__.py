@@ -61,7 +61,7 @@ from acked.layers.sqlite_queue._errors import may_be_written
 from acked.layers.sqlite_queue._feed import SQLiteQueueFeed
 from acked.layers.sqlite_queue._file import OF_THE_OWNER, Durability, QueueFile
 from acked.layers.sqlite_queue._findings import findings, read_facts
-from acked.layers.sqlite_queue._rows import Row, row_of
+from acked.layers.sqlite_queue._rows import Row, rows_of
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("SQLiteQueueLayer",)
@@ -188,7 +188,7 @@ class SQLiteQueueLayer:
         all of them if the transaction failed.
         """
         self._access.check_open()
-        rows, failures = _rows(records)
+        rows, failures = rows_of(records)
         numbers = await self._commit(rows, len(records)) if rows else range(0)
         self._access.announce({row[0] for row in rows})
         sent = (i for i in range(len(records)) if i not in failures)
@@ -273,16 +273,6 @@ class SQLiteQueueLayer:
             raise PublishFailed(
                 str(error), failures, indeterminate=may_be_written(error)
             ) from error
-
-
-def _rows(records: Sequence[Record]) -> tuple[list[Row], dict[int, Exception]]:
-    rows, failures = list[Row](), dict[int, Exception]()
-    for index, record in enumerate(records):
-        try:
-            rows.append(row_of(record))
-        except UnicodeEncodeError:
-            failures[index] = LayerError("it has characters that UTF-8 cannot carry")
-    return rows, failures
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

@@ -1,12 +1,14 @@
 """What rows of a queue file are in Python."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from acked.errors import LayerError
 from acked.types import Record
 
-__all__ = ("GroupRow", "Row", "RowLease", "decode_headers", "row_of")
+__all__ = ("GroupRow", "Row", "RowLease", "decode_headers", "row_of", "rows_of")
 
 Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
 """A record as it is stored."""
@@ -45,3 +47,14 @@ def row_of(record: Record) -> Row:
         record.timestamp,
         record.body,
     )
+
+
+def rows_of(records: Sequence[Record]) -> tuple[list[Row], dict[int, Exception]]:
+    """Return those of `records` that can be stored, and why not, for the others' positions."""
+    rows, failures = list[Row](), dict[int, Exception]()
+    for index, record in enumerate(records):
+        try:
+            rows.append(row_of(record))
+        except UnicodeEncodeError:
+            failures[index] = LayerError("it has characters that UTF-8 cannot carry")
+    return rows, failures
