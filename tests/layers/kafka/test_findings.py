@@ -1,9 +1,13 @@
 """What `check()` says of settings: each verdict by what it is about, without a broker."""
 
+import ssl
+
 import pytest
 
+from acked.layers.kafka import KafkaLayer
 from acked.layers.kafka._admin import Settings
 from acked.layers.kafka._findings import findings, retention_of
+from acked.layers.kafka._transport import transport
 from acked.types import Finding, Severity
 
 OK, NOTICE, WARNING = Severity.OK, Severity.NOTICE, Severity.WARNING
@@ -24,6 +28,37 @@ def found(broker: dict[str, str], *, brokers: int = 3, **fields) -> dict[str, Fi
     settings = Settings(brokers, broker, fields.get("topics", {}), fields.get("replicas", {}))
     told = findings(settings, overdue=0, trimmed=0, max_request=1_048_000)
     return {one.name: one for one in told}
+
+
+UNVERIFIED = ssl._create_unverified_context()
+VERIFIED = ssl.create_default_context()
+
+
+@pytest.mark.parametrize(
+    ("servers", "hosts", "more", "tls", "is_exposed"),
+    [
+        ("far.example:9092", ["far.example"], {"password": "p"}, ("off", NOTICE), True),
+        ("far.example:9092", ["far.example"], {"password": str}, ("off", NOTICE), True),
+        ("far.example:9092", ["far.example"], {}, ("off", NOTICE), False),
+        ("localhost:9092,[::1]:9092", ["127.0.0.1"], {"password": "p"}, ("off", OK), False),
+        # A tunnel, to brokers that then send us elsewhere.
+        ("localhost:9092", ["far.example"], {"password": "p"}, ("off", NOTICE), True),
+        ("far:1", [], {"password": "p", "tls": VERIFIED}, ("verified", OK), False),
+        ("far:1", [], {"password": "p", "tls": UNVERIFIED}, ("unverified", WARNING), True),
+        ("far:1", [], {"tls": UNVERIFIED}, ("unverified", WARNING), False),
+        # It is proved, not sent.
+        ("far:1", [], {"password": "p", "sasl_mechanism": "SCRAM-SHA-256"}, ("off", NOTICE), False),
+        ("far:1", [], {"password": "p", "sasl_mechanism": "OAUTHBEARER"}, ("off", NOTICE), True),
+    ],
+)
+def test_a_password_in_clear_is_a_warning(servers, hosts, more, tls, is_exposed) -> None:
+    """Issue 12, 5."""
+    user = {"user": "me"} if "password" in more else {}
+    options = KafkaLayer(servers, **user, **more)._options
+    found = {one.name: one for one in transport(options, hosts)}
+    assert (found["tls"].value, found["tls"].severity) == tls
+    assert found["password_in_clear"].value is is_exposed
+    assert (found["password_in_clear"].severity is WARNING) == is_exposed
 
 
 def test_a_well_kept_cluster_has_no_warning() -> None:

@@ -1,16 +1,19 @@
 """TLS and SASL against a broker that insists on both."""
 
 import base64
+import json
 import logging
 import ssl
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import anyio
 import pytest
 
-from acked import ConnectionLost, LayerError
+from acked import Channel, ConnectionLost, LayerError, PublishFailed
 from acked.conformance.harness import fresh
 from acked.layers.kafka import KafkaLayer
 from compose.kafka.recipe import KafkaRecipe
@@ -23,6 +26,10 @@ pytestmark = pytest.mark.anyio
 USER, PASSWORD, STORE = "ursula", "p@ss:w/rd", "storepass"
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+OAUTH_MODULE = (
+    "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required "
+    f'unsecuredLoginStringClaim_sub="{USER}"'
+)
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
@@ -50,7 +57,7 @@ def secured(tmp_path_factory):
         heap=384,
         more=(
             "listener.security.protocol.map=PLAINTEXT:SASL_SSL,PROXIED:SASL_SSL,CONTROLLER:PLAINTEXT",
-            f"sasl.enabled.mechanisms=PLAIN,{','.join(SCRAM)}",
+            f"sasl.enabled.mechanisms=PLAIN,OAUTHBEARER,{','.join(SCRAM)}",
             "sasl.mechanism.inter.broker.protocol=PLAIN",
             f"listener.name.plaintext.plain.sasl.jaas.config={login()}",
             f"listener.name.proxied.plain.sasl.jaas.config={login()}",
@@ -60,6 +67,11 @@ def secured(tmp_path_factory):
             "ssl.keystore.type=PKCS12",
             f"ssl.truststore.location={chain}",
             "ssl.truststore.type=PEM",
+            # Takes a token that nobody has signed, and looks at its times.
+            *(
+                f"listener.name.{listener}.oauthbearer.sasl.jaas.config={OAUTH_MODULE};"
+                for listener in ("plaintext", "proxied")
+            ),
             # Through a proxy, only with a certificate of one's own.
             "listener.name.proxied.ssl.client.auth=required",
             *(
@@ -176,6 +188,116 @@ async def test_a_password_that_changes_is_asked_for_at_each_connection(secured) 
         async with feed_of(layer, topic, "g") as feed:
             await ack(feed, await take(feed, 1))
         assert len(await layer.check()) > 5
+
+
+def token(seconds: float) -> str:
+    """A token of ours that is good for so long, without a signature."""
+    parts = ({"alg": "none"}, {"sub": USER, "iat": time.time() - 60, "exp": time.time() + seconds})
+    encoded = (base64.urlsafe_b64encode(json.dumps(one).encode()).decode() for one in parts)
+    return ".".join(one.rstrip("=") for one in encoded) + "."
+
+
+async def test_a_token_that_is_asked_for_lets_every_client_in(secured, caplog) -> None:
+    """OAUTHBEARER: each connection has the token that is good just then."""
+    broker, chain = secured
+    good, given = False, list[str]()
+
+    def fresh_token() -> str:
+        given.append(token(300 if good else -30))
+        return given[-1]
+
+    caplog.set_level(logging.DEBUG)
+    layer = KafkaLayer(
+        broker.url.removeprefix("kafka://"),
+        password=fresh_token,
+        sasl_mechanism="OAUTHBEARER",
+        tls=ssl.create_default_context(cafile=str(chain)),
+        timeout=8.0,
+        create_topics=1,
+    )
+    with anyio.fail_after(SOON), pytest.raises(LayerError, match="user or password") as caught:
+        await layer.__aenter__()
+    assert not isinstance(caught.value, ConnectionLost)
+    good, topic = True, fresh("topic")
+    async with layer:
+        await layer.publish([record(topic, 1)])
+        async with feed_of(layer, topic, "g") as feed:
+            await ack(feed, await take(feed, 1))
+        found = {one.name: one for one in await layer.check()}
+    assert (found["tls"].value, found["password_in_clear"].value) == ("verified", False)
+    assert len(given) > 4
+    for one in given:
+        assert one.split(".")[1] not in caplog.text + repr(layer) + str(caught.value)
+
+
+async def test_a_password_that_cannot_be_had_is_no_bug_of_kafka(secured) -> None:
+    """And what its function says, which may be the secret, is only its cause."""
+    broker, chain = secured
+
+    def failing() -> str:
+        raise OSError("no token-file")
+
+    at = broker.url.removeprefix("kafka://")
+    for mechanism in ("OAUTHBEARER", "PLAIN"):
+        layer = KafkaLayer(
+            at,
+            user=USER,
+            password=failing,
+            sasl_mechanism=mechanism,
+            tls=ssl.create_default_context(cafile=str(chain)),
+            timeout=8.0,
+        )
+        with anyio.fail_after(SOON), pytest.raises(LayerError, match="raised OSError") as caught:
+            await layer.__aenter__()
+        assert caught.value.may_pass
+        assert "token-file" not in str(caught.value)
+
+
+async def test_a_password_that_cannot_be_had_for_a_moment_ends_nothing(secured, proxy) -> None:
+    """A vault that is away while connections are made anew."""
+    broker, chain = secured
+    failures: list[Exception] = []
+    asked_in_vain = 0
+
+    def password() -> str:
+        nonlocal asked_in_vain
+        if failures:
+            asked_in_vain += 1
+            raise failures[0]
+        return PASSWORD
+
+    between = proxy(broker)
+    tls = ssl.create_default_context(cafile=str(chain))
+    tls.load_cert_chain(chain, chain.with_name("key.pem"))
+    layer = KafkaLayer(
+        between.url.removeprefix("kafka://"),
+        user=USER,
+        password=password,
+        tls=tls,
+        timeout=8.0,
+        session_timeout=6.0,
+        create_topics=1,
+    )
+    topic = fresh("topic")
+    async with Channel(layer) as channel, channel.subscribe(topic, group="g") as subscription:
+        await channel.publish(topic, 1)
+        await (await anext(subscription)).ack()
+        failures.append(OSError("the vault is away"))
+        between.cut()
+        with anyio.fail_after(SOON):
+            while asked_in_vain < 5:
+                await anyio.sleep(0.05)
+        failures.clear()
+        with anyio.fail_after(3 * SOON):
+            await published(channel, topic, 2)
+            await (await anext(subscription)).ack()
+
+
+async def published(channel: Channel, topic: str, body: int) -> None:
+    """Publish, as often as that takes."""
+    while True:
+        with suppress(PublishFailed, LayerError):
+            return await channel.publish(topic, body)
 
 
 async def test_an_unknown_certificate_is_refused(secured) -> None:

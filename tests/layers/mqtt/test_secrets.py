@@ -55,25 +55,43 @@ def test_an_address_says_what_to_encode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "severity", "is_encrypted"),
+    ("url", "tls", "severity", "is_exposed"),
     [
-        ("mqtts://shop:secret@broker.example", Severity.OK, True),
-        ("mqtt://shop:secret@broker.example", Severity.WARNING, False),
-        ("mqtt://broker.example", Severity.NOTICE, False),
-        ("mqtt://shop:secret@127.0.0.1", Severity.OK, False),
-        ("mqtt://shop:secret@[::1]", Severity.OK, False),
-        ("mqtt://shop:secret@localhost", Severity.OK, False),
+        ("mqtts://shop:secret@broker.example", "verified", Severity.OK, False),
+        ("mqtt://shop:secret@broker.example", "off", Severity.NOTICE, True),
+        ("mqtt://broker.example", "off", Severity.NOTICE, False),
+        ("mqtt://shop:secret@127.0.0.1", "off", Severity.OK, False),
+        ("mqtt://shop:secret@[::1]", "off", Severity.OK, False),
+        ("mqtt://shop:secret@localhost", "off", Severity.OK, False),
     ],
 )
 def test_a_password_in_clear_is_a_warning(
-    url: str, severity: Severity, *, is_encrypted: bool
+    url: str, tls: str, severity: Severity, *, is_exposed: bool
 ) -> None:
     told = findings(
         None, {}, address_of(url), session_expiry=1, keepalive=1, is_shared=False, unheard=[]
     )
-    (tls,) = [one for one in told if one.name == "tls"]
-    assert (tls.severity, tls.value) == (severity, is_encrypted)
+    found = {one.name: one for one in told}
+    assert (found["tls"].value, found["tls"].severity) == (tls, severity)
+    assert found["password_in_clear"].value is is_exposed
+    assert (found["password_in_clear"].severity is Severity.WARNING) == is_exposed
     assert "secret" not in repr(told)
+
+
+@pytest.mark.parametrize("url", ["mqtt://broker", "mqtt://shop:secret@broker"])
+def test_a_password_beside_the_url_is_of_the_user_whom_the_url_names_without(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="password= is of the user") as caught:
+        MQTTLayer(url, password="hidden")
+    assert "secret" not in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_password_by_an_async_function_is_refused() -> None:
+    async def asynchronous() -> str:
+        return "secret"
+
+    with pytest.raises(ConfigurationError, match="not an async one"):
+        MQTTLayer("mqtt://shop@broker", password=asynchronous)  # type: ignore[arg-type]
 
 
 async def test_what_a_publisher_calls_itself_forges_no_line_of_a_log(

@@ -16,7 +16,16 @@ from acked import Channel
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers.mqtt import MQTTLayer
 from compose.native.process import free_ports
-from tests.layers.mqtt.kit import acks, feed_at, mosquitto, record, take, what_is_owed
+from tests.fix_proxy import Proxies
+from tests.layers.mqtt.kit import (
+    acks,
+    feed_at,
+    joined,
+    mosquitto,
+    record,
+    take,
+    what_is_owed,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -160,6 +169,44 @@ async def test_the_right_password_is_admitted(listeners: Listeners) -> None:
     url = listeners.plain.replace("//", "//shop:s3cret%2F%40%3A@")
     async with MQTTLayer(url) as layer:
         assert layer.client.is_connected()
+
+
+async def test_a_password_that_changes_is_asked_for_at_each_connection(
+    listeners: Listeners, topic: str
+) -> None:
+    told = "not yet"
+    layer = MQTTLayer(listeners.plain.replace("//", "//shop@"), password=lambda: told)
+    with pytest.raises(LayerError, match="refused the connection: Not authorized"):
+        await layer.__aenter__()
+    told = "s3cret/@:"
+    async with layer, joined(layer, topic) as feed:
+        await layer.publish([record(topic, "body")])
+        await feed.settle(acks(await take(feed, 1)))
+        found = {one.name: one for one in await layer.check()}
+    assert found["password_in_clear"].value is False  # it is this machine
+    assert "s3cret" not in repr(layer) + repr(found)
+
+
+async def test_a_password_that_cannot_be_had_for_a_moment_ends_no_subscription(
+    listeners: Listeners, topic: str, proxy: Proxies
+) -> None:
+    failures: list[Exception] = []
+
+    def password() -> str:
+        if failures:
+            raise failures.pop()
+        return "s3cret/@:"
+
+    way = proxy(int(listeners.plain.rpartition(":")[2]))
+    layer = MQTTLayer(f"mqtt://shop@127.0.0.1:{way.port}", password=password)
+    async with Channel(MQTTLayer(listeners.plain)) as other, Channel(layer) as channel:
+        async with channel.subscribe(topic, group="group") as sub:
+            failures[:] = [OSError("the vault is away"), OSError("the vault is away")]
+            way.cut()
+            with anyio.fail_after(20):
+                await other.publish(topic, "body")
+                await (await anext(sub)).ack()
+    assert not failures
 
 
 @pytest.mark.parametrize(("port_of", "scheme"), [("plain", "mqtts"), ("tls", "mqtt")])

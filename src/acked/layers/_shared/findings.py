@@ -4,7 +4,7 @@ import ipaddress
 
 from acked.types import Finding, Severity
 
-__all__ = ("in_this_process", "is_loopback", "password_in_clear")
+__all__ = ("in_this_process", "is_loopback", "names_this_machine", "password_in_clear")
 
 
 def in_this_process() -> Finding:
@@ -32,6 +32,14 @@ def password_in_clear(*, is_exposed: bool, cure: str) -> Finding:
     )
     severity = Severity.WARNING if is_exposed else Severity.OK
     return Finding("password_in_clear", is_exposed, severity, message)
+
+
+def names_this_machine(host: str) -> bool:
+    """Say whether `host`, as a URL has it, is this machine for certain: nobody is asked."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_loopback(address: str) -> bool:

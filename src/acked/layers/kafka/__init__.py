@@ -73,6 +73,7 @@ import anyio
 import msgspec
 
 from acked.errors import LayerError
+from acked.layers._shared.passwords import Password
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS
@@ -84,7 +85,6 @@ from acked.layers.kafka._membership import Membership
 from acked.layers.kafka._options import (
     MAX_PAYLOAD,
     KafkaOptions,
-    Password,
     arguments_of,
     check_options,
     server_list,
@@ -92,6 +92,7 @@ from acked.layers.kafka._options import (
 from acked.layers.kafka._protocols import ProducerClient
 from acked.layers.kafka._publisher import KafkaPublisher
 from acked.layers.kafka._retention_lag import count_overdue
+from acked.layers.kafka._transport import transport
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("KafkaLayer",)
@@ -263,11 +264,10 @@ class KafkaLayer:
         for group, names in groups.items():  # one may join meanwhile
             places = topics.places(names)
             overdue += await count_overdue(self._options, group, places, retention)
-        return findings(
-            settings,
-            overdue=overdue,
-            trimmed=self.trimmed,
-            max_request=self._options.max_payload + HEADERS,
+        largest = self._options.max_payload + HEADERS
+        return (
+            *findings(settings, overdue=overdue, trimmed=self.trimmed, max_request=largest),
+            *transport(self._options, settings.hosts),
         )
 
     @asynccontextmanager

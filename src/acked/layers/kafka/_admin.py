@@ -67,6 +67,8 @@ class Settings(NamedTuple):
     topics: Mapping[str, Configuration]
     replicas: Mapping[str, int]
     """By topic, the copies of the partition that has the fewest."""
+    hosts: Sequence[str] = ()
+    """Where the brokers say that they are."""
 
 
 _admin: Final = cast("Any", import_module("aiokafka.admin"))
@@ -183,6 +185,7 @@ async def _settings(admin: Admin, topics: Sequence[str]) -> Settings:
         of_broker,
         dict(zip(topics, of_topics, strict=True)),
         {one["topic"]: _fewest(one["partitions"]) for one in found if one["partitions"]},
+        [one["host"] for one in brokers],
     )
 
 

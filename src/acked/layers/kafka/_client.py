@@ -17,6 +17,7 @@ from acked.layers.kafka._protocols import (
     ProducerClient,
     TopicPartition,
 )
+from acked.layers.kafka._secrets import see_refused_tokens, with_secret_of
 
 __all__ = (
     "KNOWN_WITHIN",
@@ -62,6 +63,7 @@ class _Aiokafka(Protocol):
 _aiokafka: Final = cast("_Aiokafka", import_module("aiokafka"))
 _connection: Final = cast("Any", import_module("aiokafka.conn"))
 hide_contents()
+see_refused_tokens()
 FRESH: Final = 5000
 """Milliseconds after which clients ask anew which partitions there are: a consumer is assigned none
 when it joins while the brokers, just come back, name none; and topics are made anew with fewer."""
@@ -95,14 +97,9 @@ def make_producer(options: KafkaOptions, batch: int) -> ProducerClient:
 
 
 def with_password_of(client: object, options: KafkaOptions) -> None:
-    """Let `client`, of aiokafka, ask for the password for each connection, if it may change.
-
-    aiokafka reads it from the client whenever it connects.
-    """
+    """Let `client`, of aiokafka, ask for the password for each connection, if it may change."""
     if callable(options.password):
-        kind = type(client)
-        asked = property(lambda _: options.secret())
-        client.__class__ = type(kind.__name__, (kind,), {"_sasl_plain_password": asked})
+        with_secret_of(client, options.secret)
 
 
 async def begin_sending(producer: ProducerClient) -> None:
@@ -207,7 +204,7 @@ async def connected(
     except BaseException as error:
         with anyio.CancelScope(shield=True):
             await stopped(client)
-        if isinstance(error, ConnectionLost) and (options.user is not None or options.tls):
+        if isinstance(error, ConnectionLost) and (options.has_login or options.tls):
             await _say_who_was_refused(options)
         raise
 

@@ -102,8 +102,9 @@ def refusal_name(code: int) -> str | None:
 
 def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerError:
     """Return `error` as ours: `ConnectionLost` unless the broker has answered, or the client."""
-    if isinstance(error, LayerError):
-        return error
+    for known in (error, error.__cause__):  # ours, or what aiokafka was told instead of it
+        if isinstance(known, LayerError):
+            return known
     kind = type(error).__name__
     words = f"Kafka at {options.where}: {doing} failed ({kind})"
     if isinstance(error, ssl.SSLError):
@@ -115,7 +116,11 @@ def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerErro
         failure = LayerError(f"{words}: {error}; install acked[kafka], which can read it")
     elif isinstance(error, (*_LOGIN, *_RIGHTS)):
         # Rights and passwords are changed while clients run.
-        check = "user or password, and sasl_mechanism" if isinstance(error, _LOGIN) else "rights"
+        check = (
+            "user or password (or token), and sasl_mechanism"
+            if isinstance(error, _LOGIN)
+            else "rights"
+        )
         failure = LayerError(f"{words}; the broker refused it: check the {check}", may_pass=True)
     elif isinstance(error, (*_REFUSED_HERE, *_CORRUPT)) or _is_refusal(error):
         failure = LayerError(f"{words}; the broker refused it: check names, limits and the topic")

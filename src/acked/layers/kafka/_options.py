@@ -1,14 +1,13 @@
 """How to reach the servers of Kafka: checked, and what every client of aiokafka is made with."""
 
-import inspect
 import re
 import ssl
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from acked.errors import ConfigurationError
+from acked.layers._shared.passwords import Password, check_password, current
 from acked.layers._shared.urls import (
     number,
     split_server_url,
@@ -16,17 +15,15 @@ from acked.layers._shared.urls import (
     url_options,
     whole_number,
 )
+from acked.layers.kafka._secrets import TokenProvider
 
 __all__ = (
     "MAX_PAYLOAD",
     "KafkaOptions",
-    "Password",
     "arguments_of",
     "check_options",
     "server_list",
 )
-
-Password: TypeAlias = str | Callable[[], str]
 
 MAX_PAYLOAD: Final = 1_000_000
 """Bytes: a broker takes 1 MiB by default, headers and all."""
@@ -65,7 +62,7 @@ class KafkaOptions(NamedTuple):
 
     def client(self) -> dict[str, object]:
         """Return the keywords that every client of aiokafka takes."""
-        sasl, tls = self.user is not None or self.password is not None, self.tls is not None
+        sasl, tls = self.has_login, self.tls is not None
         protocol = (
             f"SASL_{'SSL' if tls else 'PLAINTEXT'}" if sasl else "SSL" if tls else "PLAINTEXT"
         )
@@ -80,24 +77,24 @@ class KafkaOptions(NamedTuple):
         }
 
     def _credentials(self) -> dict[str, object]:
+        secret = self.secret()  # where it cannot be had, no connection is begun
         if self.sasl_mechanism == _OAUTH:
-            return {"sasl_oauth_token_provider": _TokenProvider(self.secret)}
-        return {"sasl_plain_username": self.user or "", "sasl_plain_password": self.secret()}
+            return {"sasl_oauth_token_provider": TokenProvider(self.secret)}
+        return {"sasl_plain_username": self.user or "", "sasl_plain_password": secret}
 
     def secret(self) -> str:
         """Return the password, or the token, as it is now."""
-        password = self.password
-        return password() if callable(password) else password or ""
+        return "" if self.password is None else current(self.password)
 
+    @property
+    def has_login(self) -> bool:
+        """Whether we say who we are."""
+        return self.user is not None or self.password is not None
 
-class _TokenProvider(cast("Any", import_module("aiokafka.abc")).AbstractTokenProvider):  # type: ignore[misc]
-    """Gives aiokafka the token for one more connection."""
-
-    def __init__(self, secret: Callable[[], str]) -> None:
-        self._secret = secret
-
-    async def token(self) -> str:
-        return self._secret()
+    @property
+    def sends_secret(self) -> bool:
+        """Whether brokers are sent the secret itself, and not only a proof that we have it."""
+        return self.password is not None and not self.sasl_mechanism.startswith("SCRAM")
 
 
 def arguments_of(url: str) -> dict[str, Any]:
@@ -150,8 +147,7 @@ def check_options(options: KafkaOptions, *, create_topics: int | None, replicas:
             f"sasl_mechanism is {options.sasl_mechanism!r}; use one of "
             + ", ".join(sorted(_MECHANISMS))
         )
-    if inspect.iscoroutinefunction(options.password):
-        raise ConfigurationError("password must be a function that returns it, not an async one")
+    check_password(options.password)
 
 
 def _tls(options: Mapping[str, str]) -> ssl.SSLContext | None:

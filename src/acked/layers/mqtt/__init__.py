@@ -86,6 +86,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError
+from acked.layers._shared.passwords import Password
 from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.mqtt._address import TLS_OPTIONS, address_of, split_url, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
@@ -113,6 +114,9 @@ class MQTTLayer:
 
     Args:
         url: `mqtt://user:password@host:port`, or `mqtts://` for TLS.
+        password: the password of the user whom the URL names without one, or a function without
+            arguments that returns it: it is asked for each connection, so that the password may
+            change.
         client_id: how client ids begin; with `shared`, what tells one process from the others,
             and the same after its restart.
         session_expiry: seconds for which the broker keeps what it owes to a group that is not
@@ -136,6 +140,7 @@ class MQTTLayer:
         self,
         url: str = "mqtt://localhost:1883",
         *,
+        password: Password | None = None,
         client_id: str | None = None,
         session_expiry: int = WEEK,
         shared: bool = False,
@@ -147,7 +152,7 @@ class MQTTLayer:
         certfile: str | None = None,
         keyfile: str | None = None,
     ) -> None:
-        self._address: Final = address_of(url)
+        self._address: Final = address_of(url).with_password(password)
         check_numbers(session_expiry, keepalive, timeout)
         if shared and retained:
             raise ConfigurationError(

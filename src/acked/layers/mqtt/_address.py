@@ -1,11 +1,11 @@
 """Where a broker is and how to be let in, taken out of a URL once; nothing quotes a secret."""
 
 import ssl
-from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from acked.errors import ConfigurationError
+from acked.layers._shared.passwords import Password, check_password, current
 
 __all__ = ("TLS_OPTIONS", "Address", "address_of", "split_url", "tls_of")
 
@@ -24,7 +24,7 @@ class Address(NamedTuple):
     host: str
     port: int
     user: str | None
-    password: str | None
+    password: Password | None
 
     def __repr__(self) -> str:
         return f"<Address {self.scheme}://{self.where}>"
@@ -34,13 +34,20 @@ class Address(NamedTuple):
         """The host and port: what errors, logs and reprs say."""
         return f"{self.host}:{self.port}"
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether what goes there stays on this machine."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+    def secret(self) -> str | None:
+        """Return the password as it is now."""
+        return None if self.password is None else current(self.password)
+
+    def with_password(self, password: Password | None) -> "Address":
+        """Return this address with the password that was given beside the URL, if one was."""
+        if password is None:
+            return self
+        check_password(password)
+        if self.user is None or self.password is not None:
+            raise ConfigurationError(
+                "password= is of the user whom the URL names without one: mqtt://user@host:port"
+            )
+        return self._replace(password=password)
 
 
 def split_url(url: str) -> SplitResult:

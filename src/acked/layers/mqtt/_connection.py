@@ -82,8 +82,6 @@ class MQTTConnection:
         self.client: Final = MQTTClient(session.client_id)
         self.client.connect_timeout = timeout
         self.client.on_arrival, self.client.on_puback = on_arrival, on_puback
-        if address.user is not None:
-            self.client.username_pw_set(address.user, address.password)
         if tls is not None:
             self.client.tls_set_context(tls)  # pyright: ignore[reportUnknownMemberType] - unannotated
         self._loop = PacketLoop(self.client, address.where, keepalive, self._ended)
@@ -96,6 +94,8 @@ class MQTTConnection:
     async def open(self) -> None:
         """Connect; raise `ConnectionLost` when nobody answers, `LayerError` when refused."""
         try:
+            if self._address.user is not None:
+                self.client.username_pw_set(self._address.user, self._address.secret())
             await dial(self.client, self._address, self._session, self._keepalive)
             self._listen()
             self._loop.start()

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from paho.mqtt.properties import Properties
 
+from acked.layers._shared.findings import names_this_machine, password_in_clear
 from acked.layers.mqtt._address import Address
 from acked.types import Finding, Severity
 
@@ -30,7 +31,8 @@ def findings(
     """Return what CONNACK `granted` to a session and what `$SYS` `told`, beside what was asked."""
     return [
         _version(told.get(VERSION)),
-        _transport(address),
+        _tls(address),
+        password_in_clear(is_exposed=_is_exposed(address), cure="use mqtts://"),
         _session_expiry(_said(granted, "SessionExpiryInterval", session_expiry), session_expiry),
         _UNKNOWN_PERSISTENCE,
         _UNKNOWN_QUEUE_LIMIT,
@@ -80,19 +82,17 @@ def _version(text: str | None) -> Finding:
     return Finding("server_version", value=text, severity=Severity.OK, message=message)
 
 
-def _transport(address: Address) -> Finding:
-    is_encrypted = address.scheme == "mqtts"
-    if is_encrypted or address.is_loopback:
-        message = "encrypted, and the broker's certificate is verified"
-        if not is_encrypted:
-            message = "not encrypted, on this machine only"
-        return Finding("tls", value=is_encrypted, severity=Severity.OK, message=message)
-    return Finding(
-        "tls",
-        value=False,
-        severity=Severity.NOTICE if address.password is None else Severity.WARNING,
-        message="everything goes over the network in clear, the password too: use mqtts://",
-    )
+def _is_exposed(address: Address) -> bool:
+    return address.password is not None and _tls(address).severity is not Severity.OK
+
+
+def _tls(address: Address) -> Finding:
+    if address.scheme == "mqtts":
+        return Finding("tls", "verified", Severity.OK, "the broker has to prove who it is")
+    if names_this_machine(address.host):
+        return Finding("tls", "off", Severity.OK, "what is sent does not leave this machine")
+    message = "anybody on the way reads what is sent: use mqtts://"
+    return Finding("tls", "off", Severity.NOTICE, message)
 
 
 def _session_expiry(granted: int, asked: int) -> Finding:
