@@ -13,13 +13,14 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import cached_property
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from acked import AckedError, ChannelClosed, Gap, LayerError
-from acked.compat._backend import Backend, Hears, InMemory
+from acked.compat._backend import Backend
 from acked.compat._events import EventReader, owner, owning
 from acked.compat._held import Held
 
@@ -43,7 +44,11 @@ class _Place(set[EventReader[Any]]):
         super().__init__()
         self.name: Final = name
         self.options: Final = options
-        self.turn: Final = anyio.Lock(fast_acquire=True)
+
+    @cached_property
+    def turn(self) -> anyio.Lock:
+        """What those wait for who subscribe and leave: no two of them at once."""
+        return anyio.Lock(fast_acquire=True)
 
 
 class Hub:
@@ -81,10 +86,9 @@ class Hub:
             if self._is_open:
                 return False
             backend = self._over()
-            by_itself = isinstance(backend, Hears) and backend.hands_to(
-                self.hand_out, self.fail, is_paced=self.is_paced
-            )
-            self._never_waits = isinstance(backend, InMemory) and backend.never_waits
+            hands_to: Callable[..., bool] = getattr(backend, "hands_to", lambda *_, **__: False)
+            by_itself = hands_to(self.hand_out, self.fail, is_paced=self.is_paced)
+            self._never_waits = getattr(backend, "never_waits", False)
             await connect()
             self._ended = None
             if not by_itself:
@@ -101,7 +105,9 @@ class Hub:
 
     async def _leave(self, disconnect: Asked, patience: float = math.inf) -> None:
         """Disconnect within `patience` seconds, also while being cancelled: readers are told."""
-        with anyio.fail_after(patience, shield=True):
+        # In memory nothing waits, and a scope would cost more than all the rest.
+        at_once = self._never_waits and patience == math.inf
+        with nullcontext() if at_once else anyio.fail_after(patience, shield=True):
             async with self._turn:
                 if not self._is_open:
                     return
@@ -193,7 +199,7 @@ class Hub:
             await self._end(place)
 
     async def _begin(self, place: _Place) -> None:
-        async with place.turn:
+        async with nullcontext() if self._never_waits else place.turn:
             if place.has_failed:
                 await self._unsubscribe(place)
             if not place.is_subscribed:

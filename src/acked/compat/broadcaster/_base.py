@@ -1,7 +1,9 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Final, Self, cast
 from urllib.parse import urlsplit
@@ -166,8 +168,8 @@ class Broadcast(Hub):
         await self._enter(self._connect)
 
     async def _connect(self) -> None:
-        if isinstance(self._backend, TextSource):
-            self._backend.prepare(self._on_loss)
+        if (prepare := getattr(self._backend, "prepare", None)) is not None:
+            prepare(self._on_loss)
         await self._backend.connect()
 
     async def disconnect(self) -> None:
@@ -212,7 +214,12 @@ def _backend_of(url: str) -> Backend:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
+    return _kind_of(scheme)(url)
+
+
+@cache
+def _kind_of(scheme: str) -> Callable[[str], Backend]:
     # Not before it is needed: each of them needs a driver, and most applications have but one.
     module, _, name = BACKENDS[scheme].partition(".")
     kind = getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)
-    return cast("Backend", kind(url))
+    return cast("Callable[[str], Backend]", kind)
