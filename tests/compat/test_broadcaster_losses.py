@@ -177,6 +177,25 @@ async def test_a_broker_that_is_not_there_is_the_drivers_own_error(line: Line) -
     await broadcast.disconnect()
 
 
+@pytest.mark.parametrize("line", ["redis"], indirect=True)
+async def test_a_listener_comes_back_no_later_than_who_publishes(line: Line) -> None:
+    async def use(broadcast: Broadcast, subscriber: Subscriber, channel: str) -> None:
+        line.proxy.refuse()
+        line.proxy.cut()
+        deadline = anyio.current_time() + 3.0  # so that the next try would be seconds away
+        while anyio.current_time() < deadline:
+            with pytest.raises(PublishFailed):
+                await soon(broadcast.publish(channel, "lost"))
+            await anyio.sleep(0.7)
+        line.proxy.accept()
+        await soon(broadcast.publish(channel, "first after the restart"))
+        event = await soon(subscriber.get())
+        assert event.message == "first after the restart"
+        assert event.gap is not None
+
+    await after_a_cut(line, "reconnect", use)
+
+
 async def test_what_happens_to_one_channel_is_not_raised_in_another(redis_broker: Broker) -> None:
     url = redis_broker.url.replace("redis", "redis-stream", 1)
     one, other = name(), name()

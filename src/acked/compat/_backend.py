@@ -1,25 +1,22 @@
 """What a backend is to both originals, what ours have in common, and the one within a process."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, Protocol
 
 import anyio.lowlevel
 
-from acked import ChannelClosed, ConfigurationError, Gap, GapCause
-from acked.compat._events import BaseEvent, Inbox, owner
-from acked.compat._relay import Relay
+from acked import ChannelClosed, ConfigurationError, Gap
+from acked.compat._errors import NotSupportedError
+from acked.compat._events import CAPACITY, OVERFLOW, BaseEvent, Inbox, merged, owner
 
 __all__ = ("Backend", "Hears", "InMemory")
 
-CAPACITY: Final = 65_536
-"""Events that wait for `next_published`; one more is dropped, and told by a gap."""
 PUBLISHED_IN_A_TURN: Final = 32
 """Messages to who has room for them before the other tasks have their turn."""
 NAMES: Final = ("channel", "group")
-OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 
-class Backend:
+class Backend(Protocol):
     """What both originals ask a backend for: its methods, not this class.
 
     `connect` is called first and `disconnect` last. Between `subscribe` and `unsubscribe`, for the
@@ -27,51 +24,52 @@ class Backend:
     `publish` there; what that raises ends every subscriber, or is raised in each.
     """
 
-    UNSUPPORTED: ClassVar[type[Exception]] = NotImplementedError
-
     async def connect(self) -> None:
         """Connect."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
     async def disconnect(self) -> None:
         """Disconnect."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
     async def subscribe(self, *_: Any, **__: Any) -> None:
         """Listen to a place."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
     async def unsubscribe(self, *_: Any, **__: Any) -> None:
         """Undo `subscribe`."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
     async def publish(self, *_: Any, **__: Any) -> None:
         """Publish a message to a place."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
     async def next_published(self) -> Any:
         """Wait for the next event."""
-        raise self.UNSUPPORTED
+        raise NotSupportedError
 
 
 class Hears(Backend):
     """A backend of ours. It can be inherited from."""
 
-    END: ClassVar[type[Exception]]
-    """What `next_published` raises when nothing comes any more."""
     BY_HUNDREDS: ClassVar[bool] = True
     """Whether events may come by hundreds in one turn of the loop, as from a connection."""
     INNER: ClassVar[Sequence[str]] = ()
     """Methods that the original calls by itself, and nobody calls here."""
     _inbox: Inbox | None = None
-    _relay: Relay | None = None
+    _hand_out: Callable[[BaseEvent], None] | None = None
+    """Who takes events at once; None where they wait for `next_published`."""
+    _tell: Callable[[Exception], object]
+    _is_paced = True
 
-    def __init__(self) -> None:
-        self._gaps: dict[str | None, Gap] = {}
-        """What was missed before the next event of a subscription."""
-
-    def hands_to(self, relay: Relay) -> bool:
-        """Say whether events go to `relay` at once, not by `next_published`; asked at `connect`."""
+    def hands_to(
+        self,
+        hand_out: Callable[[BaseEvent], None],
+        fail: Callable[[Exception], object],
+        *,
+        is_paced: bool,
+    ) -> bool:
+        """Say whether events go to `hand_out` at once, and errors to `fail`; asked at `connect`."""
         kind = type(self)
         for name in self.INNER:
             if hasattr(kind, name):
@@ -79,9 +77,10 @@ class Hears(Backend):
                     f"{kind.__name__}.{name} would never be called here; override next_published, "
                     "subscribe, unsubscribe or publish instead"
                 )
-        inherited: Any = getattr(self.next_published, "__func__", None)
-        at_once = inherited is Hears.next_published and not (relay.is_paced and self.BY_HUNDREDS)
-        self._relay = relay if at_once else None
+        is_ours = kind.next_published is Hears.next_published
+        at_once = is_ours and not (is_paced and self.BY_HUNDREDS)
+        self._hand_out, self._tell = hand_out if at_once else None, fail
+        self._is_paced = is_paced
         return at_once
 
     async def connect(self) -> None:
@@ -91,43 +90,30 @@ class Hears(Backend):
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
         inbox, self._inbox = self._inbox, None
-        self._gaps.clear()
         if inbox is not None:
             inbox.end(ChannelClosed("disconnected"))
 
     async def next_published(self) -> Any:
-        """Return the next event; raise when a connection is lost for good."""
-        end = self.END("this layer is not connected: nothing comes any more")
-        inbox = self._inbox
-        if inbox is None:
-            raise end
-        try:
-            await inbox.ready()
-        except ChannelClosed:
-            raise end from None
-        item, _ = inbox.take()
+        """Return the next event; raise when a connection is lost for good, or was closed."""
+        if self._inbox is None:
+            raise ChannelClosed("this is not connected: nothing comes any more")
+        await self._inbox.ready()
+        item, _ = self._inbox.take()
         if isinstance(item, Exception):
             raise item
         return item
 
-    def take(self, event: BaseEvent, whose: str | None) -> None:
-        """Hand `event` out, or keep it for `next_published` if there is room."""
-        if self._inbox is None:
-            return
-        if self._relay is None and self._inbox.waiting == CAPACITY:
-            self.missed(OVERFLOW, whose)
-            return
+    def take(self, event: BaseEvent, whose: str | None, gap: Gap | None = None) -> bool:
+        """Hand `event` out, or keep it for `next_published`; False if there is no room."""
         event.owner = whose
-        if self._gaps:
-            event.gap = self._gaps.pop(whose, None)
-        if self._relay is not None:
-            self._relay.hand_out(event)
-        else:
+        event.gap = gap
+        if self._hand_out is not None:
+            self._hand_out(event)
+        elif self._inbox is not None:
+            if self._inbox.is_full:
+                return False
             self._inbox.offer(event)
-
-    def missed(self, gap: Gap, whose: str | None) -> None:
-        """Tell of `gap` with the next event of the subscription `whose`."""
-        self._gaps[whose] = gap.merge(self._gaps[whose]) if whose in self._gaps else gap
+        return True
 
     async def subscribe(self, *places: str, **named: Any) -> None:
         """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
@@ -154,10 +140,16 @@ class InMemory(Hears):
     EVENT: ClassVar[type[BaseEvent]]
 
     def __init__(self) -> None:
-        super().__init__()
-        self._heard: dict[str, dict[str | None, None]] = {}
-        """Which subscriptions hear a name."""
+        self._heard: dict[str, dict[str | None, Gap | None]] = {}
+        """Which subscriptions hear a name, and what each has missed since its last event."""
         self._before_turn = PUBLISHED_IN_A_TURN
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether all but publishing is done at once: not where it is overridden."""
+        kind = type(self)
+        names = ("subscribe", "unsubscribe", "disconnect")
+        return all(getattr(kind, name) is getattr(InMemory, name) for name in names)
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
@@ -167,11 +159,13 @@ class InMemory(Hears):
     async def _send(self, place: str, message: Any) -> None:
         if self._inbox is None:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
-        for whose in tuple(self._heard.get(place, ())):
-            self.take(self.EVENT(place, message), whose)
+        heard = self._heard.get(place, {})
+        for whose, gap in tuple(heard.items()):
+            taken = self.take(self.EVENT(place, message), whose, gap)
+            heard[whose] = None if taken else merged(gap, OVERFLOW)
         # The others' turn: an application that publishes in a loop may do nothing else.
         self._before_turn -= 1
-        if self._relay is None or self._relay.is_paced or self._before_turn < 0:
+        if self._before_turn < 0 or self._hand_out is None or self._is_paced:
             self._before_turn = PUBLISHED_IN_A_TURN
             await anyio.lowlevel.checkpoint()
 

@@ -1,24 +1,36 @@
-"""Events as both originals have them, for whom they are, and who hands them out."""
+"""Events as both originals have them, for whom they are, and the stream that they wait in."""
 
 import copy
 import logging
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
+import anyio
 import anyio.lowlevel
 
 from acked import AckedError, ChannelClosed, FireAndForgetStatistics, Gap, GapCause
-from acked._core.options import FireAndForgetSettings
-from acked._core.stream.buffer import Stream
 
-__all__ = ("BaseEvent", "EventReader", "Inbox", "owner", "owning")
+__all__ = (
+    "CAPACITY",
+    "OVERFLOW",
+    "BaseEvent",
+    "EventReader",
+    "Inbox",
+    "merged",
+    "owner",
+    "owning",
+)
 
 E = TypeVar("E")
 
+CAPACITY: Final = 65_536
+"""Events that may wait for a subscriber; the originals kept any number, until memory ended."""
 READS_IN_A_TURN: Final = 32
 """Events that are read without a pause before the other tasks have their turn."""
+OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 _owner: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
 owner = _owner.get
@@ -33,6 +45,11 @@ def owning(place: str) -> Generator[None]:
         yield
     finally:
         _owner.reset(token)
+
+
+def merged(first: Gap | None, second: Gap | None) -> Gap | None:
+    """Return the gap that covers both."""
+    return first.merge(second) if first and second else first or second
 
 
 class BaseEvent:
@@ -68,41 +85,60 @@ class BaseEvent:
 
 
 class Inbox:
-    """The bounded stream of a subscription, which any task may read."""
+    """Up to `capacity` items, for whichever task takes them; one more drops the oldest."""
 
     def __init__(self, capacity: int) -> None:
-        self._stream = Stream(FireAndForgetSettings(capacity=capacity), None)
+        self._capacity = capacity
+        self._items: deque[tuple[Any, Gap | None]] = deque()
+        self._before: Gap | None = None
+        """What was dropped before the oldest."""
+        self._waiting: deque[anyio.Event] = deque()
+        self._why: AckedError | None = None
+        self.dropped = 0
 
     @property
-    def waiting(self) -> int:
-        """How many items wait to be taken."""
-        return len(self._stream.buffer)
+    def is_full(self) -> bool:
+        """Whether one more item would drop the oldest."""
+        return len(self._items) >= self._capacity
 
     def offer(self, item: Any, gap: Gap | None = None) -> None:
         """Let `item` wait, after what `gap` tells of."""
-        if gap is not None:
-            self._stream.gap(gap)
-        self._stream.offer(item)
+        if self.is_full:
+            _, lost = self.take()
+            self._before = merged(lost, OVERFLOW)
+            self.dropped += 1
+        self._items.append((item, gap))
+        if self._waiting:
+            self._waiting.popleft().set()
 
     def take(self) -> tuple[Any, Gap | None]:
-        """Return what came next and the gap before it, which is there."""
-        return self._stream.take()
+        """Return the oldest item, which is there, and the gap before it."""
+        item, gap = self._items.popleft()
+        if self._before is not None:
+            gap, self._before = merged(self._before, gap), None
+        return item, gap
 
     def end(self, why: AckedError) -> None:
         """Let who reads on behind what waits raise `why`; the first reason stays."""
-        self._stream.end(why)
+        self._why = self._why or why
+        while self._waiting:
+            self._waiting.popleft().set()
 
     async def ready(self) -> None:
         """Return when there is something to take; raise why nothing comes any more."""
-        stream = self._stream
-        while not stream.buffer.items:
-            if stream.failure is not None:
-                raise stream.failure
+        while not self._items:
+            if self._why is not None:
+                raise self._why
+            woken = anyio.Event()
+            self._waiting.append(woken)
             try:
-                await stream.arrived.wait()
+                await woken.wait()
             except BaseException:
-                # Race: woken for an event, and cancelled: another reader must have it.
-                stream.arrived.wake(len(stream.buffer))
+                if woken in self._waiting:
+                    self._waiting.remove(woken)
+                elif self._waiting:
+                    # Race: woken for an event, and cancelled: another reader must have it.
+                    self._waiting.popleft().set()
                 raise
 
 
@@ -119,20 +155,27 @@ class EventReader(Inbox, Generic[E]):
     def __init__(self, place: str, capacity: int) -> None:
         super().__init__(capacity)
         self.place: Final = place
-        self._delivered = self._reported = 0
-        self._is_behind = False
+        self._delivered = self._told = self._unknown = self._reported = 0
 
     def statistics(self) -> FireAndForgetStatistics:
         """Return how many events were delivered, missed, and wait to be read."""
-        stream = self._stream
-        missed, waiting = stream.buffer.missed + stream.told, len(stream.buffer)
-        return FireAndForgetStatistics(self._delivered, missed, stream.unknown_gaps, waiting)
+        missed = self.dropped + self._told
+        return FireAndForgetStatistics(self._delivered, missed, self._unknown, len(self._items))
+
+    def offer(self, item: Any, gap: Gap | None = None) -> None:
+        """Let the event `item` wait, after what `gap` tells of."""
+        if gap is not None:
+            self._told += gap.missed or 0
+            self._unknown += gap.missed is None
+        super().offer(item, gap)
+        if self.dropped == self._reported + 1:
+            self._warn("is too slow: messages are dropped")
 
     def left(self) -> None:
         """Take no more events, and say how many were dropped since that was said last."""
-        self._stream.close()
-        self._stream.end(ChannelClosed("this subscription was left"))
-        self._say_missed()
+        self.end(ChannelClosed("this subscription was left"))
+        if self.dropped > self._reported:
+            self._say_dropped()
 
     def __aiter__(self) -> Self:
         return self
@@ -146,10 +189,9 @@ class EventReader(Inbox, Generic[E]):
 
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
-        stream = self._stream
         if self._delivered % READS_IN_A_TURN == 0:
             await anyio.lowlevel.checkpoint()
-        if not stream.buffer.items:
+        if not self._items:
             failure: BaseException | None = None
             try:
                 await self.ready()
@@ -159,8 +201,8 @@ class EventReader(Inbox, Generic[E]):
                 raise failure
         event, gap = self.take()
         self._delivered += 1
-        if gap is not None or self._is_behind:
-            self._note(gap)
+        if self.dropped > self._reported and not self._items:
+            self._say_dropped()
         if gap != getattr(event, "gap", None):  # it is of this reader alone
             event = copy.copy(event)
             event.gap = gap
@@ -170,21 +212,9 @@ class EventReader(Inbox, Generic[E]):
         """Return what a reader is told of `error`."""
         return self.END() if isinstance(error, ChannelClosed) else error.__cause__ or error
 
-    def _note(self, gap: Gap | None) -> None:
-        causes = gap.causes if gap is not None else ()
-        if GapCause.OVERFLOW in causes and not self._is_behind:
-            self._is_behind = True
-            self._warn("is too slow: messages are dropped")
-        if GapCause.BROKER in causes:
-            self._warn("may have missed messages: the broker dropped some")
-        if self._is_behind and not self._stream.buffer.items:
-            self._say_missed()
-
-    def _say_missed(self) -> None:
-        missed = self.statistics().missed
-        if missed > self._reported:
-            self._warn(f"has missed {missed - self._reported} message(s): it read too slowly")
-        self._reported, self._is_behind = missed, False
+    def _say_dropped(self) -> None:
+        self._warn(f"has missed {self.dropped - self._reported} message(s): it read too slowly")
+        self._reported = self.dropped
 
     def _warn(self, words: str) -> None:
         self.LOGGER.warning("a subscriber of %r %s", self.place, words)

@@ -1,14 +1,19 @@
 """Contexts that one task enters and another one leaves."""
 
 import asyncio
-import math
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 __all__ = ("Held",)
+
+logger = logging.getLogger("acked.compat")
+
+LEAVING: Final = 5.0
+"""Seconds that leaving a context may take before it is cancelled."""
 
 
 class Held:
@@ -18,11 +23,8 @@ class Held:
     one task and often closed by another; a subscription of `acked` is for one task.
     """
 
-    def __init__(
-        self, context: AbstractAsyncContextManager[Any], patience: float = math.inf
-    ) -> None:
+    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
         self._context = context
-        self._patience = patience
         self._scope = anyio.CancelScope()
         self._entered, self._leaving, self._left = (anyio.Event() for _ in range(3))
         self._failure: Exception | None = None
@@ -39,18 +41,14 @@ class Held:
         if self._failure is not None:
             raise self._failure
 
-    async def leave(self) -> Exception | None:
-        """Leave the context, also while being cancelled; return what went wrong then.
-
-        What takes longer than `patience` seconds is cancelled.
-        """
+    async def leave(self) -> None:
+        """Leave the context, also while being cancelled; what goes wrong then is logged."""
         self._leaving.set()
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._patience):
+            with anyio.move_on_after(LEAVING):
                 await self._left.wait()
             self._scope.cancel()
             await self._left.wait()
-        return self._failure
 
     async def _hold(self) -> None:
         try:
@@ -58,7 +56,9 @@ class Held:
                 async with self._context:
                     self._entered.set()
                     await self._leaving.wait()
-        except Exception as error:  # noqa: BLE001 - raised by enter(), or returned by leave()
+        except Exception as error:  # noqa: BLE001 - raised by enter(), or logged
+            if self._entered.is_set():
+                logger.warning("leaving a subscription: %s: %s", type(error).__name__, error)
             self._failure = error
         finally:
             self._entered.set()

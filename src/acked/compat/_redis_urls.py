@@ -12,17 +12,16 @@ from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from acked.compat._drivers import Driver
+from acked import ConfigurationError
+from acked.compat._errors import Driver
 from acked.compat._source import Source
-from acked.errors import ConfigurationError
-from acked.layers._redis.urls import TLS_OPTIONS
-from acked.layers._shared.urls import without_credentials
 
 __all__ = ("REDIS", "RedisSource", "plain_url", "url_of")
 
 logger = logging.getLogger("acked.compat")
 
 REDIS: Final = Driver(lost=(RedisConnectionError,), refused=(RedisError,))
+USED: Final = {"db", "username", "password"}
 
 
 class RedisSource(Source):
@@ -48,16 +47,13 @@ class RedisSource(Source):
 
 
 def plain_url(url: str) -> str:
-    """Return `url` with nothing in its query but what our layers understand.
+    """Return `url` with nothing in its query but TLS, which is all that our layers know.
 
-    An application may have any of redis-py's options there (`socket_timeout`, `protocol`,
-    `max_connections`, ...); the layers have their own answers to these, and the log says so.
+    They have their own answers to redis-py's other options, and the log says so.
     """
     given = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    unused = sorted(given.difference(TLS_OPTIONS, ("db", "username", "password")))
-    if unused:
-        options, where = ", ".join(unused), without_credentials(url)
-        logger.info("%s: acked has no use for these options, and its own way: %s", where, options)
+    if unused := sorted(name for name in given - USED if not name.startswith("ssl_")):
+        logger.info("acked has its own way instead of these options: %s", ", ".join(unused))
     return url_of(cast("Any", Redis).from_url(url))
 
 
@@ -65,7 +61,7 @@ def url_of(client: "Redis") -> str:
     """Return a URL with the address, credentials and TLS of `client`.
 
     Raises `ConfigurationError` for a client whose address is not fixed: a sentinel's, one with a
-    provider of credentials.
+    provider of credentials. What cannot be kept of TLS is for the layer to refuse.
     """
     pool: Any = client.connection_pool
     options: Mapping[str, Any] = pool.connection_kwargs
@@ -74,26 +70,23 @@ def url_of(client: "Redis") -> str:
             "the address or the credentials of this client change, so none can be taken from it; "
             "give a fixed one"
         )
-    tls = {name: value for name, value in options.items() if name.startswith("ssl_") and value}
-    unknown = sorted(tls.keys() - TLS_OPTIONS)
-    if unknown or (tls and not issubclass(pool.connection_class, SSLConnection)):
-        raise ConfigurationError(
-            f"{(unknown or sorted(tls))[0]} cannot be kept here, and is not dropped; give a rediss "
-            f"URL with some of {', '.join(sorted(TLS_OPTIONS))}, or set it for the whole process"
-        )
     login, user, password = "", options.get("username"), options.get("password")
     if user or password:
         login = f"{quote(user or '', safe='')}:{quote(password or '', safe='')}@"
     if "path" in options:
         return f"unix://{login}{options['path']}?db={options.get('db') or 0}"
     host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
-    address = f"{login}{host}" + (f":{port}" if (port := options.get("port")) else "")
-    if not issubclass(pool.connection_class, SSLConnection):
-        return f"redis://{address}/{options.get('db') or 0}"
-    given = {
-        one: _word(options[one]) for one in sorted(TLS_OPTIONS) if options.get(one) is not None
-    }
-    return f"rediss://{address}/{options.get('db') or 0}?{urlencode(given)}"
+    port = f":{options['port']}" if options.get("port") else ""
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    tls = urlencode(
+        {name: _word(options[name]) for name in sorted(options) if _is_tls(name, options)}
+    )
+    return f"{scheme}://{login}{host}{port}/{options.get('db') or 0}?{tls}".removesuffix("?")
+
+
+def _is_tls(name: str, options: Mapping[str, Any]) -> bool:
+    is_set = name == "ssl_check_hostname" or options[name] is not False
+    return name.startswith("ssl_") and options[name] is not None and is_set
 
 
 def _word(value: object) -> str:

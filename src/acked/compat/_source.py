@@ -7,6 +7,7 @@ import anyio
 
 from acked import (
     Channel,
+    ChannelClosed,
     ConfigurationError,
     ConnectionLost,
     Gap,
@@ -17,19 +18,17 @@ from acked import (
 from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
 from acked.compat._backend import Hears
-from acked.compat._drivers import Driver
-from acked.compat._events import BaseEvent, owner
+from acked.compat._errors import Driver
+from acked.compat._events import OVERFLOW, BaseEvent, merged, owner
 from acked.compat._held import Held
 from acked.types import Record
 
-__all__ = ("OnLoss", "Source", "checked")
+__all__ = ("OnLoss", "Source", "checked", "way")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
-LEAVING: Final = 5.0
-"""Seconds that a layer may take to stop listening."""
 DROPPED: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
@@ -44,9 +43,8 @@ class Source(Hears):
     driver: ClassVar[Driver] = Driver()
 
     def _use(self, layer: FireAndForgetLayer, on_loss: OnLoss) -> None:
-        super().__init__()
         self._ends_quietly = on_loss == "end"
-        self._channel = Channel(layer, codec=RAW)
+        self._channel = Channel(layer, codec=RAW, verify_bodies=False)
         self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
         """What is listened to, by who does and whether by pattern."""
         self._losses = 0
@@ -79,11 +77,11 @@ class Source(Hears):
     def fail(self, cause: LayerError, whose: str | None) -> None:
         """Let subscribers, or `next_published`, raise what `cause` is to them."""
         ends = self._ends_quietly and isinstance(cause, ConnectionLost)
-        error = self.END(str(cause)) if ends else self.driver.also(cause)
+        error = ChannelClosed(str(cause)) if ends else self.driver.also(cause)
         error.__cause__ = cause
         vars(error)["owner"] = whose
-        if self._relay is not None:
-            self._relay.fail(error)
+        if self._hand_out is not None:
+            self._tell(error)
         elif self._inbox is not None:
             self._inbox.offer(error)
 
@@ -101,37 +99,42 @@ class Source(Hears):
             await self._channel.publish(Topic(place, bytes), body)
 
     async def _listen(self, *names: str, patterns: bool = False) -> None:
-        calls = self._calls.setdefault((owner(), patterns), [])
+        key = owner(), patterns
+        calls = self._calls.get(key, [])
         fresh = set(names).difference(*(call.names for call in calls))
-        if fresh:
-            # Not through the channel: what can be listened to need not be a topic's name.
-            layer: Any = self._channel.layer
-            call = _Call(self, fresh)
-            listen = layer.listen_patterns if patterns else layer.listen
-            call.held = Held(listen(sorted(fresh), call), LEAVING)
-            calls.append(call)
-            try:
-                with self.driver.translated():
-                    await call.held.enter()
-            except BaseException:
-                calls.remove(call)
-                if not calls:
-                    self._calls.pop((owner(), patterns), None)
-                raise
+        if not fresh:
+            return
+        # Not through the channel: what can be listened to need not be a topic's name.
+        layer: Any = self._channel.layer
+        call = _Call(self, fresh)
+        listen = layer.listen_patterns if patterns else layer.listen
+        call.held = Held(listen(sorted(fresh), call))
+        self._calls.setdefault(key, []).append(call)
+        try:
+            with self.driver.translated():
+                await call.held.enter()
+        except BaseException:
+            self._forget(key, call)
+            raise
 
     async def _unlisten(self, *names: str, patterns: bool = False) -> None:
         await self._end((owner(), patterns), set(names))
 
     async def _end(self, key: tuple[str | None, bool], left: set[str]) -> None:
-        calls = self._calls.get(key, [])
-        for call in tuple(calls):
+        for call in tuple(self._calls.get(key, ())):
             call.names -= left or set(call.names)
-            if not call.names and call in calls:
-                calls.remove(call)
-                if (failure := await call.held.leave()) is not None:
-                    logger.warning("leaving %r: %s", key[0], failure)
+            if not call.names and self._forget(key, call):
+                await call.held.leave()
+
+    def _forget(self, key: tuple[str | None, bool], call: "_Call") -> bool:
+        """Forget `call`; return whether it was known."""
+        calls = self._calls.get(key, [])
+        is_known = call in calls
+        if is_known:
+            calls.remove(call)
         if not calls:
             self._calls.pop(key, None)
+        return is_known
 
 
 class _Call:
@@ -143,6 +146,8 @@ class _Call:
         self.names = names
         self._all, self._source = frozenset(names), source
         self._owner, self._dropped, self._losses = owner(), source.dropped(), source.lost(0)
+        self._gap: Gap | None = None
+        """What was missed before the next event."""
 
     def offer(self, record: Record) -> bool:
         source = self._source
@@ -150,15 +155,16 @@ class _Call:
             return True  # left, while others of the same call are not
         before, self._dropped = self._dropped, source.dropped()
         if before != self._dropped:
-            source.missed(DROPPED, self._owner)
+            self._gap = merged(self._gap, DROPPED)
         try:
             event = source.event(record)
         except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
             said = "a message of %r (%d bytes) cannot be read and is skipped: %s"
             logger.warning(said, record.topic, len(record.body), type(error).__name__)
-            source.missed(UNREADABLE, self._owner)
+            self._gap = merged(self._gap, UNREADABLE)
         else:
-            source.take(event, self._owner)
+            is_taken = source.take(event, self._owner, self._gap)
+            self._gap = None if is_taken else merged(self._gap, OVERFLOW)
         return True
 
     async def send(self, record: Record) -> None:
@@ -168,7 +174,7 @@ class _Call:
         if GapCause.RECONNECT in gap.causes:
             self._losses += 1
             self._losses = self._source.lost(self._losses)
-        self._source.missed(gap, self._owner)
+        self._gap = merged(self._gap, gap)
 
     def fail(self, error: LayerError) -> None:
         self._source.fail(error, self._owner)
@@ -179,3 +185,8 @@ def checked(on_loss: OnLoss) -> OnLoss:
     if on_loss not in {"reconnect", "raise", "end"}:
         raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
     return on_loss
+
+
+def way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
+    """Return what a layer does that knows no end without an error."""
+    return "raise" if on_loss == "end" else on_loss

@@ -1,7 +1,9 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Final, Self, cast
 from urllib.parse import urlsplit
@@ -11,8 +13,8 @@ import anyio
 from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._backend import Backend
-from acked.compat._events import BaseEvent, EventReader
-from acked.compat._relay import CAPACITY, AnyBackend, Relay
+from acked.compat._events import CAPACITY, BaseEvent, EventReader
+from acked.compat._hub import Hub, Subscribing
 from acked.compat._source import OnLoss, Source, checked
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
@@ -75,7 +77,6 @@ class BroadcastBackend(Backend):
 class TextSource(Source, BroadcastBackend):
     """A backend that is a face of a layer; inherit from it to change what `publish` does."""
 
-    END: ClassVar[type[Exception]] = Unsubscribed
     publishes_unconnected: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
@@ -114,7 +115,7 @@ def as_bytes(message: object) -> bytes:
     )
 
 
-class Broadcast(Relay):
+class Broadcast(Hub):
     """Publishes to channels, and lets any number of subscribers hear them.
 
     Built anywhere, also at import time. `async with` it, or `connect()` and `disconnect()`, which
@@ -135,7 +136,7 @@ class Broadcast(Relay):
         self,
         url: str | None = None,
         *,
-        backend: AnyBackend | None = None,
+        backend: Backend | None = None,
         on_loss: OnLoss = "reconnect",
         capacity: int = CAPACITY,
     ) -> None:
@@ -145,7 +146,7 @@ class Broadcast(Relay):
         if capacity < 1:
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
         super().__init__()
-        self._backend: AnyBackend = _backend_of(url or "") if backend is None else backend
+        self._backend: Backend = _backend_of(url or "") if backend is None else backend
         self._on_loss: OnLoss = on_loss
         self._capacity = capacity
         self.is_paced: bool = capacity < CAPACITY
@@ -167,8 +168,8 @@ class Broadcast(Relay):
         await self._enter(self._connect)
 
     async def _connect(self) -> None:
-        if isinstance(self._backend, TextSource):
-            self._backend.prepare(self._on_loss)
+        if (prepare := getattr(self._backend, "prepare", None)) is not None:
+            prepare(self._on_loss)
         await self._backend.connect()
 
     async def disconnect(self) -> None:
@@ -197,9 +198,9 @@ class Broadcast(Relay):
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
         if self._is_open and self._ended is not None:
             raise _told_again(self._ended)
-        return self._subscribed(Subscriber(channel, self._capacity), {})
+        return Subscribing(self, Subscriber(channel, self._capacity), {})
 
-    def _over(self) -> AnyBackend:
+    def _over(self) -> Backend:
         return self._backend
 
 
@@ -209,11 +210,16 @@ def _told_again(failure: AckedError) -> LayerError:
     return told
 
 
-def _backend_of(url: str) -> AnyBackend:
+def _backend_of(url: str) -> Backend:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
+    return _kind_of(scheme)(url)
+
+
+@cache
+def _kind_of(scheme: str) -> Callable[[str], Backend]:
     # Not before it is needed: each of them needs a driver, and most applications have but one.
     module, _, name = BACKENDS[scheme].partition(".")
     kind = getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)
-    return cast("AnyBackend", kind(url))
+    return cast("Callable[[str], Backend]", kind)

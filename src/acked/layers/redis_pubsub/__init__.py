@@ -202,9 +202,10 @@ class RedisPubSubLayer:
         """Send `records` in one request; return when the server has answered for each.
 
         Raises `PublishFailed`: `indeterminate` if the answer is missing, for then Redis may have
-        passed the message on.
+        passed the message on. After a loss, who listens to this layer is waited for, shortly.
         """
         if records:
+            await self._entered().hub.hear()
             await publish(self._entered().client, records, is_sharded=self._is_sharded)
 
     async def check(self) -> Sequence[Finding]:

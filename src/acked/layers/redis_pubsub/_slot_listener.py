@@ -11,10 +11,13 @@ Rules:
 4. The server sends a message once for each pattern that matches. A listener takes it by the first
    of its own that does, which the reference matcher says.
 5. Nobody waits for a listener: what it has no room for waits in a backlog of its own.
+6. After a loss who publishes does not hear of the server's return before who listens: it lets this
+   try at once, and waits for that try.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Final, TypeAlias
 
@@ -91,6 +94,21 @@ class SlotListener:
         self._topics: dict[_Key, _SharedTopic] = {}
         self._wire: PubSubConnection | None = None
         self._running: asyncio.Task[None] | None = None
+        self._unanswered: set[Kind] = set()
+        self._now = asyncio.Event()
+        """Set by who does not wait for the next try to connect."""
+        self._tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when a try has failed, or the server has answered for all that is listened to."""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether somebody listens, but not on a connection."""
+        return bool(self._topics) and (self._wire is None or bool(self._unanswered))
+
+    async def hear(self, timeout: float) -> None:
+        """Try to connect now; return when everybody hears, that has failed, or time is over."""
+        self._now.set()
+        await asyncio.wait([self._tried], timeout=timeout)
 
     @property
     def topics(self) -> Iterable[str]:
@@ -169,6 +187,9 @@ class SlotListener:
         topics = {key: topic for key, topic in self._topics.items() if topic.kind == kind}
 
         def answered(error: Exception | None) -> None:
+            self._unanswered.discard(kind)
+            if not self._unanswered:
+                self._has_tried()
             if error is not None:  # one of them is forbidden: find out which
                 for key, topic in topics.items():
                     if self._topics.get(key) is topic:
@@ -200,11 +221,13 @@ class SlotListener:
         try:
             while self._topics:
                 failures += 1
+                self._now.clear()
                 try:
                     wire = await self._dial(PubSubConnection(self._deliver))
                 except LayerError as error:
                     refusals.note(error)
                     self._refuse_newcomers(error)
+                    self._has_tried()
                 else:
                     refusals.note(None)
                     words = await self._serve(wire)
@@ -213,17 +236,23 @@ class SlotListener:
                     if wire.received >= STEADY:
                         failures = 0
                         continue
-                await asyncio.sleep(pause(failures))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._now.wait(), pause(failures))
         except LayerError as error:
             self._end(list(self._topics), error)
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; subscribers must know
             self._end(list(self._topics), LayerError(f"listening ended by {error!r}"))
 
+    def _has_tried(self) -> None:
+        tried, self._tried = self._tried, asyncio.get_running_loop().create_future()
+        tried.set_result(None)
+
     async def _serve(self, wire: PubSubConnection) -> str:
         """Use `wire` until it is lost; return in words why it was."""
         self._wire = wire
         try:
-            for kind in {topic.kind: None for topic in self._topics.values()}:
+            self._unanswered = {topic.kind for topic in self._topics.values()}
+            for kind in tuple(self._unanswered):
                 self._ask_all(kind)
             return await self._watch(wire)
         finally:

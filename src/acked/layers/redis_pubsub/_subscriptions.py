@@ -5,10 +5,12 @@ so each has a connection of its own: when it is lost, or the node says that the 
 map is looked at anew. Without shards all topics share one connection, to any node that answers.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Final
 
 import anyio
 
@@ -21,6 +23,8 @@ from acked.layers.redis_pubsub._slot_listener import SlotListener
 
 __all__ = ("SubscriptionManager",)
 
+SHORTLY: Final = 1.0
+"""Seconds that who publishes waits for those that shall hear again."""
 _ALL = -1
 """The place of the only switchboard, where there are no shards."""
 
@@ -72,6 +76,12 @@ class SubscriptionManager:
                     del self._boards[place]
                     await board.aclose()
         await listener.aclose()
+
+    async def hear(self) -> None:
+        """Let who listens hear again before somebody publishes, if the server is there again."""
+        deaf = [board for board in self._boards.values() if board.is_deaf]
+        if deaf:
+            await asyncio.wait([asyncio.ensure_future(board.hear(SHORTLY)) for board in deaf])
 
     async def aclose(self) -> None:
         """End every connection."""

@@ -71,12 +71,13 @@ from acked.layers.redis_streams._feed import RedisStreamsFeed
 from acked.layers.redis_streams._publisher import publish
 from acked.layers.redis_streams._records import backlog_of, settled_of
 from acked.layers.redis_streams._rights import check_version, commands_for
+from acked.layers.redis_streams._tail import RedisStreamsTail
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
-__all__ = ("RedisStreamsLayer",)
+__all__ = ("RedisStreamsLayer", "RedisStreamsTail")
 
 CAPABILITIES: Final = Capabilities(
     confirmed_ack=True,

@@ -11,7 +11,7 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 
 from acked import ConfigurationError, fire_and_forget
 from acked.abc import FireAndForgetLayer
-from acked.compat._drivers import Driver
+from acked.compat._errors import Driver
 from acked.compat._source import OnLoss
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.kafka import KafkaLayer

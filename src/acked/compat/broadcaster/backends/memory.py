@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from acked import ChannelClosed
 from acked.compat._backend import InMemory
 from acked.compat._events import BaseEvent
-from acked.compat.broadcaster._base import BroadcastBackend, Event, Unsubscribed
+from acked.compat.broadcaster._base import BroadcastBackend, Event
 
 __all__ = ("MemoryBackend",)
 
@@ -14,7 +14,6 @@ class MemoryBackend(InMemory, BroadcastBackend):
     """Passes messages on within this `Broadcast`; the URL says no more than that."""
 
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
-    END: ClassVar[type[Exception]] = Unsubscribed
     EVENT: ClassVar[type[BaseEvent]] = Event
 
     def __init__(self, url: str = "memory://") -> None:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import asyncpg
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
-from acked.compat._drivers import Driver
-from acked.compat._source import OnLoss
+from acked.compat._errors import Driver
+from acked.compat._source import OnLoss, way
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.postgres_notify import PostgresNotifyLayer
 
@@ -27,9 +27,7 @@ class PostgresBackend(TextSource):
 
     def layer(self, on_loss: OnLoss) -> PostgresNotifyLayer:
         """Return a layer of LISTEN and NOTIFY."""
-        return PostgresNotifyLayer(
-            self._url, on_loss="raise" if on_loss == "end" else on_loss, bare=True
-        )
+        return PostgresNotifyLayer(self._url, on_loss=way(on_loss), bare=True)
 
     async def connect(self) -> None:
         """Connect; a subclass has a connection of asyncpg for its own use, `_conn`."""

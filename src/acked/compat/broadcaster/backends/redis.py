@@ -7,12 +7,12 @@ from redis.asyncio import Redis
 
 from acked import Record
 from acked.abc import FireAndForgetLayer
-from acked.compat._drivers import Driver
+from acked.compat._errors import Driver
 from acked.compat._redis_urls import REDIS, RedisSource, plain_url, url_of
-from acked.compat._source import OnLoss
+from acked.compat._source import OnLoss, way
 from acked.compat.broadcaster._base import Event, TextSource, as_bytes
 from acked.layers.redis_pubsub import RedisPubSubLayer
-from acked.layers.redis_streams._tail import RedisStreamsTail
+from acked.layers.redis_streams import RedisStreamsTail
 
 __all__ = ("RedisBackend", "RedisStreamBackend")
 
@@ -36,7 +36,7 @@ class RedisBackend(RedisSource, TextSource):
 
     def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
         """Return a layer of PUBLISH and SUBSCRIBE."""
-        return RedisPubSubLayer(self._url, on_loss="raise" if on_loss == "end" else on_loss)
+        return RedisPubSubLayer(self._url, on_loss=way(on_loss))
 
 
 class RedisStreamBackend(TextSource):

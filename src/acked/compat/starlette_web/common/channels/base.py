@@ -5,8 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Self
 
 from acked import ConfigurationError
-from acked.compat._events import EventReader
-from acked.compat._relay import CAPACITY, AnyBackend, Relay
+from acked.compat._backend import Backend
+from acked.compat._events import CAPACITY, EventReader
+from acked.compat._hub import Hub, Subscribing
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 
@@ -26,7 +27,7 @@ class Subscriber(EventReader[Event]):
 
 
 # Called as in the original, like `acked.Channel`, which it is a face of.
-class Channel(Relay):
+class Channel(Hub):
     """Publishes to groups, and lets any number of subscribers hear them.
 
     Built anywhere, also outside an event loop. Enter and leave it again and again, on one event
@@ -38,7 +39,7 @@ class Channel(Relay):
 
     PLACE: ClassVar[str] = Event.PLACE
 
-    def __init__(self, channel_layer: AnyBackend) -> None:
+    def __init__(self, channel_layer: Backend) -> None:
         super().__init__()
         self._channel_layer = channel_layer
 
@@ -78,7 +79,7 @@ class Channel(Relay):
         counted, logged, and told by the next event's `gap`. 0 and infinity are 65,536.
         """
         capacity = int(max_buffer_size) if 0 < max_buffer_size < CAPACITY else CAPACITY
-        return self._subscribed(Subscriber(group, capacity), kwargs)
+        return Subscribing(self, Subscriber(group, capacity), kwargs)
 
-    def _over(self) -> AnyBackend:
+    def _over(self) -> Backend:
         return self._channel_layer

@@ -53,11 +53,11 @@ class JSONSerializer(BytesSerializer):
 
     def serialize(self, content: Any) -> bytes:
         """Return JSON."""
-        return _tried(lambda: json.dumps(content).encode(), SerializeError, content, "JSON")
+        return _tried(json.dumps, content, SerializeError).encode()
 
     def deserialize(self, content: Any) -> Any:
-        """Return the value."""
-        return _tried(lambda: json.loads(content or b"null"), DeserializeError, content, "JSON")
+        """Return the value; None for nothing at all."""
+        return _tried(json.loads, content or b"null", DeserializeError)
 
 
 class PickleSerializer(BytesSerializer):
@@ -71,15 +71,15 @@ class PickleSerializer(BytesSerializer):
 
     def serialize(self, content: Any) -> bytes:
         """Return a pickle."""
-        return _tried(lambda: pickle.dumps(content), SerializeError, content, "pickle")
+        return _tried(pickle.dumps, content, SerializeError)
 
     def deserialize(self, content: Any) -> Any:
         """Return the object."""
-        return _tried(lambda: pickle.loads(content), DeserializeError, content, "pickle")  # noqa: S301 - chosen by the application: see above
+        return _tried(pickle.loads, content, DeserializeError)
 
 
-def _tried(work: Callable[[], R], kind: type[SerializerError], content: Any, form: str) -> R:
+def _tried(work: Callable[[Any], R], content: Any, kind: type[SerializerError]) -> R:
     try:
-        return work()
+        return work(content)
     except Exception as error:  # pickle raises nearly anything
-        raise kind(details=f"{type(content).__name__} is no {form}") from error
+        raise kind(details=f"{type(content).__name__}: not for {work.__module__}") from error

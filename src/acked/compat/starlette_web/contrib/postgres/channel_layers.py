@@ -3,11 +3,10 @@
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from asyncpg import ConnectionDoesNotExistError, PostgresError
-
 from acked import MessageTooLarge, Record
-from acked.compat._drivers import Driver
-from acked.compat._source import OnLoss
+from acked.compat._errors import Driver
+from acked.compat._source import OnLoss, way
+from acked.compat.broadcaster.backends.postgres import PostgresBackend
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.compat.starlette_web.common.http.exceptions import (
@@ -29,16 +28,13 @@ class PostgreSQLChannelLayer(SourceLayer):
     """
 
     MAX_MESSAGE_BYTELEN: ClassVar[int] = 7999
-    driver: ClassVar[Driver] = Driver(
-        # asyncpg lets an OSError through when it cannot connect.
-        lost=(ConnectionDoesNotExistError, ConnectionError),
-        refused=(PostgresError,),
-    )
+    driver: ClassVar[Driver] = PostgresBackend.driver
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        way, seconds = "raise" if on_loss == "end" else on_loss, options.pop("timeout", 10.0)
+        timeout = options.pop("timeout", 10.0)
         with configured():
-            layer = PostgresNotifyLayer(_dsn(options), on_loss=way, timeout=seconds, bare=True)
+            dsn = _dsn(options)
+            layer = PostgresNotifyLayer(dsn, on_loss=way(on_loss), timeout=timeout, bare=True)
             super().__init__(layer, on_loss, options)
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:
@@ -58,22 +54,21 @@ class PostgreSQLChannelLayer(SourceLayer):
 def _dsn(options: dict[str, Any]) -> str:
     """Return a DSN that says what `options` say, and take that out of them."""
     parts = urlsplit(options.pop("dsn", None) or "postgresql://")
+    given = {one: value for one in ADDRESS if (value := options.pop(one, None)) is not None}
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    given = {name: options.pop(name, None) for name in ADDRESS}
-    user = user if given["user"] is None else quote(given["user"], safe="")
-    password = password if given["password"] is None else quote(given["password"], safe="")
-    if given["host"] is not None or given["port"] is not None:
-        hosts = _hosts(given["host"] or parts.hostname or "localhost", given["port"] or 5432)
-    database = given["database"]
-    path = parts.path if database is None else f"/{quote(database, safe='')}"
+    said = {"user": user, "password": password, "database": parts.path.removeprefix("/")}
+    said |= {name: quote(given[name], safe="") for name in said.keys() & given.keys()}
+    if given.keys() & {"host", "port"}:
+        hosts = _hosts(given.get("host", parts.hostname or "localhost"), given.get("port", 5432))
     query = dict(parse_qsl(parts.query))
-    if given["passfile"] is not None:
+    if "passfile" in given:
         query["passfile"] = str(given["passfile"])
-    if given["ssl"] is not None:
+    if "ssl" in given:
         query["sslmode"] = _ssl_mode(given["ssl"])
-    query |= given["server_settings"] or {}
-    login = f"{user}:{password}@" if user or password else ""
+    query |= given.get("server_settings", {})
+    login = f"{said['user']}:{said['password']}@" if said["user"] or said["password"] else ""
+    path = f"/{said['database']}" if said["database"] else ""
     return parts._replace(netloc=login + hosts, path=path, query=urlencode(query)).geturl()
 
 

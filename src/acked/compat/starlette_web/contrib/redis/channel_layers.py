@@ -5,7 +5,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from acked.compat._redis_urls import RedisSource, url_of
-from acked.compat._source import OnLoss
+from acked.compat._source import OnLoss, way
 from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.layers.redis_pubsub import RedisPubSubLayer
 
@@ -23,8 +23,8 @@ class RedisPubSubChannelLayer(RedisSource, SourceLayer):
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         with configured():
-            way = "raise" if on_loss == "end" else on_loss
-            super().__init__(RedisPubSubLayer(url_of(Redis(**options)), on_loss=way), on_loss)
+            layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way(on_loss))
+            super().__init__(layer, on_loss)
 
     @property
     def redis(self) -> "Redis":

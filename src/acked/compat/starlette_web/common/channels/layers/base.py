@@ -10,7 +10,6 @@ from acked.abc import FireAndForgetLayer
 from acked.compat._backend import Backend
 from acked.compat._source import OnLoss, Source, checked
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 from acked.compat.starlette_web.common.http import exceptions
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
 
@@ -22,8 +21,6 @@ logger: logging.Logger = logging.getLogger("acked.compat.starlette_web")
 class BaseChannelLayer(Backend):
     """The methods of a layer. `Channel` asks for these, not for this class."""
 
-    UNSUPPORTED: ClassVar[type[Exception]] = exceptions.NotSupportedError
-
     def __init__(self, **options: Any) -> None:
         del options
 
@@ -31,7 +28,6 @@ class BaseChannelLayer(Backend):
 class SourceLayer(Source, BaseChannelLayer):
     """A channel layer that is a face of one of `acked`'s. It can be inherited from."""
 
-    END: ClassVar[type[Exception]] = ListenerClosed
     serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
     def __init__(

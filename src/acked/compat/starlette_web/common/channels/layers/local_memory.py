@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from acked.compat._backend import InMemory
 from acked.compat._events import BaseEvent
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
 
 __all__ = ("InMemoryChannelLayer",)
@@ -19,7 +18,6 @@ class InMemoryChannelLayer(InMemory, BaseChannelLayer):
     """
 
     CLOSED: ClassVar[type[Exception]] = RuntimeError
-    END: ClassVar[type[Exception]] = ListenerClosed
     EVENT: ClassVar[type[BaseEvent]] = Event
 
     def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:

@@ -1,8 +1,5 @@
 """The one hub: what a backend says was published, to whoever subscribes to its place.
 
-A backend is any object with `connect`, `disconnect`, `subscribe`, `unsubscribe`, `publish` and
-`next_published`: of an application, or one of ours.
-
 1. The first subscriber of a place subscribes the backend to it, the last one to leave ends it.
    Both take turns for each place, so that neither can undo the other.
 2. An event belongs to the place whose subscribing registered it, else to the one it names.
@@ -16,21 +13,21 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, ClassVar, Final, Protocol, TypeAlias, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from acked import ChannelClosed, Gap, LayerError
+from acked import AckedError, ChannelClosed, Gap, LayerError
+from acked.compat._backend import Backend
 from acked.compat._events import EventReader, owner, owning
 from acked.compat._held import Held
 
-__all__ = ("CAPACITY", "AnyBackend", "Relay")
+__all__ = ("Hub",)
 
 logger = logging.getLogger("acked.compat")
 
-CAPACITY: Final = 65_536
-"""Events that may wait for a subscriber; the originals kept any number, until memory ended."""
 SHORTLY: Final = 1.0
 """Seconds that a publish waits for subscriptions to its place that are under way."""
 
@@ -38,44 +35,23 @@ R = TypeVar("R", bound=EventReader[Any])
 Asked: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
-class AnyBackend(Protocol):
-    """What both originals ask a backend for; how it calls its arguments is its own affair."""
-
-    async def connect(self) -> None:
-        """Connect."""
-        ...
-
-    async def disconnect(self) -> None:
-        """Disconnect."""
-        ...
-
-    async def subscribe(self, *args: Any, **kwargs: Any) -> None:
-        """Listen to a place."""
-        ...
-
-    async def unsubscribe(self, *args: Any, **kwargs: Any) -> None:
-        """Undo `subscribe`."""
-        ...
-
-    async def publish(self, *args: Any, **kwargs: Any) -> None:
-        """Publish a message to a place."""
-        ...
-
-    async def next_published(self) -> Any:
-        """Wait for the next event."""
-        ...
-
-
 class _Place(set[EventReader[Any]]):
     """The subscribers of a place, with those that are about to be."""
 
-    def __init__(self) -> None:
+    is_subscribed = has_failed = False
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
-        self.turn: Final = anyio.Lock(fast_acquire=True)
-        self.is_subscribed = self.has_failed = False
+        self.name: Final = name
+        self.options: Final = options
+
+    @cached_property
+    def turn(self) -> anyio.Lock:
+        """What those wait for who subscribe and leave: no two of them at once."""
+        return anyio.Lock(fast_acquire=True)
 
 
-class Relay:
+class Hub:
     """Has a backend listen while it is open; its events wait for each subscriber.
 
     Both originals' hubs are faces of it. Built anywhere, also outside an event loop; opened and
@@ -95,27 +71,27 @@ class Relay:
         self._turn: AbstractAsyncContextManager[None] = nullcontext()
         """What those who open and close wait for, where several tasks may."""
         self._is_open = False
-        self._ended: LayerError | None = None
+        self._ended: AckedError | None = None
         self._listening: Held | None = None
+        self._never_waits = False
+        """Whether subscribing and leaving are done at once, so that nobody needs turns."""
 
-    def _over(self) -> AnyBackend:
+    def _over(self) -> Backend:
         """Return the backend, which may be changed while this is not open."""
         raise NotImplementedError
 
     async def _enter(self, connect: Asked) -> bool:
-        """Connect, and listen to what is the backend now; return whether that was to be done.
-
-        Ours may hand events out by themselves.
-        """
+        """Connect, and listen to what is the backend now; return whether that was to be done."""
         async with self._turn:
             if self._is_open:
                 return False
             backend = self._over()
-            by_itself: Callable[[Relay], bool] = getattr(backend, "hands_to", lambda _: False)
-            is_quiet = by_itself(self)
+            hands_to: Callable[..., bool] = getattr(backend, "hands_to", lambda *_, **__: False)
+            by_itself = hands_to(self.hand_out, self.fail, is_paced=self.is_paced)
+            self._never_waits = getattr(backend, "never_waits", False)
             await connect()
             self._ended = None
-            if not is_quiet:
+            if not by_itself:
                 listening = Held(self._listens(backend))
                 try:
                     await listening.enter()
@@ -129,7 +105,9 @@ class Relay:
 
     async def _leave(self, disconnect: Asked, patience: float = math.inf) -> None:
         """Disconnect within `patience` seconds, also while being cancelled: readers are told."""
-        with anyio.fail_after(patience, shield=True):
+        # In memory nothing waits, and a scope would cost more than all the rest.
+        at_once = self._never_waits and patience == math.inf
+        with nullcontext() if at_once else anyio.fail_after(patience, shield=True):
             async with self._turn:
                 if not self._is_open:
                     return
@@ -143,13 +121,13 @@ class Relay:
                 await disconnect()
 
     @asynccontextmanager
-    async def _listens(self, backend: AnyBackend) -> AsyncGenerator[None]:
+    async def _listens(self, backend: Backend) -> AsyncGenerator[None]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._run, backend)
             yield
             tasks.cancel_scope.cancel()
 
-    async def _run(self, backend: AnyBackend) -> None:
+    async def _run(self, backend: Backend) -> None:
         """Hand out events until `next_published` has raised."""
         goes_on = True
         while goes_on:
@@ -173,8 +151,10 @@ class Relay:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
         whose: str | None = getattr(error, "owner", None)
         backend, kind = type(self._over()).__name__, type(error).__name__
-        failure = LayerError(f"next_published() of {backend} raised {kind}: {error}")
+        failure: AckedError = LayerError(f"next_published() of {backend} raised {kind}: {error}")
         failure.__cause__ = error
+        if isinstance(error, ChannelClosed):
+            failure = error
         if whose is None:
             self._ended = failure
         for name, place in self._subscribers.items():
@@ -193,52 +173,76 @@ class Relay:
                 async with place.turn:
                     pass
 
-    @asynccontextmanager
-    async def _subscribed(self, reader: R, options: Mapping[str, Any]) -> AsyncGenerator[R]:
-        """Subscribe: whatever is published after entering arrives. Any task may leave it."""
+    async def join(self, reader: EventReader[Any], options: Mapping[str, Any]) -> _Place:
+        """Let `reader` be a subscriber, also when this raises, and return where it is one."""
         if not self._is_open:
             raise ChannelClosed(f"{self!r}: connect it, or enter it first")
-        place = self._subscribers.setdefault(reader.place, _Place())
+        place = self._subscribers.get(reader.place)
+        if place is None:
+            place = self._subscribers[reader.place] = _Place(reader.place, options)
         place.add(reader)
-        try:
-            await self._begin(reader.place, place, options)
-            if self._ended is not None:
-                reader.end(self._ended)
-            yield reader
-        finally:
-            place.discard(reader)
-            reader.left()
-            if not place and self._subscribers.get(reader.place) is place:
-                await self._end(reader.place, place, options)
+        if not place.is_subscribed or place.has_failed:
+            try:
+                await self._begin(place)
+            except BaseException:
+                await self.part(reader, place)
+                raise
+        if self._ended is not None:
+            reader.end(self._ended)
+        return place
 
-    async def _begin(self, name: str, place: _Place, options: Mapping[str, Any]) -> None:
-        if place.is_subscribed and not place.has_failed:
-            return
-        async with place.turn:
+    async def part(self, reader: EventReader[Any], place: _Place) -> None:
+        """Let `reader` hear nothing more."""
+        place.discard(reader)
+        reader.left()
+        if not place and self._subscribers.get(place.name) is place:
+            await self._end(place)
+
+    async def _begin(self, place: _Place) -> None:
+        async with nullcontext() if self._never_waits else place.turn:
             if place.has_failed:
-                await self._unsubscribe(name, place, options)
+                await self._unsubscribe(place)
             if not place.is_subscribed:
-                with owning(name):
-                    await self._over().subscribe(name, **options)
+                with owning(place.name):
+                    await self._over().subscribe(place.name, **place.options)
                 place.is_subscribed, place.has_failed = True, False
 
-    async def _end(self, name: str, place: _Place, options: Mapping[str, Any]) -> None:
+    async def _end(self, place: _Place) -> None:
+        if self._never_waits:
+            await self._unsubscribe(place)
+            del self._subscribers[place.name]
+            return
         with anyio.move_on_after(self.EXIT_MAX_DELAY, shield=True) as scope:
             try:
                 async with place.turn:
                     if not place:  # Race: somebody may have come meanwhile.
-                        await self._unsubscribe(name, place, options)
+                        await self._unsubscribe(place)
             finally:
-                if not place and self._subscribers.get(name) is place:
-                    del self._subscribers[name]
+                if not place and self._subscribers.get(place.name) is place:
+                    del self._subscribers[place.name]
         if scope.cancelled_caught:
-            logger.warning("leaving %r took more than %g s: given up", name, self.EXIT_MAX_DELAY)
+            took = self.EXIT_MAX_DELAY
+            logger.warning("leaving %r took more than %g s: given up", place.name, took)
 
-    async def _unsubscribe(self, name: str, place: _Place, options: Mapping[str, Any]) -> None:
+    async def _unsubscribe(self, place: _Place) -> None:
         if place.is_subscribed:
             place.is_subscribed = False
             try:
-                with owning(name):
-                    await self._over().unsubscribe(name, **options)
+                with owning(place.name):
+                    await self._over().unsubscribe(place.name, **place.options)
             except Exception as error:  # noqa: BLE001 - must not hide what the body raised
-                logger.warning("leaving %r: %s: %s", name, type(error).__name__, error)
+                logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
+
+
+class Subscribing(AbstractAsyncContextManager[R], Generic[R]):
+    """A subscription: what is published after entering arrives. Any task may leave it."""
+
+    def __init__(self, hub: Hub, reader: R, options: Mapping[str, Any]) -> None:
+        self._hub, self._reader, self._options = hub, reader, options
+
+    async def __aenter__(self) -> R:
+        self._place = await self._hub.join(self._reader, self._options)
+        return self._reader
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._hub.part(self._reader, self._place)

@@ -1,4 +1,4 @@
-"""Errors of `acked` that are the driver's errors as well, for `except redis.ConnectionError`."""
+"""The originals' own errors, and those of `acked` that are a driver's as well."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -6,13 +6,44 @@ from typing import Final, TypeAlias, cast
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 
-__all__ = ("Driver",)
+__all__ = ("BaseApplicationError", "Driver", "ImproperlyConfigured", "NotSupportedError")
 
 Kinds: TypeAlias = tuple[type[Exception], ...]
 
 
+class BaseApplicationError(Exception):
+    """An error with a message for people, details for developers, and a status for HTTP."""
+
+    message: str = "INTERNAL_SERVER_ERROR"
+    details: str | None = None
+    status_code: int = 500
+
+    def __init__(
+        self, details: str | None = None, message: str | None = None, status_code: int | None = None
+    ) -> None:
+        super().__init__(details, message, status_code)
+        self.message = message or self.message
+        self.details = details or self.details
+        self.status_code = status_code or self.status_code
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in (self.message, self.details) if part)
+
+
+class ImproperlyConfigured(BaseApplicationError):
+    """An option is wrong."""
+
+    message = "Application is configured improperly."
+
+
+class NotSupportedError(BaseApplicationError, NotImplementedError):
+    """A backend cannot do what was asked of it."""
+
+    message = "Requested action is not supported now."
+
+
 class Driver:
-    """The kinds of error that an application knows from its driver.
+    """The kinds of error that an application knows from its driver: `except redis.ConnectionError`.
 
     `lost` are those of a connection that broke or could not be made, `refused` those of the rest.
     """
