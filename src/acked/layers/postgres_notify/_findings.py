@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from acked.layers._postgres.server import OLDEST
 from acked.layers._shared.findings import password_in_clear
 from acked.layers.postgres_notify._envelope import MAX_NAME
-from acked.layers.postgres_notify._server import OLDEST
 from acked.types import Finding, Severity
 
 __all__ = ("FACTS", "NUMBERS", "Situation", "findings")
