@@ -65,6 +65,7 @@ from acked.errors import (
     ConnectionLost,
     LayerError,
 )
+from acked.layers._postgres.findings import WayThere
 from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.server import (
     AnyConnection,
@@ -72,8 +73,6 @@ from acked.layers._postgres.server import (
     PostgresServer,
     close,
     dead_after,
-    has_password,
-    is_local,
 )
 from acked.layers._postgres.tls import TLS_OPTIONS
 from acked.layers._shared.runtime import require_asyncio
@@ -300,9 +299,7 @@ class PostgresNotifyLayer:
                 pooled=facts["session"] == other.number,
                 rest=self._heartbeat / 2,
                 pool_size=self._pool_size,
-                is_verified=bool(facts["tls"]) and self._server.tls.is_verified,
-                is_local=is_local(connection),
-                has_password=has_password(connection),
+                way=WayThere.of(self._server, connection, facts["tls"]),
             )
         finally:
             await close(connection)

@@ -35,6 +35,8 @@ first layer that is opened, or by hand from what `acked schema` prints (`migrate
 through PgBouncer's `pool_mode=transaction` with `pooled=true`, a little slower: each statement is
 parsed again, and nobody is woken, for such a pooler swallows LISTEN. TLS as for `postgres-notify`.
 `pip install 'acked[postgres]'` for asyncpg; asyncio, not trio. Bodies have at most 16 MiB.
+
+Longer than 300 lines: a third is what it promises, what its options mean, and how it is entered.
 """
 
 from importlib import import_module
@@ -50,7 +52,7 @@ except ImportError as _absent:
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from acked.abc import AckFeed
@@ -59,16 +61,23 @@ from acked.errors import (
     ConfigurationError,
     ConnectionLost,
     LayerError,
-    PublishFailed,
 )
+from acked.layers._postgres.findings import WayThere
 from acked.layers._postgres.pool import LendingPool
-from acked.layers._postgres.server import Password, PostgresServer
+from acked.layers._postgres.server import Password, PostgresServer, close, dead_after
 from acked.layers._postgres.tls import TLS_OPTIONS
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.postgres_queue._feed import PostgresQueueFeed
+from acked.layers.postgres_queue._findings import QueueSituation, queue_facts, queue_findings
 from acked.layers.postgres_queue._functions import QueueFunctions
-from acked.layers.postgres_queue._records import columns, refusal_of
+from acked.layers.postgres_queue._publishing import (
+    not_published,
+    not_taken,
+    receipts_of,
+    taken_of,
+)
+from acked.layers.postgres_queue._records import columns
 from acked.layers.postgres_queue._schema import (
     channel_of,
     check_version,
@@ -78,8 +87,9 @@ from acked.layers.postgres_queue._schema import (
     script,
 )
 from acked.layers.postgres_queue._store import QueueStore
+from acked.layers.postgres_queue._transactions import call_in
 from acked.layers.postgres_queue._wakeups import Wakeups
-from acked.types import Capabilities, Receipt, Record, Start
+from acked.types import Capabilities, Finding, Receipt, Record, Start
 
 __all__ = ("PostgresQueueLayer",)
 
@@ -104,6 +114,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     order_after_nack=True,
+    last_chance=True,
     order="total",
     lease="timer",
     max_payload=16 * 1024 * 1024,
@@ -228,18 +239,33 @@ class PostgresQueueLayer:
         wakeups = self._opened()
         if not records:
             return []
-        taken, failures = _taken(records)
+        taken, failures = taken_of(records)
         numbers = await self._commit(taken, len(records)) if taken else []
         wakeups.announce({record.topic for record in taken})
         if failures:
-            raise PublishFailed(
-                f"{len(failures)} of {len(records)} records were not accepted: an id, a key, a "
-                "header or a content type has characters that UTF-8 cannot carry",
-                failures,
-                indeterminate=False,
+            raise not_taken(records, failures)
+        return receipts_of(records, numbers)
+
+    async def publish_in(self, connection: object, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Publish `records` in the transaction that `connection` is in; consumers get them then.
+
+        As `acked.abc.TransactionalLayer` says; `channel.publish(..., connection=)` calls it. The
+        layer need not be open. Raises `PublishFailed`, after which the transaction cannot commit.
+        """
+        if not records:
+            return []
+        taken, failures = taken_of(records)
+        if failures:
+            raise not_taken(records, failures)
+        arguments = (*columns(taken), True)
+        try:
+            numbers = await call_in(
+                connection, self._functions.publish, arguments, self._server.address
             )
-        pairs = zip(records, numbers, strict=True)
-        return [Receipt(record.id, record.topic, str(place)) for record, place in pairs]
+        except LayerError as error:
+            is_unknown = isinstance(error, ConnectionLost)
+            raise not_published(len(records), error, indeterminate=is_unknown) from error
+        return receipts_of(records, cast("Sequence[int]", numbers))
 
     @asynccontextmanager
     async def consume(
@@ -275,6 +301,19 @@ class PostgresQueueLayer:
         while await self._store.sweep():
             pass
 
+    async def check(self) -> Sequence[Finding]:
+        """Return what matters for the queue's safety and speed; see `acked.abc.Inspectable`."""
+        wakeups = self._opened()
+        connection = await self._server.connection()
+        try:
+            with self._server.translated(), dead_after(self._server.timeout, connection):
+                facts = await queue_facts(connection, quoted(self._schema))
+            way = WayThere.of(self._server, connection, facts["tls"])
+        finally:
+            await close(connection)
+        here = QueueSituation(wakeups.arrive, is_pooled=self._is_pooled, way=way)
+        return queue_findings(facts, here)
+
     async def _prepare(self) -> None:
         address = self._server.address
         with self._server.translated():
@@ -284,24 +323,18 @@ class PostgresQueueLayer:
                 await check_version(connection, self._schema, address)
 
     async def _commit(self, records: Sequence[Record], asked: int) -> Sequence[int]:
-        statement, arguments = self._functions.publish.numbered(), (*columns(records), False)
+        arguments = (*columns(records), False)
         is_sent = False
         try:
             with self._server.translated():
                 async with self._publishing.borrowed() as connection:
                     is_sent = True
+                    statement = self._functions.publish.numbered()
                     numbers: Sequence[int] = await connection.fetchval(statement, *arguments)
                     return numbers
         except LayerError as error:
             is_unknown = is_sent and isinstance(error, ConnectionLost)
-            known = (
-                "it is unknown whether they were accepted" if is_unknown else "none was accepted"
-            )
-            raise PublishFailed(
-                f"{asked} message(s) were not published, {known}: {error}",
-                dict.fromkeys(range(asked), error),
-                indeterminate=is_unknown,
-            ) from error
+            raise not_published(asked, error, indeterminate=is_unknown) from error
 
     def _opened(self) -> Wakeups:
         if self._wakeups is None:
@@ -311,13 +344,3 @@ class PostgresQueueLayer:
     async def _close_pools(self) -> None:
         await self._publishing.aclose()
         await self._consuming.aclose()
-
-
-def _taken(records: Sequence[Record]) -> tuple[Sequence[Record], dict[int, Exception]]:
-    """Return the records that PostgreSQL can have, and why it cannot have the others."""
-    refusals = [refusal_of(record) for record in records]
-    failures: dict[int, Exception] = {
-        place: refusal for place, refusal in enumerate(refusals) if refusal is not None
-    }
-    taken = [record for record, refusal in zip(records, refusals, strict=True) if refusal is None]
-    return taken, failures

@@ -8,6 +8,7 @@ whatever has the number of that lease.
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -31,6 +32,9 @@ SYSTEM: Final = SystemClock()
 
 POLL_UNTOLD: Final = 0.2
 """Seconds between two looks of a consumer that waits while no notifications arrive."""
+
+UNFAILED: Final = -1.0
+"""The delay of a nack that says of no handler that it failed."""
 
 LEAVING: Final = 1.5
 """How long leaving may wait for the server, in seconds."""
@@ -69,7 +73,7 @@ class PostgresQueueFeed:
         self._strays: set[int] = set()
         """The numbers of claims whose answer never came."""
         self._returning: set[asyncio.Task[None]] = set()
-        self._life = FeedLife(store)
+        self._life = FeedLife(store, partial(wakeups.announce, self._topics))
 
     def __repr__(self) -> str:
         return f"<feed of {len(self._topics)} topics, {len(self._holdings)} held>"
@@ -112,6 +116,20 @@ class PostgresQueueFeed:
         self._announce(batch)
         return replies
 
+    async def settle_in(
+        self, connection: object, batch: Sequence[Settlement], /
+    ) -> Sequence[Reply]:
+        """Settle in the user's transaction; see `acked.abc.TransactionalFeed`."""
+        plan = settle_plan(batch, announce=True)
+        places = await self._store.call_in(connection, self._store.functions.settle, plan.arguments)
+        replies = plan.replies(places, len(batch))
+        self._holdings.drop([one.token for one in batch])
+        return replies
+
+    def unless_committed(self, token: Token, delay: float, /) -> None:
+        """Nack `token` unless the transaction commits in which it was settled."""
+        self._life.nack_later(token, delay)
+
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Reply]:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
         until = SYSTEM.time() + seconds
@@ -123,6 +141,13 @@ class PostgresQueueFeed:
         replies = replies_of(places, len(tokens))
         self._holdings.extended(tokens, replies, until)
         return replies
+
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note that `token` is handled alone, or not; see `acked.abc.LastChanceFeed`."""
+        (grp,), (seq,), (number,) = arrays_of([token])
+        statement = self._store.functions.note_alone
+        is_ours = await self._store.value(statement, grp, seq, number, alone)
+        return token if is_ours else None
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back; their next delivery has the same attempt."""
@@ -226,9 +251,10 @@ class PostgresQueueFeed:
 
     async def _give_back_the_rest(self) -> None:
         store, grps = self._store, [*self._topic_of]
+        await self._life.nack_what_was_rolled_back()
         if self._strays:
             await store.value(store.functions.release_claims, grps, [*self._strays])
-        held = [Settlement(token, Verb.NACK) for token in self._holdings]
+        held = [Settlement(token, Verb.NACK, UNFAILED) for token in self._holdings]
         if held:
             await store.call(store.functions.settle, settle_plan(held).arguments)
         await store.value(store.functions.farewell, grps, self._life.number)

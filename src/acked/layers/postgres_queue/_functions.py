@@ -49,6 +49,7 @@ class QueueFunctions:
         )
         self.claim: Final = f"SELECT * FROM {schema}.claim($1, $2, $3, $4, $5, $6)"  # noqa: S608
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
+        self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"
         self.release: Final = f"SELECT {schema}.release($1, $2, $3)"
         self.release_claims: Final = f"SELECT {schema}.release_claims($1, $2)"
         self.join: Final = f"SELECT {schema}.join_group($1, $2, $3, $4)"
@@ -56,6 +57,10 @@ class QueueFunctions:
         self.beat: Final = f"SELECT {schema}.beat($1, $2, $3)"
         self.sweep: Final = f"SELECT {schema}.sweep($1, $2, $3)"
         self.farewell: Final = f"DELETE FROM {schema}.consumer WHERE grp = ANY ($1) AND feed = $2"  # noqa: S608
+        self.note_alone: Final = (
+            f"UPDATE {schema}.message SET alone = $4 "  # noqa: S608
+            "WHERE grp = $1 AND seq = $2 AND lease = $3 RETURNING true"
+        )
         self.lag: Final = (
             f"SELECT count(*) FROM {schema}.message "  # noqa: S608
             "WHERE grp = ANY ($1) AND due = 0 AND attempt = 0"

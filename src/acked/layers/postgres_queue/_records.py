@@ -71,7 +71,8 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     )
     seq = row["seq"]
     token: Token = PostgresLease(row["grp"], seq, row["lease"])
-    return Leased(record, token, row["attempt"], str(seq))
+    attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
+    return Leased(record, token, attempt, str(seq), failures, alone)
 
 
 def _kept_headers(headers: Mapping[str, str]) -> str | None:

@@ -11,6 +11,7 @@ from acked.errors import LayerError
 from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.server import PostgresServer
 from acked.layers.postgres_queue._functions import QueueFunctions, StoredFunction
+from acked.layers.postgres_queue._transactions import call_in
 from acked.types import Start
 
 __all__ = ("ALIVE_FOR", "CLAIM_BYTES", "LISTENERS", "QueueStore", "new_number")
@@ -53,6 +54,12 @@ class QueueStore:
     async def call(self, function: StoredFunction, arguments: Sequence[object]) -> Any:
         """Return what `function` returns. Raises `LayerError` in our words."""
         return await self.value(function.numbered(), *arguments)
+
+    async def call_in(
+        self, connection: object, function: StoredFunction, arguments: Sequence[object]
+    ) -> object:
+        """Return what `function` returns, called in the transaction of the user's `connection`."""
+        return await call_in(connection, function, arguments, self._server.address)
 
     async def rows(self, statement: str, *arguments: object) -> Sequence[asyncpg.Record]:
         """Return the rows of `statement`. Raises `LayerError` in our words."""

@@ -55,6 +55,11 @@ class Wakeups:
         self._lost = asyncio.Event()
         self._is_silent = False
 
+    @property
+    def arrive(self) -> bool | None:
+        """Whether notifications arrive; None where that was not found out yet."""
+        return True if self.is_live else False if self._is_silent else None
+
     def listen(self) -> None:
         """Keep a connection that listens from now on, until `aclose`."""
         if self._listening is None:

@@ -38,12 +38,16 @@ CREATE SEQUENCE @schema.message_seq;
 --     due > 0, lease = 0    delayed until `due`
 --     due > 0, lease <> 0   leased until `due` to whoever knows the number, and beyond that until
 --                           another consumer of the group looks
+-- `attempt` counts deliveries, `failures` those of them that ended by a nack; `alone` notes that the
+-- last one was handled with nothing else in flight, until it is settled or released.
 CREATE TABLE @schema.message (
     grp bigint NOT NULL,
     seq bigint NOT NULL,
     due double precision NOT NULL DEFAULT 0,
     lease bigint NOT NULL DEFAULT 0,
     attempt integer NOT NULL DEFAULT 0,
+    failures integer NOT NULL DEFAULT 0,
+    alone boolean NOT NULL DEFAULT false,
     published double precision NOT NULL,
     id text NOT NULL,
     key text,

@@ -99,7 +99,8 @@ BEGIN
 END $$;
 
 -- Settles a batch and returns the places (from 1) of those that were ours. `delays` is null for
--- what is done, else the seconds after which it is free again. A dead letter, whose member stands
+-- what is done, else the seconds after which it is free again; below 0 nothing failed, and it is
+-- free now. A dead letter, whose member stands
 -- in `of_members`, is published in the same step if its member was ours.
 CREATE OR REPLACE FUNCTION @schema.settle(
     grps bigint[], seqs bigint[], leases bigint[], delays double precision[],
@@ -122,7 +123,8 @@ BEGIN
     IF cardinality(ours) < cardinality(grps) AND array_length(array_remove(delays, NULL), 1) > 0 THEN
         WITH back AS (
             UPDATE @schema.message AS m
-            SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE 0 END, lease = 0
+            SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE 0 END, lease = 0,
+                failures = m.failures + (s.delay >= 0)::integer, alone = false
             FROM unnest(grps, seqs, leases, delays) WITH ORDINALITY
                 AS s (grp, seq, lease, delay, n)
             WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease AND s.delay IS NOT NULL
@@ -178,13 +180,40 @@ BEGIN
     RETURN ours || locked;
 END $$;
 
+-- Gives back after `delays` seconds what was settled in transactions that were rolled back, and
+-- returns the places (from 1) of those whose transactions are still open: nobody waits for them.
+CREATE OR REPLACE FUNCTION @schema.nack_unless_committed(
+    grps bigint[], seqs bigint[], leases bigint[], delays double precision[]
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+BEGIN
+    WITH found AS MATERIALIZED (
+        SELECT m.grp, m.seq, s.delay
+        FROM unnest(grps, seqs, leases, delays) AS s (grp, seq, lease, delay)
+        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+        FOR UPDATE OF m SKIP LOCKED
+    )
+    UPDATE @schema.message AS m
+    SET due = CASE WHEN f.delay > 0 THEN now + f.delay ELSE 0 END, lease = 0,
+        failures = m.failures + 1, alone = false
+    FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq;
+    RETURN ARRAY(
+        SELECT s.n::integer
+        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
+        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+    );
+END $$;
+
 -- Gives leases back, no attempt charged.
 CREATE OR REPLACE FUNCTION @schema.release(grps bigint[], seqs bigint[], leases bigint[])
 RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    UPDATE @schema.message AS m SET due = 0, lease = 0, attempt = m.attempt - 1
+    UPDATE @schema.message AS m
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
     FROM unnest(grps, seqs, leases) AS s (grp, seq, lease)
     WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease;
 END $$;
@@ -194,7 +223,8 @@ CREATE OR REPLACE FUNCTION @schema.release_claims(grps bigint[], numbers bigint[
 RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    UPDATE @schema.message AS m SET due = 0, lease = 0, attempt = m.attempt - 1
+    UPDATE @schema.message AS m
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
     WHERE m.grp = ANY (grps) AND m.due > 0 AND m.lease = ANY (numbers);
 END $$;
 
