@@ -58,6 +58,8 @@ __all__ = (
     "RemovesGroups",
     "Sink",
     "TimedFeed",
+    "TransactionalFeed",
+    "TransactionalLayer",
 )
 
 
@@ -315,6 +317,46 @@ class TimedFeed(Protocol):
 
         That is `SystemClock` unless the layer was given another. Without it the engine takes the
         moment at which `receive` returned: too late, if the process stood still in between.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalLayer(Protocol):
+    """A layer in a database: it publishes in a transaction of its user's, on their connection."""
+
+    async def publish_in(
+        self, connection: object, records: Sequence[Record], /
+    ) -> Sequence[Receipt] | None:
+        """Publish `records` in the transaction that `connection` is in.
+
+        They can be received when it commits, and never if it is rolled back. Returns and *raises*
+        as `publish` does; after an error the transaction cannot commit. *Called by* the engine in
+        the task that publishes, which does nothing else on the connection meanwhile.
+        """
+        ...
+
+
+@runtime_checkable
+class TransactionalFeed(Protocol):
+    """A feed in a database: it settles in a transaction of its user's, on their connection."""
+
+    async def settle_in(
+        self, connection: object, batch: Sequence[Settlement], /
+    ) -> Sequence[Reply]:
+        """Carry out `batch` in the transaction that `connection` is in, as `settle` does.
+
+        CONFIRMED means: settled when it commits, and if it is rolled back still leased until the
+        lease ends, as if nothing had been asked. The feed counts it as held no more. Asked again
+        for a token, it does so again. *Raises* `LayerError`, after which the transaction cannot
+        commit, and `ConfigurationError` for what is no connection that the layer knows.
+        """
+        ...
+
+    def unless_committed(self, token: Token, delay: float, /) -> None:
+        """Nack `token`, settled by `settle_in`, unless that transaction commits; within seconds.
+
+        Returns at once and waits for nobody: the transaction may still be open.
         """
         ...
 

@@ -68,6 +68,16 @@ def test_an_unreachable_broker_ends_it_with_status_1(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_the_tables_of_a_queue_are_printed_for_who_makes_them_by_hand() -> None:
+    result = invoke("schema", "--schema", "mine")
+    assert result.exit_code == 0
+    assert 'CREATE TABLE "mine".message' in result.stdout
+    assert "@" not in result.stdout
+    assert "CREATE SCHEMA" not in invoke("schema", "--since", "1").stdout
+    assert invoke("schema", "--since", "99").exit_code == 2
+    assert invoke("schema", "--schema", "a;b").exit_code == 2
+
+
 def test_the_installed_layers_are_listed() -> None:
     result = invoke("layers")
     assert "sqlite-queue://" in result.stdout

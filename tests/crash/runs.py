@@ -45,6 +45,7 @@ class DebtLayer:
 
 DEBT_LAYERS = {
     "redis-streams": DebtLayer("redis", 4 * LEASE),
+    "postgres-queue": DebtLayer("postgres", 4 * LEASE),
     "kafka": DebtLayer("kafka", 12.0, "?create_topics=6&session_timeout=6"),
     # A session belongs to its client id. Mosquitto saves its queues every second and on SIGTERM:
     # killed, it loses what it accepted since, so it is stopped.

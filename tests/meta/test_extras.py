@@ -16,6 +16,7 @@ NEEDS = [
     ("acked.layers.kafka", "aiokafka", "acked[kafka]"),
     ("acked.layers.mqtt", "aiomqtt", "acked[mqtt]"),
     ("acked.layers.postgres_notify", "asyncpg", "acked[postgres]"),
+    ("acked.layers.postgres_queue", "asyncpg", "acked[postgres]"),
     ("acked.codecs.pydantic", "pydantic", "acked[pydantic]"),
 ]
 

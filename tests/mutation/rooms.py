@@ -16,6 +16,7 @@ NOTICED_BY: Final = {
         *("conformance/test_memory.py", "conformance/test_memory_queue.py"),
     ),
     "_machines": ("machines",),
+    "_postgres": ("layers/postgres_notify", "layers/postgres_queue"),
     "redis_pubsub": ("layers/redis_pubsub", "layers/_redis"),
     "redis_streams": ("layers/_redis", "layers/redis_streams"),
     "_redis": ("layers/_redis", "layers/redis_pubsub", "layers/redis_streams"),

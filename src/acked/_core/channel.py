@@ -25,6 +25,7 @@ from acked._core.publishing import Encoders
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscribing import Subscribing
 from acked._core.subscription import Subscription
+from acked._core.transactions import transactional_layer
 from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
 from acked._core.worker.answers import Answer, BatchAnswer
 from acked._core.worker.making import worker
@@ -240,10 +241,11 @@ class Channel(Generic[L_co]):
         `PublishFailed` when the broker refused it or, `indeterminate`, when we cannot know.
         Nothing is retried: a second try might be a duplicate, and only you know whether that is
         harmless; `id=` gives it the identity of the first. Cancelled, the message is whole or
-        absent.
+        absent. With `connection=` it is published in your transaction, where the layer is in a
+        database (`postgres-queue`, `postgres-notify`): accepted when that commits.
         """
         record = self._encoders.record(self._encoders.checked(topic), body, options)
-        receipts = await self._send([record])
+        receipts = await self._send([record], options.get("connection"))
         return receipts[0] if receipts else None
 
     @overload
@@ -408,10 +410,15 @@ class Channel(Generic[L_co]):
         self._subscriptions.discard(subscription)
         self._left.set()
 
-    async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
+    async def _send(
+        self, records: Sequence[Record], connection: object = None
+    ) -> Sequence[Receipt] | None:
         self._require_open()
         try:
-            receipts = await self._publish(records)
+            if connection is not None:
+                receipts = await transactional_layer(self._layer).publish_in(connection, records)
+            else:
+                receipts = await self._publish(records)
         except LayerError as error:
             if self._observer is not None:
                 self._observer.publish_failed(records, error)

@@ -65,6 +65,9 @@ class PublishOptions(TypedDict, total=False):
     """Text that travels beside the body."""
     id: str | None
     """The message's identity; the same again for a second try of one publish (drawn anew)."""
+    connection: object
+    """Your connection to the database that the layer is in: published when its transaction commits,
+    never if that is rolled back."""
 
 
 class AckSettings(msgspec.Struct, frozen=True, kw_only=True):

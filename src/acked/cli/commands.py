@@ -1,5 +1,6 @@
 """The commands, as click knows them."""
 
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -23,6 +24,25 @@ def layers() -> None:
     found = sorted(entry_points(group="acked.layers"), key=lambda entry: entry.name)
     for entry in found:
         click.echo(f"{entry.name + '://':<20} {entry.value}")
+
+
+@acked.command()
+@click.option("--schema", "name", default="acked", show_default=True, help="Where the tables are.")
+@click.option(
+    "--since",
+    type=int,
+    default=0,
+    show_default=True,
+    help="The version of the tables that there are: 0 for none.",
+)
+def schema(name: str, since: int) -> None:
+    """Print the SQL of a postgres-queue, for who makes its tables by hand: in one transaction."""
+    with ending_in_order():
+        try:
+            layer = import_module("acked.layers.postgres_queue").PostgresQueueLayer
+        except ImportError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(layer.schema_sql(name, since=since))
 
 
 @acked.command()

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from acked import Channel, LayerError, Severity
+from acked.layers._postgres.findings import WayThere
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from acked.layers.postgres_notify._findings import Situation, findings
 from acked.types import Finding
@@ -140,7 +141,10 @@ async def test_a_database_that_is_not_utf8_is_warned_of(private_broker) -> None:
 
 
 HERE = Situation(
-    pooled=False, rest=5.0, pool_size=4, is_verified=True, is_local=False, has_password=True
+    pooled=False,
+    rest=5.0,
+    pool_size=4,
+    way=WayThere(is_verified=True, is_local=False, has_password=True),
 )
 
 
@@ -183,7 +187,9 @@ NOTICE, WARNING = Severity.NOTICE, Severity.WARNING
 def test_what_goes_to_a_server_that_nobody_verified_is_told(
     has_tls: bool, is_local: bool, has_password: bool, expected: dict[str, Severity]
 ) -> None:
-    here = HERE._replace(is_verified=False, is_local=is_local, has_password=has_password)
+    here = HERE._replace(
+        way=WayThere(is_verified=False, is_local=is_local, has_password=has_password)
+    )
     found = judged({"tls": has_tls}, here)
     if has_tls:
         expected = {"tls": NOTICE, **expected}  # it looks like more than it is

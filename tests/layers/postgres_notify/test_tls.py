@@ -220,7 +220,7 @@ async def test_a_file_that_is_no_certificate_is_named_as_such(
 async def test_a_server_that_is_too_old_is_refused_by_its_number(
     postgres_broker, monkeypatch
 ) -> None:
-    monkeypatch.setattr("acked.layers.postgres_notify._server.OLDEST", 99)
+    monkeypatch.setattr("acked.layers._postgres.server.OLDEST", 99)
     with pytest.raises(LayerError, match=r"is PostgreSQL \d+; acked needs 99") as caught:
         await PostgresNotifyLayer(postgres_broker.url).__aenter__()
     assert_one_line_without_secrets(caught.value)

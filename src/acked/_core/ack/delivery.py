@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import msgspec
 
 from acked._core.ack.in_flight import InFlight
+from acked._core.ack.in_transaction import TransactionalAcks
 from acked._core.ack.settler import Flush
 from acked._core.callsite import line_of
 from acked._core.options import checked_seconds
@@ -35,6 +36,11 @@ class Settles(Protocol):
 
     def reject(self, entry: InFlight, reason: str) -> Flush | None:
         """Queue a rejection; return what to wait for, if anything."""
+        ...
+
+    @property
+    def transactional(self) -> TransactionalAcks:
+        """What acks in transactions of the user's."""
         ...
 
     async def extend(self, entry: InFlight, seconds: float) -> None:
@@ -76,6 +82,8 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
     _policy: Settles
     _code: CodeType
     _instruction: int
+    _in_transaction: bool = False
+    """It was acked in a transaction, which may be open still."""
 
     def __repr__(self) -> str:
         leased = self._entry.leased
@@ -126,7 +134,7 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         """Where the broker keeps it, for people to read."""
         return self._entry.leased.position
 
-    async def ack(self) -> None:
+    async def ack(self, *, connection: object = None) -> None:
         """Settle it as done: return when the broker has said yes.
 
         After that it is never delivered again to this group, even if the process dies on the next
@@ -134,7 +142,16 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
         is a no-op. Raises `AlreadySettled` after another settlement, `LeaseLost` when the message
         is not ours any more, `AckUnconfirmed` when the connection broke before the answer.
         Cancelled, it leaves the message acked or to be delivered again, never lost.
+
+        With `connection=`, where the layer is in a database (`postgres-queue`), it is acked when
+        your transaction commits, together with what else is in it. Rolled back, the message is
+        still owed, and yours until its lease ends: it can be acked in another transaction. Then
+        `LeaseLost` and `LayerError` mean that the transaction must not commit.
         """
+        if connection is not None:
+            await self._policy.transactional.ack(self._entry, connection)
+            self._in_transaction = True
+            return
         flush = self._policy.ack(self._entry)
         if flush is not None:
             await flush.confirmed(self._entry)
@@ -188,6 +205,9 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
     ) -> None:
         """Ack, nack or leave alone. What was settled within the block stays as it is."""
         if self._entry.state is not _HELD:
+            if self._in_transaction and isinstance(exc, Exception):
+                delay = self._policy.retry_delay(self.attempt)
+                self._policy.transactional.nack_unless_committed(self._entry, delay)
             return
         if exc is None:
             await self.ack()

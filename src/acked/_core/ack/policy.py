@@ -16,6 +16,7 @@ from acked._core.ack.bounds_keeper import BoundsKeeper
 from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
+from acked._core.ack.in_transaction import TransactionalAcks
 from acked._core.ack.last_chance import LastChances
 from acked._core.ack.lease_renewer import LeaseRenewer
 from acked._core.ack.settler import Flush, Settler, is_refusal
@@ -64,6 +65,7 @@ class SettlementPolicy:
         )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
         self._bounds = BoundsKeeper(tracker, self.give_up, self.ack)
+        self.transactional: Final = TransactionalAcks(feed, tracker, observer)
         self._renewer = LeaseRenewer(
             feed,
             capabilities,

@@ -14,7 +14,7 @@ def in_this_process() -> Finding:
         value=False,
         severity=Severity.NOTICE,
         message="messages live in this process's memory and end with it; where they must survive "
-        "it, choose sqlite-queue, redis-streams, kafka or mqtt",
+        "it, choose sqlite-queue, postgres-queue, redis-streams, kafka or mqtt",
     )
 
 

@@ -65,6 +65,16 @@ from acked.errors import (
     ConnectionLost,
     LayerError,
 )
+from acked.layers._postgres.findings import WayThere
+from acked.layers._postgres.pool import LendingPool
+from acked.layers._postgres.server import (
+    AnyConnection,
+    Password,
+    PostgresServer,
+    close,
+    dead_after,
+)
+from acked.layers._postgres.tls import TLS_OPTIONS
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import HIDDEN, number, url_options, whole_number
 from acked.layers.postgres_notify._envelope import (
@@ -77,18 +87,7 @@ from acked.layers.postgres_notify._envelope import (
 from acked.layers.postgres_notify._findings import FACTS, NUMBERS, Situation, findings
 from acked.layers.postgres_notify._listener import NotifyListener
 from acked.layers.postgres_notify._listening import ListenConnection
-from acked.layers.postgres_notify._pool import PublishingPool
-from acked.layers.postgres_notify._server import (
-    AnyConnection,
-    Password,
-    PostgresServer,
-    close,
-    dead_after,
-    has_password,
-    is_local,
-)
 from acked.layers.postgres_notify._statements import not_published, statement
-from acked.layers.postgres_notify._tls import TLS_OPTIONS
 from acked.types import Capabilities, Finding, Record
 
 __all__ = ("PostgresNotifyLayer",)
@@ -172,7 +171,7 @@ class PostgresNotifyLayer:
         self._patience = reconnect_timeout
         self._on_loss = on_loss
         self._bare = bare
-        self._pool = PublishingPool(self._server, pool_size)
+        self._pool = LendingPool(self._server, pool_size)
 
     def __repr__(self) -> str:
         listened = self._listening.topics() if self._listening is not None else {}
@@ -300,9 +299,7 @@ class PostgresNotifyLayer:
                 pooled=facts["session"] == other.number,
                 rest=self._heartbeat / 2,
                 pool_size=self._pool_size,
-                is_verified=bool(facts["tls"]) and self._server.tls.is_verified,
-                is_local=is_local(connection),
-                has_password=has_password(connection),
+                way=WayThere.of(self._server, connection, facts["tls"]),
             )
         finally:
             await close(connection)

@@ -1,11 +1,10 @@
 """What matters for safety on a PostgreSQL server: what is asked, and what follows from it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from acked.layers._shared.findings import password_in_clear
+from acked.layers._postgres.findings import Facts, WayThere, encoding, on_the_way, version, warn_if
 from acked.layers.postgres_notify._envelope import MAX_NAME
-from acked.layers.postgres_notify._server import OLDEST
 from acked.types import Finding, Severity
 
 __all__ = ("FACTS", "NUMBERS", "Situation", "findings")
@@ -35,8 +34,6 @@ select name, setting::bigint as number from pg_settings where name in (
 FULL: Final = 0.5
 FILLING: Final = 0.05
 
-Facts = Mapping[str, Any]
-
 
 class Situation(NamedTuple):
     """What this side of the connection knows."""
@@ -47,48 +44,30 @@ class Situation(NamedTuple):
     """Seconds between two heartbeats of the connection that listens."""
     pool_size: int
     """The most connections that publish."""
-    is_verified: bool
-    """The server showed a certificate that was verified."""
-    is_local: bool
-    """It is on this machine."""
-    has_password: bool
-    """It would be given a password, if it asked."""
+    way: WayThere
+    """How the server is reached."""
 
 
 def findings(facts: Facts, here: Situation) -> Sequence[Finding]:
     """Return what follows from `facts`, the answers to `FACTS` and `NUMBERS`, for us."""
     return (
-        _version(facts),
+        version(facts),
         _standby(facts),
         _pooler(pooled=here.pooled),
         _queue(facts),
         _idle_session(facts, here.rest),
         _idle_in_transaction(facts),
-        _encoding(facts),
+        encoding(facts),
         _names(facts),
         _connections(facts, here.pool_size + 1),
-        _tls(facts, here),
-        password_in_clear(
-            is_exposed=here.has_password and not (here.is_verified or here.is_local),
-            cure="add ?sslmode=verify-full, and sslrootcert= for an authority of your own",
-        ),
+        *on_the_way(facts, here.way),
         _keepalives(facts),
     )
 
 
-def _warn_if(is_bad: object) -> Severity:
-    return Severity.WARNING if is_bad else Severity.OK
-
-
-def _version(facts: Facts) -> Finding:
-    severity = _warn_if(facts["server_version_num"] < OLDEST * 10_000)
-    message = f"acked needs PostgreSQL {OLDEST} or later"
-    return Finding("server_version", facts["server_version"], severity, message)
-
-
 def _standby(facts: Facts) -> Finding:
     message = "a standby can neither LISTEN nor NOTIFY; give the address of the primary"
-    return Finding("standby", facts["standby"], _warn_if(facts["standby"]), message)
+    return Finding("standby", facts["standby"], warn_if(facts["standby"]), message)
 
 
 def _pooler(*, pooled: bool) -> Finding:
@@ -96,12 +75,12 @@ def _pooler(*, pooled: bool) -> Finding:
         "a pooler that shares sessions between transactions swallows LISTEN: nothing ever arrives; "
         "give the address of PostgreSQL itself, or of a pool with pool_mode=session"
     )
-    return Finding("transaction_pooler", pooled, _warn_if(pooled), message)
+    return Finding("transaction_pooler", pooled, warn_if(pooled), message)
 
 
 def _queue(facts: Facts) -> Finding:
     used: float | None = facts["queue_usage"]
-    severity = _warn_if(used is not None and used >= FULL)
+    severity = warn_if(used is not None and used >= FULL)
     if used is not None and FILLING <= used < FULL:
         severity = Severity.NOTICE
     message = (
@@ -141,19 +120,13 @@ def _idle_in_transaction(facts: Facts) -> Finding:
     return Finding("idle_in_transaction_session_timeout", seconds, Severity.OK, message)
 
 
-def _encoding(facts: Facts) -> Finding:
-    encoding = facts["encoding"]
-    message = "a database that is not UTF8 refuses messages with characters its encoding has not"
-    return Finding("encoding", encoding, _warn_if(encoding != "UTF8"), message)
-
-
 def _names(facts: Facts) -> Finding:
     longest = facts["max_identifier_length"]
     message = (
         f"bytes of a topic's name; acked allows {MAX_NAME}, and a server that was built with less "
         "cuts longer ones off: nothing ever arrives on them"
     )
-    return Finding("max_identifier_length", longest, _warn_if(longest < MAX_NAME), message)
+    return Finding("max_identifier_length", longest, warn_if(longest < MAX_NAME), message)
 
 
 def _connections(facts: Facts, needed: int) -> Finding:
@@ -161,7 +134,7 @@ def _connections(facts: Facts, needed: int) -> Finding:
     if (facts["role_limit"] or 0) > 0:
         limit = min(limit, facts["role_limit"])
     connected = facts["connected"]
-    severity = _warn_if(limit < needed)
+    severity = warn_if(limit < needed)
     if severity is Severity.OK and limit - connected < needed:
         severity = Severity.NOTICE
     message = (
@@ -170,20 +143,6 @@ def _connections(facts: Facts, needed: int) -> Finding:
         "made again"
     )
     return Finding("connection_limit", limit, severity, message)
-
-
-def _tls(facts: Facts, here: Situation) -> Finding:
-    if not facts["tls"]:
-        severity = Severity.OK if here.is_local else Severity.NOTICE
-        message = "without TLS whoever is on the way reads what is said; add ?sslmode=verify-full"
-        return Finding("tls", facts["tls"], severity, message)
-    if here.is_verified:
-        return Finding("tls", value=True, severity=Severity.OK, message="the server was verified")
-    message = (
-        "there is TLS, but nobody verified whose: whoever is on the way can be the server; add "
-        "?sslmode=verify-full, and sslrootcert= for an authority of your own"
-    )
-    return Finding("tls", "unverified", Severity.NOTICE, message)
 
 
 def _keepalives(facts: Facts) -> Finding:

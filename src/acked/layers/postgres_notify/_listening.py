@@ -19,18 +19,18 @@ from collections import deque
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._shared.reconnect import pause_before
-from acked.layers.postgres_notify._envelope import Unpacker
-from acked.layers.postgres_notify._errors import without_pooler
-from acked.layers.postgres_notify._listener import NotifyListener
-from acked.layers.postgres_notify._pool import SESSION, PostgresSession, PublishingPool
-from acked.layers.postgres_notify._server import (
+from acked.layers._postgres.errors import without_pooler
+from acked.layers._postgres.pool import SESSION, LendingPool, PostgresSession
+from acked.layers._postgres.server import (
     Connection,
     NotifyConnection,
     PostgresServer,
     close,
     dead_after,
 )
+from acked.layers._shared.reconnect import pause_before
+from acked.layers.postgres_notify._envelope import Unpacker
+from acked.layers.postgres_notify._listener import NotifyListener
 from acked.layers.postgres_notify._statements import listen_statements, pages
 from acked.types import Gap, GapCause, Record
 
@@ -61,7 +61,7 @@ class ListenConnection:
     def __init__(
         self,
         server: PostgresServer,
-        publishers: PublishingPool,
+        publishers: LendingPool,
         *,
         heartbeat: float,
         patience: float,

@@ -11,10 +11,10 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from acked.errors import ConfigurationError, LayerError
+from acked.layers._postgres.errors import OF_ASYNCPG, translated
+from acked.layers._postgres.tls import TLSOptions
 from acked.layers._shared.findings import is_loopback
 from acked.layers._shared.urls import split_server_url, without_credentials
-from acked.layers.postgres_notify._errors import OF_ASYNCPG, translated
-from acked.layers.postgres_notify._tls import TLSOptions
 
 __all__ = (
     "OLDEST",
@@ -74,12 +74,22 @@ def _ignore(*_: object) -> None:
 
 
 class PostgresServer:
-    """Where the server is, and connections to it. `timeout` is in seconds, for each connecting."""
+    """Where the server is, and connections to it. `timeout` is in seconds, for each connecting.
 
-    def __init__(self, dsn: str, timeout: float, password: Password | None = None) -> None:
+    Statements stay prepared in a session where `prepares`: a pooler may hand out another one.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        timeout: float,
+        password: Password | None = None,
+        *,
+        prepares: bool = True,
+    ) -> None:
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise ConfigurationError(
-                "the dsn of a PostgresNotifyLayer starts with postgresql://, as in "
+                "a dsn starts with postgresql://, as in "
                 "postgresql://user:password@host:5432/database"
             )
         parts = split_server_url(dsn)
@@ -93,6 +103,7 @@ class PostgresServer:
         self._dsn = dsn
         self.timeout: Final = timeout
         self._password = password
+        self._statements = 100 if prepares else 0
 
     async def pool(self, size: int) -> Pool:
         """Return a pool of up to `size` connections, one of them made already."""
@@ -104,6 +115,7 @@ class PostgresServer:
                 password=self._password,
                 min_size=0,
                 max_size=size,
+                statement_cache_size=self._statements,
                 timeout=self.timeout,
                 command_timeout=self.timeout + 1,  # of a request to cancel; ours comes before
                 connect=_connect_whole,

@@ -1,4 +1,4 @@
-"""The connections that publish: lent for as long as all of it may take, and not longer."""
+"""Connections that are lent for as long as all of it may take, and not longer."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,7 +10,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers.postgres_notify._server import (
+from acked.layers._postgres.server import (
     AnyConnection,
     Pool,
     PostgresServer,
@@ -19,7 +19,7 @@ from acked.layers.postgres_notify._server import (
     unless_broken,
 )
 
-__all__ = ("SESSION", "PostgresSession", "PublishingPool")
+__all__ = ("SESSION", "LendingPool", "PostgresSession")
 
 SESSION: Final = "select pg_backend_pid() as session, pg_postmaster_start_time() as started"
 
@@ -35,7 +35,7 @@ class PostgresSession(NamedTuple):
     """When the server was started, to the microsecond: no two servers say the same."""
 
 
-class PublishingPool:
+class LendingPool:
     """Up to `size` connections, which any number of tasks share."""
 
     def __init__(self, server: PostgresServer, size: int) -> None:
@@ -59,7 +59,7 @@ class PublishingPool:
             await self._pool.expire_connections()
 
     async def session(self) -> PostgresSession:
-        """Return a session that publishes."""
+        """Return the session of one of them."""
         with self._server.translated():
             async with self.borrowed() as connection:
                 row = await connection.fetchrow(SESSION)
@@ -98,7 +98,7 @@ class PublishingPool:
                     raise
                 raise LayerError(
                     f"no connection to {self._server.address} was free within "
-                    f"{self._server.timeout:g} s, of {self._size} that publish; check that "
+                    f"{self._server.timeout:g} s, of {self._size}; check that "
                     "PostgreSQL answers, publish in batches, or give a higher pool_size",
                     may_pass=True,
                 ) from error

@@ -1,0 +1,77 @@
+"""The functions of a queue's schema, and how the ways to call one are written."""
+
+from typing import Final, NamedTuple
+
+__all__ = ("QueueFunctions", "StoredFunction")
+
+_RECORDS: Final = (
+    "text[]",
+    "text[]",
+    "text[]",
+    "text[]",
+    "text[]",
+    "double precision[]",
+    "bytea[]",
+)
+_LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
+
+
+class StoredFunction(NamedTuple):
+    """A function on the server: its name with the schema, and the types of its parameters."""
+
+    name: str
+    types: tuple[str, ...]
+
+    def numbered(self) -> str:
+        """Return the call with $1, $2, as asyncpg writes parameters."""
+        return self._call([f"${n}" for n in range(1, len(self.types) + 1)])
+
+    def with_percents(self) -> str:
+        """Return the call with %s, as psycopg writes parameters."""
+        return self._call([f"CAST(%s AS {kind})" for kind in self.types])
+
+    def with_names(self) -> str:
+        """Return the call with :p1, :p2, as SQLAlchemy writes parameters."""
+        return self._call([f"CAST(:p{n} AS {kind})" for n, kind in enumerate(self.types, 1)])
+
+    def _call(self, parameters: list[str]) -> str:
+        return f"SELECT {self.name}({', '.join(parameters)})"
+
+
+class QueueFunctions:
+    """The functions of the queue in `schema`, a name as SQL has it."""
+
+    def __init__(self, schema: str) -> None:
+        self.publish: Final = StoredFunction(f"{schema}.publish", (*_RECORDS, "boolean"))
+        self.settle: Final = StoredFunction(
+            f"{schema}.settle",
+            (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
+        )
+        self.claim: Final = f"SELECT * FROM {schema}.claim($1, $2, $3, $4, $5, $6)"  # noqa: S608
+        self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
+        self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"
+        self.release: Final = f"SELECT {schema}.release($1, $2, $3)"
+        self.release_claims: Final = f"SELECT {schema}.release_claims($1, $2)"
+        self.join: Final = f"SELECT {schema}.join_group($1, $2, $3, $4)"
+        self.remove: Final = f"SELECT {schema}.remove_group($1, $2)"
+        self.beat: Final = f"SELECT {schema}.beat($1, $2, $3)"
+        self.sweep: Final = f"SELECT {schema}.sweep($1, $2, $3)"
+        self.farewell: Final = f"DELETE FROM {schema}.consumer WHERE grp = ANY ($1) AND feed = $2"  # noqa: S608
+        self.note_alone: Final = (
+            f"UPDATE {schema}.message SET alone = $4 "  # noqa: S608
+            "WHERE grp = $1 AND seq = $2 AND lease = $3 RETURNING true"
+        )
+        self.lag: Final = (
+            f"SELECT count(*) FROM {schema}.message "  # noqa: S608
+            "WHERE grp = ANY ($1) AND due = 0 AND attempt = 0"
+        )
+        self.outlook: Final = f"""
+            SELECT
+                (SELECT count(*) FROM {schema}.grp
+                    WHERE id = ANY ($1) AND name IS NOT NULL) AS known,
+                (SELECT min(soon.due) FROM unnest($1::bigint[]) AS g (id), LATERAL (
+                    SELECT m.due FROM {schema}.message AS m
+                    WHERE m.grp = g.id AND m.due > 0 AND m.due > (SELECT {schema}.moment())
+                    ORDER BY m.due LIMIT 1
+                ) AS soon) - {schema}.moment() AS due"""  # noqa: S608
+        """How many of the groups there are still, and in how many seconds something may be free."""

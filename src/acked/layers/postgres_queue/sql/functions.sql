@@ -1,0 +1,363 @@
+-- The verbs, each one statement for a batch: so they work through a pool that shares sessions
+-- between transactions, within anybody's transaction, from any client, and from triggers. They are
+-- replaced with every version. No planner may seize on statistics of a queue that was empty when
+-- somebody looked: index scans and nested loops are right whatever there is.
+
+CREATE OR REPLACE FUNCTION @schema.moment() RETURNS double precision
+LANGUAGE sql VOLATILE AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
+
+-- Stores records and returns their numbers, in their order. `announce` wakes consumers when the
+-- transaction commits. The lock, which publishers share, keeps a group from being made meanwhile:
+-- it would miss what is committed after it and was published before.
+CREATE OR REPLACE FUNCTION @schema.publish(
+    topics text[], ids text[], keys text[], headers text[], content_types text[],
+    published double precision[], bodies bytea[], announce boolean
+) RETURNS bigint[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    named text[] := ARRAY(SELECT DISTINCT t FROM unnest(topics) AS t ORDER BY t);
+    numbers bigint[];
+    one text;
+BEGIN
+    FOREACH one IN ARRAY named LOOP
+        PERFORM pg_advisory_xact_lock_shared(@lock, hashtext(one));
+    END LOOP;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- Its snapshot may be older than a group: then this fails, and the transaction is retried.
+        INSERT INTO @schema.topic AS t (name) SELECT unnest(named) ON CONFLICT DO NOTHING;
+        PERFORM FROM @schema.topic AS t WHERE t.name = ANY (named) FOR SHARE;
+    END IF;
+    FOREACH one IN ARRAY named LOOP
+        IF NOT EXISTS (SELECT FROM @schema.grp AS g WHERE g.topic = one AND g.gets) THEN
+            INSERT INTO @schema.grp AS g (topic, name, gets) VALUES (one, '', true)
+            ON CONFLICT DO NOTHING;
+        END IF;
+    END LOOP;
+    numbers := ARRAY(
+        SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
+    );
+    INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body)
+    SELECT g.id, r.seq, r.published, r.id, r.key, r.headers, r.content_type, r.body
+    FROM unnest(numbers, topics, ids, keys, headers, content_types, published, bodies)
+        AS r (seq, topic, id, key, headers, content_type, published, body)
+    JOIN @schema.grp AS g ON g.topic = r.topic AND g.gets;
+    IF announce THEN
+        PERFORM pg_notify('@channel', t) FROM unnest(named) AS t;
+    END IF;
+    RETURN numbers;
+END $$;
+
+-- Leases up to `room` messages of `grps` for `seconds`, in equal shares, in the order of their
+-- numbers; `number` is the proof of the lease. What is leased under one of `held` is the caller's
+-- own and is left alone, though it may have ended. A share stops after `most` bytes. That a lease
+-- was given need not be on the disk: after a crash the message is simply free.
+CREATE OR REPLACE FUNCTION @schema.claim(
+    grps bigint[], room integer, seconds double precision, number bigint, held bigint[],
+    most bigint
+) RETURNS SETOF @schema.message LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+    ready bigint[] := grps;
+    full_ones bigint[];
+    one bigint;
+    wanted integer;
+    got integer;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    WHILE room > 0 AND cardinality(ready) > 0 LOOP
+        full_ones := '{}';
+        FOREACH one IN ARRAY ready LOOP
+            wanted := least(room, greatest(1, room / cardinality(ready)));
+            EXIT WHEN wanted < 1;
+            RETURN QUERY
+            WITH free AS MATERIALIZED (
+                SELECT m.seq, octet_length(m.body) AS size FROM @schema.message AS m
+                WHERE m.grp = one AND m.due = 0
+                ORDER BY m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
+            ), ended AS MATERIALIZED (
+                SELECT m.seq, octet_length(m.body) AS size FROM @schema.message AS m
+                WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
+                ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
+            ), sized AS (
+                SELECT u.seq, sum(u.size) OVER (ORDER BY u.seq) - u.size AS before
+                FROM (SELECT * FROM free UNION ALL SELECT * FROM ended) AS u
+                ORDER BY u.seq LIMIT wanted
+            )
+            UPDATE @schema.message AS m
+            SET due = now + seconds, lease = number, attempt = m.attempt + 1
+            FROM sized WHERE m.grp = one AND m.seq = sized.seq AND sized.before < most
+            RETURNING m.*;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            room := room - got;
+            IF got = wanted THEN
+                full_ones := full_ones || one;
+            END IF;
+        END LOOP;
+        ready := full_ones;
+    END LOOP;
+END $$;
+
+-- Settles a batch and returns the places (from 1) of those that were ours. `delays` is null for
+-- what is done, else the seconds after which it is free again; below 0 nothing failed, and it is
+-- free now. A dead letter, whose member stands
+-- in `of_members`, is published in the same step if its member was ours.
+CREATE OR REPLACE FUNCTION @schema.settle(
+    grps bigint[], seqs bigint[], leases bigint[], delays double precision[],
+    of_members integer[], topics text[], ids text[], keys text[], headers text[],
+    content_types text[], published double precision[], bodies bytea[], announce boolean
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+    ours integer[];
+    again integer[];
+BEGIN
+    WITH gone AS (
+        DELETE FROM @schema.message AS m
+        USING unnest(grps, seqs, leases, delays) WITH ORDINALITY AS s (grp, seq, lease, delay, n)
+        WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease AND s.delay IS NULL
+        RETURNING s.n::integer AS n
+    )
+    SELECT coalesce(array_agg(n), '{}') INTO ours FROM gone;
+    IF cardinality(ours) < cardinality(grps) AND array_length(array_remove(delays, NULL), 1) > 0 THEN
+        WITH back AS (
+            UPDATE @schema.message AS m
+            SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE 0 END, lease = 0,
+                failures = m.failures + (s.delay >= 0)::integer, alone = false
+            FROM unnest(grps, seqs, leases, delays) WITH ORDINALITY
+                AS s (grp, seq, lease, delay, n)
+            WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease AND s.delay IS NOT NULL
+            RETURNING s.n::integer AS n
+        )
+        SELECT coalesce(array_agg(n), '{}') INTO again FROM back;
+        ours := ours || again;
+    END IF;
+    IF cardinality(of_members) > 0 THEN
+        PERFORM @schema.publish(
+            array_agg(l.topic), array_agg(l.id), array_agg(l.key), array_agg(l.headers),
+            array_agg(l.content_type), array_agg(l.published), array_agg(l.body), announce
+        )
+        FROM unnest(of_members, topics, ids, keys, headers, content_types, published, bodies)
+            AS l (n, topic, id, key, headers, content_type, published, body)
+        WHERE l.n = ANY (ours)
+        HAVING count(*) > 0;
+    END IF;
+    RETURN ours;
+END $$;
+
+-- Lets leases end `seconds` from now and returns the places (from 1) of those that are ours. One
+-- that somebody else has locked counts as ours while it has not ended: nobody can claim it, so it
+-- is our own settlement, perhaps in a transaction that is still open, and must not be waited for.
+CREATE OR REPLACE FUNCTION @schema.extend(
+    grps bigint[], seqs bigint[], leases bigint[], seconds double precision
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+    ours integer[];
+    locked integer[];
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    WITH found AS MATERIALIZED (
+        SELECT m.grp, m.seq, s.n::integer AS n
+        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
+        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+        FOR UPDATE OF m SKIP LOCKED
+    ), changed AS (
+        UPDATE @schema.message AS m SET due = now + seconds
+        FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq
+        RETURNING f.n
+    )
+    SELECT coalesce(array_agg(n), '{}') INTO ours FROM changed;
+    IF cardinality(ours) = cardinality(grps) THEN
+        RETURN ours;
+    END IF;
+    SELECT coalesce(array_agg(s.n::integer), '{}') INTO locked
+    FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
+    JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+    WHERE m.due > now AND s.n <> ALL (ours);
+    RETURN ours || locked;
+END $$;
+
+-- Gives back after `delays` seconds what was settled in transactions that were rolled back, and
+-- returns the places (from 1) of those whose transactions are still open: nobody waits for them.
+CREATE OR REPLACE FUNCTION @schema.nack_unless_committed(
+    grps bigint[], seqs bigint[], leases bigint[], delays double precision[]
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+BEGIN
+    WITH found AS MATERIALIZED (
+        SELECT m.grp, m.seq, s.delay
+        FROM unnest(grps, seqs, leases, delays) AS s (grp, seq, lease, delay)
+        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+        FOR UPDATE OF m SKIP LOCKED
+    )
+    UPDATE @schema.message AS m
+    SET due = CASE WHEN f.delay > 0 THEN now + f.delay ELSE 0 END, lease = 0,
+        failures = m.failures + 1, alone = false
+    FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq;
+    RETURN ARRAY(
+        SELECT s.n::integer
+        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
+        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+    );
+END $$;
+
+-- Gives leases back, no attempt charged.
+CREATE OR REPLACE FUNCTION @schema.release(grps bigint[], seqs bigint[], leases bigint[])
+RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    UPDATE @schema.message AS m
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
+    FROM unnest(grps, seqs, leases) AS s (grp, seq, lease)
+    WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease;
+END $$;
+
+-- Gives whole claims back whose answers never came, no attempt charged.
+CREATE OR REPLACE FUNCTION @schema.release_claims(grps bigint[], numbers bigint[])
+RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    UPDATE @schema.message AS m
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
+    WHERE m.grp = ANY (grps) AND m.due > 0 AND m.lease = ANY (numbers);
+END $$;
+
+-- Returns a group's id and makes the group if it is new. `begins`: earliest, latest, or time.
+-- Whoever publishes to the topic is waited for, but not for long: others queue behind us.
+CREATE OR REPLACE FUNCTION @schema.join_group(
+    of_topic text, named text, begins text, since double precision
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    found_id bigint;
+    keeper bigint;
+    others bigint[];
+BEGIN
+    SELECT g.id INTO found_id FROM @schema.grp AS g WHERE g.topic = of_topic AND g.name = named;
+    IF FOUND THEN
+        RETURN found_id;
+    END IF;
+    PERFORM set_config('lock_timeout', '300ms', true);
+    PERFORM pg_advisory_xact_lock(@lock, hashtext(of_topic));
+    SELECT g.id INTO found_id FROM @schema.grp AS g WHERE g.topic = of_topic AND g.name = named;
+    IF FOUND THEN
+        RETURN found_id;
+    END IF;
+    INSERT INTO @schema.topic AS t (name) VALUES (of_topic)
+    ON CONFLICT (name) DO UPDATE SET changes = t.changes + 1;
+    SELECT g.id INTO keeper FROM @schema.grp AS g WHERE g.topic = of_topic AND g.name = '';
+    others := ARRAY(SELECT g.id FROM @schema.grp AS g WHERE g.topic = of_topic AND g.name <> '');
+    IF begins = 'earliest' AND keeper IS NOT NULL AND cardinality(others) = 0 THEN
+        UPDATE @schema.grp AS g SET name = named, gets = true WHERE g.id = keeper;
+        RETURN keeper;
+    END IF;
+    UPDATE @schema.grp AS g SET gets = false WHERE g.id = keeper;
+    INSERT INTO @schema.grp (topic, name, gets) VALUES (of_topic, named, true)
+    RETURNING id INTO found_id;
+    IF begins <> 'latest' THEN
+        UPDATE @schema.message AS m SET grp = found_id
+        WHERE m.grp = keeper AND (begins = 'earliest' OR m.published >= since);
+        INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body)
+        SELECT DISTINCT ON (m.seq)
+            found_id, m.seq, m.published, m.id, m.key, m.headers, m.content_type, m.body
+        FROM @schema.message AS m
+        WHERE m.grp = ANY (others) AND (begins = 'earliest' OR m.published >= since)
+        ORDER BY m.seq;
+    END IF;
+    RETURN found_id;
+END $$;
+
+-- Says that a consumer lives.
+CREATE OR REPLACE FUNCTION @schema.beat(grps bigint[], of_feed bigint, seconds double precision)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    INSERT INTO @schema.consumer AS c (grp, feed, until)
+    SELECT g, of_feed, @schema.moment() + seconds FROM unnest(grps) AS g
+    ON CONFLICT (grp, feed) DO UPDATE SET until = excluded.until;
+END $$;
+
+-- Lets a group owe nothing more; the caller has the topic's lock. Its rows are swept later.
+CREATE OR REPLACE FUNCTION @schema.end_group(ending bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of_topic text;
+BEGIN
+    UPDATE @schema.grp AS g SET name = NULL, gets = false WHERE g.id = ending
+    RETURNING g.topic INTO of_topic;
+    UPDATE @schema.topic AS t SET changes = t.changes + 1 WHERE t.name = of_topic;
+    IF NOT EXISTS (SELECT FROM @schema.grp AS g WHERE g.topic = of_topic AND g.gets) THEN
+        INSERT INTO @schema.grp AS g (topic, name, gets) VALUES (of_topic, '', true)
+        ON CONFLICT (topic, name) DO UPDATE SET gets = true;
+    END IF;
+END $$;
+
+-- Forgets a group of all these topics, or returns the one that has a consumer, nothing changed.
+CREATE OR REPLACE FUNCTION @schema.remove_group(of_topics text[], named text) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    now double precision := @schema.moment();
+    one text;
+    busy text;
+BEGIN
+    PERFORM set_config('lock_timeout', '300ms', true);
+    FOR one IN SELECT DISTINCT t FROM unnest(of_topics) AS t ORDER BY t LOOP
+        PERFORM pg_advisory_xact_lock(@lock, hashtext(one));
+    END LOOP;
+    SELECT g.topic INTO busy FROM @schema.grp AS g
+    WHERE g.topic = ANY (of_topics) AND g.name = named AND (
+        EXISTS (SELECT FROM @schema.consumer AS c WHERE c.grp = g.id AND c.until > now)
+        OR EXISTS (
+            SELECT FROM @schema.message AS m
+            WHERE m.grp = g.id AND m.due > now AND m.lease <> 0
+        )
+    );
+    IF busy IS NULL THEN
+        PERFORM @schema.end_group(g.id) FROM @schema.grp AS g
+        WHERE g.topic = ANY (of_topics) AND g.name = named;
+    END IF;
+    RETURN busy;
+END $$;
+
+-- Ends the groups of listeners (`pattern`) that were silent for so long, and deletes a page of what
+-- groups that have ended still keep. Returns whether there is more.
+CREATE OR REPLACE FUNCTION @schema.sweep(pattern text, silent double precision, page integer)
+RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+    dead record;
+    ending bigint;
+    deleted integer;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF NOT pg_try_advisory_xact_lock(@lock, 0) THEN
+        RETURN false;  -- another one sweeps
+    END IF;
+    FOR dead IN
+        SELECT g.id, g.topic FROM @schema.grp AS g
+        WHERE g.name LIKE pattern AND NOT EXISTS (
+            SELECT FROM @schema.consumer AS c WHERE c.grp = g.id AND c.until > now - silent
+        )
+    LOOP
+        IF pg_try_advisory_xact_lock(@lock, hashtext(dead.topic)) THEN
+            PERFORM @schema.end_group(dead.id);
+        END IF;
+    END LOOP;
+    DELETE FROM @schema.consumer AS c WHERE c.until < now - silent;
+    SELECT g.id INTO ending FROM @schema.grp AS g WHERE g.name IS NULL LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM @schema.message AS m WHERE m.grp = ending AND m.seq = ANY (
+        ARRAY(SELECT d.seq FROM @schema.message AS d WHERE d.grp = ending LIMIT page)
+    );
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    IF deleted < page THEN
+        DELETE FROM @schema.grp AS g WHERE g.id = ending;
+    END IF;
+    RETURN true;
+END $$;

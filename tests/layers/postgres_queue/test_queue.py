@@ -1,0 +1,331 @@
+"""What is peculiar to the queue in PostgreSQL, on a real server."""
+
+import asyncio
+import time
+
+import anyio
+import asyncpg
+import pytest
+
+from acked import Channel, PublishFailed
+from acked.errors import ConfigurationError, LayerError
+from acked.layers.postgres_queue import PostgresQueueLayer
+from acked.layers.postgres_queue._schema import VERSION
+from acked.types import Outcome, Record, Settlement, Start, Verb
+from tests.layers.postgres_kit import TransactionPooler, acked_tasks, connected, fresh, until
+
+pytestmark = pytest.mark.anyio
+
+LEASE = 30.0
+
+
+def make(topic: str, *names: str) -> list[Record]:
+    return [Record(topic, name.encode(), name) for name in names]
+
+
+def joined(layer: PostgresQueueLayer, topic: str, group: str = "g", start: Start = Start.EARLIEST):
+    return layer.consume([topic], group, in_flight=100, lease=LEASE, start=start)
+
+
+async def rows(url: str, topic: str) -> int:
+    async with connected(url) as admin:
+        return await admin.fetchval(
+            "select count(*) from acked.message m join acked.grp g on g.id = m.grp where topic = $1",
+            topic,
+        )
+
+
+async def test_each_settled_row_is_gone_and_groups_have_rows_of_their_own(postgres_broker) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with PostgresQueueLayer(url) as layer:
+        async with joined(layer, topic, "a") as one, joined(layer, topic, "b") as other:
+            await layer.publish(make(topic, "1", "2", "3"))
+            assert await rows(url, topic) == 6
+            batch = await one.receive(10)
+            assert [leased.record.id for leased in batch] == ["1", "2", "3"]
+            acks = [Settlement(leased.token, Verb.ACK) for leased in batch]
+            assert await one.settle(acks) == [Outcome.CONFIRMED] * 3
+            assert await rows(url, topic) == 3
+            assert len(await other.receive(10)) == 3
+
+
+async def test_a_group_that_joins_in_mid_transaction_gets_what_commits_after_it(
+    postgres_broker,
+) -> None:
+    """The publisher's statement had not seen the group."""
+    url, topic = postgres_broker.url, fresh()
+    layer, other = PostgresQueueLayer(url, timeout=5), PostgresQueueLayer(url)
+    async with layer, other, connected(url) as mine:
+        async with joined(layer, topic, "first"):
+            transaction = mine.transaction()
+            await transaction.start()
+            await layer.publish_in(mine, make(topic, "late"))
+
+            async def join() -> list[str]:
+                async with joined(other, topic, "second", Start.LATEST) as feed:
+                    await layer.publish(make(topic, "later"))
+                    got = await feed.receive(10)
+                    return [leased.record.id for leased in got]
+
+            joining = asyncio.create_task(join())
+            with anyio.move_on_after(0.5):
+                await asyncio.shield(joining)
+            assert not joining.done()  # it waits for the transaction
+            await transaction.commit()
+            assert await joining == ["later"]
+            async with joined(layer, topic, "third") as feed:
+                got = await feed.receive(10)
+                assert [leased.record.id for leased in got] == ["late", "later"]
+
+
+async def test_who_waits_for_a_publisher_that_never_commits_is_told(postgres_broker) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with PostgresQueueLayer(url, timeout=1) as layer, connected(url) as mine:
+        async with mine.transaction():
+            await layer.publish_in(mine, make(topic, "1"))
+            with pytest.raises(LayerError, match="transaction that publishes was open") as caught:
+                async with joined(layer, topic):
+                    pass
+            assert caught.value.may_pass
+        await layer.publish(make(topic, "2"))
+
+
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_a_transaction_with_an_older_snapshot_misses_no_group(
+    postgres_broker, isolation: str
+) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with PostgresQueueLayer(url) as layer, connected(url) as mine:
+        transaction = mine.transaction(isolation=isolation)
+        await transaction.start()
+        await mine.fetchval("select count(*) from acked.grp")  # its snapshot
+        async with joined(layer, topic) as feed:
+            with pytest.raises(PublishFailed) as caught:
+                await layer.publish_in(mine, make(topic, "1"))
+            assert isinstance(caught.value.__cause__.__cause__, asyncpg.SerializationError)
+            await transaction.rollback()
+            async with mine.transaction(isolation=isolation):
+                await layer.publish_in(mine, make(topic, "1"))
+            (leased,) = await feed.receive(10)
+            assert leased.record.id == "1"
+
+
+async def test_a_waiting_consumer_is_woken_from_another_process_at_once(postgres_broker) -> None:
+    url, topic = postgres_broker.url, fresh()
+    layer, other = PostgresQueueLayer(url, poll=60), PostgresQueueLayer(url)
+    async with layer, other, joined(layer, topic) as feed:
+        await until(lambda: layer._wakeups.is_live)
+        for wake in (other.publish, None):
+            waiting = asyncio.create_task(feed.receive(1))
+            await asyncio.sleep(0.3)
+            began = time.monotonic()
+            if wake is not None:
+                await wake(make(topic, "1"))
+            else:  # in a transaction
+                async with connected(url) as mine, mine.transaction():
+                    await other.publish_in(mine, make(topic, "2"))
+            await waiting
+            assert time.monotonic() - began < 2
+
+
+async def test_what_a_cancelled_receive_leased_is_free_at_once_and_uncharged(
+    postgres_broker,
+) -> None:
+    topic = fresh()
+    async with PostgresQueueLayer(postgres_broker.url) as layer:
+        async with joined(layer, topic) as feed, joined(layer, topic) as other:
+            for count in range(20):
+                await layer.publish(make(topic, str(count)))
+                receiving = asyncio.create_task(feed.receive(1))
+                await asyncio.sleep(0.0005 * count)
+                receiving.cancel()
+                await asyncio.wait([receiving])
+                if receiving.cancelled():
+                    with anyio.fail_after(5):
+                        (leased,) = await other.receive(1)
+                    who = other
+                else:
+                    (leased,), who = receiving.result(), feed
+                assert (leased.record.id, leased.attempt) == (str(count), 1)
+                await who.settle([Settlement(leased.token, Verb.ACK)])
+
+
+async def test_it_works_through_a_transaction_pooler(postgres_broker) -> None:
+    pooler = TransactionPooler(int(postgres_broker.url.rpartition(":")[2].partition("/")[0]))
+    topic = fresh()
+    async with pooler.running() as url:
+        layer = PostgresQueueLayer(url, pooled=True, pool_size=3)
+        async with Channel(layer) as channel, channel.subscribe(topic, group="g") as subscription:
+            await channel.publish_many(topic, range(50))
+            for number in range(50):
+                delivery = await anext(subscription)
+                assert delivery.body == number
+                await delivery.ack()
+            assert layer._wakeups._listening is None
+    assert await rows(postgres_broker.url, topic) == 0
+
+
+async def test_a_pooler_that_was_not_told_of_is_found_out_and_consumers_poll(
+    postgres_broker, caplog
+) -> None:
+    """Here every session is one: even statements that stay prepared work, and LISTEN does not."""
+    pooler = TransactionPooler(int(postgres_broker.url.rpartition(":")[2].partition("/")[0]))
+    topic = fresh()
+    async with pooler.running() as url:
+        layer = PostgresQueueLayer(url, pooled=True)
+        layer._is_pooled = False  # what the option keeps from being tried
+        async with layer, PostgresQueueLayer(postgres_broker.url) as other:
+            async with joined(layer, topic) as feed:
+                waiting = asyncio.create_task(feed.receive(1))
+                await until(lambda: layer._wakeups.arrive is False)
+                await other.publish(make(topic, "1"))
+                with anyio.fail_after(5):
+                    assert len(await waiting) == 1
+    assert "look for messages more often" in caplog.text
+
+
+async def test_the_schema_is_by_option_and_two_are_apart(private_broker) -> None:
+    url, topic = private_broker("postgres").url, "t"
+    async with PostgresQueueLayer(url, schema="Mine") as mine, PostgresQueueLayer(url) as other:
+        await mine.publish(make(topic, "1"))
+        async with joined(other, topic) as feed, joined(mine, topic) as ours:
+            assert len(await ours.receive(1)) == 1
+            await other.publish(make(topic, "2"))
+            (leased,) = await feed.receive(10)
+            assert leased.record.id == "2"
+        async with connected(url) as admin:
+            found = await admin.fetch("select nspname from pg_namespace where nspname ~* 'mine'")
+            assert [row[0] for row in found] == ["Mine"]
+
+
+async def test_many_that_open_at_once_make_one_set_of_tables(private_broker) -> None:
+    url = private_broker("postgres").url
+    layers = [PostgresQueueLayer(url, schema="together") for _ in range(8)]
+    await asyncio.gather(*(layer.__aenter__() for layer in layers))
+    await asyncio.gather(*(layer.publish(make("t", "1")) for layer in layers))
+    await asyncio.gather(*(layer.__aexit__(None, None, None) for layer in layers))
+    async with connected(url) as admin:
+        assert await admin.fetchval("select array_agg(number) from together.version") == [VERSION]
+        assert await admin.fetchval("select count(*) from together.message") == 8
+
+
+async def test_who_migrates_by_hand_gets_the_sql_and_a_word_where_it_is_missing(
+    private_broker,
+) -> None:
+    url = private_broker("postgres").url
+    with pytest.raises(LayerError, match="acked schema --since 0"):
+        async with PostgresQueueLayer(url, migrate=False):
+            pass
+    async with connected(url) as admin:
+        await admin.execute(PostgresQueueLayer.schema_sql())
+        async with PostgresQueueLayer(url, migrate=False) as layer:
+            await layer.publish(make("t", "1"))
+        await admin.execute("update acked.version set number = number + 1")
+    with pytest.raises(LayerError, match="made by a later acked"):
+        async with PostgresQueueLayer(url):
+            pass
+
+
+async def test_a_role_that_may_not_make_tables_is_told_who_does(private_broker) -> None:
+    url = private_broker("postgres").url
+    async with connected(url) as admin:
+        await admin.execute("create role poor login")
+    with pytest.raises(LayerError, match="acked schema"):
+        async with PostgresQueueLayer(url.replace("acked@", "poor@")):
+            pass
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schema": "no-dash"},
+        {"schema": ""},
+        {"schema": "x" * 41},
+        {"pool_size": 0},
+        {"timeout": 0},
+        {"poll": float("nan")},
+    ],
+)
+def test_what_cannot_be_is_refused_at_the_call(options: dict) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        PostgresQueueLayer("postgresql://localhost", **options)
+
+
+@pytest.mark.parametrize("query", ["poll=x", "pooled=maybe", "pool_size=-1", "unknown=1"])
+def test_what_cannot_be_in_a_url_is_refused_by_its_name(query: str) -> None:
+    with pytest.raises(ConfigurationError, match=query.partition("=")[0]):
+        PostgresQueueLayer.from_url(f"postgres-queue://localhost/x?{query}")
+
+
+async def test_nothing_is_left_after_closing(postgres_broker) -> None:
+    before = asyncio.all_tasks()
+    async with Channel(PostgresQueueLayer(postgres_broker.url)) as channel:
+        topic = fresh()
+        async with channel.subscribe(topic, group="g") as subscription:
+            await asyncio.gather(*(channel.publish(topic, number) for number in range(20)))
+            await (await anext(subscription)).ack()
+    assert not acked_tasks()
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_utf8_cannot_carry_is_refused_and_spoils_no_neighbour(postgres_broker) -> None:
+    topic = fresh()
+    async with PostgresQueueLayer(postgres_broker.url) as layer:
+        async with joined(layer, topic) as feed:
+            records = [*make(topic, "a"), Record(topic, b"", "b", "\ud800"), *make(topic, "c")]
+            with pytest.raises(PublishFailed) as caught:
+                await layer.publish(records)
+            assert set(caught.value.failures) == {1}
+            assert not caught.value.indeterminate
+            batch = await feed.receive(10)
+            assert [leased.record.id for leased in batch] == ["a", "c"]
+            letter = Record(topic, b"", "x", "\ud800")
+            first, second = batch
+            replies = await feed.settle(
+                [
+                    Settlement(first.token, Verb.REJECT, dead_letter=letter),
+                    Settlement(second.token, Verb.ACK),
+                ]
+            )
+            assert isinstance(replies[0], LayerError)
+            assert replies[1] is Outcome.CONFIRMED
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\\", "\\0", "\0\\\\0", "\\\\", "ö\\n"])
+async def test_any_text_arrives_as_it_was(postgres_broker, text: str) -> None:
+    topic = fresh()
+    record = Record(topic, b"\0\xff", text, text, {text: text}, text, 1.5)
+    async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
+        await layer.publish([record])
+        (leased,) = await feed.receive(1)
+        assert leased.record == record
+
+
+async def test_a_claim_stops_after_enough_bytes(postgres_broker) -> None:
+    topic = fresh()
+    async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
+        for name in "abcd":
+            await layer.publish([Record(topic, bytes(12 << 20), name)])
+        first = await feed.receive(100)
+        assert [leased.record.id for leased in first] == ["a", "b", "c"]
+        assert [leased.record.id for leased in await feed.receive(100)] == ["d"]
+
+
+async def test_what_is_delayed_is_not_walked_over_to_get_at_what_is_free(postgres_broker) -> None:
+    topic, count = fresh(), 20_000
+    async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
+        await layer.publish(make(topic, *map(str, range(count))))
+        batch = await feed.receive(count)
+        await feed.settle([Settlement(one.token, Verb.NACK, 3600.0) for one in batch])
+        await layer.publish(make(topic, "free"))
+        async with connected(postgres_broker.url) as admin:
+            grp = batch[0].token.grp
+            plan = await admin.fetch(
+                "explain analyze select seq from acked.message where grp = $1 and due = 0 "
+                "order by seq limit 10",
+                grp,
+            )
+        words = " ".join(row[0] for row in plan)
+        assert "message_free" in words
+        (leased,) = await feed.receive(10)
+        assert leased.record.id == "free"
