@@ -7,8 +7,8 @@ from anyio import Event, wait_all_tasks_blocked
 
 from acked import Channel
 from acked.layers.memory_queue import MemoryQueueLayer
-from acked.types import Verb
-from tests.core.scripted import ScriptedLayer, leased
+from acked.types import Record, Verb
+from tests.core.scripted import ScriptedLayer, ScriptedNews, leased
 
 pytestmark = pytest.mark.anyio
 
@@ -113,3 +113,16 @@ async def test_a_reader_that_is_cancelled_when_woken_wakes_another() -> None:
         async with asyncio.timeout(5):
             await (await second).ack()
     assert first.cancelled()
+
+
+async def test_news_that_woke_a_reader_who_was_cancelled_wake_another() -> None:
+    layer = ScriptedNews()
+    async with Channel(layer) as channel, channel.subscribe("t") as sub:
+        first, second = (asyncio.create_task(anext(sub)) for _ in range(2))
+        await wait_all_tasks_blocked()
+        layer.sinks[0].offer(Record("t", b"1", "id-1"))  # this wakes the first, which then
+        first.cancel()  # does not take it
+        async with asyncio.timeout(20):
+            assert (await second).body == 1
+        with pytest.raises(asyncio.CancelledError):
+            await first

@@ -236,8 +236,6 @@ def _check_type(topic: Topic[Any], body: object) -> None:
         return
     if payload is float and isinstance(body, int):  # as typing has it
         return
-    if getattr(payload, "_is_protocol", False):
-        return
     raise EncodeError(
         f"{topic!r} carries {payload.__name__}, not {type(body).__name__}; nothing was sent"
     )

@@ -75,6 +75,9 @@ class Subscription(ABC, Generic[M_co]):
             await self._inside.__aenter__()
             undo.pop_all()
             self._opened = True
+        if self._opened and self._scope.cancel_called:  # where nothing waited since it was shut
+            self._opened = False
+            await self.__aexit__(None, None, None)
         if not self._opened:  # shut while it was being opened, and cancelled by that
             raise ChannelClosed("the channel was closed while this subscription was being entered")
         return self

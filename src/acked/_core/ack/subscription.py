@@ -138,8 +138,7 @@ class AckSubscription(Subscription[Delivery[T]]):
 
     def fail(self, error: AckedError) -> None:
         """Make the readers raise `error` once they have read what is buffered."""
-        if self._opened:
-            self._policy.fetcher.fail(error)
+        self._policy.fetcher.fail(error)
 
     def shut(self, error: AckedError) -> None:
         """Make the readers raise `error`: nothing more is handed out."""
