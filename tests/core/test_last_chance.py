@@ -13,13 +13,22 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from acked import RAW, Channel, Delivery, Redelivery, Subscription, Topic, VirtualClock
+from acked import (
+    RAW,
+    Channel,
+    ChannelClosed,
+    Delivery,
+    Redelivery,
+    Subscription,
+    Topic,
+    VirtualClock,
+)
 from acked.abc import LastChanceFeed
 from acked.errors import LayerError
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._feed import MemoryQueueFeed
 from acked.types import Leased, Start, Token
-from tests.core.scripted import ScriptedLayer, without
+from tests.core.scripted import ScriptedLayer, leased, prefetch, without
 
 pytestmark = pytest.mark.anyio
 
@@ -321,3 +330,43 @@ async def test_who_lost_it_before_its_turn_does_not_get_it(
             await wait_all_tasks_blocked()
             assert sub.statistics().open_bytes == 0
             await channel.publish(TOPIC, b"next")
+
+
+async def test_a_subscription_that_comes_while_one_is_alone_waits_until_it_is_settled() -> None:
+    layer, got = MemoryQueueLayer(), list[object]()
+    async with channel_of(layer, 1) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            alone = await anext(sub)
+            async with (
+                channel.subscribe("other", group="g") as other,
+                anyio.create_task_group() as tasks,
+            ):
+
+                async def read() -> None:
+                    async with await anext(other) as delivery:
+                        got.append(delivery.body)
+
+                await channel.publish("other", 1)
+                tasks.start_soon(read)
+                await wait_all_tasks_blocked()
+                assert got == []
+                await alone.ack()
+    assert got == [1]
+
+
+async def test_what_was_shut_while_it_paused_hands_out_nothing_afterwards() -> None:
+    layer = ScriptedLayer(*map(leased, range(3)))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        held = await anext(sub)
+        await prefetch(sub, 2)
+        fetcher = sub._policy.fetcher
+        fetcher.pause()
+        sub.shut(ChannelClosed("shut by this test"))
+        fetcher.resume()
+        assert not fetcher.buffer
+        with pytest.raises(ChannelClosed, match="shut by this test"):
+            await anext(sub)
+        await held.ack()
+    assert sorted(layer.released) == [1, 2]
