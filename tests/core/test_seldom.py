@@ -20,8 +20,9 @@ from acked import (
     ConfigurationError,
     ConnectionLost,
     EncodeError,
-    Gap,
     LayerError,
+    Message,
+    NoSubscribers,
     PublishFailed,
     Redelivery,
     Topic,
@@ -299,26 +300,57 @@ async def test_news_are_read_within_their_subscription_only() -> None:
             await anext(sub)
 
 
-@pytest.mark.parametrize("gaps", [False, True])
-async def test_a_batch_of_nothing_but_what_does_not_decode_is_none(gaps: bool) -> None:
-    layer = ScriptedNews()
-    async with Channel(layer) as channel, channel.subscribe(T) as sub:
-        batches = sub.with_gaps().batches(1) if gaps else sub.batches(1)
+@pytest.mark.parametrize("way", ["batches", "gaps", "batches with gaps"])
+async def test_a_reader_is_not_woken_for_good_by_what_does_not_decode(way: str) -> None:
+    layer, got = ScriptedNews(), list[object]()
+    async with (
+        Channel(layer) as channel,
+        channel.subscribe(T) as sub,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def read() -> None:
+            if way == "gaps":
+                got.append(await anext(sub.with_gaps()))
+            else:
+                reader = sub.batches(1) if way == "batches" else sub.with_gaps().batches(1)
+                got.extend(await anext(reader))
+
+        tasks.start_soon(read)
+        await wait_all_tasks_blocked()
         layer.sinks[0].offer(Record("t", b"no number", "id-0"))
+        await wait_all_tasks_blocked()
+        assert got == []
         layer.sinks[0].offer(Record("t", b"1", "id-1"))
-        (message,) = await anext(batches)
-        assert not isinstance(message, Gap)
-        assert message.body == 1
+    (message,) = got
+    assert isinstance(message, Message)
+    assert message.body == 1
+    assert sub.statistics().undecodable == 1
 
 
-async def test_a_reader_of_messages_and_gaps_is_not_shown_what_does_not_decode() -> None:
+async def test_a_batch_of_news_that_cannot_become_full_is_handed_out_at_once() -> None:
     layer = ScriptedNews()
     async with Channel(layer) as channel, channel.subscribe(T) as sub:
-        layer.sinks[0].offer(Record("t", b"no number", "id-0"))
+        batches = sub.batches(5, wait=3600)
         layer.sinks[0].offer(Record("t", b"1", "id-1"))
-        message = await anext(sub.with_gaps())
-        assert not isinstance(message, Gap)
-        assert message.body == 1
+        layer.sinks[0].fail(LayerError("the broker is of another kind"))
+        with anyio.fail_after(20):
+            assert [message.body for message in await anext(batches)] == [1]
+            with pytest.raises(LayerError, match="of another kind"):
+                await anext(batches)
+
+
+async def test_news_that_nobody_is_subscribed_to_are_published_all_the_same() -> None:
+    class Nobody(ScriptedLayer):
+        async def publish(self, records: Sequence[Record]) -> Any:
+            await super().publish(records)
+            why = NoSubscribers("nobody is subscribed")
+            raise PublishFailed("1 of 1", {0: why}, indeterminate=False)
+
+    layer = Nobody()
+    async with Channel(fire_and_forget(layer)) as channel:
+        await channel.publish("t", 1)
+    assert [record.body for record in layer.published] == [b"1"]
 
 
 class Removing(ScriptedLayer):
