@@ -1,13 +1,18 @@
 """Records on Kafka: as they were, of other clients, too large."""
 
+import json
+
 import anyio
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from hypothesis import given
+from hypothesis import strategies as st
 
-from acked import Channel, PublishFailed, Topic
+from acked import Channel, PublishFailed, Redelivery, Topic
 from acked.codecs import JSON, MSGPACK
 from acked.conformance.harness import fresh
+from acked.layers.kafka._repeated import as_mapping, as_pairs
 from acked.types import Record
 from tests.layers.kafka_kit import SOON, bodies, feed_of, layer_at, producer_of, record, take
 
@@ -38,9 +43,8 @@ class TestRecords:
                 headers = [("a", b"1"), ("a", b"\xff")]
                 await producer.send_and_wait(topic, None, b"k", headers=headers, timestamp_ms=2500)
             (leased,) = await take(feed, 1)
-            assert leased.record == Record(
-                topic, b"", f"{topic}/0/0", "k", {"a": "\udcff"}, timestamp=2.5
-            )
+            headers = {"a": "\udcff", "kafka-repeated": '[["a", "1"]]'}
+            assert leased.record == Record(topic, b"", f"{topic}/0/0", "k", headers, timestamp=2.5)
 
     async def test_a_record_in_our_form_with_odd_bytes_arrives(self, kafka_broker) -> None:
         """What is no number is Kafka's own timestamp; what is no UTF-8 leaves as it came."""
@@ -95,6 +99,60 @@ class TestRecords:
                 await layer.publish([record(topic, 0)])
             async with feed_of(layer, topic, "g") as feed:
                 assert bodies(await take(feed, 2)) == [0, 0]
+
+
+REPEATED = [("x", b"1"), ("y", b""), ("x", b"\xff"), ("x", b"3"), ("y", b"last")]
+
+
+class TestRepeatedHeaders:
+    """Row 28: a mapping has one value for a name; the others are not lost."""
+
+    async def test_they_arrive_are_forwarded_and_are_in_the_dead_letter(self, kafka_broker) -> None:
+        topic, copies, dead = (fresh(name) for name in ("topic", "copies", "dead"))
+        redelivery = Redelivery(dead_letter=dead)
+        async with Channel(layer_at(kafka_broker)) as channel:
+            await channel.publish(topic, 0)
+            async with producer_of(kafka_broker) as producer:
+                await producer.send_and_wait(topic, b"1", headers=REPEATED)
+            async with channel.subscribe(topic, group="g", redelivery=redelivery) as sub:
+                with anyio.fail_after(SOON):
+                    await (await anext(sub)).ack()
+                    delivery = await anext(sub)
+                assert {name: delivery.headers[name] for name in "xy"} == {"x": "3", "y": "last"}
+                await channel.publish(copies, 1, headers={**delivery.headers, "y": "mine"})
+                await delivery.reject("no")
+        assert await written(kafka_broker, copies, "xy") == [*REPEATED[:-1], ("y", b"mine")]
+        assert await written(kafka_broker, dead, "xy") == REPEATED
+
+    @given(
+        st.dictionaries(st.sampled_from(["a", "b", "kafka-repeated"]), st.text(max_size=3)),
+        st.lists(st.tuples(st.sampled_from("ab"), st.text(max_size=3))),
+    )
+    def test_what_is_published_is_what_is_received(self, headers, earlier) -> None:
+        """Whatever the header says, and whoever wrote it."""
+        said = headers | {"kafka-repeated": json.dumps(earlier)} if earlier else headers
+        assert as_mapping(as_pairs(said)) == said
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[1]", '[["a"]]', '[["a", 1]]', "null"])
+    def test_a_header_of_that_name_from_elsewhere_is_a_header(self, text) -> None:
+        headers = {"kafka-repeated": text, "a": "1"}
+        assert dict(as_pairs(headers)) == headers
+
+
+async def written(broker, topic: str, names: str) -> list[tuple[str, bytes]]:
+    """Return the headers of these names of the first record of `topic`, as another client has them.
+
+    By name, for only the order of one name's is kept.
+    """
+    at = broker.url.removeprefix("kafka://")
+    plain = AIOKafkaConsumer(topic, bootstrap_servers=at, auto_offset_reset="earliest")
+    await plain.start()
+    try:
+        with anyio.fail_after(SOON):
+            headers = (await plain.getone()).headers
+    finally:
+        await plain.stop()
+    return [(name, value) for name, value in headers if name in names]
 
 
 class TestTombstones:

@@ -3,7 +3,8 @@
 **Semantics** — Ack-capable. A topic is Kafka's topic of that name, a group its consumer group.
 Kafka remembers one offset for each group and partition; what is settled beyond it is written in
 the commit's metadata. Records are readable with any client (the body is the value, headers are
-UTF-8; `acked-id`, `acked-content-type` and `acked-timestamp` come first), and records that other
+UTF-8; `acked-id`, `acked-content-type` and `acked-timestamp` come first; of a name that comes more
+than once the last value counts, and `kafka-repeated` has the others), and records that other
 clients produced arrive too, whatever is in them: a null value is an empty body, and None where the
 topic's type admits it; None with a key is published as a null, the tombstone of a compacted topic.
 A partition is read by one member of a group at a time: what a slow member holds is not there for

@@ -5,7 +5,8 @@ The body is the value and the key the key. Three headers come first: `acked-id`,
 Their place tells them from a user's headers of the same names, as dead letters have them.
 
 A record from elsewhere arrives too: its id is `topic/partition/offset`, its timestamp Kafka's.
-Bytes that are no UTF-8 in headers and keys become surrogate escapes, and leave as they came.
+Of headers of one name the last counts (see `_repeated`). Bytes that are no UTF-8 in headers and
+keys become surrogate escapes, and leave as they came.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import msgspec
 
 from acked.layers.kafka._partition import DeliveryToken, Partition
+from acked.layers.kafka._repeated import as_mapping, as_pairs
 from acked.types import NO_HEADERS, Leased, Record
 
 __all__ = ("Fetched", "Headers", "headers_of", "key_of", "leased_first", "size_of", "value_of")
@@ -89,7 +91,7 @@ def headers_of(record: Record) -> list[tuple[str, bytes]]:
         (_CONTENT_TYPE, _bytes(record.content_type)),
         (_TIMESTAMP, msgspec.json.encode(record.timestamp)),
     ]
-    headers.extend((name, _bytes(value)) for name, value in record.headers.items())
+    headers.extend((name, _bytes(value)) for name, value in as_pairs(record.headers))
     return headers
 
 
@@ -180,7 +182,7 @@ def _odd(fetched: Fetched) -> Record:
 
 
 def _mapping(headers: Headers) -> Mapping[str, str]:
-    return {name: _string(value or b"") for name, value in headers}
+    return as_mapping([(name, _string(value or b"")) for name, value in headers])
 
 
 def _bytes(text: str) -> bytes:
