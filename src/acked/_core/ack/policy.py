@@ -78,7 +78,6 @@ class SettlementPolicy:
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
-        self.has_dead_letters: Final = options.redelivery.dead_letter is not None
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -133,6 +132,11 @@ class SettlementPolicy:
             return 0.0
         chance = random.random()  # noqa: S311 - no secret
         return self._options.redelivery.backoff.delay(attempt, chance)
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there is a topic for dead letters."""
+        return self._options.redelivery.dead_letter is not None
 
     def give_up(self, entry: InFlight, reason: str) -> bool:
         """Send `entry`, which the user never sees, to the dead letters.

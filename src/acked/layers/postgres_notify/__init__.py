@@ -64,6 +64,7 @@ from acked.errors import (
     ConfigurationError,
     ConnectionLost,
     LayerError,
+    hiding_arguments,
 )
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import HIDDEN, number, url_options, whole_number
@@ -140,6 +141,7 @@ class PostgresNotifyLayer:
     `ConfigurationError` for values that cannot be.
     """
 
+    @hiding_arguments
     def __init__(
         self,
         dsn: str,
@@ -181,6 +183,7 @@ class PostgresNotifyLayer:
         return f"<PostgresNotifyLayer {self._shown}, subscriptions: {found}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "PostgresNotifyLayer":
         """Return a layer for `postgres-notify://user:password@host:port/database?option=value`.
 
