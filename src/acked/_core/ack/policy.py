@@ -232,8 +232,7 @@ class SettlementPolicy:
     def _requeue_what_was_left(self) -> None:
         """Let come again what the user forgot, and what stayed unconfirmed for a whole turn.
 
-        The reader may hold on to the latter for ever: after `AckUnconfirmed` many go on to the
-        next message and wait for it.
+        The reader may hold on to the latter for ever, and wait for it.
         """
         delay = self._options.lease if self._capabilities.nack_delay else 0.0
         while self._forgotten:
