@@ -22,8 +22,9 @@ UnsettledWarning           (a ResourceWarning) a delivery was forgotten without 
 No message, repr or argument of these holds a payload, a header's value or a password.
 """
 
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Final, ParamSpec, Protocol, TypeVar
 
 __all__ = (
     "Accepted",
@@ -44,8 +45,14 @@ __all__ = (
     "PublishFailed",
     "StreamOverflow",
     "UnsettledWarning",
+    "hiding_arguments",
     "layer_failure",
+    "without_frames",
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 class Owed(Protocol):
@@ -225,3 +232,39 @@ def layer_failure(error: Exception, doing: str) -> LayerError:
     failure = LayerError(f"the layer failed while {doing}: {type(error).__name__}")
     failure.__cause__ = error
     return failure
+
+
+def without_frames(error: E) -> E:
+    """Return `error` without the frames it came through, nor those of what it was caused by.
+
+    Some loggers show the variables of frames: a URL, the arguments of a client, what it sent to be
+    let in. The words of all of them stay.
+    """
+    for one in _chain(error):
+        one.__traceback__ = None
+        if one.__suppress_context__ and one.__cause__ is None:
+            one.__context__ = None  # hidden for what it quotes, and a debugger would find it
+    return error
+
+
+def hiding_arguments(make: Callable[P, T]) -> Callable[P, T]:
+    """Return `make`, whose errors of ours come without frames: an argument of it is a secret."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return make(*args, **kwargs)
+        except AckedError as error:
+            failed = without_frames(error)
+        del args, kwargs
+        raise failed
+
+    return made
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if error.__context__ is not error.__cause__:
+            yield from _chain(error.__context__)
+        error = error.__cause__

@@ -1,8 +1,10 @@
 """The laws on a layer that is known by its URL: by command, and as an option of pytest."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from acked.conformance.verdicts import Results, Verdict, note, read, verdict_of,
 from acked.layers.memory_queue import MemoryQueueLayer
 
 
-def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=cwd, capture_output=True, text=True, check=False
-    )
+def run(
+    *words: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def test_the_command_prints_the_matrix_and_writes_it(tmp_path: Path) -> None:
@@ -90,3 +93,22 @@ def test_of_several_tests_of_a_law_the_worst_verdict_counts(tmp_path: Path) -> N
         "Layer": {"C3": Verdict.BROKEN, "C10": Verdict.BROKEN},
     }
     assert list(json.loads((tmp_path / "r.json").read_text())["Layer"]) == ["C3", "C10"]
+
+
+def test_a_url_comes_from_the_environment_and_is_on_no_command_line(tmp_path: Path) -> None:
+    """Other users of the machine can read a command line."""
+    seen = tmp_path / "seen.txt"
+    (tmp_path / "spy.py").write_text(
+        "import sys\n"
+        f"open({str(seen)!r}, 'w').write(open('/proc/self/cmdline').read().replace(chr(0), ' '))\n"
+    )
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    named = {**os.environ, "ACKED_URL": "memory-queue://", "PYTHONPATH": path}
+    words = ("-p", "spy", "-k", "test_an_acked_message")
+    ran = run("acked.conformance", "-", *words, env=named, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "MemoryQueueLayer" in ran.stdout
+    assert "--acked-layer -" in seen.read_text()
+    assert "memory-queue" not in seen.read_text()
+    refused = run("acked.conformance", "-", cwd=tmp_path)
+    assert "ACKED_URL in the environment, which is not there" in refused.stderr

@@ -1,39 +1,142 @@
-"""A password by a function: what it may be and do."""
+"""A hundred passwords, each printable character in one, in a URL of every layer: nobody is told.
 
+Not in an error, a traceback that shows variables, a repr, a finding, or a log at DEBUG.
+"""
+
+import logging
+import string
+import traceback
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any
+from urllib.parse import quote
+
+import anyio
 import pytest
 
-from acked import ConfigurationError, LayerError
-from acked.layers._shared.passwords import check_password, current
+from acked import Channel
+from acked.errors import AckedError, LayerError
+from acked.layers.kafka import KafkaLayer
+from acked.layers.mqtt import MQTTLayer
+from acked.layers.postgres_notify import PostgresNotifyLayer
+from tests.layers.redis_streams.kit import port_of_nobody
+
+pytestmark = pytest.mark.anyio
+
+LEFT, RIGHT = "Tulip77", "Orchid99"
+PASSWORDS = [LEFT + one + RIGHT for one in string.printable]
+assert len(PASSWORDS) == 100
+
+SCHEMES = {
+    "memory": True,
+    "redis-pubsub": True,
+    "postgres-notify": True,
+    "memory-queue": False,
+    "sqlite-queue": False,
+    "redis-streams": False,
+    "kafka": False,
+    "mqtt": False,
+}
+"""Of each layer, and whether it is one of news."""
+
+OF_A_SERVER = {
+    "redis-streams": "timeout=1",
+    "redis-pubsub": "timeout=1",
+    "postgres-notify": "timeout=1",
+    "kafka": "timeout=0.5",
+    "mqtt": "timeout=1",
+}
 
 
-async def asynchronous() -> str:
-    return "secret"
+def shown(error: BaseException) -> str:
+    """Return all that can be seen of `error`: its chain, hidden or not, with variables."""
+    parts: list[str] = []
+    told: BaseException | None = error
+    while told is not None:
+        one = traceback.TracebackException.from_exception(told, capture_locals=True)
+        ours = [frame for frame in one.stack if "/tests/" not in frame.filename]
+        one.stack = traceback.StackSummary.from_list(ours)
+        parts += [*one.format(chain=False), repr(told), *getattr(told, "__notes__", ())]
+        told = told.__cause__ or told.__context__
+    return "".join(parts)
 
 
-def test_the_function_is_asked_each_time() -> None:
-    passwords = ["one", "two"]
-    assert [current("fixed"), current(passwords.pop), current(passwords.pop)] == [
-        *("fixed", "two", "one")
+def is_hidden(text: str, password: str) -> bool:
+    quoted = quote(password, safe="")
+    return not any(part in text for part in (LEFT, RIGHT, password, quoted))
+
+
+def urls(scheme: str, password: str) -> list[str]:
+    return [
+        f"{scheme}://shop:{password}@127.0.0.1:1",
+        f"{scheme}://shop:{password}@127.0.0.1:1/0?nonsense=1",
+        f"{scheme}://shop:{password}@127.0.0.1:1?timeout=soon",
+        f"{scheme}://shop:{password}@127.0.0.1:port",
+        f"{scheme}://:{password}@[::1",
+        f"{scheme}://{password}@127.0.0.1",
+        f"{scheme}://shop:{password}@127.0.0.1?a=b&a=c",
     ]
 
 
-def test_one_that_fails_is_told_without_its_words_and_may_pass() -> None:
-    def failing() -> str:
-        raise OSError("no such file: /secret")
-
-    with pytest.raises(LayerError, match=r"raised OSError$") as caught:
-        current(failing)
-    assert caught.value.may_pass
-    assert isinstance(caught.value.__cause__, OSError)
+def channel_at(url: str, scheme: str) -> Channel[Any]:
+    is_of_news = SCHEMES[scheme]
+    return Channel.from_url(url, fire_and_forget=True) if is_of_news else Channel.from_url(url)
 
 
-def test_one_that_returns_no_text_is_told() -> None:
-    with pytest.raises(LayerError, match="returned bytes, not str") as caught:
-        current(lambda: b"secret")  # type: ignore[arg-type,return-value]
-    assert not caught.value.may_pass
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_password_is_told_by_who_cannot_read_its_url(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (point,) = entry_points(group="acked.layers", name=scheme)
+    layer = point.load()
+    refused = 0
+    for number, password in enumerate(PASSWORDS):
+        for position, url in enumerate(urls(scheme, password)):
+            try:  # a channel looks for entry points, which takes long, so it is asked for one each
+                is_asked = position == number % 7
+                told = repr(channel_at(url, scheme) if is_asked else layer.from_url(url))
+            except AckedError as error:
+                refused += 1
+                told = shown(error)
+            # Where a queue is a file, what stands in its URL is its path.
+            assert scheme == "sqlite-queue" or is_hidden(told, password), told
+    assert refused > 100
+    assert LEFT not in caplog.text
 
 
-def test_one_that_is_asynchronous_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="not an async one"):
-        check_password(asynchronous)  # type: ignore[arg-type]
+MADE: list[Callable[[str], object]] = [
+    MQTTLayer,
+    PostgresNotifyLayer,
+    KafkaLayer,
+    lambda url: KafkaLayer("127.0.0.1:port", user="shop", password=url),
+    lambda url: KafkaLayer("127.0.0.1:1", user="shop", password=url, sasl_mechanism="NONE"),
+]
+
+
+@pytest.mark.parametrize("make", MADE)
+def test_nor_by_a_layer_that_is_made_by_hand(make: Callable[[str], object]) -> None:
+    for password in PASSWORDS:
+        for url in (f"http://u:{password}@h:p", f"mqtt://u:{password}@h:1?a", password):
+            try:
+                told = repr(make(url))
+            except AckedError as error:
+                told = shown(error)
+            assert is_hidden(told, password), told
+
+
+@pytest.mark.parametrize("scheme", OF_A_SERVER)
+async def test_nor_by_one_that_reaches_nobody(
+    scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    port = port_of_nobody()
+    for first in range(0, 100, 10):
+        password = LEFT + string.printable[first : first + 10] + RIGHT
+        login = quote(password, safe="")
+        url = f"{scheme}://shop:{login}@127.0.0.1:{port}?{OF_A_SERVER[scheme]}"
+        channel = channel_at(url, scheme)
+        with anyio.fail_after(20), pytest.raises(LayerError) as caught:
+            await channel.__aenter__()
+        assert is_hidden(shown(caught.value) + repr(channel), password), shown(caught.value)
+        assert is_hidden(caplog.text, password)

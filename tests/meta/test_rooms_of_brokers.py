@@ -27,6 +27,9 @@ TOUCHED = {
     "tests/smoke/keepers.py": "with its client alone: put something in that it must keep",
     "docs/how-to/choose_a_layer.md": "when to choose it",
     "docs/reference/logging.md": "its logger",
+    "docs/explanation/security.md": "what its URL verifies, the least rights",
+    "tests/layers/test_passwords.py": "its scheme: nobody is told a password",
+    "tests/layers/test_hostile.py": "who publishes anything to it",
     "README.md": "the table of layers",
     "CHANGELOG.md": "users hear of it",
 }

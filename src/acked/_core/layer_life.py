@@ -6,6 +6,7 @@ import anyio
 
 from acked._core.home import Home
 from acked.abc import Layer
+from acked.errors import LayerError, without_frames
 
 __all__ = ("LayerLife", "life_of")
 
@@ -27,8 +28,17 @@ class LayerLife:
         self.home.check()
         async with self._turn:
             if not self._users:
-                await self._layer.__aenter__()
+                await self._open()
             self._users += 1
+
+    async def _open(self) -> None:
+        try:
+            await self._layer.__aenter__()
+        except LayerError as error:
+            failed = without_frames(error)  # of a client that was just told the password
+        else:
+            return
+        raise failed
 
     async def leave(self) -> None:
         """Close the layer, unless another channel uses it."""

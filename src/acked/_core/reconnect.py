@@ -6,7 +6,7 @@ import random
 from acked._core.observer import Observer
 from acked._machines.backoff import Backoff
 from acked.abc import Clock
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, without_frames
 
 __all__ = ("ReconnectBudget",)
 
@@ -51,6 +51,7 @@ class ReconnectBudget:
 
         Also where only a part fails and the others go on, so that nobody waits.
         """
+        without_frames(error)
         if not error.may_pass:
             raise error
         now = self._clock.time()

@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from acked.cli.endings import ending_in_order
 from acked.demo.run import run_demo
@@ -59,7 +60,9 @@ def schema(name: str, since: int) -> None:
 )
 @click.option(
     "--url",
-    help="Any ack-capable layer that processes can share, where it is. Leaves a topic there.",
+    envvar="ACKED_URL",
+    help="Any ack-capable layer that processes can share, where it is; with a password rather "
+    "as ACKED_URL in the environment. Leaves a topic there.",
 )
 @click.option(
     "--count",
@@ -97,6 +100,9 @@ def demo(
     Worker processes share the orders of a file; one of them is killed with SIGKILL, the rest
     finish. The exit status is 1 if an order was lost.
     """
+    named_here = context.get_parameter_source("url") is ParameterSource.COMMANDLINE
+    if layer and not named_here:
+        url = None
     if layer and url:
         raise click.UsageError("give --layer or --url, not both")
     with ending_in_order():

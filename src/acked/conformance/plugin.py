@@ -1,5 +1,6 @@
 """What pytest does for `--acked-layer` and `--acked-results`: choose laws, keep verdicts."""
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import ClassVar, Final
@@ -12,9 +13,11 @@ from acked.conformance import verdicts
 from acked.conformance.harness import Harness
 from acked.conformance.law import law_of, take_remarks
 
-__all__ = ("Laws",)
+__all__ = ("URL", "Laws")
 
 SUITE: Final = "acked.conformance._suite"
+URL: Final = "ACKED_URL"
+"""In the environment: what `--acked-layer -` stands for, and never on a command line."""
 
 
 def layer_of(url: str) -> Layer:
@@ -39,6 +42,8 @@ class Laws:
         """The laws that were not tried, by the reason."""
         self._remarks: list[str] = []
         Laws.chosen_url = config.getoption("--acked-layer")
+        if Laws.chosen_url == "-":
+            Laws.chosen_url = os.environ.get(URL)
         if Laws.chosen_url is None:
             return
         try:

@@ -32,7 +32,7 @@ import anyio.lowlevel
 
 from acked._machines.glob import glob
 from acked.abc import Sink
-from acked.errors import ConfigurationError
+from acked.errors import ConfigurationError, hiding_arguments
 from acked.layers._shared.findings import in_this_process
 from acked.layers._shared.urls import url_options, without_credentials
 from acked.types import Capabilities, Finding, Gap, GapCause, Record
@@ -71,6 +71,7 @@ class MemoryLayer:
         return f"<MemoryLayer, subscriptions: {', '.join(counts) or 'none'}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "MemoryLayer":
         """Return a layer for `memory://`; it has no name and no options."""
         url_options(url, frozenset())

@@ -80,7 +80,6 @@ class SettlementPolicy:
         self._forgotten: deque[InFlight] = deque()
         self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
         """Since before the last turn of the renewer, and since then."""
-        self.has_dead_letters: Final = options.redelivery.dead_letter is not None
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -135,6 +134,11 @@ class SettlementPolicy:
             return 0.0
         chance = random.random()  # noqa: S311 - no secret
         return self._options.redelivery.backoff.delay(attempt, chance)
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there is a topic for dead letters."""
+        return self._options.redelivery.dead_letter is not None
 
     def give_up(self, entry: InFlight, reason: str) -> bool:
         """Send `entry`, which the user never sees, to the dead letters.
@@ -230,8 +234,7 @@ class SettlementPolicy:
     def _requeue_what_was_left(self) -> None:
         """Let come again what the user forgot, and what stayed unconfirmed for a whole turn.
 
-        The reader may hold on to the latter for ever: after `AckUnconfirmed` many go on to the
-        next message and wait for it.
+        The reader may hold on to the latter for ever, and wait for it.
         """
         delay = self._options.lease if self._capabilities.nack_delay else 0.0
         while self._forgotten:

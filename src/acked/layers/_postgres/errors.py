@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, without_frames
 
 __all__ = ("OF_ASYNCPG", "translated", "without_pooler")
 
@@ -70,6 +70,7 @@ of the system."""
 
 def translated(error: Exception, address: str) -> LayerError:
     """Return what `error` means for us; its words never have the user or password in them."""
+    without_frames(error)  # asyncpg's know the password
     if isinstance(error, _SHARED_STATEMENTS):
         return without_pooler(address)
     if isinstance(error, asyncpg.ClientConfigurationError):

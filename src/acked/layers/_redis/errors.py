@@ -28,7 +28,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, without_frames
 
 __all__ = (
     "group_is_missing",
@@ -87,8 +87,7 @@ def translated(
     """
     said = (str(error).splitlines() or [""])[0] or f"no answer within {timeout:g} s"
     meaning = _meaning(_code(error, said), said, where, error, is_node=is_node)
-    meaning.__cause__ = error
-    error.__traceback__ = None
+    meaning.__cause__ = without_frames(error)
     return meaning
 
 

@@ -73,8 +73,7 @@ from typing import Final, Self
 import anyio
 import msgspec
 
-from acked.errors import LayerError
-from acked.layers._shared.passwords import Password
+from acked.errors import LayerError, hiding_arguments
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS
@@ -152,6 +151,7 @@ class KafkaLayer:
 
     """
 
+    @hiding_arguments
     def __init__(
         self,
         servers: str = "localhost:9092",
@@ -199,6 +199,7 @@ class KafkaLayer:
         return f"<KafkaLayer {self._options.where}, {state}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "KafkaLayer":
         """Return a layer for `kafka://user:password@host:port,host:port?tls=true`.
 

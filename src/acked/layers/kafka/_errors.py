@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, TypeAlias, cast
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, without_frames
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import TopicPartition
 
@@ -131,7 +131,7 @@ def translated(error: Exception, options: KafkaOptions, doing: str) -> LayerErro
         failure = ConnectionLost(f"{words}; check that the brokers run and are reachable{hint}")
     else:
         failure = LayerError(f"{words}; this is not an answer of Kafka, please report it")
-    failure.__cause__ = error
+    failure.__cause__ = without_frames(error)
     return failure
 
 

@@ -43,9 +43,13 @@ def fetch_with(consumer: ConsumerClient, records: Callable[[bytes], Any]) -> Non
     """Let `consumer` make batches of what it fetches by `records`; private to aiokafka."""
     fetcher: Any = vars(consumer)["_fetcher"]
     original: Any = getattr(fetcher.__class__, _FETCH)
-    words = {
+
+    def bounded(fetched: bytes) -> Any:
+        return read_bounded(bytes(fetched), records)
+
+    words: dict[str, Any] = {
         **original.__globals__,
-        "MemoryRecords": lambda fetched: read_bounded(bytes(fetched), records),
+        "MemoryRecords": bounded,
         "PartitionRecords": _named(original.__globals__["PartitionRecords"]),
     }
     ours = FunctionType(original.__code__, words, _FETCH, original.__defaults__)

@@ -36,7 +36,7 @@ import anyio.lowlevel
 
 from acked.abc import AckFeed, Clock
 from acked.clocks import SystemClock
-from acked.errors import ConfigurationError, LayerError, PublishFailed
+from acked.errors import ConfigurationError, LayerError, PublishFailed, hiding_arguments
 from acked.layers._shared.findings import in_this_process
 from acked.layers._shared.urls import url_options, without_credentials
 from acked.layers.memory_queue._broker import Broker
@@ -103,6 +103,7 @@ class MemoryQueueLayer:
         return f"<MemoryQueueLayer: {self._broker!r}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "MemoryQueueLayer":
         """Return a layer for `memory-queue://`, or one of those that share `memory-queue://name`.
 

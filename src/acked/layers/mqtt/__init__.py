@@ -85,8 +85,7 @@ from msgspec.structs import replace
 from paho.mqtt.client import Client
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from acked.errors import CapabilityError, ConfigurationError, LayerError
-from acked.layers._shared.passwords import Password
+from acked.errors import CapabilityError, ConfigurationError, LayerError, hiding_arguments
 from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.mqtt._address import TLS_OPTIONS, address_of, split_url, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
@@ -136,6 +135,7 @@ class MQTTLayer:
 
     """
 
+    @hiding_arguments
     def __init__(
         self,
         url: str = "mqtt://localhost:1883",
@@ -180,6 +180,7 @@ class MQTTLayer:
         return f"<MQTTLayer {self._address.scheme}://{self._address.where}, {state}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "MQTTLayer":
         """Return a layer for `mqtt://user:password@host:port?client_id=shop&session_expiry=3600`.
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import anyio.to_thread
 
-from acked.errors import ConnectionLost, LayerError
+from acked.errors import ConnectionLost, LayerError, without_frames
 from acked.layers.mqtt._address import Address
 from acked.layers.mqtt._client import MQTTClient
 from acked.layers.mqtt._session import Session
@@ -38,11 +38,11 @@ async def dial(client: MQTTClient, address: Address, session: Session, keepalive
         raise LayerError(
             f"the certificate of the MQTT broker at {address.where} was refused: "
             f"{error.verify_message}; give the authority that signed it in ca_certs="
-        ) from error
+        ) from without_frames(error)
     except (OSError, ValueError) as error:
         raise ConnectionLost(
             f"cannot connect to the MQTT broker at {address.where}: {error}"
-        ) from error
+        ) from without_frames(error)
     except BaseException:
         client.abandon()
         hang_up(client)

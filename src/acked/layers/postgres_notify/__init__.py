@@ -64,6 +64,7 @@ from acked.errors import (
     ConfigurationError,
     ConnectionLost,
     LayerError,
+    hiding_arguments,
 )
 from acked.layers._postgres.findings import WayThere
 from acked.layers._postgres.pool import LendingPool
@@ -139,6 +140,7 @@ class PostgresNotifyLayer:
     `ConfigurationError` for values that cannot be.
     """
 
+    @hiding_arguments
     def __init__(
         self,
         dsn: str,
@@ -180,6 +182,7 @@ class PostgresNotifyLayer:
         return f"<PostgresNotifyLayer {self._shown}, subscriptions: {found}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "PostgresNotifyLayer":
         """Return a layer for `postgres-notify://user:password@host:port/database?option=value`.
 

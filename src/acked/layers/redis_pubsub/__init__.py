@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
 from msgspec import structs
 
 from acked.abc import Sink
-from acked.errors import CapabilityError, ConfigurationError, LayerError
+from acked.errors import CapabilityError, ConfigurationError, LayerError, hiding_arguments
 from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import findings_for_news, rights, transport
@@ -95,6 +95,7 @@ class RedisPubSubLayer:
     server is a sentinel, and that is what it calls the master.
     """
 
+    @hiding_arguments
     def __init__(
         self,
         url: str = "redis://localhost:6379",
@@ -134,6 +135,7 @@ class RedisPubSubLayer:
         return f"<RedisPubSubLayer at {self._url.where}, listens to: {listens}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "RedisPubSubLayer":
         """Return a layer for `redis-pubsub://user:password@host:port/db`, `rediss-` over TLS.
 

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from msgspec.structs import replace
 
-from acked.errors import ConfigurationError, LayerError
+from acked.errors import ConfigurationError, LayerError, hiding_arguments
 from acked.layers._redis.client import Client, client_for, refuse_both
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import (
@@ -134,6 +134,7 @@ class RedisStreamsLayer:
 
     """
 
+    @hiding_arguments
     def __init__(
         self,
         url: str = "redis://localhost:6379",
@@ -176,6 +177,7 @@ class RedisStreamsLayer:
         return f"<RedisStreamsLayer {self._url.shown}, {state}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "RedisStreamsLayer":
         """Return a layer for `redis-streams://user:password@host:port/db?maxlen=100000`.
 

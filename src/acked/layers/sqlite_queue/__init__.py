@@ -51,7 +51,7 @@ from urllib.parse import unquote, urlsplit
 from anyio import from_thread
 
 from acked.abc import AckFeed
-from acked.errors import ConfigurationError, LayerError, PublishFailed
+from acked.errors import ConfigurationError, LayerError, PublishFailed, hiding_arguments
 from acked.layers._shared.urls import number, url_options, without_credentials
 from acked.layers.sqlite_queue import _removal as removal
 from acked.layers.sqlite_queue import _store as store
@@ -149,6 +149,7 @@ class SQLiteQueueLayer:
         return f"<SQLiteQueueLayer {str(self.path)!r}>"
 
     @classmethod
+    @hiding_arguments
     def from_url(cls, url: str) -> "SQLiteQueueLayer":
         """Return a layer for `sqlite-queue:///absolute/path.db` or `sqlite-queue://relative.db`.
 
