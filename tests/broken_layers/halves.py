@@ -4,6 +4,7 @@
 
 import heapq
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -92,7 +93,7 @@ class ARefusalIsForAll(Queue):
     """
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        replies: list[Outcome] = []
+        replies: list[Any] = []
         for one in batch:
             replies += await super().settle(feed, [one])
             if isinstance(replies[-1], LayerError):
@@ -108,7 +109,7 @@ class ARefusalIsOverlooked(Queue):
     """
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
-        replies: list[Outcome] = []
+        replies: list[Any] = []
         for one in batch:
             replies += await super().settle(feed, [one])
             if isinstance(replies[-1], LayerError):

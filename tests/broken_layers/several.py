@@ -65,7 +65,7 @@ class ExtendsAllOfAConsumer(Queue):
         self, feed: Feed, tokens: Sequence[Token], seconds: float
     ) -> Sequence[Outcome]:
         replies = await super().extend(feed, tokens, seconds)
-        await super().extend(feed, list(feed._held), seconds)  # type: ignore[arg-type]
+        await super().extend(feed, list(feed._held), seconds)
         return replies
 
 
