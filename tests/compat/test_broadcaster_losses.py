@@ -177,7 +177,7 @@ async def test_a_broker_that_is_not_there_is_the_drivers_own_error(line: Line) -
     await broadcast.disconnect()
 
 
-@pytest.mark.parametrize("line", ["redis"], indirect=True)
+@pytest.mark.parametrize("line", FORGETFUL, indirect=True)
 async def test_a_listener_comes_back_no_later_than_who_publishes(line: Line) -> None:
     async def use(broadcast: Broadcast, subscriber: Subscriber, channel: str) -> None:
         line.proxy.refuse()

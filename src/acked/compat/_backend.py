@@ -1,5 +1,6 @@
 """What a backend is to both originals, what ours have in common, and the one within a process."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
@@ -85,7 +86,7 @@ class Hears(Backend):
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        self._inbox = Inbox(CAPACITY)
+        self._inbox = Inbox(sys.maxsize)  # of events `take` lets only so many wait
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
@@ -110,7 +111,7 @@ class Hears(Backend):
         if self._hand_out is not None:
             self._hand_out(event)
         elif self._inbox is not None:
-            if self._inbox.is_full:
+            if len(self._inbox) >= CAPACITY:
                 return False
             self._inbox.offer(event)
         return True

@@ -96,14 +96,12 @@ class Inbox:
         self._why: AckedError | None = None
         self.dropped = 0
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one more item would drop the oldest."""
-        return len(self._items) >= self._capacity
+    def __len__(self) -> int:
+        return len(self._items)
 
     def offer(self, item: Any, gap: Gap | None = None) -> None:
         """Let `item` wait, after what `gap` tells of."""
-        if self.is_full:
+        if len(self._items) >= self._capacity:
             _, lost = self.take()
             self._before = merged(lost, OVERFLOW)
             self.dropped += 1

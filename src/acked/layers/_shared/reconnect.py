@@ -4,9 +4,11 @@ import asyncio
 import random
 from typing import Final
 
+import anyio
+
 from acked._machines.backoff import Backoff
 
-__all__ = ("RECONNECT", "pause_before")
+__all__ = ("RECONNECT", "Retry", "pause_before")
 
 RECONNECT: Final = Backoff(initial=0.05, factor=2.0, maximum=5.0, spread=0.5)
 """Doubling, up to a half at random taken off, so that many clients do not come back in step."""
@@ -15,3 +17,27 @@ RECONNECT: Final = Backoff(initial=0.05, factor=2.0, maximum=5.0, spread=0.5)
 async def pause_before(attempt: int) -> None:
     """Wait before the try to connect number `attempt`, from 1."""
     await asyncio.sleep(RECONNECT.delay(attempt, random.random()))  # noqa: S311 - no secret
+
+
+class Retry:
+    """The next try to connect: who cannot wait until it is due may have it at once."""
+
+    def __init__(self) -> None:
+        self._pause = anyio.CancelScope()
+        self._done = asyncio.Event()
+
+    async def pause(self, attempt: int) -> None:
+        """Wait before the try number `attempt`, from 1, or until somebody is in a hurry."""
+        self._done.clear()
+        with anyio.CancelScope() as self._pause:
+            await pause_before(attempt)
+
+    def done(self) -> None:
+        """Note that it has failed, or that all is as before."""
+        self._done.set()
+
+    async def hurry(self, timeout: float) -> None:
+        """Let it be made now; return when it is done, or after `timeout` seconds."""
+        self._pause.cancel()
+        with anyio.move_on_after(timeout):
+            await self._done.wait()

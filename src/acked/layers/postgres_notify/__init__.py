@@ -124,6 +124,9 @@ PASSED_ON: Final = frozenset(
 
 OnLoss: TypeAlias = Literal["reconnect", "raise"]
 
+SHORTLY: Final = 1.0
+"""Seconds that who publishes waits for those that shall hear again."""
+
 
 class PostgresNotifyLayer:
     """Carries news from publishers to subscriptions through a PostgreSQL server.
@@ -230,11 +233,13 @@ class PostgresNotifyLayer:
         """Publish `records` in one transaction; see `acked.abc.FireAndForgetLayer`.
 
         Raises `PublishFailed` for all of them or none; `indeterminate` when the connection broke,
-        or `timeout` seconds were over, before the server answered.
+        or `timeout` seconds were over, before the server answered. After a loss, who listens to
+        this layer is waited for, shortly.
         """
-        self._opened()
+        listening = self._opened()
         if not records:
             return
+        await listening.hear(SHORTLY)
         # Not several: of identical texts in one transaction PostgreSQL delivers one.
         bare = self._bare and len(records) == 1
         query, arguments = statement(records, pack_bare if bare else pack)

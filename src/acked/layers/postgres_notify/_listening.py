@@ -19,9 +19,12 @@ from collections import deque
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._postgres.errors import without_pooler
-from acked.layers._postgres.pool import SESSION, LendingPool, PostgresSession
-from acked.layers._postgres.server import (
+from acked.layers._shared.reconnect import Retry
+from acked.layers.postgres_notify._envelope import Unpacker
+from acked.layers.postgres_notify._errors import without_pooler
+from acked.layers.postgres_notify._listener import NotifyListener
+from acked.layers.postgres_notify._pool import SESSION, PostgresSession, PublishingPool
+from acked.layers.postgres_notify._server import (
     Connection,
     NotifyConnection,
     PostgresServer,
@@ -80,6 +83,7 @@ class ListenConnection:
         self._missed = False
         self._lost_since: float | None = None
         self._tries = 0
+        self._retry = Retry()
         self._apart = 0
         self._arrivals: deque[Record] = deque()
         self._changed = asyncio.Event()
@@ -108,6 +112,11 @@ class ListenConnection:
             found.pop(listener, None)
             if not found and self._listeners.pop(topic, None) is not None:
                 self._changed.set()
+
+    async def hear(self, timeout: float) -> None:
+        """After a loss, try to connect now and wait for that, `timeout` seconds at most."""
+        if self._missed and self._listeners:
+            await self._retry.hurry(timeout)
 
     async def aclose(self) -> None:
         """Close the connection and end the task."""
@@ -160,10 +169,11 @@ class ListenConnection:
         loop = asyncio.get_running_loop()
         while True:
             self._tries += 1
-            await pause_before(self._tries)
+            await self._retry.pause(self._tries)
             try:
                 return await self._server.connection()
             except LayerError as error:
+                self._retry.done()
                 patience = (self._lost_since or loop.time()) + self._patience
                 if not error.may_pass or loop.time() > patience:
                     raise
@@ -240,6 +250,7 @@ class ListenConnection:
         if self._live is not connection:
             self._live = connection
             self._lost_since, self._tries = None, 0
+            self._retry.done()
             if self._missed:
                 self._missed = False
                 self._dispatch_all()
