@@ -13,6 +13,8 @@ from acked._core.stream.gaps import MessagesAndGaps
 from acked._core.stream.message import Message
 from acked._core.stream.subscription import FireAndForgetSubscription
 from acked._core.subscription import Subscription
+from acked._core.worker.answers import Publish, Reject, Release, Retry
+from acked._core.worker.options import BatchOptions, ProcessOptions
 from acked._machines.backoff import Backoff
 from acked.clocks import SystemClock, VirtualClock
 from acked.codecs import JSON, MSGPACK, RAW, TEXT
@@ -63,6 +65,7 @@ __all__ = (
     "AlreadySettled",
     "Backoff",
     "Batch",
+    "BatchOptions",
     "Capabilities",
     "CapabilityError",
     "Channel",
@@ -87,11 +90,16 @@ __all__ = (
     "NoSubscribers",
     "Observer",
     "Overflow",
+    "ProcessOptions",
+    "Publish",
     "PublishFailed",
     "PublishOptions",
     "Receipt",
     "Record",
     "Redelivery",
+    "Reject",
+    "Release",
+    "Retry",
     "Severity",
     "Start",
     "StreamOverflow",

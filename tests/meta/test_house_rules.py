@@ -108,6 +108,8 @@ def test_no_exception_is_defined_outside_the_tree_of_errors() -> None:
     elsewhere = {place for place, one in classes() if parents & set(map(ast.unparse, one.bases))}
     # What `acked.compat` offers has the names and kinds of another library.
     ours = {place for place in elsewhere if "src/acked/compat/" not in place}
+    # What a handler raises to say what becomes of a message is no error.
+    ours = {place for place in ours if not place.endswith("HandlerVerdict")}
     assert {place for place in ours if "src/acked/errors.py:" not in place} == set()
 
 

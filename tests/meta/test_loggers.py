@@ -9,7 +9,7 @@ import pytest
 from tests.meta.architecture.rooms import MODULES, room_of
 from tests.meta.source import ROOT, tree
 
-ENGINE = {"acked._core": ("acked.subscription", "acked.channel")}
+ENGINE = {"acked._core": ("acked.subscription", "acked.channel", "acked.worker")}
 """Users import the engine from `acked`: its loggers are called after what they speak of."""
 
 

@@ -57,6 +57,7 @@ STAYS = {
     "docs/explanation/design_decisions.md": "a decision names the broker that forced it",
     "tests/meta/": "the tests of the house plant and follow an example",
     "tests/typing/": "so do those of the types",
+    "tests/worker/": "workers are tried over a few layers",
     "tests/core/": "so do those of URLs, and a comment on a case",
     "tests/smoke/": "what one server does that the others do not",
     "tests/*.py": "a factory with a password, which one server takes; examples",

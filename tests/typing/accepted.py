@@ -9,14 +9,19 @@ from acked import (
     JSON,
     RAW,
     AckSubscription,
+    Backoff,
     Batch,
     Channel,
     Delivery,
     FireAndForgetSubscription,
     Message,
     Overflow,
+    Publish,
     Receipt,
     Redelivery,
+    Reject,
+    Release,
+    Retry,
     Start,
     Topic,
     VirtualClock,
@@ -180,3 +185,34 @@ async def an_error_carries_what_is_owed(error: DecodeError, delivery: Delivery[O
         await error.delivery.reject(str(error))
     owed: Owed = delivery
     await owed.ack()
+
+
+async def on_body(order: Order) -> None:
+    del order
+
+
+async def on_delivery(delivery: Delivery[Order]) -> Publish[float] | None:
+    return Publish(PRICES, 1.0) if delivery.body.id else None
+
+
+def plainly(order: Order) -> list[Publish[float]]:
+    return [Publish(PRICES, float(order.id)), Publish("audit", 1.0, key="k")]
+
+
+async def on_bodies(orders: list[Order]) -> None:
+    del orders
+
+
+async def on_deliveries(batch: list[Delivery[Order]]) -> list[Retry | Reject | Release | None]:
+    return [Retry(after=1.0), Reject("no"), Release(), None]
+
+
+async def handlers_of_every_kind(
+    channel: Channel[AckLayer], narrow: Channel[SQLiteQueueLayer]
+) -> None:
+    await channel.process(ORDERS, on_body, group="g", concurrency=2, ordered_by="key", drain=1.0)
+    await channel.process(ORDERS, on_delivery, group="g", timeout=1.0, lease=2.0)
+    await channel.process(ORDERS, plainly, group="g", retry={ValueError: Backoff()})
+    await channel.process(ORDERS, on_bodies, group="g", batch=10, wait=0.5)
+    await channel.process(ORDERS, on_deliveries, group="g", batch=10)
+    await narrow.process(ORDERS, on_body, group="g", ordered_by=lambda delivery: delivery.key)

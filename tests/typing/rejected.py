@@ -2,7 +2,7 @@
 
 import msgspec
 
-from acked import Channel, Delivery, Message, Overflow, Topic
+from acked import Channel, Delivery, Message, Overflow, Publish, Topic
 from acked.abc import AckLayer, FireAndForgetLayer
 
 
@@ -70,3 +70,24 @@ def no_channel_without_a_layer() -> None:
 
 def a_url_for_debts_gives_no_news() -> None:
     Channel.from_url("memory:").subscribe(PRICES, overflow=Overflow.BLOCK)  # expect-error
+
+
+async def on_price(price: float) -> None: ...
+async def on_orders(orders: list[Order]) -> None: ...
+async def counting(order: Order) -> int:
+    return order.id
+
+
+async def a_handler_takes_what_the_topic_carries(
+    news: Channel[FireAndForgetLayer], debts: Channel[AckLayer]
+) -> None:
+    await debts.process(ORDERS, on_price, group="g")  # expect-error
+    await debts.process(ORDERS, on_orders, group="g")  # expect-error
+    await debts.process(ORDERS, counting, group="g")  # expect-error
+    await debts.process(ORDERS, on_orders)  # expect-error
+    await debts.process(ORDERS, on_orders, group="g", ordered_by="id")  # expect-error
+    await news.process(PRICES, on_price, group="g")  # expect-error
+
+
+def what_is_published_fits_its_topic() -> Publish[Order]:
+    return Publish(ORDERS, 1.0)  # expect-error

@@ -3,34 +3,34 @@
 Longer than 300 lines: a third are overloads, by which type checkers keep the two kinds apart.
 """
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 import anyio
 
+from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.layer_life import LayerLife, life_of
 from acked._core.notify import Notify
 from acked._core.observer import Observer
 from acked._core.options import (
     AckOptions,
-    AckSettings,
     FireAndForgetOptions,
-    FireAndForgetSettings,
     PublishOptions,
-    checked_options,
     checked_seconds,
 )
 from acked._core.publisher import Publisher
-from acked._core.publishing import Encoders, as_topic, decoders, is_named, pattern_decoders
+from acked._core.publishing import Encoders
 from acked._core.stream.subscription import FireAndForgetSubscription
+from acked._core.subscribing import Subscribing
 from acked._core.subscription import Subscription
 from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
+from acked._core.worker.answers import Answer, BatchAnswer
+from acked._core.worker.making import worker
+from acked._core.worker.options import BatchOptions, ProcessOptions
 from acked.abc import (
     AckLayer,
-    AckPatternLayer,
     Clock,
     FireAndForgetLayer,
     Inspectable,
@@ -39,13 +39,7 @@ from acked.abc import (
 )
 from acked.clocks import SystemClock
 from acked.codecs import JSON
-from acked.errors import (
-    AckedError,
-    CapabilityError,
-    ChannelClosed,
-    ConfigurationError,
-    LayerError,
-)
+from acked.errors import AckedError, CapabilityError, ChannelClosed, ConfigurationError, LayerError
 from acked.types import Codec, Finding, Receipt, Record, Topic
 
 __all__ = ("Channel",)
@@ -89,8 +83,6 @@ class Channel(Generic[L_co]):
     ) -> None:
         self._ack_layer, self._stream_layer = kinds_of(layer)
         self._layer = layer
-        self._codec = codec
-        self._clock: Clock = clock or SystemClock()
         self._close_timeout = checked_seconds("close_timeout", close_timeout, above=0.0)
         self._observer = observer
         publishes = self._ack_layer or cast("FireAndForgetLayer", self._stream_layer)
@@ -98,9 +90,11 @@ class Channel(Generic[L_co]):
         self._publisher = Publisher(publishes.publish) if coalesces else None
         self._publish = self._publisher.send if self._publisher else publishes.publish
         self._encoders = Encoders(codec, layer.capabilities, verify=verify_bodies)
-        self._decoders = lru_cache(partial(decoders, codec=codec))  # thousands may share a topic
         self._subscriptions: set[Subscription[Any]] = set()
         self._left = Notify()
+        self._subscribing = Subscribing(
+            self._encoders, codec, clock or SystemClock(), observer, self._opened, self._closed
+        )
         self._is_open = False
         self._life: LayerLife  # while it is open
 
@@ -242,7 +236,7 @@ class Channel(Generic[L_co]):
         harmless; `id=` gives it the identity of the first. Cancelled, the message is whole or
         absent.
         """
-        record = self._encoders.record(self._checked(topic), body, options)
+        record = self._encoders.record(self._encoders.checked(topic), body, options)
         receipts = await self._send([record])
         return receipts[0] if receipts else None
 
@@ -270,7 +264,7 @@ class Channel(Generic[L_co]):
         Returns one receipt for each, in the same order, on an ack-capable layer. If one of them
         cannot be encoded, none is sent. `PublishFailed.failures` says which were not accepted.
         """
-        checked = self._checked(topic)
+        checked = self._encoders.checked(topic)
         return await self._send(self._encoders.records(checked, bodies))
 
     @overload
@@ -320,53 +314,45 @@ class Channel(Generic[L_co]):
         if not topics:
             raise ConfigurationError("subscribe to what? name at least one topic")
         if self._ack_layer is not None:
-            return self._subscribe_acks(self._ack_layer, topics, options)
+            return self._subscribing.acks(self._ack_layer, topics, options)
         stream_layer = cast("FireAndForgetLayer", self._stream_layer)
-        return self._subscribe_stream(stream_layer, topics, options)
+        return self._subscribing.stream(stream_layer, topics, options)
 
-    def _subscribe_acks(
-        self, layer: AckLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
-    ) -> AckSubscription[Any]:
-        if "group" not in given and len(topics) > 1 and isinstance(topics[-1], str):
-            raise ConfigurationError(
-                f"an ack-capable layer needs group=; if {topics[-1]!r} is the group, write "
-                f"group={topics[-1]!r}"
-            )
-        options = checked_options(AckSettings, "an ack-capable", given)
-        options.check(layer.capabilities)
-        checked = self._named(topics, by_pattern=options.patterns)
-        matcher = cast("AckPatternLayer", layer).matcher if options.patterns else is_named
-        letters = options.redelivery.dead_letter
-        if letters is not None:
-            self._encoders.check_topic(letters)
-            options.check_dead_letter(matcher(topic.name) for topic in checked)
-        if options.patterns:
-            decoding = pattern_decoders(checked, self._codec, matcher)
-        else:
-            decoding = self._decoders(checked)
-        return AckSubscription(
-            layer,
-            tuple(topic.name for topic in checked),
-            decoding,
-            options,
-            self._clock,
-            self._observer,
-            self._opened,
-            self._closed,
-        )
+    @overload
+    async def process(
+        self: "Channel[AckLayer]",
+        topic: Topic[T],
+        handler: Callable[[Delivery[T]], Answer] | Callable[[T], Answer],
+        **options: Unpack[ProcessOptions],
+    ) -> None: ...
+    @overload
+    async def process(
+        self: "Channel[AckLayer]",
+        topic: Topic[T],
+        handler: Callable[[list[Delivery[T]]], BatchAnswer] | Callable[[list[T]], BatchAnswer],
+        **options: Unpack[BatchOptions],
+    ) -> None: ...
+    async def process(
+        self: "Channel[AckLayer]",
+        topic: Topic[Any] | str,
+        handler: Callable[[Any], object],
+        **options: Any,
+    ) -> None:
+        """Handle what comes of `topic`, until cancelled: a consumer of `group` that is supervised.
 
-    def _subscribe_stream(
-        self, layer: FireAndForgetLayer, topics: Sequence[Topic[Any] | str], given: dict[str, Any]
-    ) -> FireAndForgetSubscription[Any]:
-        options = checked_options(FireAndForgetSettings, "a fire-and-forget", given)
-        options.check(layer.capabilities)
-        by_pattern = options.patterns
-        checked = self._named(topics, by_pattern=by_pattern)
-        decoding = pattern_decoders(checked, self._codec) if by_pattern else self._decoders(checked)
-        names = tuple(topic.name for topic in checked)
-        return FireAndForgetSubscription(
-            layer, names, decoding, options, self._observer, self._opened, self._closed
-        )
+        The handler is an `async def`, or a plain function, which runs in a thread. It is given the
+        delivery if the annotation of its first parameter says `Delivery`, else the body; with
+        `batch=` a list of them. It returns None or what to `Publish` before the message is acked;
+        it raises `Retry`, `Reject` or `Release`. Whatever else it raises is logged, and the message
+        nacked with a backoff, until `redelivery` says that it is a dead letter: no handler ends
+        the worker. A list is settled as a whole, or by an answer for each member.
+
+        Cancelled, it drains: nothing is fetched, what no handler has begun is given back at once,
+        handlers may go on for `drain` seconds; then they are cancelled, and what they were at is
+        given back uncharged. Options: `ProcessOptions`, with those of `subscribe`. Raises what ends
+        a subscription, `CapabilityError` and `ConfigurationError` as `subscribe` does.
+        """
+        await worker(self, topic, handler, options).run()
 
     async def check(self) -> Sequence[Finding]:
         """Ask the server what matters for safety there, as data with a plain message.
@@ -400,7 +386,7 @@ class Channel(Generic[L_co]):
         if not self._layer.capabilities.remove_group:
             raise CapabilityError(f"{self._layer!r} cannot remove a group")
         await cast("RemovesGroups", self._layer).remove_group(
-            [topic.name for topic in self._named(topics, by_pattern=patterns)], group
+            [topic.name for topic in self._subscribing.named(topics, by_pattern=patterns)], group
         )
 
     def _require_open(self) -> None:
@@ -415,17 +401,6 @@ class Channel(Generic[L_co]):
     def _closed(self, subscription: Subscription[Any]) -> None:
         self._subscriptions.discard(subscription)
         self._left.set()
-
-    def _checked(self, topic: Topic[Any] | str) -> Topic[Any]:
-        found = as_topic(topic)
-        self._encoders.check_topic(found.name)
-        return found
-
-    def _named(
-        self, topics: Sequence[Topic[Any] | str], *, by_pattern: bool
-    ) -> tuple[Topic[Any], ...]:
-        # A pattern need not be a legal topic name, only a possible one.
-        return tuple(as_topic(one) if by_pattern else self._checked(one) for one in topics)
 
     async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()

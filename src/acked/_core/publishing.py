@@ -143,6 +143,12 @@ class Encoders:
                 f"{pattern.pattern}"
             )
 
+    def checked(self, topic: Topic[Any] | str) -> Topic[Any]:
+        """Return `topic`, or the untyped one of that name, if `check_topic` lets it pass."""
+        found = as_topic(topic)
+        self.check_topic(found.name)
+        return found
+
     def _encoding(self, topic: Topic[Any]) -> _Encoding:
         found = self._encodings.get(topic)
         if found is None:

@@ -9,7 +9,7 @@ from acked._core.ack.settler import Flush
 from acked._core.options import checked_seconds
 from acked.errors import AckedError
 
-__all__ = ("Batch",)
+__all__ = ("Batch", "together")
 
 T = TypeVar("T")
 
@@ -84,3 +84,8 @@ async def _collect(waiting: list[tuple[InFlight, Flush]], errors: list[AckedErro
             await flush.confirmed(entry)
         except AckedError as error:
             errors.append(error)
+
+
+def together(deliveries: Sequence[Delivery[T]]) -> Batch[T]:
+    """Return `deliveries` of one subscription, at least one, as a batch."""
+    return Batch(deliveries, deliveries[0]._policy)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
