@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as _version
 
+from acked._app.app import App
+from acked._app.router import Router
 from acked._core.ack.batch import Batch
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
@@ -63,6 +65,7 @@ __all__ = (
     "AckUnconfirmed",
     "AckedError",
     "AlreadySettled",
+    "App",
     "Backoff",
     "Batch",
     "BatchOptions",
@@ -100,6 +103,7 @@ __all__ = (
     "Reject",
     "Release",
     "Retry",
+    "Router",
     "Severity",
     "Start",
     "StreamOverflow",

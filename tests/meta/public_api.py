@@ -58,7 +58,7 @@ def described(one: type) -> Iterator[str]:
 def definition(one: type) -> ast.ClassDef:
     """Return where a class is written: its module, or behind the façade the engine."""
     home = import_module(one.__module__)
-    engine = [file for file in FILES if {"_core", "_machines"} & set(file.parts)]
+    engine = [file for file in FILES if {"_app", "_core", "_machines"} & set(file.parts)]
     files = engine if home is acked else [Path(home.__file__ or "")]
     found = (node for file in files for node in tree(file).body if isinstance(node, ast.ClassDef))
     (node,) = (node for node in found if node.name == one.__name__)

@@ -9,6 +9,7 @@ from acked import (
     JSON,
     RAW,
     AckSubscription,
+    App,
     Backoff,
     Batch,
     Channel,
@@ -22,6 +23,7 @@ from acked import (
     Reject,
     Release,
     Retry,
+    Router,
     Start,
     Topic,
     VirtualClock,
@@ -216,3 +218,22 @@ async def handlers_of_every_kind(
     await channel.process(ORDERS, on_bodies, group="g", batch=10, wait=0.5)
     await channel.process(ORDERS, on_deliveries, group="g", batch=10)
     await narrow.process(ORDERS, on_body, group="g", ordered_by=lambda delivery: delivery.key)
+
+
+APP = App("sqlite-queue:///queue.db")
+
+
+@APP.consumer(ORDERS, group="g", ordered_by="key")
+async def consume(order: Order) -> None:
+    del order
+
+
+@APP.consumer(ORDERS, group="g", batch=10)
+def consume_several(orders: list[Order]) -> None:
+    del orders
+
+
+async def a_consumer_stays_the_function_it_is() -> None:
+    await consume(Order(1, 2))
+    consume_several([Order(1, 2)])
+    APP.include(Router())

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from acked import Channel, Delivery, Message, Overflow, Publish, Topic
+from acked import App, Channel, Delivery, Message, Overflow, Publish, Topic
 from acked.abc import AckLayer, FireAndForgetLayer
 
 
@@ -91,3 +91,10 @@ async def a_handler_takes_what_the_topic_carries(
 
 def what_is_published_fits_its_topic() -> Publish[Order]:
     return Publish(ORDERS, 1.0)  # expect-error
+
+
+APP = App("memory-queue://")
+
+
+@APP.consumer(ORDERS, group="g")  # expect-error
+async def on_another(price: float) -> None: ...

@@ -40,13 +40,7 @@ from acked.abc import (
 )
 from acked.clocks import SystemClock
 from acked.codecs import JSON
-from acked.errors import (
-    AckedError,
-    CapabilityError,
-    ChannelClosed,
-    ConfigurationError,
-    LayerError,
-)
+from acked.errors import AckedError, CapabilityError, ChannelClosed, ConfigurationError, LayerError
 from acked.types import Codec, Finding, Receipt, Record, Topic
 
 __all__ = ("Channel",)
@@ -245,7 +239,7 @@ class Channel(Generic[L_co]):
         database (`postgres-queue`, `postgres-notify`): accepted when that commits.
         """
         record = self._encoders.record(self._encoders.checked(topic), body, options)
-        receipts = await self._send([record], options.get("connection"))
+        receipts = await self._send([record])
         return receipts[0] if receipts else None
 
     @overload
@@ -410,9 +404,7 @@ class Channel(Generic[L_co]):
         self._subscriptions.discard(subscription)
         self._left.set()
 
-    async def _send(
-        self, records: Sequence[Record], connection: object = None
-    ) -> Sequence[Receipt] | None:
+    async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
         self._require_open()
         try:
             if connection is not None:

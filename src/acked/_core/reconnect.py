@@ -31,6 +31,11 @@ class ReconnectBudget:
         self._told: type[LayerError] | None = None
         self._tries = 0
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the broker did not answer when last asked."""
+        return self._lost_since is not None
+
     def reset(self) -> None:
         """Note that the broker answered: the next loss begins anew."""
         if self._lost_since is not None:

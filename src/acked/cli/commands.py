@@ -8,6 +8,8 @@ import click
 from click.core import ParameterSource
 
 from acked.cli.endings import ending_in_order
+from acked.cli.running import app_named, run_app
+from acked.cli.supervisor import Supervisor
 from acked.demo.run import run_demo
 
 __all__ = ("acked",)
@@ -116,3 +118,26 @@ def demo(
             as_json=as_json,
         )
     context.exit(0 if is_good else 1)
+
+
+@acked.command()
+@click.argument("app")
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--health-port",
+    type=click.IntRange(1, 65000),
+    help="Answer GET /live and GET /ready here; process number N, from 0, on this port + N.",
+)
+@click.pass_context
+def run(context: click.Context, app: str, processes: int, health_port: int | None) -> None:
+    """Run the consumers of APP, as in shop:app, until SIGTERM or Ctrl-C.
+
+    Then they drain: handlers may end, the rest is given back. A second signal ends all at once. A
+    process that dies is replaced where there are several. The exit status is 0 after a drain, 1
+    when a consumer could not go on, 2 when APP cannot be run, 128 + signal after a second one.
+    """
+    with ending_in_order():
+        found = app_named(app)
+        if processes > 1:
+            context.exit(Supervisor(app, processes, health_port).run())
+        run_app(found, port=health_port)

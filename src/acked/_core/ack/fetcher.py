@@ -152,6 +152,11 @@ class Fetcher:
         self._hand_over([entry])
 
     @property
+    def is_receiving(self) -> bool:
+        """Whether the broker answers, as far as is known."""
+        return self.failure is None and not self._reconnect.is_lost
+
+    @property
     def unseen(self) -> int:
         """How many were fetched and not handed out."""
         return len(self.buffer) + len(self.aside) + len(self.last_chances)

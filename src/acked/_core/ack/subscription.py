@@ -131,6 +131,11 @@ class AckSubscription(Subscription[Delivery[T]]):
             lag=self._lag(),
         )
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether it is open and the broker answers: not while a lost connection is made anew."""
+        return self._opened and self._policy.fetcher.is_receiving
+
     def _lag(self) -> int | None:
         if self._feed is None or not self._layer.capabilities.lag:
             return None

@@ -163,9 +163,10 @@ def _answers(answer: object, count: int) -> Sequence[object]:
         answers = cast("Sequence[object]", answer)
         if len(answers) == count:
             return answers
+    kind = type(cast("object", answer)).__name__  # type: ignore[redundant-cast]  # for pyright
     wrong = ConfigurationError(
         "a handler of batches returns None, or a list with an answer for each of its members "
-        f"({count}): it returned a {type(answer).__name__}"
+        f"({count}): it returned a {kind}"
     )
     return [wrong] * count
 

@@ -53,6 +53,7 @@ class Worker:
         self._settling: set[anyio.CancelScope] = set()
         self._handle_until = math.inf
         self._failure: AckedError | None = None
+        self._scope = anyio.CancelScope()
         self.is_draining = False
         self.is_open = False
         """Whether the subscription has been entered and not left."""
@@ -62,7 +63,7 @@ class Worker:
         settings = self._settings
         work = self._single if settings.batch is None else self._batches
         self._slots = anyio.Semaphore(settings.concurrency, fast_acquire=True)
-        with anyio.CancelScope() as self._scope:
+        with self._scope:
             async with self._subscription, anyio.create_task_group() as self._tasks:
                 self.is_open = True
                 self._tasks.start_soon(self._drain_when_cancelled)
@@ -72,6 +73,11 @@ class Worker:
         self._in_hand.clear()
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the subscription is open and the broker answers; not while it drains."""
+        return self.is_open and not self.is_draining and self._subscription.is_receiving
 
     def stop(self) -> None:
         """Drain and end; as a cancellation does, and no error for whoever awaits `run`."""

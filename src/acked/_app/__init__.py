@@ -1,0 +1,1 @@
+"""Consumers of several modules, run as one program: see `acked.App`."""

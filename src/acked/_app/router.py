@@ -1,0 +1,84 @@
+"""Which handler consumes which topic, noted where the handler is written."""
+
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
+
+import msgspec
+
+from acked._core.ack.delivery import Delivery
+from acked._core.worker.answers import Answer, BatchAnswer
+from acked._core.worker.options import BatchOptions, ProcessOptions
+from acked.types import Topic
+
+__all__ = ("Consuming", "Registration", "Router")
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
+B = TypeVar("B", bound=BatchAnswer)
+
+
+class Consuming(msgspec.Struct, frozen=True):
+    """A handler, and what it is called for."""
+
+    topic: Topic[Any]
+    handler: Callable[[Any], object]
+    options: dict[str, Any]
+
+
+class Registration(Generic[T]):
+    """The decorator for a handler of single messages."""
+
+    def __init__(self, consumers: list[Consuming], topic: Topic[T], options: Any) -> None:
+        self._consumers = consumers
+        self._topic = topic
+        self._options = dict[str, Any](options)
+
+    @overload
+    def __call__(self, handler: Callable[[Delivery[T]], A], /) -> Callable[[Delivery[T]], A]: ...
+    @overload
+    def __call__(self, handler: Callable[[T], A], /) -> Callable[[T], A]: ...
+    def __call__(self, handler: Callable[[Any], Any], /) -> Callable[[Any], Any]:
+        """Note `handler`, and return it as it is."""
+        self._consumers.append(Consuming(self._topic, handler, self._options))
+        return handler
+
+
+class BatchRegistration(Generic[T]):
+    """The decorator for a handler of batches."""
+
+    def __init__(self, consumers: list[Consuming], topic: Topic[T], options: Any) -> None:
+        self._register = Registration[Any](consumers, topic, options)
+
+    @overload
+    def __call__(
+        self, handler: Callable[[list[Delivery[T]]], B], /
+    ) -> Callable[[list[Delivery[T]]], B]: ...
+    @overload
+    def __call__(self, handler: Callable[[list[T]], B], /) -> Callable[[list[T]], B]: ...
+    def __call__(self, handler: Callable[[Any], Any], /) -> Callable[[Any], Any]:
+        """Note `handler`, and return it as it is."""
+        return self._register(handler)
+
+
+class Router:
+    """Consumers of one module, for an `App` to include."""
+
+    def __init__(self) -> None:
+        self._consumers: list[Consuming] = []
+
+    @overload
+    def consumer(self, topic: Topic[T], **options: Unpack[ProcessOptions]) -> Registration[T]: ...
+    @overload
+    def consumer(
+        self, topic: Topic[T], **options: Unpack[BatchOptions]
+    ) -> BatchRegistration[T]: ...
+    def consumer(self, topic: Topic[Any], **options: Any) -> Any:
+        """Return a decorator: the handler consumes `topic`, as `Channel.process` has it."""
+        if "batch" in options:
+            return BatchRegistration[Any](self._consumers, topic, options)
+        return Registration[Any](self._consumers, topic, options)
+
+    def include(self, router: "Router") -> Self:
+        """Take over the consumers of `router` that it has by now."""
+        self._consumers.extend(router._consumers)  # noqa: SLF001 - its own class
+        return self
