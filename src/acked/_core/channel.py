@@ -239,7 +239,7 @@ class Channel(Generic[L_co]):
         database (`postgres-queue`, `postgres-notify`): accepted when that commits.
         """
         record = self._encoders.record(self._encoders.checked(topic), body, options)
-        receipts = await self._send([record])
+        receipts = await self._send([record], options.get("connection"))
         return receipts[0] if receipts else None
 
     @overload
@@ -404,7 +404,9 @@ class Channel(Generic[L_co]):
         self._subscriptions.discard(subscription)
         self._left.set()
 
-    async def _send(self, records: Sequence[Record]) -> Sequence[Receipt] | None:
+    async def _send(
+        self, records: Sequence[Record], connection: object = None
+    ) -> Sequence[Receipt] | None:
         self._require_open()
         try:
             if connection is not None:

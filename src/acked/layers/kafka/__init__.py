@@ -74,6 +74,7 @@ import anyio
 import msgspec
 
 from acked.errors import LayerError, hiding_arguments
+from acked.layers._shared.passwords import Password
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._client import HEADERS

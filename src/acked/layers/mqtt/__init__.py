@@ -86,6 +86,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, ConfigurationError, LayerError, hiding_arguments
+from acked.layers._shared.passwords import Password
 from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.mqtt._address import TLS_OPTIONS, address_of, split_url, tls_of
 from acked.layers.mqtt._connection import MQTTConnection

@@ -19,19 +19,16 @@ from collections import deque
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._shared.reconnect import Retry
-from acked.layers.postgres_notify._envelope import Unpacker
-from acked.layers.postgres_notify._errors import without_pooler
-from acked.layers.postgres_notify._listener import NotifyListener
-from acked.layers.postgres_notify._pool import SESSION, PostgresSession, PublishingPool
-from acked.layers.postgres_notify._server import (
+from acked.layers._postgres.errors import without_pooler
+from acked.layers._postgres.pool import SESSION, LendingPool, PostgresSession
+from acked.layers._postgres.server import (
     Connection,
     NotifyConnection,
     PostgresServer,
     close,
     dead_after,
 )
-from acked.layers._shared.reconnect import pause_before
+from acked.layers._shared.reconnect import Retry
 from acked.layers.postgres_notify._envelope import Unpacker
 from acked.layers.postgres_notify._listener import NotifyListener
 from acked.layers.postgres_notify._statements import listen_statements, pages
