@@ -50,7 +50,7 @@ def _earlier(headers: Mapping[str, str]) -> Pairs:
         return ()
     try:
         pairs = msgspec.convert(json.loads(text), list[tuple[str, str]])
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, msgspec.DecodeError):  # no ValueError before 0.21
         return ()
     is_ours = json.dumps(pairs) == text and headers.keys() - {REPEATED} >= dict(pairs).keys()
     return pairs if is_ours else ()
