@@ -23,7 +23,7 @@ from acked._core.options import (
 from acked._core.publisher import Publisher
 from acked._core.publishing import Encoders
 from acked._core.stream.subscription import FireAndForgetSubscription
-from acked._core.subscribing import Subscribing
+from acked._core.subscribing import SubscriptionMaker
 from acked._core.subscription import Subscription
 from acked._core.transactions import transactional_layer
 from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
@@ -93,7 +93,7 @@ class Channel(Generic[L_co]):
         self._encoders = Encoders(codec, layer.capabilities, verify=verify_bodies)
         self._subscriptions: set[Subscription[Any]] = set()
         self._left = Notify()
-        self._subscribing = Subscribing(
+        self._subscribing = SubscriptionMaker(
             self._encoders, codec, clock or SystemClock(), observer, self._opened, self._closed
         )
         self._is_open = False

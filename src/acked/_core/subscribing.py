@@ -14,10 +14,10 @@ from acked.abc import AckLayer, AckPatternLayer, Clock, FireAndForgetLayer
 from acked.errors import ConfigurationError
 from acked.types import Codec, Topic
 
-__all__ = ("Subscribing",)
+__all__ = ("SubscriptionMaker",)
 
 
-class Subscribing:
+class SubscriptionMaker:
     """Makes the subscriptions of one channel."""
 
     def __init__(

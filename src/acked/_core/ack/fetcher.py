@@ -1,7 +1,7 @@
 """From the layer's feed into the reader's buffer: what the reader will handle soon, and no more."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import anyio
@@ -69,6 +69,11 @@ class Fetcher:
         self._reconnect = ReconnectBudget(
             options.reconnect, options.reconnect_timeout, clock, observer
         )
+
+    @property
+    def runs(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What must run in the background for it."""
+        return (self.run, self.watch)
 
     async def run(self) -> None:
         """Feed the buffer until cancelled, or until the layer cannot go on."""

@@ -83,8 +83,8 @@ class SettlementPolicy:
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
-        receiving = (self.fetcher.run, self.fetcher.watch, *self._last_chances.runs(capabilities))
-        runs = (self._settler.run, self._keep, *receiving)
+        last_chances = self._last_chances.runs(capabilities)
+        runs = (self._settler.run, self._keep, *self.fetcher.runs, *last_chances)
         self.services: Final = tuple(map(BackgroundTask, runs))
         self._settling, _, *self._receiving = self.services
 

@@ -33,8 +33,6 @@ explained in `acked/layers/sqlite_queue/_sql.py`.
 **Requires** — Nothing but Python's `sqlite3` with SQLite 3.8.8 or newer, and a local disk: SQLite's
 write-ahead log does not work on network file systems. asyncio or trio. Each process opens a layer
 of its own, after a fork too. Bodies have at most 16 MiB: store larger content beside the queue.
-
-Longer than 300 lines: what the layer promises, and its options, are half of it.
 """
 
 import math
