@@ -20,6 +20,8 @@ from acked.conformance.law import Law, law, law_of  # noqa: E402
 from acked.conformance.laws.ack import AckLayerLaws  # noqa: E402
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws  # noqa: E402
 from acked.conformance.programs import ProgramFailure, run_program  # noqa: E402
+from acked.conformance.proxied import ProxiedHarness  # noqa: E402
+from acked.conformance.proxy import Proxy  # noqa: E402
 
 __all__ = (
     "AckLayerLaws",
@@ -30,6 +32,8 @@ __all__ = (
     "Harness",
     "Law",
     "ProgramFailure",
+    "ProxiedHarness",
+    "Proxy",
     "VirtualHarness",
     "law",
     "law_of",

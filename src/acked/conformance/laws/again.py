@@ -28,15 +28,18 @@ class AgainLaws:
 
     @law("A3", "A4", "A1")
     async def test_what_comes_again_equals_what_went(self, harness: Harness) -> None:
-        """A3, A4, A1: at the first delivery, after a nack, and after its holder left."""
+        """A3, A4, A1: at first, after each of four nacks, released, and after its holder left."""
         async with place(harness) as here:
             can = here.channel.layer.capabilities
             records = originals(here.topic, harness, can)
             await here.channel.layer.publish(records)
             async with silent(here, harness, len(records)) as feed:
                 held = await equal(await lease(feed, len(records)), records)
-                if can.nack:
+                for _ in range(4 if can.nack else 0):
                     await feed.settle([Settlement(one.token, Verb.NACK) for one in held])
+                    held = await equal(await lease(feed, len(records)), records)
+                if can.release:
+                    await feed.release([one.token for one in held])
                     held = await equal(await lease(feed, len(records)), records)
             async with silent(here, harness, len(records)) as feed:
                 held = await equal(await lease(feed, len(records)), records)
