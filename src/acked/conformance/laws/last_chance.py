@@ -70,7 +70,7 @@ class LastChanceLaws:
 
     @law("C22", "C23", needs=("last_chance", "dead_letter", "lease=timer"))
     async def test_nobody_is_given_up_for_what_ended_beside_it(self, harness: Harness) -> None:
-        """C22: of what a process had when it ended, only what ends one alone is given up."""
+        """C22, C23: of what a process had when it ended, only what ends one alone is given up."""
         dead, count = harness.topic(), 12
         redelivery = Redelivery(max_deliveries=MOST, dead_letter=dead)
         async with place(harness) as here:
