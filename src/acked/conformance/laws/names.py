@@ -42,9 +42,10 @@ class NameLaws:
 
     @law("B2", "B5", needs=("groups",))
     async def test_groups_of_nearly_the_same_name_are_not_the_same(self, harness: Harness) -> None:
-        """B2, B5: in case only, or behind their first forty letters: each gets all."""
+        """B2, B5: in case or in a sign only, or behind forty letters: each gets all."""
         stem = harness.group("Group")
         groups = [stem, stem.lower(), f"{LONG_NAME}{stem}-one", f"{LONG_NAME}{stem}-two"]
+        groups += [f"{stem}{sign}x" for sign in "-_."]
         topic = harness.topic()
         async with opened(harness) as channel:
             for group in groups:
