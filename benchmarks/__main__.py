@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import engine, fan_out, kafka, mqtt, postgres, redis_pubsub, redis_streams
+from benchmarks import (
+    engine,
+    fan_out,
+    kafka,
+    mqtt,
+    postgres,
+    postgres_queue,
+    redis_pubsub,
+    redis_streams,
+)
 
 BENCHMARKS = {
     "engine": engine.run,
@@ -11,6 +20,7 @@ BENCHMARKS = {
     "kafka": kafka.run,
     "mqtt": mqtt.run,
     "postgres": postgres.run,
+    "postgres_queue": postgres_queue.run,
     "redis_pubsub": redis_pubsub.run,
     "redis_streams": redis_streams.run,
 }

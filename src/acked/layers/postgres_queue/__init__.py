@@ -109,6 +109,7 @@ CAPABILITIES: Final = Capabilities(
     remove_group=True,
     replay=True,
     batch_publish=True,
+    coalesced_publish=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
