@@ -193,7 +193,7 @@ class PostgresQueueLayer:
         parts = urlsplit(url)
         passed_on = [one for one in parse_qsl(parts.query) if one[0] in PASSED_ON]
         dsn = parts._replace(scheme="postgresql", query=urlencode(passed_on)).geturl()
-        given = {
+        given: dict[str, Any] = {
             name: PARSERS[name](name, text) for name, text in options.items() if name in PARSERS
         }
         return cls(dsn, **given)
@@ -241,7 +241,7 @@ class PostgresQueueLayer:
         if not records:
             return []
         taken, failures = taken_of(records)
-        numbers = await self._commit(taken, len(records)) if taken else []
+        numbers: Sequence[int] = await self._commit(taken, len(records)) if taken else ()
         wakeups.announce({record.topic for record in taken})
         if failures:
             raise not_taken(records, failures)

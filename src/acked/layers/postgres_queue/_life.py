@@ -64,7 +64,9 @@ class FeedLife:
             return
         tokens, delays = [*waiting], [*waiting.values()]
         arguments = (*arrays_of(tokens), delays)
-        places = await self._store.value(self._store.functions.nack_unless_committed, *arguments)
+        places: Sequence[int] = await self._store.value(
+            self._store.functions.nack_unless_committed, *arguments
+        )
         still_open = {tokens[place - 1] for place in places}
         for token in tokens:
             if token not in still_open:

@@ -19,7 +19,7 @@ __all__ = ("VERSION", "channel_of", "checked_schema", "installed", "migrate", "q
 VERSION: Final = 1
 """The version of the tables that this `acked` works with."""
 
-_FOLDER: Final = resources.files(__package__) / "sql"
+_FOLDER: Final = resources.files("acked.layers.postgres_queue") / "sql"
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 

@@ -10,7 +10,7 @@ from acked.types import Outcome, Record, Reply, Settlement, Token, Verb
 __all__ = ("SettlePlan", "arrays_of", "replies_of", "settle_plan")
 
 _NOBODYS: Final = PostgresLease(0, 0, 0)
-_NO_LETTERS: Final = ([], *columns([]))
+_NO_LETTERS: Final[tuple[object, ...]] = (list[int](), *columns([]))
 _NACK: Final = Verb.NACK
 _LOST: Final = Outcome.LOST
 _CONFIRMED: Final = Outcome.CONFIRMED
@@ -47,7 +47,7 @@ def settle_plan(batch: Sequence[Settlement], *, announce: bool = False) -> Settl
             of_members.append(place + 1)
         else:  # it stays owed, and spoils no neighbour
             tokens[place], refused[place] = _NOBODYS, refusal
-    copies = (of_members, *columns(letters)) if letters else _NO_LETTERS
+    copies: tuple[object, ...] = (of_members, *columns(letters)) if letters else _NO_LETTERS
     return SettlePlan((*arrays_of(tokens), delays, *copies, announce), refused)
 
 

@@ -40,9 +40,9 @@ async def _by_psycopg(
 ) -> object:
     async with connection.cursor() as cursor:
         await cursor.execute(function.with_percents(), arguments)
-        row = await cursor.fetchone()
+        row: Any = await cursor.fetchone()
     # Of the row factory that the connection has: a tuple, or a mapping of the one column.
-    return next(iter(row.values())) if isinstance(row, Mapping) else row[0]
+    return next(iter(row.values())) if hasattr(row, "values") else row[0]
 
 
 async def _by_sqlalchemy(
