@@ -50,8 +50,7 @@ class SettlementPolicy:
         self.fetcher: Final = Fetcher(
             feed, capabilities, tracker, options, clock, observer, self._accept
         )
-        self._feed = feed
-        self._capabilities = capabilities
+        self._feed, self._capabilities = feed, capabilities
         self._tracker = tracker
         self._options = options
         self._observer = observer
