@@ -176,7 +176,12 @@ class DeadLetterLaws:
             await nothing_is_owed(channel, topic, group)
             await nothing_is_owed(channel, dead, reader)
 
-    @law("C17", needs=("dead_letter", "attempts", "persistent"), hooks=("url",))
+    @law(
+        "C17",
+        needs=("dead_letter", "attempts", "persistent"),
+        unless=("last_chance",),
+        hooks=("url",),
+    )
     async def test_a_poison_that_kills_its_consumer_is_dead_too(self, harness: Harness) -> None:
         """C17: its process was killed while holding it, and had nobody told of it."""
         assert harness.url is not None

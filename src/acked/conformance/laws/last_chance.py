@@ -6,6 +6,7 @@ import anyio
 
 from acked import Redelivery
 from acked.abc import AckFeed, LastChanceFeed
+from acked.conformance.child import child, killed
 from acked.conformance.harness import Harness
 from acked.conformance.law import law, soon
 from acked.conformance.laws.owed import nothing_is_owed
@@ -99,6 +100,31 @@ class LastChanceLaws:
                 assert {*got, letter.body} == {*range(count)}
                 await letter.ack()
             await nothing_is_owed(here.channel, dead, here.group)
+
+    @law("C17", "C22", needs=("last_chance", "dead_letter", "persistent"), hooks=("url",))
+    async def test_a_process_that_was_killed_condemns_nothing_that_it_held(
+        self, harness: Harness
+    ) -> None:
+        """C17, C22: what it held may have been a neighbour's victim, and gets its last chance."""
+        assert harness.url is not None
+        dead, reader = harness.topic("dead"), harness.group("reader")
+        policy = Redelivery(max_deliveries=1, dead_letter=dead)
+        async with place(harness) as (channel, topic, group):
+            await introduce(channel, dead, group=reader)
+            await channel.publish_many(topic, range(3))
+            async with child("hold", harness.url, topic, group, 3, lease=harness.lease) as process:
+                await killed(process)
+            async with channel.subscribe(
+                topic, group=group, redelivery=policy, lease=harness.lease
+            ) as sub:
+                with anyio.fail_after(harness.recovery + soon()):
+                    for _ in range(3):
+                        delivery = await anext(sub)
+                        assert delivery.attempt == 1, "it had no fault of its own"
+                        assert sub.statistics().held == 1, "and is alone"
+                        await delivery.ack()
+            await nothing_is_owed(channel, topic, group)
+            await nothing_is_owed(channel, dead, reader)
 
 
 async def came(feed: AckFeed, attempt: int, *, failures: int, was_alone: bool = False) -> Leased:
