@@ -24,7 +24,7 @@ No message, repr or argument of these holds a payload, a header's value or a pas
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 __all__ = (
     "Accepted",
@@ -50,8 +50,7 @@ __all__ = (
     "without_frames",
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=BaseException)
 
 
@@ -247,11 +246,11 @@ def without_frames(error: E) -> E:
     return error
 
 
-def hiding_arguments(make: Callable[P, T]) -> Callable[P, T]:
+def hiding_arguments(make: F) -> F:
     """Return `make`, whose errors of ours come without frames: an argument of it is a secret."""
 
     @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+    def made(*args: Any, **kwargs: Any) -> Any:
         try:
             return make(*args, **kwargs)
         except AckedError as error:
@@ -259,7 +258,7 @@ def hiding_arguments(make: Callable[P, T]) -> Callable[P, T]:
         del args, kwargs
         raise failed
 
-    return made
+    return cast("F", made)  # checkers bind a function as a method, and not whatever is callable
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -101,7 +101,7 @@ class Slot:
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[bytes] | None = None
-        self.since = 0.0
+        self.since: float = 0.0
         """When it was, or is to be, started."""
         self.deaths = 0
 

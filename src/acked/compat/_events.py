@@ -94,7 +94,7 @@ class Inbox:
         """What was dropped before the oldest."""
         self._waiting: deque[anyio.Event] = deque()
         self._why: AckedError | None = None
-        self.dropped = 0
+        self.dropped: int = 0
 
     def __len__(self) -> int:
         return len(self._items)

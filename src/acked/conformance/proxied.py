@@ -24,17 +24,20 @@ class ProxiedHarness(Harness):
     """
 
     def __init__(self, proxy: Proxy) -> None:
-        self.proxy: Final = proxy
+        self.proxy: Final[Proxy] = proxy
+        self.cut = self._cut
+        self.cut_after = self._cut_after
+        self.black_hole = self._black_hole
 
-    async def cut(self) -> None:
+    async def _cut(self) -> None:
         """Reset every connection through the proxy."""
         self.proxy.cut()
 
-    async def cut_after(self, count: int, direction: Direction) -> None:
+    async def _cut_after(self, count: int, direction: Direction) -> None:
         """Reset every connection, once, when so many more bytes have passed."""
         self.proxy.cut_after_bytes(count, direction)
 
-    async def black_hole(self, seconds: float) -> None:
+    async def _black_hole(self, seconds: float) -> None:
         """Let nothing pass for so many seconds."""
         self.proxy.black_hole()
         try:

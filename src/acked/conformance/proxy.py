@@ -82,7 +82,7 @@ class Proxy:
         listen_port: int = 0,
         target_url: str | None = None,
     ) -> None:
-        self.port = listen_port
+        self.port: int = listen_port
         self._target = (target_host, target_port)
         self._links: set[_Link] = set()
         self._listener: socket.socket | None = None
@@ -96,7 +96,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
         self.accept()
-        self.url = _through(target_url or "tcp://127.0.0.1", self.port)
+        self.url: str = _through(target_url or "tcp://127.0.0.1", self.port)
 
     def statistics(self) -> ProxyStatistics:
         """Return the counts as they are now."""

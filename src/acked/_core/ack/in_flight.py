@@ -52,21 +52,21 @@ class InFlightTracker:
 
     def __init__(self, in_flight: int, in_flight_bytes: int) -> None:
         self.open: set[InFlight] = set()
-        self.open_bytes = 0
-        self.fetched = 0
-        self.unseen = 0
+        self.open_bytes: int = 0
+        self.fetched: int = 0
+        self.unseen: int = 0
         """Fetched, and gone before the user saw them: given back, lost, dead-lettered."""
-        self.closed = dict.fromkeys(State, 0)
+        self.closed: dict[State, int] = dict.fromkeys(State, 0)
         """Those that ended in each state after the user had seen them."""
-        self.released = 0
+        self.released: int = 0
         self.hidden: set[InFlight] = set()
         """Open, and never shown to the user: the engine sends them to the dead letters."""
-        self.dead_lettered = 0
+        self.dead_lettered: int = 0
         """How many of these went there."""
-        self.set_aside = 0
+        self.set_aside: int = 0
         """And how many were acknowledged: beyond the bounds, without a topic for dead letters."""
-        self.freed = Notify()
-        self.stall = 0.0
+        self.freed: Notify = Notify()
+        self.stall: float = 0.0
         """Seconds by which the event loop was late for the last renewal: something blocks it."""
         self._in_flight = in_flight
         self._in_flight_bytes = in_flight_bytes

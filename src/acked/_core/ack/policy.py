@@ -1,7 +1,6 @@
 """Where the deliveries of one subscription are settled: what is asked for, checked and queued.
 
-What is decided for every layer lives here: dead letters, the limit of deliveries, what happens to
-the unsettled on leaving. Sending is the settler's, leases are the renewer's.
+What holds for every layer is decided here; sending is the settler's, leases are the renewer's.
 """
 
 import logging
@@ -82,8 +81,8 @@ class SettlementPolicy:
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
-        last_chances = self._last_chances.runs(capabilities)
-        runs = (self._settler.run, self._keep, *self.fetcher.runs, *last_chances)
+        receiving = (*self.fetcher.runs, *self._last_chances.runs(capabilities))
+        runs = (self._settler.run, self._keep, *receiving)
         self.services: Final = tuple(map(BackgroundTask, runs))
         self._settling, _, *self._receiving = self.services
 

@@ -8,7 +8,7 @@ import anyio
 
 from acked._machines.backoff import Backoff
 
-__all__ = ("RECONNECT", "Retry", "pause_before")
+__all__ = ("RECONNECT", "NextTry", "pause_before")
 
 RECONNECT: Final = Backoff(initial=0.05, factor=2.0, maximum=5.0, spread=0.5)
 """Doubling, up to a half at random taken off, so that many clients do not come back in step."""
@@ -19,7 +19,7 @@ async def pause_before(attempt: int) -> None:
     await asyncio.sleep(RECONNECT.delay(attempt, random.random()))  # noqa: S311 - no secret
 
 
-class Retry:
+class NextTry:
     """The next try to connect: who cannot wait until it is due may have it at once."""
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ from acked.layers._postgres.server import (
     close,
     dead_after,
 )
-from acked.layers._shared.reconnect import Retry
+from acked.layers._shared.reconnect import NextTry
 from acked.layers.postgres_notify._envelope import Unpacker
 from acked.layers.postgres_notify._listener import NotifyListener
 from acked.layers.postgres_notify._statements import listen_statements, pages
@@ -80,7 +80,7 @@ class ListenConnection:
         self._missed = False
         self._lost_since: float | None = None
         self._tries = 0
-        self._retry = Retry()
+        self._retry = NextTry()
         self._apart = 0
         self._arrivals: deque[Record] = deque()
         self._changed = asyncio.Event()
