@@ -1,6 +1,7 @@
 """The hooks of a bad network, for whoever has a broker at an address."""
 
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import anyio
 
@@ -25,9 +26,11 @@ class ProxiedHarness(Harness):
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy: Final[Proxy] = proxy
-        self.cut = self._cut
-        self.cut_after = self._cut_after
-        self.black_hole = self._black_hole
+        self.cut: Callable[[], Coroutine[Any, Any, None]] | None = self._cut
+        self.cut_after: Callable[[int, Direction], Coroutine[Any, Any, None]] | None = (
+            self._cut_after
+        )
+        self.black_hole: Callable[[float], Coroutine[Any, Any, None]] | None = self._black_hole
 
     async def _cut(self) -> None:
         """Reset every connection through the proxy."""
