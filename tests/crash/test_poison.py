@@ -33,3 +33,11 @@ async def test_the_killer_alone_is_given_up_on_sqlite(tmp_path: Path) -> None:
 @pytest.mark.redis
 async def test_the_killer_alone_is_given_up_on_redis_streams(redis_broker: Broker) -> None:
     await the_killer_alone_is_given_up(redis_broker.url.replace("redis://", "redis-streams://"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.postgres
+async def test_the_killer_alone_is_given_up_on_postgres(postgres_broker: Broker) -> None:
+    await the_killer_alone_is_given_up(
+        postgres_broker.url.replace("postgresql://", "postgres-queue://")
+    )
