@@ -16,6 +16,7 @@ from acked import (
     Reject,
     Release,
     Retry,
+    Start,
     Topic,
 )
 from acked.layers.memory_queue import MemoryQueueLayer
@@ -107,6 +108,32 @@ async def test_at_its_last_chance_it_is_a_dead_letter_that_tells_the_error(
             8: ("KeyError: 'who'", "3"),
             9: ("not ours", "1"),
         }
+        await nothing_is_owed(channel, jobs)
+
+
+async def test_what_ended_beside_it_brings_it_no_nearer_to_the_dead_letters(
+    make_layer: MakeLayer, jobs: Topic[int]
+) -> None:
+    until = Until(1)
+    failures = 0
+    async with Channel(make_layer()) as channel:
+        await channel.publish(jobs, 7)
+        for _ in range(2):  # two consumers had it in hand and left: charged, and nobody failed
+            async with channel.layer.consume(
+                [jobs.name], "g", in_flight=1, lease=30.0, start=Start.EARLIEST
+            ) as feed:
+                await feed.receive(1)
+
+        async def handle(delivery: Delivery[int]) -> None:
+            nonlocal failures
+            assert delivery.attempt == 3
+            if failures < 2:
+                failures += 1
+                raise ValueError("passing")
+            until.saw(delivery.body)
+
+        redelivery = DEAD_AFTER_THREE(jobs)
+        await until.ends(channel.process(jobs, handle, group="g", redelivery=redelivery))
         await nothing_is_owed(channel, jobs)
 
 

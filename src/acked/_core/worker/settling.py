@@ -126,18 +126,22 @@ class AnswerSettler:
     ) -> float | None:
         failure = answer.__cause__ or answer if isinstance(answer, Retry) else answer
         assert isinstance(failure, BaseException)  # noqa: S101 - all else was told apart before
-        attempt = delivery.attempt
+        attempt, entry = delivery.attempt, entry_of(delivery)
+        # Its own failures count, and no attempt that was charged for what ended beside it.
+        before = entry.leased.failures
+        failures = attempt if before is None else before + 1
         _log_failure(delivery, answer, failure)
         most = self._redelivery.max_deliveries
-        if most is not None and attempt >= most:
+        if most is not None and failures >= most:
             await delivery.reject(failure)
             return None
         delay = answer.after if isinstance(answer, Retry) else None
         if delay is None:
             delay = self._delay(cast("Exception", failure), attempt)
         if is_ordered or (delay and not self._capabilities.nack_delay):
-            entry = entry_of(delivery)
-            entry.leased = msgspec.structs.replace(entry.leased, attempt=attempt + 1)
+            entry.leased = msgspec.structs.replace(
+                entry.leased, attempt=attempt + 1, failures=failures
+            )
             return delay
         await delivery.nack(delay=delay)
         return None
