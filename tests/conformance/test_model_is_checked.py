@@ -89,7 +89,7 @@ def ack_forgotten(patch: pytest.MonkeyPatch) -> None:
     original = Feed._settle
 
     def settle(self, lease, settlement: Settlement, now: float) -> Outcome:
-        if settlement.verb is Verb.ACK and lease.charged == 1:
+        if settlement.verb is Verb.ACK and lease.charged.deliveries == 1:
             return Outcome.CONFIRMED
         return original(self, lease, settlement, now)
 
@@ -123,7 +123,7 @@ def two_holders_at_once(patch: pytest.MonkeyPatch) -> None:
         leased = original(self, limit, until, holder)
         first = next(iter(holder.values()), None)
         if leased and self._topic.kept and first is not None and len(holder) == 3:
-            self._returned.append((first.kept.number, first.charged + 1, first.kept))
+            self._returned.append((first.kept.number, first.charged.after(alone=False), first.kept))
         return leased
 
     patch.setattr(GroupQueue, "lease", lease)

@@ -161,10 +161,12 @@ class MemoryQueueFeed:
         del self._held[lease.token]
         if settlement.verb is not Verb.NACK:
             lease.queue.settled(lease)
-        elif settlement.delay > 0:
+            return Outcome.CONFIRMED
+        lease.has_failed = True
+        if settlement.delay > 0:
             lease.queue.delay(lease, now + settlement.delay)
         else:
-            lease.queue.give_back(lease, charge=True, failed=True)
+            lease.queue.give_back(lease, charge=True)
         return Outcome.CONFIRMED
 
     def _published(self, dead_letter: Record) -> bool:

@@ -59,6 +59,8 @@ class RecordLease(msgspec.Struct):
     """For the deliveries before this one."""
     until: float
     is_alone: bool = False
+    has_failed: bool = False
+    """Whether it ended by a nack."""
 
 
 Holder: TypeAlias = dict[Hashable, RecordLease]
@@ -198,19 +200,16 @@ class GroupQueue:
         self._let_go(lease)
         self._owe_no_more(lease.kept)
 
-    def give_back(self, lease: RecordLease, *, charge: bool, failed: bool = False) -> None:
-        """Make the record ready again; `charge` tells whether this delivery counted.
-
-        `failed` says that it ended by a nack.
-        """
+    def give_back(self, lease: RecordLease, *, charge: bool) -> None:
+        """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
-        charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=failed)
+        charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=lease.has_failed)
         heapq.heappush(self._returned, (lease.kept.number, charged, lease.kept))
 
     def delay(self, lease: RecordLease, due: float) -> None:
         """Make the record ready again at the moment `due`: it was nacked."""
         self._let_go(lease)
-        charged = lease.charged.after(alone=lease.is_alone, failed=True)
+        charged = lease.charged.after(alone=lease.is_alone, failed=lease.has_failed)
         heapq.heappush(self._delayed, (due, lease.kept.number, charged, lease.kept))
 
     def forget(self) -> None:
