@@ -128,7 +128,9 @@ async def test_a_reason_that_is_none_of_these_is_refused_and_the_message_still_h
 async def test_an_unknown_option_of_publish_is_refused() -> None:
     layer = ScriptedLayer()
     async with Channel(layer) as channel:
-        with pytest.raises(CapabilityError, match="no option kee=; it has headers, id, key"):
+        with pytest.raises(
+            CapabilityError, match="no option kee=; it has connection, headers, id, key"
+        ):
             await channel.publish("t", 1, kee="x")  # type: ignore[call-overload]
         with pytest.raises(ConfigurationError, match="1 to 255 characters"):
             await channel.publish("t", 1, id="")

@@ -118,7 +118,7 @@ class AnswerSettler:
         return None
 
     def _id_for(self, delivery: Delivery[Any], number: int) -> str | None:
-        chosen = f"{delivery.id}/{self._group}/{number}"
+        chosen = "/".join((delivery.id, self._group, str(number)))
         return chosen if len(chosen) <= MAX_ID else None
 
     async def _failed(
