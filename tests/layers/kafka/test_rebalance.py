@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from acked.conformance.harness import fresh
@@ -224,6 +224,7 @@ members = st.sampled_from("abcd")
 PLACES = [TopicPartition("t", n) for n in range(5)] + [TopicPartition("u", n) for n in range(3)]
 
 
+@example({"a": {"u"}, "b": {"u"}, "c": {"u"}}, {"a": (0, [TopicPartition("u", 1)])})
 @given(
     st.dictionaries(members, st.sets(st.sampled_from("tu"), min_size=1), min_size=1),
     st.dictionaries(

@@ -151,13 +151,14 @@ async def test_of_consumers_that_do_not_tell_the_claimers_lease_decides(
         assert taken.attempt == 2
 
 
-async def test_a_batch_says_from_when_on_it_is_leased(layer, topic) -> None:
+async def test_a_batch_says_from_when_on_it_is_leased(layer, topic, oracle) -> None:
     clock = SystemClock()
     async with consuming(layer, topic) as feed:
         moments = []
 
         async def publish_late() -> None:
-            await anyio.sleep(0.3)
+            while not any(one["cmd"] == "xreadgroup" for one in oracle.client_list()):
+                await anyio.sleep(0.01)
             moments.append(clock.time())
             await layer.publish(records(topic, 1))
 

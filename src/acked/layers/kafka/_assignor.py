@@ -136,7 +136,7 @@ def _balanced(
 ) -> dict[TopicPartition, str]:
     """Return who is to have what: first who has it, then the one with the fewest, then evened."""
     has: dict[str, list[TopicPartition]] = {member: [] for member in sorted(topics)}
-    for place in places:
+    for place in sorted(places, key=lambda one: one not in owners):  # stable: owned ones first
         takers = [member for member in has if place.topic in topics[member]]
         if takers:
             owner = owners.get(place) or min(takers, key=lambda one: len(has[one]))

@@ -14,13 +14,15 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     failures: int = 0
     """Of these, how many ended by a nack."""
     was_alone: bool = False
-    """Whether the last was noted as handled alone, and ended by nothing but its lease."""
+    """Whether one was noted as handled alone, and neither a nack nor a release came after."""
 
     def after(self, *, alone: bool, charge: bool = True, failed: bool = False) -> "Charge":
         """Return what counts after one more delivery, which was handled `alone` or not."""
         ended_by_itself = charge and not failed
         return Charge(
-            self.deliveries + charge, self.failures + failed, was_alone=alone and ended_by_itself
+            self.deliveries + charge,
+            self.failures + failed,
+            (alone or self.was_alone) and ended_by_itself,
         )
 
 
