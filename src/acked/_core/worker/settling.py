@@ -3,13 +3,14 @@
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import anyio
 import msgspec
 
 from acked._core.ack.batch import Batch, together
 from acked._core.ack.delivery import Delivery, entry_of
+from acked._core.bounds import MAX_ID
 from acked._core.options import Redelivery
 from acked._core.worker.answers import HandlerVerdict, Publish, Reject, Release, Retry
 from acked._core.worker.options import WorkerSettings
@@ -20,8 +21,6 @@ from acked.types import Capabilities
 __all__ = ("AnswerSettler",)
 
 logger = logging.getLogger("acked.worker")
-
-MAX_ID: Final = 255
 
 
 class AnswerSettler:

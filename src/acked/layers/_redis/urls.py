@@ -6,7 +6,6 @@ raised where the text of the URL is a variable: tracebacks may show those.
 """
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from acked.errors import ConfigurationError
+from acked.layers._shared.findings import names_this_machine
 
 __all__ = (
     "DRIVER_OPTIONS",
@@ -87,12 +87,7 @@ class RedisUrl:
     @property
     def is_local(self) -> bool:
         """Whether what is sent does not leave the machine."""
-        if self.host in {None, "localhost"}:
-            return True
-        try:
-            return ip_address(str(self.host)).is_loopback
-        except ValueError:
-            return False
+        return self.host is None or names_this_machine(self.host)
 
     @property
     def has_password(self) -> bool:
