@@ -18,9 +18,6 @@ class KeyQueues:
     def __init__(self) -> None:
         self._waiting: dict[Hashable, deque[Delivery[Any]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def begin(self, key: Hashable, delivery: Delivery[Any]) -> bool:
         """Say whether `delivery` may be handled now; if not it waits for its key."""
         waiting = self._waiting.get(key)
