@@ -31,7 +31,7 @@ class Notify:
         waiting = self._waiting
         if waiting is not None:
             self._waiting = None
-            waiting.wake(len(waiting))
+            waiting.wake_all()
 
     def wake(self, count: int) -> None:
         """Wake the `count` that wait for the longest."""
@@ -48,9 +48,9 @@ class Notify:
 
 
 class _Waiting(Protocol):
-    def __len__(self) -> int: ...
-
     def wake(self, count: int) -> None: ...
+
+    def wake_all(self) -> None: ...
 
     def wait(self) -> Awaitable[object]: ...
 
@@ -82,6 +82,11 @@ class _Futures(list[_Future]):
             first = 0
         self._first = first
 
+    def wake_all(self) -> None:
+        for future in self:
+            if not future.done():
+                future.set_result(None)
+
     def wait(self) -> _Future:
         if len(self) >= self._most:  # each time twice as many: those cancelled are looked for
             self[:] = [future for future in self if not future.done()]
@@ -98,13 +103,13 @@ class _Events:
     def __init__(self) -> None:
         self._events: dict[anyio.Event, None] = {}
 
-    def __len__(self) -> int:
-        return len(self._events)
-
     def wake(self, count: int) -> None:
         for event in tuple(islice(self._events, count)):
             del self._events[event]
             event.set()
+
+    def wake_all(self) -> None:
+        self.wake(len(self._events))
 
     async def wait(self) -> None:
         event = anyio.Event()
