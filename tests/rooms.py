@@ -203,8 +203,9 @@ def second_look(runs: Runs, bad: Sequence[Ended]) -> bool:
         return False
     alone = runs.run("alone", failed)
     print(*alone.told, sep="\n", end="\n" if alone.told else "")
+    again = alone.failed if alone.failed is not None else failed
     for test in failed:
-        print(f"{'UNSTEADY, passed alone' if alone.has_passed else 'FAILED, alone too'}: {test}")
+        print(f"{'FAILED, alone too' if test in again else 'UNSTEADY, passed alone'}: {test}")
     return alone.has_passed
 
 

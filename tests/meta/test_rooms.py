@@ -110,6 +110,20 @@ def test_a_few_failures_are_looked_at_again_alone(
     assert word in capsys.readouterr().out
 
 
+def test_of_several_each_is_told_by_what_became_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    class OneOfTwo(rooms.Runs):
+        def run(self, room: str, chosen: Sequence[Path | str]) -> rooms.Ended:
+            assert len(chosen) == 2
+            return rooms.Ended(room, 1, FAILED_ONE, 1)
+
+    other = FAILED_ONE.replace("test_b", "test_c")
+    bad = [rooms.Ended("a", 1, FAILED_ONE, 1), rooms.Ended("b", 1, other, 1)]
+    assert not rooms.second_look(OneOfTwo([], []), bad)
+    told = capsys.readouterr().out
+    assert "FAILED, alone too: tests/a.py::test_b[x y]" in told
+    assert "UNSTEADY, passed alone: tests/a.py::test_c[x y]" in told
+
+
 def test_many_failures_are_not_looked_at_again() -> None:
     class Never(rooms.Runs):
         def run(self, room: str, chosen: Sequence[Path | str]) -> rooms.Ended:
