@@ -1,42 +1,32 @@
-"""`python -m benchmarks NAME [--quick] [--json FILE]`."""
+"""`python -m benchmarks [NAME ...] [--quick] [--json FOLDER]`: see README.md beside this."""
 
 import argparse
 from pathlib import Path
 
-from benchmarks import (
-    engine,
-    fan_out,
-    kafka,
-    mqtt,
-    postgres,
-    postgres_queue,
-    redis_pubsub,
-    redis_streams,
-)
+from benchmarks import fan_out
+from benchmarks.contest import contests
 
-BENCHMARKS = {
-    "engine": engine.run,
-    "fan_out": fan_out.run,
-    "kafka": kafka.run,
-    "mqtt": mqtt.run,
-    "postgres": postgres.run,
-    "postgres_queue": postgres_queue.run,
-    "redis_pubsub": redis_pubsub.run,
-    "redis_streams": redis_streams.run,
-}
+NAMES = (
+    *("engine", "memory", "redis_streams", "redis_pubsub", "kafka", "mqtt"),
+    *("postgres_notify", "postgres_queue", "fan_out"),
+)
 
 
 def main() -> None:
-    """Run one benchmark and print what it came to."""
+    """Run benchmarks, one after the other, and print what each came to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    parser.add_argument("names", nargs="*", choices=[[], *NAMES], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="fewer messages, fewer rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    arguments = parser.parse_args()
-    report = BENCHMARKS[arguments.name](quick=arguments.quick)
-    print(report.show())
-    if arguments.json is not None:
-        report.write(arguments.json)
+    parser.add_argument("--json", type=Path, metavar="FOLDER", help="write the figures there too")
+    asked = parser.parse_args()
+    for name in asked.names or NAMES:
+        runs = [fan_out.run] if name == "fan_out" else [one.run for one in contests(name)]
+        for run in runs:
+            report = run(quick=asked.quick)
+            print(report.show(), flush=True)
+            if asked.json is not None:
+                report.write(asked.json)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Report
+from benchmarks.report import Report, Round
 from compose.fleet import create
 from tests.compat.controls import interpreter
 
@@ -28,11 +28,11 @@ def measured(python: str, contender: str, url: str, subscribers: int, rounds: in
 
 
 def run(*, quick: bool) -> Report:
-    """Measure all three, one process after the other, and return the best of each."""
+    """Measure all three, one process after the other, and return the medians of each."""
     subscribers, rounds, turns = (1_000, 5, 1) if quick else (10_000, 10, 3)
     ours, theirs = sys.executable, str(interpreter("broadcaster-redis7"))
     pythons = {"acked": ours, "compat": ours, "broadcaster": theirs}
-    rates: dict[str, float] = {}
+    report = Report("fan_out", f"to {subscribers:,} subscribers, as named")
     with create("redis") as broker:
         for _ in range(turns):
             for contender, python in pythons.items():
@@ -43,9 +43,7 @@ def run(*, quick: bool) -> Report:
                     "subscriptions/s": subscribers / found["subscribing_seconds"],
                     "bytes for each": found["bytes_each"],
                 }.items():
-                    name = f"{contender}, {what}"
-                    rates[name] = max(rates.get(name, 0.0), rate)
-    report = Report(f"fan_out to {subscribers:,} subscribers", "as named", rates)
+                    report.add(f"{contender}, {what}", Round(rate))
     for what in ("messages/s", "messages/s of CPU", "subscriptions/s", "bytes for each"):
         for contender in ("acked", "compat"):
             names = f"{contender}, {what}", f"broadcaster, {what}"

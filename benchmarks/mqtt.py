@@ -9,14 +9,11 @@ Publishing: 64 tasks that each await the PUBACK of one message at a time, beside
 messages on their way, where each PUBACK sends the next.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from time import perf_counter
 from typing import Any, Final, cast
 
 import anyio
-import msgspec
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -25,30 +22,24 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked import JSON, AckSubscription, Channel, Topic
 from acked.layers.mqtt import MQTTLayer
-from benchmarks.report import Report
-from compose.fleet import create
+from benchmarks.contest import Contest, Work
+from benchmarks.orders import Order, orders
 
 WINDOW: Final = 1000
 MANY: Final = 64
 HAND: Final = "hand"
+OLD: Final = "hand-old"
 ACKED: Final = "acked"
 BATCHES: Final = "batches"
 
 
-class Order(msgspec.Struct):
-    id: int
-    customer: str
-    cents: int
-    note: str
-
-
-Contender = Callable[[str, str, int], Awaitable[float]]
-"""Given a URL, a topic and a number of messages, returns messages a second."""
-
-
-def orders(count: int) -> list[Order]:
-    """Return `count` bodies."""
-    return [Order(number, f"customer-{number % 97}", 1999, "x" * 100) for number in range(count)]
+def old_client_at(url: str, client_id: str) -> Client:
+    """Return one of MQTT 3.1.1: it has no properties to read, and no window but the broker's."""
+    old = MQTTProtocolVersion.MQTTv311
+    version = CallbackAPIVersion.VERSION2
+    client = Client(version, client_id, clean_session=False, protocol=old, manual_ack=True)
+    client.connect("127.0.0.1", int(url.rpartition(":")[2]))
+    return client
 
 
 def client_at(url: str, client_id: str) -> Client:
@@ -64,9 +55,8 @@ def client_at(url: str, client_id: str) -> Client:
     return client
 
 
-def subscribe_by_hand(url: str, topic: str) -> None:
-    """Let the hand-written loop's session exist."""
-    client = client_at(url, HAND)
+def subscribe_by_hand(client: Client, topic: str) -> None:
+    """Let a hand-written loop's session exist."""
     is_subscribed = False
 
     def on_subscribe(*_: object) -> None:
@@ -76,7 +66,10 @@ def subscribe_by_hand(url: str, topic: str) -> None:
     client.on_subscribe = on_subscribe
     while not client.is_connected():
         client.loop()
-    client.subscribe(topic, options=SubscribeOptions(qos=1))
+    if client.protocol == MQTTProtocolVersion.MQTTv5:
+        client.subscribe(topic, options=SubscribeOptions(qos=1))
+    else:
+        client.subscribe(topic, qos=1)
     while not is_subscribed:
         client.loop()
     client.disconnect()
@@ -97,23 +90,33 @@ async def subscribed(url: str, topic: str, group: str) -> AsyncGenerator[AckSubs
         yield subscription
 
 
-async def fill(url: str, topic: str, count: int) -> None:
-    """Let every session exist, then publish `count` orders, which it is owed."""
-    subscribe_by_hand(url, topic)
+async def fill(work: Work) -> None:
+    """Let every session exist, then publish orders, which each is owed."""
+    subscribe_by_hand(client_at(work.url, HAND), work.topic)
+    subscribe_by_hand(old_client_at(work.url, OLD), work.topic)
     for group in (ACKED, BATCHES):
-        async with subscribed(url, topic, group):
+        async with subscribed(work.url, work.topic, group):
             pass
-    bodies = orders(count)
-    async with Channel(MQTTLayer(url)) as channel:
-        for start in range(0, count, 1000):
-            await channel.publish_many(Topic(topic, Order), bodies[start : start + 1000])
+    topic, bodies = Topic(work.topic, Order), orders(work.count)
+    async with Channel(MQTTLayer(work.url)) as channel:
+        for start in range(0, work.count, 1000):
+            await channel.publish_many(topic, bodies[start : start + 1000])
 
 
-async def by_hand(url: str, _topic: str, count: int) -> float:
-    """Decode and ack in the callback."""
+async def by_hand(work: Work) -> None:
+    """Decode and ack in the callback, with MQTT 5."""
+    drained(client_at(work.url, HAND), work)
+
+
+async def by_hand_with_mqtt_3(work: Work) -> None:
+    """Decode and ack in the callback, with MQTT 3.1.1."""
+    drained(old_client_at(work.url, OLD), work)
+
+
+def drained(client: Client, work: Work) -> None:
+    """Take all that the session of `client` is owed."""
     decode = JSON.decoder(Order)
-    client = client_at(url, HAND)
-    left = count
+    left = work.count
 
     def on_message(client: Client, _data: object, message: MQTTMessage) -> None:
         nonlocal left
@@ -122,45 +125,39 @@ async def by_hand(url: str, _topic: str, count: int) -> float:
         left -= 1
 
     client.on_message = on_message
-    start = perf_counter()
-    while left:
-        client.loop()
-    rate = count / (perf_counter() - start)
+    with work.clock.running():
+        while left:
+            client.loop()
     client.disconnect()
-    return rate
 
 
-async def drain(url: str, topic: str, count: int) -> float:
+async def drain(work: Work) -> None:
     """Read one by one with `confirm_acks=False`."""
-    start, left = perf_counter(), count
-    async with subscribed(url, topic, ACKED) as subscription:
-        async for delivery in subscription:
-            await delivery.ack()
-            left -= 1
-            if not left:
-                break
-        return count / (perf_counter() - start)
+    with work.clock.running():
+        async with subscribed(work.url, work.topic, ACKED) as subscription:
+            for _ in range(work.count):
+                await (await anext(subscription)).ack()
 
 
-async def drain_batches(url: str, topic: str, count: int) -> float:
+async def drain_batches(work: Work) -> None:
     """Read batches and await one ack for each."""
-    start, left = perf_counter(), count
-    async with subscribed(url, topic, BATCHES) as subscription:
-        async for batch in subscription.batches(500):
-            await batch.ack()
-            left -= len(batch)
-            if not left:
-                break
-        return count / (perf_counter() - start)
+    left = work.count
+    with work.clock.running():
+        async with subscribed(work.url, work.topic, BATCHES) as subscription:
+            async for batch in subscription.batches(500):
+                await batch.ack()
+                left -= len(batch)
+                if not left:
+                    break
 
 
-async def publish_by_hand(url: str, topic: str, count: int) -> float:
+async def publish_by_hand(work: Work) -> None:
     """Keep 64 messages on their way: each PUBACK sends the next."""
     encode = JSON.encoder(Order)
-    client = client_at(url, "publisher")
-    topic += "-published"
-    bodies = iter(orders(count))
-    left = count
+    client = client_at(work.url, "publisher")
+    topic = f"{work.topic}-published"
+    bodies = iter(orders(work.count))
+    left = work.count
 
     def send() -> None:
         body = next(bodies, None)
@@ -175,62 +172,53 @@ async def publish_by_hand(url: str, topic: str, count: int) -> float:
     client.on_publish = on_publish
     while not client.is_connected():
         client.loop()
-    start = perf_counter()
-    for _ in range(MANY):
-        send()
-    while left:
-        client.loop()
-    rate = count / (perf_counter() - start)
+    with work.clock.running():
+        for _ in range(MANY):
+            send()
+        while left:
+            client.loop()
     client.disconnect()
-    return rate
 
 
-async def publish(url: str, topic: str, count: int) -> float:
+async def publish(work: Work) -> None:
     """Let 64 tasks publish, each awaiting its PUBACK."""
-    bodies = iter(orders(count))
-    to = Topic(topic + "-published", Order)
+    topic, bodies = Topic(f"{work.topic}-published", Order), iter(orders(work.count))
 
-    async with Channel(MQTTLayer(url, mandatory=False)) as channel:
+    async with Channel(MQTTLayer(work.url, mandatory=False)) as channel:
 
-        async def work() -> None:
+        async def send() -> None:
             for body in bodies:
-                await channel.publish(to, body)
+                await channel.publish(topic, body)
 
-        start = perf_counter()
-        async with anyio.create_task_group() as group:
-            for _ in range(MANY):
-                group.start_soon(work)
-        return count / (perf_counter() - start)
-
-
-CONTENDERS: dict[str, Contender] = {
-    "paho by hand, manual acks": by_hand,
-    "acked, async for, confirm_acks=False": drain,
-    "acked, batches(500)": drain_batches,
-    f"paho publishing, {MANY} on their way": publish_by_hand,
-    f"acked publishing, {MANY} tasks": publish,
-}
+        with work.clock.running():
+            async with anyio.create_task_group() as group:
+                for _ in range(MANY):
+                    group.start_soon(send)
 
 
-def run(*, quick: bool) -> Report:
-    """Measure every contender on a private server, interleaved, and return what it came to."""
-    count, rounds = (5_000, 3) if quick else (20_000, 7)
-    best: dict[str, float] = {}
-    with create("mqtt") as broker:
-        for turn in range(rounds):
-            topic = f"orders-{turn}"
-            asyncio.run(fill(broker.url, topic, count))
-            for name, contender in CONTENDERS.items():
-                rate = asyncio.run(measured(contender, broker.url, topic, count))
-                best[name] = max(best.get(name, 0.0), rate)
-    report = Report("mqtt", "messages/s", best)
-    hand, drained, batched, paho, published = CONTENDERS
-    report.ratio("acked / by hand", drained, hand)
-    report.ratio("acked in batches / by hand", batched, hand)
-    report.ratio("publishing: acked / paho", published, paho)
-    return report
+BY_HAND, BY_HAND_3 = "paho by hand, MQTT 5", "paho by hand, MQTT 3.1.1"
+PIPELINED, BY_BATCHES = "acked, async for, confirm_acks=False", "acked, batches(500)"
+PAHO, PUBLISH = f"paho publishing, {MANY} on their way", f"acked publishing, {MANY} tasks"
 
-
-async def measured(contender: Contender, url: str, topic: str, count: int) -> float:
-    """Return what `contender` says."""
-    return await contender(url, topic, count)
+CONTESTS = (
+    Contest(
+        "mqtt",
+        {
+            BY_HAND: by_hand,
+            BY_HAND_3: by_hand_with_mqtt_3,
+            PIPELINED: drain,
+            BY_BATCHES: drain_batches,
+            PAHO: publish_by_hand,
+            PUBLISH: publish,
+        },
+        {
+            "one by one / paho, MQTT 3.1.1": (PIPELINED, BY_HAND_3),
+            "batches / paho, MQTT 3.1.1": (BY_BATCHES, BY_HAND_3),
+            "one by one / paho, MQTT 5": (PIPELINED, BY_HAND),
+            "publishing / paho": (PUBLISH, PAHO),
+        },
+        count=(5_000, 20_000),
+        broker="mqtt",
+        fill=fill,
+    ),
+)

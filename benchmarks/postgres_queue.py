@@ -6,9 +6,6 @@ groups, no fence of a lease, no renewal, no dead letters and no wake-up: that is
 for. Its claims commit as acked's do, without waiting for the disk.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -16,11 +13,13 @@ import msgspec
 
 from acked import Channel, Topic
 from acked.layers.postgres_queue import PostgresQueueLayer
-from benchmarks.report import Report
-from compose.fleet import create
+from benchmarks.contest import Contender, Contest, Work
+from benchmarks.orders import Order, orders
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Any]
+
+MANY = 100
 
 TABLE = """
 create table if not exists jobs (
@@ -36,86 +35,75 @@ update jobs set until = now() + interval '30 s', attempt = attempt + 1 where id 
 ACK = "delete from jobs where id = any ($1)"
 
 
-class Parcel(msgspec.Struct):
-    id: int
-    customer: str
-    note: str
+def by_hand(size: int) -> Contender:
+    """Return the contender that publishes and then drains `size` at a time."""
+
+    async def contender(work: Work) -> None:
+        decode, encode = msgspec.json.Decoder(Order).decode, msgspec.json.Encoder().encode
+        connection: Connection = await asyncpg.connect(work.url)
+        claiming: Connection = await asyncpg.connect(work.url)
+        await connection.execute(TABLE)
+        await claiming.execute("set synchronous_commit = off")
+        bodies, topic = orders(work.count), f"{work.topic}-{size}"
+        with work.clock.running():
+            for first in range(0, len(bodies), size):
+                packed = [encode(body) for body in bodies[first : first + size]]
+                await connection.execute(PUBLISH, topic, packed)
+            left = len(bodies)
+            while left:
+                rows = await claiming.fetch(CLAIM, topic, size)
+                for row in rows:
+                    decode(row["body"])
+                await connection.execute(ACK, [row["id"] for row in rows])
+                left -= len(rows)
+        await connection.close()
+        await claiming.close()
+
+    return contender
 
 
-Contender = Callable[[str, str, Sequence[Parcel], int], Coroutine[Any, Any, float]]
-
-
-async def by_hand(url: str, topic: str, bodies: Sequence[Parcel], size: int) -> float:
-    """One connection publishes, then another drains."""
-    decode, encode = msgspec.json.Decoder(Parcel).decode, msgspec.json.Encoder().encode
-    connection: Connection = await asyncpg.connect(url)
-    claiming: Connection = await asyncpg.connect(url)
-    await connection.execute(TABLE)
-    await claiming.execute("set synchronous_commit = off")
-    start = perf_counter()
-    for first in range(0, len(bodies), size):
-        await connection.execute(
-            PUBLISH, topic, [encode(body) for body in bodies[first : first + size]]
-        )
-    left = len(bodies)
-    while left:
-        rows = await claiming.fetch(CLAIM, topic, size)
-        for row in rows:
-            decode(row["body"])
-        await connection.execute(ACK, [row["id"] for row in rows])
-        left -= len(rows)
-    seconds = perf_counter() - start
-    await connection.close()
-    await claiming.close()
-    return len(bodies) / seconds
-
-
-async def by_acked(url: str, topic: str, bodies: Sequence[Parcel], size: int) -> float:
-    """Do the same through a channel and a subscription."""
-    typed = Topic(topic, Parcel)
+async def one_by_one(work: Work) -> None:
+    """Do the same one by one, through a channel and a subscription."""
+    topic, bodies = Topic(f"{work.topic}-one", Order), orders(work.count)
     async with (
-        Channel(PostgresQueueLayer(url)) as channel,
-        channel.subscribe(typed, group="g", in_flight=2 * size) as subscription,
+        Channel(PostgresQueueLayer(work.url)) as channel,
+        channel.subscribe(topic, group="g", in_flight=2) as subscription,
     ):
-        start = perf_counter()
-        if size == 1:
+        with work.clock.running():
             for body in bodies:
-                await channel.publish(typed, body)
+                await channel.publish(topic, body)
             for _ in bodies:
                 await (await anext(subscription)).ack()
-        else:
-            for first in range(0, len(bodies), size):
-                await channel.publish_many(typed, bodies[first : first + size])
+
+
+async def by_hundreds(work: Work) -> None:
+    """And by 100."""
+    topic, bodies = Topic(f"{work.topic}-many", Order), orders(work.count)
+    async with (
+        Channel(PostgresQueueLayer(work.url)) as channel,
+        channel.subscribe(topic, group="g", in_flight=2 * MANY) as subscription,
+    ):
+        with work.clock.running():
+            for first in range(0, len(bodies), MANY):
+                await channel.publish_many(topic, bodies[first : first + MANY])
             left = len(bodies)
-            async for batch in subscription.batches(size):
+            async for batch in subscription.batches(MANY):
                 left -= len(batch)
                 await batch.ack()
                 if not left:
                     break
-        return len(bodies) / (perf_counter() - start)
 
 
-WAYS: dict[str, Contender] = {"by hand": by_hand, "acked": by_acked}
+HAND, ACKED = "SKIP LOCKED by hand, by 100", "acked, by 100"
+HAND_ONE, ONE = "SKIP LOCKED by hand, one by one", "acked, one by one"
 
-
-def run(*, quick: bool) -> Report:
-    """Measure both on a private server, interleaved, and return what it came to."""
-    counts, rounds = ({100: 10_000, 1: 500}, 3) if quick else ({100: 30_000, 1: 2000}, 8)
-    best: dict[str, float] = {}
-    with create("postgres") as broker:
-        for turn in range(rounds):
-            for size, count in counts.items():
-                bodies = [Parcel(n, f"customer-{n % 97}", "x" * 100) for n in range(count)]
-                for name, contender in WAYS.items():
-                    rate = asyncio.run(contender(broker.url, f"{turn}-{size}", bodies, size))
-                    label = f"{name}, {_words(size)}"
-                    best[label] = max(best.get(label, 0.0), rate)
-    report = Report("postgres_queue", "messages/s, published and acked", best)
-    for size in counts:
-        labels = [f"{name}, {_words(size)}" for name in ("acked", "by hand")]
-        report.ratio(f"acked / by hand, {_words(size)}", *labels)
-    return report
-
-
-def _words(size: int) -> str:
-    return "one by one" if size == 1 else f"by {size}"
+CONTESTS = (
+    Contest(
+        "postgres_queue",
+        {HAND: by_hand(MANY), ACKED: by_hundreds, HAND_ONE: by_hand(1), ONE: one_by_one},
+        {"by 100 / by hand": (ACKED, HAND), "one by one / by hand": (ONE, HAND_ONE)},
+        count=(10_000, 30_000),
+        broker="postgres",
+        fewer={HAND_ONE: 15, ONE: 15},
+    ),
+)

@@ -6,18 +6,15 @@ connects again without a word, and gives no message an id or a time.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from time import perf_counter
 from typing import Any, cast
 
-import msgspec
 import redis
 from redis.asyncio import Redis
 
 from acked import JSON, Channel, Topic
 from acked.layers.redis_pubsub import RedisPubSubLayer
-from benchmarks.report import Report
-from compose.fleet import create
+from benchmarks.contest import Contest, Work
+from benchmarks.orders import Order
 
 PUBLISH = """
 local note = string.rep('x', 100)
@@ -28,16 +25,6 @@ end
 """
 
 
-class Order(msgspec.Struct):
-    id: int
-    customer: str
-    cents: int
-    note: str
-
-
-Contender = Callable[[str, str, int], Coroutine[Any, Any, float]]
-
-
 def publish(url: str, topic: str, count: int) -> None:
     """Let the server publish `count` orders."""
     make = cast("Any", redis.Redis)  # its types are partly unknown
@@ -45,62 +32,49 @@ def publish(url: str, topic: str, count: int) -> None:
         client.eval(PUBLISH, 1, topic, count)
 
 
-async def by_hand(url: str, topic: str, count: int) -> float:
+async def by_hand(work: Work) -> None:
     """Iterate over `listen()` and decode."""
     decode = JSON.decoder(Order)
     make = cast("Any", Redis)
-    async with make.from_url(url, socket_timeout=None) as client, client.pubsub() as ear:
-        await ear.subscribe(topic)
+    async with make.from_url(work.url, socket_timeout=None) as client, client.pubsub() as ear:
+        await ear.subscribe(work.topic)
         messages = ear.listen()
         await anext(messages)  # the confirmation
-        start = perf_counter()
-        publishing = asyncio.create_task(asyncio.to_thread(publish, url, topic, count))
-        left = count
-        async for message in messages:
-            decode(message["data"])
-            left -= 1
-            if not left:
-                break
-        seconds = perf_counter() - start
+        with work.clock.running():
+            publishing = _publishing(work)
+            for _ in range(work.count):
+                decode((await anext(messages))["data"])
         await publishing
-    return count / seconds
 
 
-async def by_acked(url: str, topic: str, count: int) -> float:
+async def by_acked(work: Work) -> None:
     """Iterate over a subscription that has room for all."""
     async with (
-        Channel(RedisPubSubLayer(url)) as channel,
-        channel.subscribe(Topic(topic, Order), capacity=count) as subscription,
+        Channel(RedisPubSubLayer(work.url)) as channel,
+        channel.subscribe(Topic(work.topic, Order), capacity=work.count) as subscription,
     ):
-        start = perf_counter()
-        publishing = asyncio.create_task(asyncio.to_thread(publish, url, topic, count))
-        left = count
-        async for message in subscription:
-            assert message.gap is None
-            left -= 1
-            if not left:
-                break
-        seconds = perf_counter() - start
+        with work.clock.running():
+            publishing = _publishing(work)
+            for _ in range(work.count):
+                message = await anext(subscription)
+                assert message.gap is None
         await publishing
-    return count / seconds
 
 
-CONTENDERS: dict[str, Contender] = {
-    "redis-py, async for in listen()": by_hand,
-    "acked, async for": by_acked,
-}
+def _publishing(work: Work) -> asyncio.Future[None]:
+    thread = asyncio.to_thread(publish, work.url, work.topic, work.count)
+    return asyncio.ensure_future(thread)
 
 
-def run(*, quick: bool) -> Report:
-    """Measure both on a private server, interleaved, and return what it came to."""
-    count, rounds = (20_000, 5) if quick else (40_000, 15)
-    best: dict[str, float] = {}
-    with create("redis") as broker:
-        for turn in range(rounds):
-            for name, contender in CONTENDERS.items():
-                rate = asyncio.run(contender(broker.url, f"orders-{turn}", count))
-                best[name] = max(best.get(name, 0.0), rate)
-    report = Report("redis_pubsub", "messages/s", best)
-    hand, acked = CONTENDERS
-    report.ratio("acked / redis-py", acked, hand)
-    return report
+HAND, ACKED = "redis-py, async for in listen()", "acked, async for"
+
+CONTESTS = (
+    Contest(
+        "redis_pubsub",
+        {HAND: by_hand, ACKED: by_acked},
+        {"acked / redis-py": (ACKED, HAND)},
+        count=(20_000, 40_000),
+        rounds=(3, 15),
+        broker="redis",
+    ),
+)

@@ -1,126 +1,264 @@
-"""Draining a Redis stream: acked beside the best hand-written loop on redis-py, interleaved.
+"""Redis Streams: draining and publishing, acked beside the best hand-written loops known.
 
-Both read the same entries with the same typed bodies from the same server. The hand-written loop
-reads 500, decodes them, and acks the batch in one XACK that travels with the next read. It fences
-nothing, recovers nothing and renews nothing: that is what the ratio pays for.
+All drain the same entries with the same typed bodies from the same server. Two loops are written by
+hand: on redis-py, and on the bare protocol with hiredis' parser and one blocking socket, which is
+the practical limit. Both read 500, decode them, and ack the batch in one XACK that travels with the
+next read. They fence nothing, recover nothing and renew nothing: that is what the ratios pay for.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from time import perf_counter
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
-import msgspec
+import anyio
+import hiredis
 from redis.asyncio import Redis
 
 from acked import JSON, Channel, Topic
 from acked.layers.redis_streams import RedisStreamsLayer
-from benchmarks.report import Report
-from compose.fleet import create
+from benchmarks.contest import Contest, Work
+from benchmarks.orders import Order, orders
 
 BATCH = 500
+MANY = 64
 
 
-class Order(msgspec.Struct):
-    id: int
-    customer: str
-    cents: int
-    note: str
+async def fill(work: Work) -> None:
+    """Publish orders."""
+    bodies = orders(work.count)
+    async with Channel(RedisStreamsLayer(work.url)) as channel:
+        for start in range(0, work.count, 1000):
+            await channel.publish_many(Topic(work.topic, Order), bodies[start : start + 1000])
 
 
-Contender = Callable[[str, str, int], Awaitable[None]]
-
-
-async def fill(url: str, topic: str, count: int) -> None:
-    """Publish `count` orders."""
-    orders = Topic(topic, Order)
-    bodies = [Order(number, f"customer-{number % 97}", 1999, "x" * 100) for number in range(count)]
-    async with Channel(RedisStreamsLayer(url)) as channel:
-        for start in range(0, count, 1000):
-            await channel.publish_many(orders, bodies[start : start + 1000])
-
-
-async def by_hand(url: str, topic: str, count: int) -> None:
+async def on_redis_py(work: Work) -> None:
     """Read 500, decode, and send the acks with the next read."""
     decode = JSON.decoder(Order)
     redis = cast("Any", Redis)  # its types are partly unknown
-    client = redis.from_url(url, socket_timeout=None, protocol=2)
+    client = redis.from_url(work.url, socket_timeout=None, protocol=2)
     async with client:
-        await client.xgroup_create(topic, "hand", id="0")
-        done: list[bytes] = []
-        seen = 0
-        while seen < count or done:
-            pipeline = client.pipeline(transaction=False)
-            if done:
-                pipeline.xack(topic, "hand", *done)
-            pipeline.xreadgroup("hand", "consumer", {topic: ">"}, count=BATCH)
-            entries: Any = (await pipeline.execute())[-1]
-            rows: Sequence[tuple[bytes, dict[bytes, bytes]]] = entries[0][1] if entries else ()
-            for _, fields in rows:
-                decode(fields[b"body"])
-            done = [entry_id for entry_id, _ in rows]
-            seen += len(rows)
+        await client.xgroup_create(work.topic, "redis-py", id="0")
+        with work.clock.running():
+            done: list[bytes] = []
+            seen = 0
+            while seen < work.count or done:
+                pipeline = client.pipeline(transaction=False)
+                if done:
+                    pipeline.xack(work.topic, "redis-py", *done)
+                pipeline.xreadgroup("redis-py", "consumer", {work.topic: ">"}, count=BATCH)
+                entries: Any = (await pipeline.execute())[-1]
+                rows: Sequence[tuple[bytes, dict[bytes, bytes]]] = entries[0][1] if entries else ()
+                for _, fields in rows:
+                    decode(fields[b"body"])
+                done = [entry_id for entry_id, _ in rows]
+                seen += len(rows)
 
 
-async def drain(url: str, topic: str, count: int) -> None:
+def replies(connection: socket.socket) -> Iterator[Any]:
+    """Yield what a server says."""
+    reader = hiredis.Reader()
+    while True:
+        reply: Any = reader.gets()
+        if reply is False:
+            reader.feed(connection.recv(1 << 20))
+        else:
+            yield reply
+
+
+async def on_the_bare_protocol(work: Work) -> None:
+    """Do the same with hiredis' parser and packer on a blocking socket, and no loop at all."""
+    decode = JSON.decoder(Order)
+    pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # says: of one
+    address = urlsplit(work.url)
+    with socket.create_connection((address.hostname or "", address.port or 6379)) as connection:
+        told = replies(connection)
+        topic = work.topic.encode()
+        connection.sendall(pack((b"XGROUP", b"CREATE", topic, b"bare", b"0")))
+        next(told)
+        more = (b"XREADGROUP", b"GROUP", b"bare", b"c", b"COUNT", b"500", b"STREAMS", topic, b">")
+        read = pack(more)
+        with work.clock.running():
+            left, ack = work.count, b""
+            while left or ack:
+                connection.sendall(ack + read)
+                if ack:
+                    next(told)
+                reply: Any = next(told)
+                rows = reply[0][1] if reply else ()
+                for _, fields in rows:
+                    decode(fields[1])
+                ids = [row[0] for row in rows]
+                ack = pack((b"XACK", topic, b"bare", *ids)) if ids else b""
+                left -= len(ids)
+
+
+async def drain(work: Work) -> None:
     """Read one by one with `confirm_acks=False`; leaving flushes."""
-    async with (
-        Channel(RedisStreamsLayer(url)) as channel,
-        channel.subscribe(
-            Topic(topic, Order), group="acked", in_flight=2 * BATCH, confirm_acks=False
-        ) as subscription,
-    ):
-        left = count
-        async for delivery in subscription:
-            await delivery.ack()
-            left -= 1
-            if not left:
-                break
+    async with Channel(RedisStreamsLayer(work.url)) as channel:
+        subscription = channel.subscribe(
+            Topic(work.topic, Order), group="acked", in_flight=2 * BATCH, confirm_acks=False
+        )
+        with work.clock.running():
+            async with subscription:
+                for _ in range(work.count):
+                    await (await anext(subscription)).ack()
 
 
-async def drain_batches(url: str, topic: str, count: int) -> None:
+async def drain_batches(work: Work) -> None:
     """Read batches of 500 and await one confirmed ack for each."""
     async with (
-        Channel(RedisStreamsLayer(url)) as channel,
+        Channel(RedisStreamsLayer(work.url)) as channel,
         channel.subscribe(
-            Topic(topic, Order), group="batches", in_flight=2 * BATCH
+            Topic(work.topic, Order), group="batches", in_flight=2 * BATCH
         ) as subscription,
     ):
-        left = count
-        async for batch in subscription.batches(BATCH):
-            await batch.ack()
-            left -= len(batch)
-            if not left:
-                break
+        with work.clock.running():
+            left = work.count
+            async for batch in subscription.batches(BATCH):
+                await batch.ack()
+                left -= len(batch)
+                if not left:
+                    break
 
 
-CONTENDERS: dict[str, Contender] = {
-    "redis-py by hand, COUNT 500": by_hand,
-    "acked, async for, confirm_acks=False": drain,
-    "acked, batches(500), confirmed": drain_batches,
-}
+async def one_by_one_on_redis_py(work: Work) -> None:
+    """Read 500 at a time; decode each and await its XACK before the next."""
+    decode = JSON.decoder(Order)
+    redis = cast("Any", Redis)  # its types are partly unknown
+    async with redis.from_url(work.url, socket_timeout=None, protocol=2) as client:
+        await client.xgroup_create(work.topic, "one-redis-py", id="0")
+        with work.clock.running():
+            left = work.count
+            while left:
+                entries = await client.xreadgroup(
+                    "one-redis-py", "c", {work.topic: ">"}, count=min(BATCH, left)
+                )
+                for entry_id, fields in entries[0][1]:
+                    decode(fields[b"body"])
+                    await client.xack(work.topic, "one-redis-py", entry_id)
+                    left -= 1
 
 
-def run(*, quick: bool) -> Report:
-    """Measure every contender on a private server, interleaved, and return what it came to."""
-    count, rounds = (20_000, 3) if quick else (50_000, 7)
-    best: dict[str, float] = {}
-    with create("redis") as broker:
-        for turn in range(rounds):
-            topic = f"orders-{turn}"
-            asyncio.run(fill(broker.url, topic, count))
-            for name, contender in CONTENDERS.items():
-                rate = count / asyncio.run(timed(contender, broker.url, topic, count))
-                best[name] = max(best.get(name, 0.0), rate)
-    report = Report("redis_streams", "messages/s", best)
-    hand, drained, batched = CONTENDERS
-    report.ratio("acked / by hand", drained, hand)
-    report.ratio("acked in batches / by hand", batched, hand)
-    return report
+async def one_by_one(work: Work) -> None:
+    """Await each ack before the next."""
+    await in_tasks(work, 1)
 
 
-async def timed(contender: Contender, url: str, topic: str, count: int) -> float:
-    """Return the seconds that `contender` takes."""
-    start = perf_counter()
-    await contender(url, topic, count)
-    return perf_counter() - start
+async def in_many_tasks(work: Work) -> None:
+    """Let 64 tasks each await its ack."""
+    await in_tasks(work, MANY)
+
+
+async def in_tasks(work: Work, tasks: int) -> None:
+    """Let `tasks` tasks each read one and await its ack."""
+    async with (
+        Channel(RedisStreamsLayer(work.url)) as channel,
+        channel.subscribe(
+            Topic(work.topic, Order), group=f"tasks-{tasks}", in_flight=2 * BATCH
+        ) as subscription,
+    ):
+        numbers = iter(range(work.count))
+
+        async def handle() -> None:
+            for _ in numbers:
+                await (await anext(subscription)).ack()
+
+        with work.clock.running():
+            async with anyio.create_task_group() as group:
+                for _ in range(tasks):
+                    group.start_soon(handle)
+
+
+async def publish_on_redis_py(work: Work) -> None:
+    """Await one XADD after the other."""
+    encode = JSON.encoder(Order)
+    redis = cast("Any", Redis)  # its types are partly unknown
+    async with redis.from_url(work.url, socket_timeout=None, protocol=2) as client:
+        with work.clock.running():
+            for body in orders(work.count):
+                await client.xadd(f"{work.topic}-hand", {b"body": encode(body)})
+
+
+async def publish(work: Work) -> None:
+    """Await one `publish` after the other."""
+    topic = Topic(f"{work.topic}-acked", Order)
+    async with Channel(RedisStreamsLayer(work.url)) as channel:
+        with work.clock.running():
+            for body in orders(work.count):
+                await channel.publish(topic, body)
+
+
+async def publish_in_tasks_on_redis_py(work: Work) -> None:
+    """Let 64 tasks each await its XADD, each on a connection of the pool."""
+    encode = JSON.encoder(Order)
+    redis = cast("Any", Redis)  # its types are partly unknown
+    async with redis.from_url(work.url, socket_timeout=None, protocol=2) as client:
+        bodies = iter(orders(work.count))
+
+        async def send() -> None:
+            for body in bodies:
+                await client.xadd(f"{work.topic}-hands", {b"body": encode(body)})
+
+        with work.clock.running():
+            await asyncio.gather(*(send() for _ in range(MANY)))
+
+
+async def publish_in_tasks(work: Work) -> None:
+    """Let 64 tasks each await its `publish`."""
+    topic = Topic(f"{work.topic}-tasks", Order)
+    async with Channel(RedisStreamsLayer(work.url)) as channel:
+        bodies = iter(orders(work.count))
+
+        async def send() -> None:
+            for body in bodies:
+                await channel.publish(topic, body)
+
+        with work.clock.running():
+            await asyncio.gather(*(send() for _ in range(MANY)))
+
+
+BARE, HAND = "hiredis by hand, COUNT 500", "redis-py by hand, COUNT 500"
+PIPELINED, BATCHES = "acked, async for, confirm_acks=False", "acked, batches(500), confirmed"
+HAND_ONE, ONE, TASKS = "redis-py, each XACK awaited", "acked, each ack awaited", "acked, 64 tasks"
+HAND_ADD, ADD = "redis-py, each XADD awaited", "acked, each publish awaited"
+HAND_ADDS, ADDS = "redis-py, 64 tasks", "acked, 64 tasks"
+
+CONTESTS = (
+    Contest(
+        "redis_streams",
+        {
+            BARE: on_the_bare_protocol,
+            HAND: on_redis_py,
+            PIPELINED: drain,
+            BATCHES: drain_batches,
+            HAND_ONE: one_by_one_on_redis_py,
+            ONE: one_by_one,
+            TASKS: in_many_tasks,
+        },
+        {
+            "one by one / redis-py": (PIPELINED, HAND),
+            "batches / redis-py": (BATCHES, HAND),
+            "batches / hiredis": (BATCHES, BARE),
+            "each ack awaited / redis-py": (ONE, HAND_ONE),
+            "64 tasks / redis-py by 500": (TASKS, HAND),
+        },
+        count=(20_000, 50_000),
+        broker="redis",
+        fill=fill,
+        fewer={HAND_ONE: 10, ONE: 10},
+    ),
+    Contest(
+        "redis_streams.publish",
+        {
+            HAND_ADD: publish_on_redis_py,
+            ADD: publish,
+            HAND_ADDS: publish_in_tasks_on_redis_py,
+            ADDS: publish_in_tasks,
+        },
+        {"awaited / redis-py": (ADD, HAND_ADD), "64 tasks / redis-py": (ADDS, HAND_ADDS)},
+        count=(3_000, 10_000),
+        broker="redis",
+    ),
+)
