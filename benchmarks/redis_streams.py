@@ -70,7 +70,9 @@ def replies(connection: socket.socket) -> Iterator[Any]:
 async def on_the_bare_protocol(work: Work) -> None:
     """Do the same with hiredis' parser and packer on a blocking socket, and no loop at all."""
     decode = JSON.decoder(Order)
-    pack = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)  # says: of one
+    pack: Callable[[tuple[bytes, ...]], bytes] = cast(
+        "Any", hiredis
+    ).pack_command  # typed as of one
     address = urlsplit(work.url)
     with socket.create_connection((address.hostname or "", address.port or 6379)) as connection:
         told = replies(connection)
