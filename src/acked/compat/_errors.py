@@ -1,12 +1,12 @@
-"""The originals' own errors, and those of `acked` that are a driver's as well."""
+"""Errors of `acked` that are a driver's as well, and one of the originals' own."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 
-__all__ = ("BaseApplicationError", "Driver", "ImproperlyConfigured", "NotSupportedError")
+__all__ = ("BaseApplicationError", "Driver", "NotSupportedError")
 
 Kinds: TypeAlias = tuple[type[Exception], ...]
 
@@ -30,31 +30,24 @@ class BaseApplicationError(Exception):
         return "\n".join(part for part in (self.message, self.details) if part)
 
 
-class ImproperlyConfigured(BaseApplicationError):
-    """An option is wrong."""
-
-    message = "Application is configured improperly."
-
-
 class NotSupportedError(BaseApplicationError, NotImplementedError):
     """A backend cannot do what was asked of it."""
 
     message = "Requested action is not supported now."
 
 
-class Driver:
+class Driver(NamedTuple):
     """The kinds of error that an application knows from its driver: `except redis.ConnectionError`.
 
     `lost` are those of a connection that broke or could not be made, `refused` those of the rest.
     """
 
-    def __init__(self, *, lost: Kinds = (), refused: Kinds = ()) -> None:
-        self._lost: Final = lost
-        self._refused: Final = refused
+    lost: Kinds = ()
+    refused: Kinds = ()
 
     def also(self, error: LayerError) -> LayerError:
         """Return a copy of `error` that is an instance of the driver's kinds, too."""
-        kind = _both(type(error), self._lost if _is_loss(error) else self._refused)
+        kind = _both(type(error), self.lost if _is_loss(error) else self.refused)
         made = kind.__new__(kind, *error.args)
         made.args = error.args
         made.__dict__.update(error.__dict__)

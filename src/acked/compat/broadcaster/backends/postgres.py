@@ -1,6 +1,7 @@
 """`postgres://`, `postgresql://`: LISTEN and NOTIFY."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import asyncpg
@@ -25,9 +26,10 @@ class PostgresBackend(TextSource):
         refused=(PostgresError,),
     )
 
-    def layer(self, on_loss: OnLoss) -> PostgresNotifyLayer:
-        """Return a layer of LISTEN and NOTIFY."""
-        return PostgresNotifyLayer(self._url, on_loss=way(on_loss), bare=True)
+    def __init__(self, url: str, on_loss: OnLoss = "reconnect") -> None:
+        self._url = url
+        make = partial(PostgresNotifyLayer, url, on_loss=way(on_loss), bare=True)
+        super().__init__(make, on_loss)
 
     async def connect(self) -> None:
         """Connect; a subclass has a connection of asyncpg for its own use, `_conn`."""

@@ -5,9 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Self
 
 from acked import ConfigurationError
-from acked.compat._backend import Backend
 from acked.compat._events import CAPACITY, EventReader
-from acked.compat._hub import Hub, Subscribing
+from acked.compat._hub import Hub
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.exceptions import ListenerClosed
 
@@ -36,21 +35,17 @@ class Channel(Hub):
 
     EXIT_MAX_DELAY: float = 60
     """Seconds that leaving a subscription or the channel may take."""
+    PLACE: ClassVar[str] = "group"
 
-    PLACE: ClassVar[str] = Event.PLACE
-
-    def __init__(self, channel_layer: Backend) -> None:
+    def __init__(self, channel_layer: Any) -> None:
         super().__init__()
         self._channel_layer = channel_layer
 
-    def __repr__(self) -> str:
-        state = "open" if self._is_open else "closed"
-        return f"<Channel over {type(self._channel_layer).__name__}, {state}>"
-
     async def __aenter__(self) -> Self:
         """Connect, and listen from now on. Raises what the layer's `connect` raises."""
-        if not await self._enter(self.connect):
+        if self._is_open:
             raise ConfigurationError("this channel is open; make another one for that")
+        await self._enter(self.connect)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -78,8 +73,8 @@ class Channel(Hub):
         At most `max_buffer_size` events wait to be read; one more drops the oldest, which is
         counted, logged, and told by the next event's `gap`. 0 and infinity are 65,536.
         """
-        capacity = int(max_buffer_size) if 0 < max_buffer_size < CAPACITY else CAPACITY
-        return Subscribing(self, Subscriber(group, capacity), kwargs)
+        capacity = int(max_buffer_size) if 1 <= max_buffer_size < CAPACITY else CAPACITY
+        return self._subscription(Subscriber(group, capacity), kwargs)
 
-    def _over(self) -> Backend:
+    def _over(self) -> Any:
         return self._channel_layer

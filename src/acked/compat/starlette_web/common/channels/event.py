@@ -1,6 +1,7 @@
 """What a subscriber is handed."""
 
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 from acked.compat._events import BaseEvent
 
@@ -8,11 +9,9 @@ __all__ = ("Event",)
 
 
 # Called as in the original, and so is its namesake of broadcaster.
+@dataclass
 class Event(BaseEvent):
     """A message and the group it was published to: its own name, not a pattern."""
 
-    PLACE: ClassVar[str] = "group"
-
-    def __init__(self, group: str, message: Any) -> None:
-        self.group: str = group
-        self.message: Any = message
+    group: str
+    message: Any

@@ -1,21 +1,23 @@
 """What a channel layer of your own inherits from, and what our own have in common."""
 
 import logging
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from acked import ConfigurationError, Record
 from acked.abc import FireAndForgetLayer
 from acked.compat._backend import Backend
-from acked.compat._source import OnLoss, Source, checked
+from acked.compat._source import OnLoss, Source
 from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.http import exceptions
+from acked.compat.starlette_web.common.http.exceptions import ImproperlyConfigured
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, JSONSerializer
 
 __all__ = ("BaseChannelLayer",)
 
 logger: logging.Logger = logging.getLogger("acked.compat.starlette_web")
+
+TLS = ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
 
 
 class BaseChannelLayer(Backend):
@@ -31,14 +33,12 @@ class SourceLayer(Source, BaseChannelLayer):
     serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
     def __init__(
-        self, layer: FireAndForgetLayer, on_loss: OnLoss, unused: Iterable[str] = ()
+        self, make: Callable[[], FireAndForgetLayer], on_loss: OnLoss, unused: Iterable[str] = ()
     ) -> None:
-        self._use(layer, checked(on_loss))
+        super().__init__(make, on_loss)
         self._serializer = self.serializer_class()
         for name in unused:
-            if name.startswith(
-                ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
-            ):
+            if name.startswith(TLS):
                 raise ConfigurationError(f"{name}= cannot be kept here, and TLS is not weakened")
         if options := ", ".join(sorted(unused)):
             logger.info("%s: acked has no use for these options: %s", type(self).__name__, options)
@@ -54,4 +54,4 @@ def configured() -> Generator[None]:
     try:
         yield
     except (ConfigurationError, TypeError) as error:
-        raise exceptions.ImproperlyConfigured(details=str(error)) from error
+        raise ImproperlyConfigured(details=str(error)) from error

@@ -1,10 +1,10 @@
 """Within one process: any object, by reference; on asyncio or trio."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from acked.compat._backend import InMemory
-from acked.compat._events import BaseEvent
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
 
@@ -12,17 +12,15 @@ __all__ = ("InMemoryChannelLayer",)
 
 
 class InMemoryChannelLayer(InMemory, BaseChannelLayer):
-    """Hands messages to the subscribers of the same channel.
-
-    `max_buffer_size` is accepted and not needed: the subscribers have buffers of their own.
-    """
+    """Hands messages to the subscribers of the same channel, and lets others run for each."""
 
     CLOSED: ClassVar[type[Exception]] = RuntimeError
-    EVENT: ClassVar[type[BaseEvent]] = Event
+    EVENT: ClassVar[Callable[[str, Any], Event]] = Event
+    IN_A_TURN: ClassVar[int] = 1
 
     def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
         super().__init__()
-        self.max_buffer_size = max_buffer_size
+        self.max_buffer_size = max_buffer_size  # not needed: subscribers have buffers of their own
 
     @property
     def _subscribed(self) -> Counter[str]:
