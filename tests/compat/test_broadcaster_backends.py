@@ -10,11 +10,10 @@ from redis.asyncio import Redis
 from redis.credentials import UsernamePasswordCredentialProvider
 
 from acked import ConfigurationError, LayerError
-from acked.compat._redis import plain_url
 from acked.compat.broadcaster import Broadcast
 from acked.compat.broadcaster.backends.kafka import KafkaBackend
 from acked.compat.broadcaster.backends.memory import MemoryBackend
-from acked.compat.broadcaster.backends.redis import RedisBackend
+from acked.compat.broadcaster.backends.redis import RedisBackend, plain_url
 from acked.compat.starlette_web.common.http.exceptions import ImproperlyConfigured
 from acked.compat.starlette_web.contrib.redis.channel_layers import RedisPubSubChannelLayer
 from acked.layers.redis_pubsub import url_of

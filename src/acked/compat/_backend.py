@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Final, TypeAlias
 import anyio.lowlevel
 
 from acked import ChannelClosed, ConfigurationError, Gap, GapCause, Stream
-from acked.compat._errors import NotSupportedError
 from acked.compat._events import CAPACITY, OWNER, BaseEvent, EventReader, offer_again
 
 __all__ = ("Backend", "InMemory", "Late", "OwnBackend")
@@ -27,8 +26,10 @@ class Backend:
     `publish` there; what that raises ends every subscriber, or is raised in each.
     """
 
+    REFUSAL: ClassVar[type[Exception]] = NotImplementedError
+
     async def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise NotSupportedError
+        raise self.REFUSAL
 
     connect = disconnect = subscribe = unsubscribe = publish = next_published = _refuse
 
@@ -44,16 +45,13 @@ class OwnBackend(Backend):
     """Methods that the original calls by itself, and nobody calls here."""
     never_waits: bool = False
     """Whether all but publishing is done at once."""
-    _hand_out: Callable[[BaseEvent], Late] | None = None
-    _tell: Callable[[Exception], object]
+    _taker: Callable[[Any], Late] | None = None
     _inbox: Stream[Any] | None = None
 
-    def hands_to(
-        self, hand_out: Callable[[BaseEvent], Late], tell: Callable[[Exception], object]
-    ) -> bool:
-        """Say whether events go to `hand_out` and errors to `tell`; asked before `connect`."""
+    def gives_to(self, taker: Callable[[Any], Late]) -> bool:
+        """Say whether `taker` is given events and errors; asked before `connect`."""
         is_ours = type(self).next_published is OwnBackend.next_published
-        self._hand_out, self._tell = hand_out if is_ours else None, tell
+        self._taker = taker if is_ours else None
         return is_ours
 
     async def connect(self) -> None:
@@ -70,7 +68,7 @@ class OwnBackend(Backend):
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        inbox, self._inbox, self._hand_out = self._inbox, None, None
+        inbox, self._inbox, self._taker = self._inbox, None, None
         if inbox is not None:
             inbox.end(ChannelClosed("disconnected"))
 
@@ -85,29 +83,27 @@ class OwnBackend(Backend):
         return item
 
     def take(self, event: BaseEvent, whose: str | None) -> Late:
-        """Hand out `event`, of the subscription `whose`, or keep it for `next_published`."""
+        """Hand out `event`, of the subscription `whose`, or keep it if there is room."""
         event.owner = whose
         if self._missed:
             event.gap = self._missed.pop(whose, None)
-        if self._hand_out is not None:
-            return self._hand_out(event)
-        if self._inbox is not None and len(self._inbox.buffer) < CAPACITY:
-            self._inbox.offer(event)
-        else:
-            self.miss(event.gap.merge(OVERFLOW) if event.gap else OVERFLOW, whose)
+        if self._inbox is None or len(self._inbox.buffer.items) < CAPACITY:
+            return self.put(event)
+        self.miss(event.gap.merge(OVERFLOW) if event.gap else OVERFLOW, whose)
+        return ()
+
+    def put(self, item: BaseEvent | Exception) -> Late:
+        """Hand out `item`, or keep it for `next_published`."""
+        if self._taker is not None:
+            return self._taker(item)
+        if self._inbox is not None:
+            self._inbox.offer(item)
         return ()
 
     def miss(self, gap: Gap, whose: str | None) -> None:
         """Let the next event of the subscription `whose` tell of `gap`."""
         before = self._missed.get(whose)
         self._missed[whose] = before.merge(gap) if before else gap
-
-    def fail(self, error: Exception) -> None:
-        """Let the subscription that owns `error`, or `next_published`, raise it."""
-        if self._hand_out is not None:
-            self._tell(error)
-        elif self._inbox is not None:
-            self._inbox.offer(error)
 
     async def subscribe(self, *places: str, **named: Any) -> None:
         """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
@@ -117,10 +113,10 @@ class OwnBackend(Backend):
         """Undo `subscribe`, for these or for all places of the same subscription."""
         await self._unlisten(*places, *(named[one] for one in NAMES if one in named))
 
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
+    async def _listen(self, *names: str) -> None:
         raise NotImplementedError
 
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
+    async def _unlisten(self, *names: str) -> None:
         raise NotImplementedError
 
 
@@ -140,7 +136,7 @@ class InMemory(OwnBackend):
         self.never_waits = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
 
     async def disconnect(self) -> None:
-        """Disconnect: nothing is listened to any more."""
+        """Disconnect: nothing is heard any more."""
         await super().disconnect()
         self._heard.clear()
 
@@ -156,13 +152,11 @@ class InMemory(OwnBackend):
             self._published = 0
             await anyio.lowlevel.checkpoint()
 
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
-        del patterns
+    async def _listen(self, *names: str) -> None:
         for name in names:
             self._heard.setdefault(name, {})[OWNER.get()] = None
 
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        del patterns
+    async def _unlisten(self, *names: str) -> None:
         for name in names or tuple(self._heard):
             self._heard.get(name, {}).pop(OWNER.get(), None)
             if not self._heard.get(name, True):

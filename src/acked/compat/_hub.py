@@ -60,6 +60,8 @@ class Hub:
     """Seconds that leaving a subscription may take."""
     PLACE: ClassVar[str]
     """Which field of an event says where it was published."""
+    BACKEND: ClassVar[str]
+    """Which attribute has the backend, as in the original."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, _Place] = {}
@@ -70,16 +72,17 @@ class Hub:
 
     def __repr__(self) -> str:
         state = "connected" if self._is_open else "not connected"
-        return f"<{type(self).__name__} over {type(self._over()).__name__}, {state}>"
+        return f"<{type(self).__name__} over {type(self._over).__name__}, {state}>"
 
+    @property
     def _over(self) -> Any:
-        """Return the backend, which may be changed while this is not open."""
-        raise NotImplementedError
+        """The backend, which may be changed while this is not open."""
+        return getattr(self, self.BACKEND)
 
     async def _enter(self, connect: Callable[[], Awaitable[None]]) -> None:
         """Connect, and listen to what is the backend now."""
-        backend = self._over()
-        by_itself = isinstance(backend, OwnBackend) and backend.hands_to(self._hand_out, self._fail)
+        backend = self._over
+        by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         self._never_waits = getattr(backend, "never_waits", False)
         await connect()
         self._ended = None
@@ -104,32 +107,35 @@ class Hub:
             await disconnect()
 
     async def _ask_for_events(self) -> None:
-        backend, goes_on = self._over(), True
+        backend, goes_on = self._over, True
         while goes_on:
             try:
                 event = await backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
                 goes_on = self._fail(error)
             else:
-                if late := self._hand_out(event):
+                if late := self._take(event):
                     await offer_again(event, late)
 
-    def _hand_out(self, event: Any) -> Late:
-        """Offer `event` to everybody whose it is; return who had no room."""
-        name = getattr(event, "owner", None) or getattr(event, self.PLACE)
-        gap = getattr(event, "gap", None)
-        return [one for one in self._subscribers.get(name, ()) if not one.offer(event, gap)]
+    def _take(self, item: Any) -> Late:
+        """Offer an event to everybody whose it is, return who had no room; or tell of an error."""
+        if isinstance(item, Exception):
+            self._fail(item)
+            return ()
+        name = getattr(item, "owner", None) or getattr(item, self.PLACE)
+        gap = getattr(item, "gap", None)
+        return [one for one in self._subscribers.get(name, ()) if not one.offer(item, gap)]
 
     def _fail(self, error: Exception) -> bool:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
         whose: str | None = getattr(error, "owner", None)
         failure: AckedError
-        if isinstance(error, ChannelClosed):
-            failure = error
-        else:
-            backend, kind = type(self._over()).__name__, type(error).__name__
+        if not isinstance(error, ChannelClosed):
+            backend, kind = type(self._over).__name__, type(error).__name__
             failure = LayerError(f"next_published() of {backend} raised {kind}: {error}")
             failure.__cause__ = error
+        else:
+            failure = error
         if whose is None:
             self._ended = failure
         for name, place in self._subscribers.items():
@@ -161,7 +167,7 @@ class Hub:
         place.add(reader)
         try:
             if not place.is_subscribed or place.has_failed:
-                await self._begin(place)
+                await self._agree(place)
             if self._ended is not None:
                 reader.end(self._ended)
             yield reader
@@ -171,11 +177,16 @@ class Hub:
             if not place and self._subscribers.get(name) is place:
                 await self._end(place)
 
-    async def _begin(self, place: _Place) -> None:
+    async def _agree(self, place: _Place) -> None:
+        """Let the backend listen to `place` if somebody subscribes to it, and only then."""
         async with place.turn:
-            if place.has_failed:
-                await self._unsubscribe(place)
-            if not place.is_subscribed:
+            if place.is_subscribed and (place.has_failed or not place):
+                place.is_subscribed = False
+                try:
+                    await self._ask("unsubscribe", place)
+                except Exception as error:  # noqa: BLE001 - must not hide what the body raised
+                    logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
+            if place and not place.is_subscribed:
                 await self._ask("subscribe", place)
                 place.is_subscribed, place.has_failed = True, False
 
@@ -183,28 +194,18 @@ class Hub:
         bound = self.EXIT_MAX_DELAY
         with AT_ONCE if self._never_waits else anyio.move_on_after(bound, shield=True) as scope:
             try:
-                async with place.turn:
-                    if not place:  # Race: somebody may have come meanwhile.
-                        await self._unsubscribe(place)
+                await self._agree(place)
             finally:
                 if not place and self._subscribers.get(place.name) is place:
                     del self._subscribers[place.name]
         if scope is not None and scope.cancelled_caught:
             logger.warning("leaving %r took more than %g s: given up", place.name, bound)
 
-    async def _unsubscribe(self, place: _Place) -> None:
-        if place.is_subscribed:
-            place.is_subscribed = False
-            try:
-                await self._ask("unsubscribe", place)
-            except Exception as error:  # noqa: BLE001 - must not hide what the body raised
-                logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
-
     async def _ask(self, method: str, place: _Place) -> None:
         """Let the backend do `method`; what names it registers meanwhile belong to `place`."""
         token = OWNER.set(place.name)
         try:
-            await getattr(self._over(), method)(place.name, **place.options)
+            await getattr(self._over, method)(place.name, **place.options)
         finally:
             OWNER.reset(token)
 

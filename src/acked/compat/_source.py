@@ -1,9 +1,10 @@
-"""One of `acked`'s layers with the methods that both originals ask a backend for."""
+"""One of `acked`'s layers as a backend, whose errors are those of its driver, too."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
 from acked import (
     Channel,
@@ -13,22 +14,61 @@ from acked import (
     Gap,
     GapCause,
     LayerError,
+    PublishFailed,
     Record,
     Topic,
 )
 from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
 from acked.compat._backend import Late, OwnBackend
-from acked.compat._errors import Driver
 from acked.compat._events import OWNER, BaseEvent, offer_again
 
-__all__ = ("OnLoss", "Source", "way")
+__all__ = ("Driver", "OnLoss", "Source", "layers_way")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
+
+
+class Driver(NamedTuple):
+    """What an application knows errors of its driver as: `except redis.ConnectionError`."""
+
+    lost: tuple[type[Exception], ...] = ()
+    """Those of a connection that broke or could not be made."""
+    refused: tuple[type[Exception], ...] = ()
+
+    def also(self, error: LayerError) -> LayerError:
+        """Return a copy of `error` that is an instance of the driver's kinds, too."""
+        ours, theirs = type(error), self.lost if _is_loss(error) else self.refused
+        parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
+        # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
+        metaclass: Any = max(map(type, parents), key=lambda kind: len(kind.__mro__))
+        content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
+        kind = cast("type[LayerError]", metaclass(ours.__name__, parents, content))
+        made = kind.__new__(kind, *error.args)
+        made.args = error.args
+        made.__dict__.update(error.__dict__)
+        return made
+
+    @contextmanager
+    def translated(self) -> Generator[None]:
+        """Raise what `also` makes of a `LayerError` within."""
+        try:
+            yield
+        except LayerError as error:
+            raise self.also(error) from error
+
+
+def _is_loss(error: BaseException) -> bool:
+    if isinstance(error, PublishFailed):
+        return any(_is_loss(one) for one in error.failures.values())
+    return isinstance(error, ConnectionLost)
+
+
+def _words(self: BaseException) -> str:
+    return str(self.args[0]) if self.args else ""
 
 
 class Source(OwnBackend):
@@ -42,13 +82,14 @@ class Source(OwnBackend):
     publishes_unconnected: ClassVar[bool] = False
     """Whether publishing connects by itself, each time, as the original's client does."""
 
-    def __init__(self, make: Callable[[], FireAndForgetLayer], on_loss: OnLoss) -> None:
-        self._make = make
+    def __init__(
+        self, kind: Callable[..., FireAndForgetLayer], url: str, on_loss: OnLoss, **options: Any
+    ) -> None:
+        self._make = partial(kind, url, on_loss=layers_way(on_loss), **options)
         self._channel = self._new_channel()
-        self._ends_quietly = on_loss == "end"
+        self.ends_quietly: bool = on_loss == "end"
         self._calls: list[_Call] = []
         """What is listened to: each call as it was made."""
-        self._losses = 0
 
     async def connect(self) -> None:
         """Connect; raises an error of `acked` that is the driver's own, too."""
@@ -66,25 +107,6 @@ class Source(OwnBackend):
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
         raise NotImplementedError
-
-    def lost(self, times: int) -> int:
-        """Note that a connection was lost for the `times`th time; return how often one was.
-
-        Who listens on it, hundreds perhaps, is told one by one; the log has one line for each time.
-        """
-        if times > self._losses:
-            self._losses = times
-            said = "subscribers may have missed messages: the connection of %s was made again"
-            logger.warning(said, type(self).__name__)
-        return self._losses
-
-    def told(self, cause: LayerError, whose: str | None) -> Exception:
-        """Return what `cause` is to the subscription `whose`."""
-        ends = self._ends_quietly and isinstance(cause, ConnectionLost)
-        error = ChannelClosed(str(cause)) if ends else self.driver.also(cause)
-        error.__cause__ = cause
-        vars(error)["owner"] = whose
-        return error
 
     def _new_channel(self) -> Channel[FireAndForgetLayer]:
         return Channel(self._make(), codec=RAW, verify_bodies=False)
@@ -130,7 +152,7 @@ class _Call:
     def __init__(self, source: Source, whose: tuple[str | None, bool], names: set[str]) -> None:
         self.whose, self.names = whose, names
         """Which subscription asked for it, and whether by pattern."""
-        self._all, self._source, self._losses = frozenset(names), source, source.lost(0)
+        self._all, self._source = frozenset(names), source
         self._event: BaseEvent
         self._late: Late = ()
 
@@ -153,15 +175,17 @@ class _Call:
             await offer_again(self._event, late)
 
     def gap(self, gap: Gap) -> None:
-        if GapCause.RECONNECT in gap.causes:
-            self._losses = self._source.lost(self._losses + 1)
         self._source.miss(gap, self.whose[0])
 
-    def fail(self, error: LayerError) -> None:
-        self._source.fail(self._source.told(error, self.whose[0]))
+    def fail(self, cause: LayerError) -> None:
+        ends = self._source.ends_quietly and isinstance(cause, ConnectionLost)
+        error = ChannelClosed(str(cause)) if ends else self._source.driver.also(cause)
+        error.__cause__ = cause
+        vars(error)["owner"] = self.whose[0]
+        self._source.put(error)
 
 
-def way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
+def layers_way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
     """Return what a layer does, which knows no end without an error."""
     if on_loss not in {"reconnect", "raise", "end"}:
         raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")

@@ -126,7 +126,7 @@ async def test_a_silent_cluster_is_told_to_who_does_not_reconnect(
     kafka_broker: Broker, proxy: Proxies
 ) -> None:
     way, stream = proxy(kafka_broker), sink()
-    async with tail_at(way.url, reconnects=False) as tail, tail.listen([fresh("topic")], stream):
+    async with tail_at(way.url, on_loss="raise") as tail, tail.listen([fresh("topic")], stream):
         way.black_hole()
         with anyio.fail_after(SOON):
             assert not await stream.ready()

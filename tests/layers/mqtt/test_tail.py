@@ -98,7 +98,7 @@ async def test_a_lost_connection_may_be_the_end_and_the_next_who_listens_hears(
     version: int, mqtt_broker: Broker, proxy: Proxies
 ) -> None:
     way, topic, stream = proxy(mqtt_broker), fresh("topic"), sink()
-    async with MQTTTail(way.url, version=version, reconnects=False) as tail:
+    async with MQTTTail(way.url, version=version, on_loss="raise") as tail:
         async with tail.listen([topic], stream):
             way.cut()
             with anyio.fail_after(SOON):

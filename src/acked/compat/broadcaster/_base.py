@@ -1,10 +1,8 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
@@ -100,18 +98,14 @@ class Broadcast(Hub):
     """Publishes to channels, and lets any number of subscribers hear them.
 
     Built anywhere, also at import time. `async with` it, or `connect()` and `disconnect()`, which
-    may be called by different tasks, again and again. `on_loss` says what a lost connection is to
-    subscribers: it is made again and the next event has a `gap` ("reconnect"), `get()` and
-    `async for` raise ("raise"), or they end as if disconnected ("end"); a `backend` is told when
-    it is made. `capacity` bounds how many events wait for a subscriber; one more drops the oldest,
-    which is counted and logged.
-
-    Raises `AssertionError` with neither `url` nor `backend`, `ValueError` for an unknown scheme,
-    `ConfigurationError` (a `ValueError`) for a URL or option that cannot be.
+    may be called by different tasks, again and again. Raises `AssertionError` with neither `url`
+    nor `backend`, `ValueError` for an unknown scheme, `ConfigurationError` (a `ValueError`) for
+    what cannot be.
     """
 
     EXIT_MAX_DELAY: float = 5.0
     PLACE: ClassVar[str] = "channel"
+    BACKEND: ClassVar[str] = "_backend"
 
     def __init__(
         self,
@@ -164,21 +158,12 @@ class Broadcast(Hub):
             raise self._ended.with_traceback(None)
         return self._subscription(Subscriber(channel, self._capacity), {})
 
-    def _over(self) -> Any:
-        return self._backend
-
 
 def _backend_of(url: str, on_loss: OnLoss) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
-    return _kind_of(*BACKENDS[scheme])(url, on_loss=on_loss)
-
-
-@cache
-def _kind_of(module: str, name: str) -> Callable[..., Any]:
+    module, name = BACKENDS[scheme]
     # Not before it is needed: each of them needs a driver, and most applications have but one.
-    kind: Callable[..., Any] = getattr(
-        import_module(f"acked.compat.broadcaster.backends.{module}"), name
-    )
-    return kind
+    kind = getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)
+    return kind(url, on_loss=on_loss)

@@ -17,6 +17,7 @@ import anyio
 from acked.abc import Sink
 from acked.errors import ChannelClosed, ConnectionLost, LayerError, hiding_arguments
 from acked.layers._shared.blocked_sink import BlockedSink
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._client import connected, make_consumer, stopped, topic_partition, within
 from acked.layers.kafka._commit_metadata import read_metadata
@@ -50,9 +51,10 @@ DELETED: Final = frozenset({GapCause.BROKER})
 
 
 class KafkaTail:
-    """A fire-and-forget layer over topics; `reconnects` says what a lost connection is.
+    """A fire-and-forget layer over topics, made by `from_url`.
 
-    Made by `from_url`. Whoever listens may be entered by one task and left by another.
+    `on_loss` says what a connection is that is lost for long: it is tried again ("reconnect"), or
+    whoever listens gets `ConnectionLost` ("raise"). One task may enter `listen`, another leave it.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class KafkaTail:
         *,
         create_topics: int | None = None,
         replicas: int = 1,
-        reconnects: bool = True,
+        on_loss: OnLoss = "reconnect",
     ) -> None:
         check_options(options, create_topics=create_topics, replicas=replicas)
         self.capabilities: Final = Capabilities(
@@ -75,7 +77,7 @@ class KafkaTail:
         )
         self._options = options
         self._create_topics, self._replicas = create_topics, replicas
-        self._reconnects = reconnects
+        self._reconnects = reconnects(on_loss)
         self._publisher: KafkaPublisher | None = None
         self._task: asyncio.Task[None] | None = None
         self._consumer: FreeConsumerClient | None = None
@@ -89,13 +91,13 @@ class KafkaTail:
 
     @classmethod
     @hiding_arguments
-    def from_url(cls, url: str, *, reconnects: bool = True) -> "KafkaTail":
+    def from_url(cls, url: str, *, on_loss: OnLoss = "reconnect") -> "KafkaTail":
         """Return a layer for a URL as `KafkaLayer` takes it; what is about groups has no effect."""
         given = arguments_of(url)
         given.pop("group_instance_id", None)
         topics = {name: given.pop(name) for name in ("create_topics", "replicas") if name in given}
         options = KafkaOptions(server_list(given.pop("servers")), **given)
-        return cls(options, reconnects=reconnects, **topics)
+        return cls(options, on_loss=on_loss, **topics)
 
     @property
     def producer(self) -> ProducerClient:

@@ -24,6 +24,7 @@ from acked.errors import (
     hiding_arguments,
 )
 from acked.layers._shared.blocked_sink import BlockedSink
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.mqtt._address import address_of, tls_of
 from acked.layers.mqtt._connection import MQTTConnection
@@ -45,11 +46,12 @@ KEPT: Final = 600
 
 
 class MQTTTail:
-    """A fire-and-forget layer; `reconnects` says what a lost connection is.
+    """A fire-and-forget layer over MQTT 5, or 3.1.1, which carries a body and nothing beside it.
 
-    `version` is 5, or 4 for MQTT 3.1.1, which carries a body and nothing beside it. The other
-    arguments are those of `MQTTLayer`. Whoever listens begins with what is retained, and may be
-    entered by one task and left by another.
+    `version` is 5, or 4 for 3.1.1. `on_loss` says what a lost connection is: it is made again
+    ("reconnect"), or whoever listens gets `ConnectionLost` ("raise"). The other arguments are those
+    of `MQTTLayer`. Whoever listens begins with what is retained; one task may enter `listen`,
+    another leave it.
     """
 
     @hiding_arguments
@@ -61,7 +63,7 @@ class MQTTTail:
         client_id: str | None = None,
         keepalive: int = 15,
         timeout: float = 10.0,
-        reconnects: bool = True,
+        on_loss: OnLoss = "reconnect",
         ca_certs: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
@@ -84,7 +86,7 @@ class MQTTTail:
         self._client_ids = ClientIds(client_id, is_shared=False)
         self._keepalive = keepalive
         self._timeout = timeout
-        self._reconnects = reconnects
+        self._reconnects = reconnects(on_loss)
         self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
         self._publisher: MQTTPublisher | None = None
         self._lines: dict[str, ListeningLine] = {}

@@ -25,6 +25,7 @@ from acked.layers._redis.errors import says
 from acked.layers._redis.reader import Reader
 from acked.layers._redis.urls import read_url, readable
 from acked.layers._shared.blocked_sink import BlockedSink
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.redis_streams._records import Fields, fields_of, leased_first
 from acked.types import Capabilities, Record
@@ -48,16 +49,20 @@ BACKOFF: Final = Backoff(initial=0.05, maximum=5.0)
 
 
 class RedisStreamsTail:
-    """A fire-and-forget layer over streams; `reconnects` says what a lost connection is.
+    """A fire-and-forget layer over streams.
 
+    `on_loss` says what a lost connection is: it is made again ("reconnect"), and nothing is missed
+    but what was trimmed meanwhile, or whoever listens gets `ConnectionLost` ("raise").
     With `field` an entry is a body in that field and nothing beside it, as others write them; what
     has no such field is read as usual.
     """
 
-    def __init__(self, url: str, *, reconnects: bool = True, field: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, on_loss: OnLoss = "reconnect", field: str | None = None
+    ) -> None:
         self.capabilities: Final = CAPABILITIES
         self._url = readable(read_url(url))
-        self._reconnects = reconnects
+        self._reconnects = reconnects(on_loss)
         self._field = field
         self._link: Connection | None = None
         self._task: asyncio.Task[None] | None = None

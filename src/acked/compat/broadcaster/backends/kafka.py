@@ -1,7 +1,6 @@
 """`kafka://`: topics, all of them read by one consumer, without any group."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -11,8 +10,7 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 )
 
 from acked import ConfigurationError
-from acked.compat._errors import Driver
-from acked.compat._source import OnLoss, way
+from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.kafka import KafkaTail
 
@@ -41,5 +39,4 @@ class KafkaBackend(TextSource):
         if "create_topics=" not in options:
             options = f"{options}&create_topics=1".lstrip("&")
         self._url = f"kafka://{login}{at}{servers}?{options}"
-        reconnects = way(on_loss) == "reconnect"
-        super().__init__(partial(KafkaTail.from_url, self._url, reconnects=reconnects), on_loss)
+        super().__init__(KafkaTail.from_url, self._url, on_loss)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from acked import ChannelClosed
 from acked.compat._backend import InMemory
-from acked.compat._source import OnLoss, way
+from acked.compat._source import OnLoss, layers_way
 from acked.compat.broadcaster._base import BroadcastBackend, Event
 
 __all__ = ("MemoryBackend",)
@@ -21,7 +21,7 @@ class MemoryBackend(InMemory, BroadcastBackend):
     def __init__(self, url: str = "memory://", on_loss: OnLoss = "reconnect") -> None:
         super().__init__()
         del url
-        way(on_loss)  # there is nothing to lose; but what it cannot be is told
+        layers_way(on_loss)  # there is nothing to lose; but what it cannot be is told
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish the very object; raise `ChannelClosed` when not connected."""

@@ -1,14 +1,12 @@
 """`postgres://`, `postgresql://`: LISTEN and NOTIFY."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import asyncpg
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
-from acked.compat._errors import Driver
-from acked.compat._source import OnLoss, way
+from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.postgres_notify import PostgresNotifyLayer
 
@@ -28,8 +26,7 @@ class PostgresBackend(TextSource):
 
     def __init__(self, url: str, on_loss: OnLoss = "reconnect") -> None:
         self._url = url
-        make = partial(PostgresNotifyLayer, url, on_loss=way(on_loss), bare=True)
-        super().__init__(make, on_loss)
+        super().__init__(PostgresNotifyLayer, url, on_loss, bare=True)
 
     async def connect(self) -> None:
         """Connect; a subclass has a connection of asyncpg for its own use, `_conn`."""

@@ -1,17 +1,19 @@
 """MQTT 5, or 3.1.1."""
 
-from functools import partial
 from ssl import SSLContext
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import anyio.lowlevel
 
-from acked.compat._source import OnLoss, way
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
-from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
-from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
-from acked.compat.starlette_web.contrib.mqtt.serializers import MQTTSerializer
+from acked.compat._source import OnLoss
+from acked.compat.starlette_web._channels import (
+    BaseSerializer,
+    MQTTSerializer,
+    NotSupportedError,
+    SourceLayer,
+    configured,
+)
 from acked.layers.mqtt import MQTTTail
 
 __all__ = ("MQTTChannelLayer",)
@@ -47,10 +49,7 @@ class MQTTChannelLayer(SourceLayer):
         given = {"keepalive": 60} | {name: options.pop(name) for name in USED if name in options}
         options.pop("clean_session", None)  # a session is of one connection of ours
         with configured():
-            reconnects = way(on_loss) == "reconnect"
-            super().__init__(
-                partial(MQTTTail, url, reconnects=reconnects, **given), on_loss, options
-            )
+            super().__init__(MQTTTail, url, on_loss, options, **given)
 
     async def publish(
         self,

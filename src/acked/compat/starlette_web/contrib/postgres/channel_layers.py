@@ -1,15 +1,16 @@
 """LISTEN and NOTIFY."""
 
-from functools import partial
 from typing import Any, ClassVar, Final
 
 from acked import MessageTooLarge, Record
-from acked.compat._errors import Driver
-from acked.compat._source import OnLoss, way
+from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster.backends.postgres import PostgresBackend
-from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
-from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
+from acked.compat.starlette_web._channels import (
+    Event,
+    NotSupportedError,
+    SourceLayer,
+    configured,
+)
 from acked.layers.postgres_notify import PostgresNotifyLayer, dsn_of
 
 __all__ = ("PostgreSQLChannelLayer",)
@@ -30,12 +31,10 @@ class PostgreSQLChannelLayer(SourceLayer):
     driver: ClassVar[Driver] = PostgresBackend.driver
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
-        timeout = options.pop("timeout", 10.0)
         with configured():
             dsn = dsn_of(**{name: options.pop(name) for name in USED & options.keys()})
-            losing = way(on_loss)
-            make = partial(PostgresNotifyLayer, dsn, on_loss=losing, timeout=timeout, bare=True)
-            super().__init__(make, on_loss, options)
+            given = {"timeout": options.pop("timeout", 10.0), "bare": True}
+            super().__init__(PostgresNotifyLayer, dsn, on_loss, options, **given)
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:
         """Publish the text `message`; `NotSupportedError` for what is no text, or too long."""

@@ -1,13 +1,12 @@
 """PUBLISH and SUBSCRIBE."""
 
-from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
 
-from acked.compat._redis import RedisSource
-from acked.compat._source import OnLoss, way
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
+from acked.compat._source import OnLoss
+from acked.compat.broadcaster.backends.redis import RedisSource
+from acked.compat.starlette_web._channels import SourceLayer, configured
 from acked.layers.redis_pubsub import RedisPubSubLayer, url_of
 
 __all__ = ("RedisPubSubChannelLayer",)
@@ -23,8 +22,7 @@ class RedisPubSubChannelLayer(RedisSource, SourceLayer):
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         with configured():
-            url = url_of(Redis(**options))
-            super().__init__(partial(RedisPubSubLayer, url, on_loss=way(on_loss)), on_loss)
+            super().__init__(RedisPubSubLayer, url_of(Redis(**options)), on_loss)
 
     @property
     def redis(self) -> Redis:

@@ -1,31 +1,5 @@
 """Within one process: any object, by reference; on asyncio or trio."""
 
-from collections import Counter
-from collections.abc import Callable
-from typing import Any, ClassVar
-
-from acked.compat._backend import InMemory
-from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
+from acked.compat.starlette_web._channels import InMemoryChannelLayer
 
 __all__ = ("InMemoryChannelLayer",)
-
-
-class InMemoryChannelLayer(InMemory, BaseChannelLayer):
-    """Hands messages to the subscribers of the same channel, and lets others run for each."""
-
-    CLOSED: ClassVar[type[Exception]] = RuntimeError
-    EVENT: ClassVar[Callable[[str, Any], Event]] = Event
-    IN_A_TURN: ClassVar[int] = 1
-
-    def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
-        super().__init__()
-        self.max_buffer_size = max_buffer_size  # not needed: subscribers have buffers of their own
-
-    @property
-    def _subscribed(self) -> Counter[str]:
-        return Counter({name: len(heard) for name, heard in self._heard.items()})
-
-    async def publish(self, group: str, message: Any, **_: Any) -> None:
-        """Publish the very object, to nobody if nobody listens; `RuntimeError` when not entered."""
-        await self._send(group, message)
