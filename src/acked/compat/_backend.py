@@ -107,11 +107,11 @@ class OwnBackend(Backend):
 
     async def subscribe(self, *places: str, **named: Any) -> None:
         """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
-        await self._listen(*places, *(named[one] for one in NAMES if one in named))
+        await self._listen(*places, *[named[one] for one in named if one in NAMES])
 
     async def unsubscribe(self, *places: str, **named: Any) -> None:
         """Undo `subscribe`, for these or for all places of the same subscription."""
-        await self._unlisten(*places, *(named[one] for one in NAMES if one in named))
+        await self._unlisten(*places, *[named[one] for one in named if one in NAMES])
 
     async def _listen(self, *names: str) -> None:
         raise NotImplementedError

@@ -1,13 +1,12 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
+import asyncio
 import logging
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
-
-import anyio
 
 from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
 from acked.compat._backend import Backend
@@ -124,7 +123,7 @@ class Broadcast(Hub):
         super().__init__()
         self._backend = _backend_of(url or "", on_loss) if backend is None else backend
         self._capacity = capacity
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -132,6 +131,14 @@ class Broadcast(Hub):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.disconnect()
+
+    @property
+    def _turn(self) -> asyncio.Lock:
+        """What those wait for who connect and disconnect: another one on each event loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
