@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks import (
+    drop_in,
     engine,
     fan_out,
     kafka,
@@ -15,6 +16,7 @@ from benchmarks import (
 )
 
 BENCHMARKS = {
+    "drop_in": drop_in.run,
     "engine": engine.run,
     "fan_out": fan_out.run,
     "kafka": kafka.run,

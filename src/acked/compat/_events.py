@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
@@ -66,6 +66,8 @@ class EventReader(Stream[E], Generic[E]):
         who reads on nothing is dropped, however small the buffer and large the burst.
         """
         buffer = self.buffer
+        if self.failure is not None:
+            return True  # it has ended
         if len(buffer.items) >= buffer.capacity:
             if self._had_its_turn != self._delivered:
                 self._had_its_turn = self._delivered
@@ -123,8 +125,9 @@ class EventReader(Stream[E], Generic[E]):
         self.LOGGER.warning("a subscriber of %r %s", self.place, words)
 
 
-async def offer_again(event: Any, late: Iterable[EventReader[Any]]) -> None:
+async def offer_again(event: Any, late: Sequence[EventReader[Any]]) -> None:
     """Let those who had no room for `event` have a turn to make some, and offer it again."""
-    await anyio.lowlevel.checkpoint()
-    for reader in late:
-        reader.offer(event, getattr(event, "gap", None))
+    gap = getattr(event, "gap", None)
+    while late:  # once, but where others publish meanwhile
+        await anyio.lowlevel.checkpoint()
+        late = [reader for reader in late if not reader.offer(event, gap)]

@@ -93,8 +93,11 @@ class ListeningLine:
         while True:
             await self._broken.wait()
             async with self._turn:
-                error = self._connection.broken if self._connection else None
-                self._connection, tries = None, 0
+                connection, self._connection = self._connection, None
+                error, tries = None, 0
+                if connection is not None:
+                    error = connection.broken
+                    await connection.close(gently=False)
                 while self._reconnects and isinstance(error, ConnectionLost):
                     tries += 1
                     error = await self._tried_again(tries, error)
