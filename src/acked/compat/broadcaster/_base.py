@@ -82,8 +82,10 @@ class TextSource(Source, BroadcastBackend):
 
 def as_bytes(message: object) -> bytes:
     """Return the bytes of a text, of bytes, or of a number's digits; else raise `EncodeError`."""
-    if isinstance(message, bytes | bytearray | memoryview):
+    if isinstance(message, bytes | bytearray):
         return bytes(message)
+    if isinstance(message, memoryview):
+        return message.tobytes()
     if isinstance(message, int | float) and not isinstance(message, bool):
         message = repr(message)
     if isinstance(message, str):

@@ -204,8 +204,10 @@ class MQTTSerializer(JSONSerializer):
 
     def serialize(self, content: Any) -> bytes:
         """Return the payload."""
-        if isinstance(content, bytes | bytearray | memoryview):
+        if isinstance(content, bytes | bytearray):
             return bytes(content)
+        if isinstance(content, memoryview):
+            return content.tobytes()
         return content.encode() if isinstance(content, str) else super().serialize(content)
 
     def deserialize(self, content: Any) -> Any:

@@ -129,7 +129,8 @@ class MQTTConnection:
         owed = SubscribeOptions(qos=1, retainHandling=handling)
         others = SubscribeOptions(qos=0, retainHandling=handling)
         asked = [(one, owed) for one in filters] + [(one, others) for one in also]
-        plain = [(one, options.QoS) for one, options in asked]  # MQTT 3.1.1 has no options
+        # MQTT 3.1.1 has no options.
+        plain = [(one, 1) for one in filters] + [(one, 0) for one in also]
         _, mid = self.client.subscribe(asked if self.version == 5 else plain)
         codes = await self._answer(mid)
         refused = [
