@@ -3,13 +3,29 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import fan_out
-from benchmarks.contest import contests
-
-NAMES = (
-    *("engine", "memory", "redis_streams", "redis_pubsub", "kafka", "mqtt"),
-    *("postgres_notify", "postgres_queue", "fan_out"),
+from benchmarks import (
+    drop_in,
+    engine,
+    fan_out,
+    kafka,
+    mqtt,
+    postgres,
+    postgres_queue,
+    redis_pubsub,
+    redis_streams,
 )
+
+BENCHMARKS = {
+    "drop_in": drop_in.run,
+    "engine": engine.run,
+    "fan_out": fan_out.run,
+    "kafka": kafka.run,
+    "mqtt": mqtt.run,
+    "postgres": postgres.run,
+    "postgres_queue": postgres_queue.run,
+    "redis_pubsub": redis_pubsub.run,
+    "redis_streams": redis_streams.run,
+}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from acked._core.channel import Channel
 from acked._core.observer import Observer
 from acked._core.options import AckOptions, FireAndForgetOptions, PublishOptions, Redelivery
 from acked._core.stream.adapter import fire_and_forget
+from acked._core.stream.buffer import Stream
 from acked._core.stream.gaps import MessagesAndGaps
 from acked._core.stream.message import Message
 from acked._core.stream.subscription import FireAndForgetSubscription
@@ -106,6 +107,7 @@ __all__ = (
     "Router",
     "Severity",
     "Start",
+    "Stream",
     "StreamOverflow",
     "Subscription",
     "SystemClock",

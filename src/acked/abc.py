@@ -242,7 +242,7 @@ class FireAndForgetLayer(Layer, Protocol):
 class Sink(Protocol):
     """The engine's bounded stream, as a layer sees it. Call it from the event loop's thread."""
 
-    def offer(self, record: Record) -> bool:
+    def offer(self, record: Record, /) -> bool:
         """Take `record` without waiting, by the overflow policy; False if there was no room.
 
         Only BLOCK has no room: then use `send`, or stop reading until it has. A dropped message
@@ -250,7 +250,7 @@ class Sink(Protocol):
         """
         ...
 
-    async def send(self, record: Record) -> None:
+    async def send(self, record: Record, /) -> None:
         """Take `record`, waiting for room under BLOCK. Cancelled before it was taken: not taken."""
         ...
 

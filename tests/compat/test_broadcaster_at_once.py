@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from acked.compat.broadcaster import Broadcast
 from compose.lifecycle import Broker
 from tests.compat.broadcaster_kit import SOON, Fragile, name, soon
+from tests.fix_proxy import Proxies
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +74,16 @@ async def test_two_hundred_rooms_need_few_connections(url: str, redis_broker: Br
         assert len(await client.client_list()) - before <= 6
         assert await client.exists(channels[0])
         assert await client.xinfo_groups(channels[0]) == []
+
+
+async def test_many_rooms_on_kafka_need_few_connections(
+    kafka_broker: Broker, proxy: Proxies
+) -> None:
+    way = proxy(kafka_broker)
+    async with Broadcast(way.url) as broadcast, AsyncExitStack() as rooms:
+        channels = [name() for _ in range(40)]
+        subscribers = [await rooms.enter_async_context(broadcast.subscribe(c)) for c in channels]
+        for channel in channels:
+            await broadcast.publish(channel, channel)
+        assert [await soon(one) for one in subscribers] == channels
+        assert way.statistics().open_connections <= 6

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
+from acked.compat._events import offer_again
 from acked.compat.broadcaster import Broadcast, Event
+from acked.compat.broadcaster._base import Subscriber
 from compose.lifecycle import Broker
 from tests.compat.broadcaster_kit import SOON, name, soon
 
@@ -108,6 +110,22 @@ async def test_a_slow_subscriber_drops_the_oldest_counts_them_and_logs_each_epis
                 ]
             assert slow.statistics().missed == 38
             assert other.statistics().missed == 0
+
+
+async def test_an_event_whose_room_another_took_meanwhile_is_not_lost_uncounted() -> None:
+    first, read, late, other = (Event("room", one) for one in ("first", "read", "late", "other"))
+    reader = Subscriber("room", 1)
+    reader.offer(first)
+    assert await reader.get() is first
+    reader.offer(read)
+    assert not reader.offer(late)
+    again = asyncio.create_task(offer_again(late, [reader]))
+    await asyncio.sleep(0)
+    assert await reader.get() is read
+    reader.offer(other)
+    await again
+    assert reader.statistics().missed == 1
+    assert await reader.get() == late
 
 
 async def test_drops_that_nobody_read_past_are_logged_on_leaving(

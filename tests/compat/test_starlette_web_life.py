@@ -77,8 +77,8 @@ async def test_a_channel_is_entered_once_at_a_time_and_not_used_outside() -> Non
     async with channel:
         with pytest.raises(ConfigurationError, match="is open"):
             await channel.__aenter__()
-        assert repr(channel) == "<Channel over InMemoryChannelLayer, open>"
-    assert repr(channel) == "<Channel over InMemoryChannelLayer, closed>"
+        assert repr(channel) == "<Channel over InMemoryChannelLayer, connected>"
+    assert repr(channel) == "<Channel over InMemoryChannelLayer, not connected>"
 
 
 async def test_a_layer_that_cannot_connect_is_raised_as_it_is_and_can_be_tried_again() -> None:

@@ -32,8 +32,8 @@ def test_options_that_cannot_be_are_said_at_once() -> None:
         PostgreSQLChannelLayer(host="localhost", ssl=object())
     with pytest.raises(ImproperlyConfigured):
         MQTTChannelLayer(keepalive=-1)
-    with pytest.raises(NotSupportedError, match="MQTT 5"):
-        MQTTChannelLayer(version=4)
+    with pytest.raises(ImproperlyConfigured, match=r"version=3.*3\.1\.1"):
+        MQTTChannelLayer(version=3)
 
 
 @pytest.mark.parametrize("option", ["tls_version", "ciphers", "ssl_context", "cert_reqs"])
@@ -43,9 +43,12 @@ def test_an_option_of_tls_that_cannot_be_kept_is_refused(option: str) -> None:
             kind(host="localhost", ssl=True, **{option: "anything"})
 
 
-async def test_a_new_subscription_begins_with_what_is_retained(mqtt_broker: Broker) -> None:
+@pytest.mark.parametrize("version", [5, 4])
+async def test_a_new_subscription_begins_with_what_is_retained(
+    mqtt_broker: Broker, version: int
+) -> None:
     topic, parts = name(), _layers.options(mqtt_broker.url)
-    async with Channel(MQTTChannelLayer(**parts)) as channel:
+    async with Channel(MQTTChannelLayer(**parts, version=version)) as channel:
         await channel.publish(topic, "kept", qos=1, retain=True)
         async with channel.subscribe(topic) as subscriber:
             assert await read(subscriber, 1) == ["kept"]
@@ -97,9 +100,10 @@ def test_several_hosts_and_sockets_have_a_place_in_the_address() -> None:
     assert "run" in repr(socket._channel)
 
 
-async def test_mqtt_honours_qos_retain_and_filters(mqtt_broker: Broker) -> None:
+@pytest.mark.parametrize("version", [5, 4])
+async def test_mqtt_honours_qos_retain_and_filters(mqtt_broker: Broker, version: int) -> None:
     root = name()
-    options = _layers.options(mqtt_broker.url)
+    options = _layers.options(mqtt_broker.url) | {"version": version}
     layer = MQTTChannelLayer(**options, client_id="mine", clean_session=True, keepalive=30)
     async with Channel(layer) as channel:
         async with channel.subscribe(f"{root}/+", 100) as plus, channel.subscribe(f"{root}/#"):

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 async def test_an_event_whose_reader_was_cancelled_is_read_by_another() -> None:
     async with Broadcast("memory://") as broadcast, broadcast.subscribe("room") as subscriber:
         first, second = (asyncio.create_task(subscriber.get()) for _ in range(2))
-        while len(subscriber._waiting) < 2:
+        for _ in range(3):  # so that both wait
             await asyncio.sleep(0)
         await broadcast.publish("room", "hello")
         first.cancel()  # woken for it already
@@ -42,7 +42,6 @@ async def test_a_reader_that_gives_up_is_not_woken_in_vain() -> None:
     async with Broadcast("memory://") as broadcast, broadcast.subscribe("room") as subscriber:
         with anyio.move_on_after(0.01):
             await subscriber.get()
-        assert not subscriber._waiting
         await broadcast.publish("room", "hello")
         with anyio.fail_after(SOON):
             assert (await subscriber.get()).message == "hello"

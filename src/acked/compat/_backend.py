@@ -2,22 +2,23 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, TypeAlias
 
 import anyio.lowlevel
 
-from acked import ChannelClosed, ConfigurationError, Gap
-from acked.compat._errors import NotSupportedError
-from acked.compat._events import CAPACITY, OVERFLOW, BaseEvent, Inbox, merged, owner
+from acked import ChannelClosed, ConfigurationError, Gap, GapCause, Stream
+from acked.compat._events import CAPACITY, OWNER, BaseEvent, EventReader, offer_again
 
-__all__ = ("Backend", "Hears", "InMemory")
+__all__ = ("Backend", "InMemory", "Late", "OwnBackend")
 
-PUBLISHED_IN_A_TURN: Final = 32
-"""Messages to who has room for them before the other tasks have their turn."""
+Late: TypeAlias = Sequence[EventReader[Any]]
+"""Who had no room for an event, and may have after a turn of the loop."""
+
 NAMES: Final = ("channel", "group")
+OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 
-class Backend(Protocol):
+class Backend:
     """What both originals ask a backend for: its methods, not this class.
 
     `connect` is called first and `disconnect` last. Between `subscribe` and `unsubscribe`, for the
@@ -25,159 +26,138 @@ class Backend(Protocol):
     `publish` there; what that raises ends every subscriber, or is raised in each.
     """
 
-    async def connect(self) -> None:
-        """Connect."""
-        raise NotSupportedError
+    REFUSAL: ClassVar[type[Exception]] = NotImplementedError
 
-    async def disconnect(self) -> None:
-        """Disconnect."""
-        raise NotSupportedError
+    async def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise self.REFUSAL
 
-    async def subscribe(self, *_: Any, **__: Any) -> None:
-        """Listen to a place."""
-        raise NotSupportedError
-
-    async def unsubscribe(self, *_: Any, **__: Any) -> None:
-        """Undo `subscribe`."""
-        raise NotSupportedError
-
-    async def publish(self, *_: Any, **__: Any) -> None:
-        """Publish a message to a place."""
-        raise NotSupportedError
-
-    async def next_published(self) -> Any:
-        """Wait for the next event."""
-        raise NotSupportedError
+    connect = disconnect = subscribe = unsubscribe = publish = next_published = _refuse
 
 
-class Hears(Backend):
-    """A backend of ours. It can be inherited from."""
+class OwnBackend(Backend):
+    """A backend of ours, which can be inherited from.
 
-    BY_HUNDREDS: ClassVar[bool] = True
-    """Whether events may come by hundreds in one turn of the loop, as from a connection."""
+    It hands out what it hears at once; where `next_published` is overridden, or nobody takes it,
+    what it hears waits for that.
+    """
+
     INNER: ClassVar[Sequence[str]] = ()
     """Methods that the original calls by itself, and nobody calls here."""
-    _inbox: Inbox | None = None
-    _hand_out: Callable[[BaseEvent], None] | None = None
-    """Who takes events at once; None where they wait for `next_published`."""
-    _tell: Callable[[Exception], object]
-    _is_paced = True
+    never_waits: bool = False
+    """Whether all but publishing is done at once."""
+    _taker: Callable[[Any], Late] | None = None
+    _inbox: Stream[Any] | None = None
 
-    def hands_to(
-        self,
-        hand_out: Callable[[BaseEvent], None],
-        fail: Callable[[Exception], object],
-        *,
-        is_paced: bool,
-    ) -> bool:
-        """Say whether events go to `hand_out` at once, and errors to `fail`; asked at `connect`."""
-        kind = type(self)
-        for name in self.INNER:
-            if hasattr(kind, name):
-                raise ConfigurationError(
-                    f"{kind.__name__}.{name} would never be called here; override next_published, "
-                    "subscribe, unsubscribe or publish instead"
-                )
-        is_ours = kind.next_published is Hears.next_published
-        at_once = is_ours and not (is_paced and self.BY_HUNDREDS)
-        self._hand_out, self._tell = hand_out if at_once else None, fail
-        self._is_paced = is_paced
-        return at_once
+    def gives_to(self, taker: Callable[[Any], Late]) -> bool:
+        """Say whether `taker` is given events and errors; asked before `connect`."""
+        is_ours = type(self).next_published is OwnBackend.next_published
+        self._taker = taker if is_ours else None
+        return is_ours
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        self._inbox = Inbox(sys.maxsize)  # of events `take` lets only so many wait
+        for name in self.INNER:
+            if hasattr(self, name):
+                raise ConfigurationError(
+                    f"{type(self).__name__}.{name} would never be called here; override "
+                    "next_published, subscribe, unsubscribe or publish instead"
+                )
+        self._inbox = Stream(sys.maxsize)  # of events `take` lets only so many wait
+        self._missed: dict[str | None, Gap] = {}
+        """What each subscription has missed since its last event."""
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        inbox, self._inbox = self._inbox, None
+        inbox, self._inbox, self._taker = self._inbox, None, None
         if inbox is not None:
             inbox.end(ChannelClosed("disconnected"))
 
     async def next_published(self) -> Any:
         """Return the next event; raise when a connection is lost for good, or was closed."""
-        if self._inbox is None:
+        inbox = self._inbox
+        if inbox is None or not await inbox.ready():
             raise ChannelClosed("this is not connected: nothing comes any more")
-        await self._inbox.ready()
-        item, _ = self._inbox.take()
+        item, _ = inbox.take()
         if isinstance(item, Exception):
             raise item
         return item
 
-    def take(self, event: BaseEvent, whose: str | None, gap: Gap | None = None) -> bool:
-        """Hand `event` out, or keep it for `next_published`; False if there is no room."""
+    def take(self, event: BaseEvent, whose: str | None) -> Late:
+        """Hand out `event`, of the subscription `whose`, or keep it if there is room."""
         event.owner = whose
-        event.gap = gap
-        if self._hand_out is not None:
-            self._hand_out(event)
-        elif self._inbox is not None:
-            if len(self._inbox) >= CAPACITY:
-                return False
-            self._inbox.offer(event)
-        return True
+        if self._missed:
+            event.gap = self._missed.pop(whose, None)
+        if self._inbox is None or len(self._inbox.buffer.items) < CAPACITY:
+            return self.put(event)
+        self.miss(event.gap.merge(OVERFLOW) if event.gap else OVERFLOW, whose)
+        return ()
+
+    def put(self, item: BaseEvent | Exception) -> Late:
+        """Hand out `item`, or keep it for `next_published`."""
+        if self._taker is not None:
+            return self._taker(item)
+        if self._inbox is not None:
+            self._inbox.offer(item)
+        return ()
+
+    def miss(self, gap: Gap, whose: str | None) -> None:
+        """Let the next event of the subscription `whose` tell of `gap`."""
+        before = self._missed.get(whose)
+        self._missed[whose] = before.merge(gap) if before else gap
 
     async def subscribe(self, *places: str, **named: Any) -> None:
         """Listen to `places` (or `channel=`, `group=`); returns when the broker has confirmed."""
-        await self._listen(*places, *(named[one] for one in NAMES if one in named))
+        await self._listen(*places, *[named[one] for one in named if one in NAMES])
 
     async def unsubscribe(self, *places: str, **named: Any) -> None:
-        """Undo `subscribe`."""
-        await self._unlisten(*places, *(named[one] for one in NAMES if one in named))
+        """Undo `subscribe`, for these or for all places of the same subscription."""
+        await self._unlisten(*places, *[named[one] for one in named if one in NAMES])
 
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
-        """Listen to `names`, together; returns when the broker has confirmed."""
+    async def _listen(self, *names: str) -> None:
         raise NotImplementedError
 
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        """Listen no more to `names`, or to any of those of the same subscription."""
+    async def _unlisten(self, *names: str) -> None:
         raise NotImplementedError
 
 
-class InMemory(Hears):
+class InMemory(OwnBackend):
     """Any object, by reference, and any name; within one process, on asyncio or trio."""
 
-    BY_HUNDREDS: ClassVar[bool] = False
     CLOSED: ClassVar[type[Exception]]
-    EVENT: ClassVar[type[BaseEvent]]
+    EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
+    IN_A_TURN: ClassVar[int]
+    """Messages that are published before others have their turn, who may read them."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, dict[str | None, Gap | None]] = {}
-        """Which subscriptions hear a name, and what each has missed since its last event."""
-        self._before_turn = PUBLISHED_IN_A_TURN
-
-    @property
-    def never_waits(self) -> bool:
-        """Whether all but publishing is done at once: not where it is overridden."""
-        kind = type(self)
-        names = ("subscribe", "unsubscribe", "disconnect")
-        return all(getattr(kind, name) is getattr(InMemory, name) for name in names)
+        self._heard: dict[str, dict[str | None, None]] = {}
+        """Which subscriptions hear a name."""
+        self._published = 0
+        kind, overridden = type(self), ("subscribe", "unsubscribe", "disconnect")
+        self.never_waits = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
 
     async def disconnect(self) -> None:
-        """Disconnect: nothing is listened to any more."""
+        """Disconnect: nothing is heard any more."""
         await super().disconnect()
         self._heard.clear()
 
     async def _send(self, place: str, message: Any) -> None:
         if self._inbox is None:
             raise self.CLOSED("this is not connected; enter its Channel or Broadcast first")
-        heard = self._heard.get(place, {})
-        for whose, gap in tuple(heard.items()):
-            taken = self.take(self.EVENT(place, message), whose, gap)
-            heard[whose] = None if taken else merged(gap, OVERFLOW)
-        # The others' turn: an application that publishes in a loop may do nothing else.
-        self._before_turn -= 1
-        if self._before_turn < 0 or self._hand_out is None or self._is_paced:
-            self._before_turn = PUBLISHED_IN_A_TURN
+        for whose in tuple(self._heard.get(place, ())):
+            event = type(self).EVENT(place, message)
+            if late := self.take(event, whose):
+                await offer_again(event, late)
+        self._published += 1
+        if self._published >= self.IN_A_TURN or self._inbox.buffer.items:
+            self._published = 0
             await anyio.lowlevel.checkpoint()
 
-    async def _listen(self, *names: str, patterns: bool = False) -> None:
-        del patterns
+    async def _listen(self, *names: str) -> None:
         for name in names:
-            self._heard.setdefault(name, {})[owner()] = None
+            self._heard.setdefault(name, {})[OWNER.get()] = None
 
-    async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        del patterns
+    async def _unlisten(self, *names: str) -> None:
         for name in names or tuple(self._heard):
-            self._heard.get(name, {}).pop(owner(), None)
+            self._heard.get(name, {}).pop(OWNER.get(), None)
             if not self._heard.get(name, True):
                 del self._heard[name]

@@ -9,20 +9,18 @@
    a little for it: start a reader, give it one turn, publish, and it is delivered.
 """
 
+import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from functools import cached_property
-from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import anyio
-import anyio.lowlevel
 
-from acked import AckedError, ChannelClosed, Gap, LayerError
-from acked.compat._backend import Backend
-from acked.compat._events import EventReader, owner, owning
-from acked.compat._held import Held
+from acked import AckedError, ChannelClosed, LayerError
+from acked.compat._backend import Late, OwnBackend
+from acked.compat._events import OWNER, EventReader, offer_again
 
 __all__ = ("Hub",)
 
@@ -30,9 +28,10 @@ logger = logging.getLogger("acked.compat")
 
 SHORTLY: Final = 1.0
 """Seconds that a publish waits for subscriptions to its place that are under way."""
+AT_ONCE: Final = nullcontext()
+"""What stands for waiting and bounds where nothing waits: those would cost more than the rest."""
 
 R = TypeVar("R", bound=EventReader[Any])
-Asked: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class _Place(set[EventReader[Any]]):
@@ -40,15 +39,14 @@ class _Place(set[EventReader[Any]]):
 
     is_subscribed = has_failed = False
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, options: Mapping[str, Any], turn: AbstractAsyncContextManager[None]
+    ) -> None:
         super().__init__()
         self.name: Final = name
         self.options: Final = options
-
-    @cached_property
-    def turn(self) -> anyio.Lock:
+        self.turn: Final = turn
         """What those wait for who subscribe and leave: no two of them at once."""
-        return anyio.Lock(fast_acquire=True)
 
 
 class Hub:
@@ -62,98 +60,81 @@ class Hub:
     """Seconds that leaving a subscription may take."""
     PLACE: ClassVar[str]
     """Which field of an event says where it was published."""
-    is_paced: bool = True
-    """Whether events are handed out one in a turn of the loop. Brokers' connections bring them by
-    hundreds: so a reader that keeps up needs no large buffer."""
+    BACKEND: ClassVar[str]
+    """Which attribute has the backend, as in the original."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, _Place] = {}
-        self._turn: AbstractAsyncContextManager[None] = nullcontext()
-        """What those who open and close wait for, where several tasks may."""
-        self._is_open = False
+        self._is_open = self._never_waits = False
         self._ended: AckedError | None = None
-        self._listening: Held | None = None
-        self._never_waits = False
-        """Whether subscribing and leaving are done at once, so that nobody needs turns."""
+        self._listening: _Listening | None = None
+        """What asks a backend that does not hand out by itself."""
 
-    def _over(self) -> Backend:
-        """Return the backend, which may be changed while this is not open."""
-        raise NotImplementedError
+    def __repr__(self) -> str:
+        state = "connected" if self._is_open else "not connected"
+        return f"<{type(self).__name__} over {type(self._over).__name__}, {state}>"
 
-    async def _enter(self, connect: Asked) -> bool:
-        """Connect, and listen to what is the backend now; return whether that was to be done."""
-        async with self._turn:
-            if self._is_open:
-                return False
-            backend = self._over()
-            hands_to: Callable[..., bool] = getattr(backend, "hands_to", lambda *_, **__: False)
-            by_itself = hands_to(self.hand_out, self.fail, is_paced=self.is_paced)
-            self._never_waits = getattr(backend, "never_waits", False)
-            await connect()
-            self._ended = None
-            if not by_itself:
-                listening = Held(self._listens(backend))
-                try:
-                    await listening.enter()
-                except BaseException:
-                    with anyio.CancelScope(shield=True):
-                        await backend.disconnect()
-                    raise
-                self._listening = listening
-            self._is_open = True
-            return True
+    @property
+    def _over(self) -> Any:
+        """The backend, which may be changed while this is not open."""
+        return getattr(self, self.BACKEND)
 
-    async def _leave(self, disconnect: Asked, patience: float = math.inf) -> None:
+    async def _enter(self, connect: Callable[[], Awaitable[None]]) -> None:
+        """Connect, and listen to what is the backend now."""
+        backend = self._over
+        by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
+        self._never_waits = getattr(backend, "never_waits", False)
+        await connect()
+        self._ended = None
+        if not by_itself:
+            self._listening = _Listening(self._ask_for_events)
+        self._is_open = True
+
+    async def _leave(
+        self, disconnect: Callable[[], Awaitable[None]], patience: float = math.inf
+    ) -> None:
         """Disconnect within `patience` seconds, also while being cancelled: readers are told."""
-        # In memory nothing waits, and a scope would cost more than all the rest.
-        at_once = self._never_waits and patience == math.inf
-        with nullcontext() if at_once else anyio.fail_after(patience, shield=True):
-            async with self._turn:
-                if not self._is_open:
-                    return
-                self._is_open = False
-                listening, self._listening = self._listening, None
-                if listening is not None:
-                    await listening.leave()
-                for reader in (one for place in self._subscribers.values() for one in place):
-                    reader.end(ChannelClosed("disconnected"))
-                self._subscribers.clear()
-                await disconnect()
+        if not self._is_open:
+            return
+        self._is_open = False
+        listening, self._listening = self._listening, None
+        for reader in (one for place in self._subscribers.values() for one in place):
+            reader.end(ChannelClosed("disconnected"))
+        self._subscribers.clear()
+        with AT_ONCE if self._never_waits else anyio.fail_after(patience, shield=True):
+            if listening is not None:
+                await listening.stop()
+            await disconnect()
 
-    @asynccontextmanager
-    async def _listens(self, backend: Backend) -> AsyncGenerator[None]:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._run, backend)
-            yield
-            tasks.cancel_scope.cancel()
-
-    async def _run(self, backend: Backend) -> None:
-        """Hand out events until `next_published` has raised."""
-        goes_on = True
+    async def _ask_for_events(self) -> None:
+        backend, goes_on = self._over, True
         while goes_on:
             try:
                 event = await backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                goes_on = self.fail(error)
+                goes_on = self._fail(error)
             else:
-                self.hand_out(event)
-                if self.is_paced:
-                    await anyio.lowlevel.checkpoint()
+                if late := self._take(event):
+                    await offer_again(event, late)
 
-    def hand_out(self, event: Any) -> None:
-        """Hand `event` to everybody whose it is."""
-        place: str | None = getattr(event, "owner", None)
-        gap: Gap | None = getattr(event, "gap", None)
-        for reader in self._subscribers.get(place or getattr(event, self.PLACE), ()):
-            reader.offer(event, gap)
+    def _take(self, item: Any) -> Late:
+        """Offer an event to everybody whose it is, return who had no room; or tell of an error."""
+        if isinstance(item, Exception):
+            self._fail(item)
+            return ()
+        name = getattr(item, "owner", None) or getattr(item, self.PLACE)
+        gap = getattr(item, "gap", None)
+        return [one for one in self._subscribers.get(name, ()) if not one.offer(item, gap)]
 
-    def fail(self, error: Exception) -> bool:
+    def _fail(self, error: Exception) -> bool:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
         whose: str | None = getattr(error, "owner", None)
-        backend, kind = type(self._over()).__name__, type(error).__name__
-        failure: AckedError = LayerError(f"next_published() of {backend} raised {kind}: {error}")
-        failure.__cause__ = error
-        if isinstance(error, ChannelClosed):
+        failure: AckedError
+        if not isinstance(error, ChannelClosed):
+            backend, kind = type(self._over).__name__, type(error).__name__
+            failure = LayerError(f"next_published() of {backend} raised {kind}: {error}")
+            failure.__cause__ = error
+        else:
             failure = error
         if whose is None:
             self._ended = failure
@@ -168,81 +149,90 @@ class Hub:
         """Wait a little for subscriptions to the place `name` that are under way."""
         place = self._subscribers.get(name)
         # Not where a backend's own `subscribe` publishes.
-        if place is not None and not place.is_subscribed and owner() != name:
+        if place is not None and not place.is_subscribed and OWNER.get() != name:
             with anyio.move_on_after(SHORTLY):
                 async with place.turn:
                     pass
 
-    async def join(self, reader: EventReader[Any], options: Mapping[str, Any]) -> _Place:
-        """Let `reader` be a subscriber, also when this raises, and return where it is one."""
+    @asynccontextmanager
+    async def _subscription(self, reader: R, options: Mapping[str, Any]) -> AsyncGenerator[R]:
+        """Let `reader` hear what is published after entering. Any task may leave it."""
         if not self._is_open:
             raise ChannelClosed(f"{self!r}: connect it, or enter it first")
-        place = self._subscribers.get(reader.place)
+        name = reader.place
+        place = self._subscribers.get(name)
         if place is None:
-            place = self._subscribers[reader.place] = _Place(reader.place, options)
+            turn = AT_ONCE if self._never_waits else anyio.Lock(fast_acquire=True)
+            place = self._subscribers[name] = _Place(name, options, turn)
         place.add(reader)
-        if not place.is_subscribed or place.has_failed:
-            try:
-                await self._begin(place)
-            except BaseException:
-                await self.part(reader, place)
-                raise
-        if self._ended is not None:
-            reader.end(self._ended)
-        return place
+        try:
+            if not place.is_subscribed or place.has_failed:
+                await self._agree(place)
+            if self._ended is not None:
+                reader.end(self._ended)
+            yield reader
+        finally:
+            place.discard(reader)
+            reader.left()
+            if not place and self._subscribers.get(name) is place:
+                await self._end(place)
 
-    async def part(self, reader: EventReader[Any], place: _Place) -> None:
-        """Let `reader` hear nothing more."""
-        place.discard(reader)
-        reader.left()
-        if not place and self._subscribers.get(place.name) is place:
-            await self._end(place)
-
-    async def _begin(self, place: _Place) -> None:
-        async with nullcontext() if self._never_waits else place.turn:
-            if place.has_failed:
-                await self._unsubscribe(place)
-            if not place.is_subscribed:
-                with owning(place.name):
-                    await self._over().subscribe(place.name, **place.options)
+    async def _agree(self, place: _Place) -> None:
+        """Let the backend listen to `place` if somebody subscribes to it, and only then."""
+        async with place.turn:
+            if place.is_subscribed and (place.has_failed or not place):
+                place.is_subscribed = False
+                try:
+                    await self._ask("unsubscribe", place)
+                except Exception as error:  # noqa: BLE001 - must not hide what the body raised
+                    logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
+            if place and not place.is_subscribed:
+                await self._ask("subscribe", place)
                 place.is_subscribed, place.has_failed = True, False
 
     async def _end(self, place: _Place) -> None:
-        if self._never_waits:
-            await self._unsubscribe(place)
-            del self._subscribers[place.name]
-            return
-        with anyio.move_on_after(self.EXIT_MAX_DELAY, shield=True) as scope:
+        bound = self.EXIT_MAX_DELAY
+        with AT_ONCE if self._never_waits else anyio.move_on_after(bound, shield=True) as scope:
             try:
-                async with place.turn:
-                    if not place:  # Race: somebody may have come meanwhile.
-                        await self._unsubscribe(place)
+                await self._agree(place)
             finally:
                 if not place and self._subscribers.get(place.name) is place:
                     del self._subscribers[place.name]
-        if scope.cancelled_caught:
-            took = self.EXIT_MAX_DELAY
-            logger.warning("leaving %r took more than %g s: given up", place.name, took)
+        if scope is not None and scope.cancelled_caught:
+            logger.warning("leaving %r took more than %g s: given up", place.name, bound)
 
-    async def _unsubscribe(self, place: _Place) -> None:
-        if place.is_subscribed:
-            place.is_subscribed = False
-            try:
-                with owning(place.name):
-                    await self._over().unsubscribe(place.name, **place.options)
-            except Exception as error:  # noqa: BLE001 - must not hide what the body raised
-                logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
+    async def _ask(self, method: str, place: _Place) -> None:
+        """Let the backend do `method`; what names it registers meanwhile belong to `place`."""
+        token = OWNER.set(place.name)
+        try:
+            await getattr(self._over, method)(place.name, **place.options)
+        finally:
+            OWNER.reset(token)
 
 
-class Subscribing(AbstractAsyncContextManager[R], Generic[R]):
-    """A subscription: what is published after entering arrives. Any task may leave it."""
+class _Listening:
+    """A task in nobody's group, so that any task may stop it."""
 
-    def __init__(self, hub: Hub, reader: R, options: Mapping[str, Any]) -> None:
-        self._hub, self._reader, self._options = hub, reader, options
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._scope, self._ended = anyio.CancelScope(), anyio.Event()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            import trio  # noqa: PLC0415 - only here for who runs on it
 
-    async def __aenter__(self) -> R:
-        self._place = await self._hub.join(self._reader, self._options)
-        return self._reader
+            self._task: object = trio.lowlevel.spawn_system_task(self._run)
+        else:
+            self._task = loop.create_task(self._run())
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._hub.part(self._reader, self._place)
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                await self._work()
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Cancel it, and return when it has ended."""
+        self._scope.cancel()
+        await self._ended.wait()

@@ -1,9 +1,10 @@
-"""One of `acked`'s layers with the methods that both originals ask a backend for."""
+"""One of `acked`'s layers as a backend, whose errors are those of its driver, too."""
 
 import logging
-from typing import Any, ClassVar, Final, Literal, TypeAlias
-
-import anyio
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
 from acked import (
     Channel,
@@ -13,27 +14,64 @@ from acked import (
     Gap,
     GapCause,
     LayerError,
+    PublishFailed,
+    Record,
     Topic,
 )
 from acked.abc import FireAndForgetLayer
 from acked.codecs import RAW
-from acked.compat._backend import Hears
-from acked.compat._errors import Driver
-from acked.compat._events import OVERFLOW, BaseEvent, merged, owner
-from acked.compat._held import Held
-from acked.types import Record
+from acked.compat._backend import Late, OwnBackend
+from acked.compat._events import OWNER, BaseEvent, offer_again
 
-__all__ = ("OnLoss", "Source", "checked", "way")
+__all__ = ("Driver", "OnLoss", "Source", "layers_way")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
-DROPPED: Final = Gap(None, frozenset({GapCause.OVERFLOW}))
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
 
-class Source(Hears):
+class Driver(NamedTuple):
+    """What an application knows errors of its driver as: `except redis.ConnectionError`."""
+
+    lost: tuple[type[Exception], ...] = ()
+    """Those of a connection that broke or could not be made."""
+    refused: tuple[type[Exception], ...] = ()
+
+    def also(self, error: LayerError) -> LayerError:
+        """Return a copy of `error` that is an instance of the driver's kinds, too."""
+        ours, theirs = type(error), self.lost if _is_loss(error) else self.refused
+        parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
+        # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
+        metaclass: Any = max(map(type, parents), key=lambda kind: len(kind.__mro__))
+        content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
+        kind = cast("type[LayerError]", metaclass(ours.__name__, parents, content))
+        made = kind.__new__(kind, *error.args)
+        made.args = error.args
+        made.__dict__.update(error.__dict__)
+        return made
+
+    @contextmanager
+    def translated(self) -> Generator[None]:
+        """Raise what `also` makes of a `LayerError` within."""
+        try:
+            yield
+        except LayerError as error:
+            raise self.also(error) from error
+
+
+def _is_loss(error: BaseException) -> bool:
+    if isinstance(error, PublishFailed):
+        return any(_is_loss(one) for one in error.failures.values())
+    return isinstance(error, ConnectionLost)
+
+
+def _words(self: BaseException) -> str:
+    return str(self.args[0]) if self.args else ""
+
+
+class Source(OwnBackend):
     """A backend that is a face of one of `acked`'s layers.
 
     `on_loss` says what a lost connection is to subscribers: it is made again and the next event
@@ -41,152 +79,114 @@ class Source(Hears):
     """
 
     driver: ClassVar[Driver] = Driver()
+    publishes_unconnected: ClassVar[bool] = False
+    """Whether publishing connects by itself, each time, as the original's client does."""
 
-    def _use(self, layer: FireAndForgetLayer, on_loss: OnLoss) -> None:
-        self._ends_quietly = on_loss == "end"
-        self._channel = Channel(layer, codec=RAW, verify_bodies=False)
-        self._calls: dict[tuple[str | None, bool], list[_Call]] = {}
-        """What is listened to, by who does and whether by pattern."""
-        self._losses = 0
+    def __init__(
+        self, kind: Callable[..., FireAndForgetLayer], url: str, on_loss: OnLoss, **options: Any
+    ) -> None:
+        self._make = partial(kind, url, on_loss=layers_way(on_loss), **options)
+        self._channel = self._new_channel()
+        self.ends_quietly: bool = on_loss == "end"
+        self._calls: list[_Call] = []
+        """What is listened to: each call as it was made."""
 
     async def connect(self) -> None:
         """Connect; raises an error of `acked` that is the driver's own, too."""
+        await super().connect()
         with self.driver.translated():
             await self._channel.__aenter__()
-        await super().connect()
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        async with anyio.create_task_group() as leaving:
-            for key in tuple(self._calls):
-                leaving.start_soon(self._end, key, set[str]())
+        while self._calls:
+            await self._calls.pop().listening.__aexit__(None, None, None)
         await self._channel.aclose()
         await super().disconnect()
-
-    def lost(self, times: int) -> int:
-        """Note that a connection was lost for the `times`th time; return how often one was.
-
-        Who listens on it, hundreds perhaps, is told one by one; the log has one line for each time.
-        """
-        if times > self._losses:
-            self._losses = times
-            said = "subscribers may have missed messages: the connection of %s was made again"
-            logger.warning(said, type(self).__name__)
-        return self._losses
-
-    def fail(self, cause: LayerError, whose: str | None) -> None:
-        """Let subscribers, or `next_published`, raise what `cause` is to them."""
-        ends = self._ends_quietly and isinstance(cause, ConnectionLost)
-        error = ChannelClosed(str(cause)) if ends else self.driver.also(cause)
-        error.__cause__ = cause
-        vars(error)["owner"] = whose
-        if self._hand_out is not None:
-            self._tell(error)
-        elif self._inbox is not None:
-            self._inbox.offer(error)
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
         raise NotImplementedError
 
-    def dropped(self) -> int:
-        """Return how many messages were dropped beneath, of which nobody knows whose they were."""
-        return 0
+    def _new_channel(self) -> Channel[FireAndForgetLayer]:
+        return Channel(self._make(), codec=RAW, verify_bodies=False)
 
     async def _send(self, place: str, body: bytes) -> None:
         """Publish `body`; raises an error of `acked` that is the driver's own, too."""
+        topic = Topic(place, bytes)
         with self.driver.translated():
-            await self._channel.publish(Topic(place, bytes), body)
+            if self._inbox is not None or not self.publishes_unconnected:
+                await self._channel.publish(topic, body)
+                return
+            async with self._new_channel() as channel:
+                await channel.publish(topic, body)
 
     async def _listen(self, *names: str, patterns: bool = False) -> None:
-        key = owner(), patterns
-        calls = self._calls.get(key, [])
-        fresh = set(names).difference(*(call.names for call in calls))
+        whose = OWNER.get(), patterns
+        fresh = set(names).difference(*(call.names for call in self._calls if call.whose == whose))
         if not fresh:
             return
         # Not through the channel: what can be listened to need not be a topic's name.
         layer: Any = self._channel.layer
-        call = _Call(self, fresh)
-        listen = layer.listen_patterns if patterns else layer.listen
-        call.held = Held(listen(sorted(fresh), call))
-        self._calls.setdefault(key, []).append(call)
-        try:
-            with self.driver.translated():
-                await call.held.enter()
-        except BaseException:
-            self._forget(key, call)
-            raise
+        call = _Call(self, whose, fresh)
+        call.listening = (layer.listen_patterns if patterns else layer.listen)(sorted(fresh), call)
+        with self.driver.translated():
+            await call.listening.__aenter__()
+        self._calls.append(call)
 
     async def _unlisten(self, *names: str, patterns: bool = False) -> None:
-        await self._end((owner(), patterns), set(names))
-
-    async def _end(self, key: tuple[str | None, bool], left: set[str]) -> None:
-        for call in tuple(self._calls.get(key, ())):
-            call.names -= left or set(call.names)
-            if not call.names and self._forget(key, call):
-                await call.held.leave()
-
-    def _forget(self, key: tuple[str | None, bool], call: "_Call") -> bool:
-        """Forget `call`; return whether it was known."""
-        calls = self._calls.get(key, [])
-        is_known = call in calls
-        if is_known:
-            calls.remove(call)
-        if not calls:
-            self._calls.pop(key, None)
-        return is_known
+        whose = OWNER.get(), patterns
+        for call in [one for one in self._calls if one.whose == whose]:
+            call.names -= set(names or call.names)
+            if not call.names and call in self._calls:
+                self._calls.remove(call)
+                await call.listening.__aexit__(None, None, None)
 
 
 class _Call:
     """What was asked for at once, as its layer sees it: see `acked.abc.Sink`."""
 
-    held: Held
+    listening: AbstractAsyncContextManager[None]
+    """Of a layer that lets another task leave it than the one that entered it."""
 
-    def __init__(self, source: Source, names: set[str]) -> None:
-        self.names = names
+    def __init__(self, source: Source, whose: tuple[str | None, bool], names: set[str]) -> None:
+        self.whose, self.names = whose, names
+        """Which subscription asked for it, and whether by pattern."""
         self._all, self._source = frozenset(names), source
-        self._owner, self._dropped, self._losses = owner(), source.dropped(), source.lost(0)
-        self._gap: Gap | None = None
-        """What was missed before the next event."""
+        self._event: BaseEvent
+        self._late: Late = ()
 
     def offer(self, record: Record) -> bool:
-        source = self._source
         if record.topic not in self.names and record.topic in self._all:
             return True  # left, while others of the same call are not
-        before, self._dropped = self._dropped, source.dropped()
-        if before != self._dropped:
-            self._gap = merged(self._gap, DROPPED)
         try:
-            event = source.event(record)
+            self._event = self._source.event(record)
         except Exception as error:  # noqa: BLE001 - whoever can publish could end every subscriber
             said = "a message of %r (%d bytes) cannot be read and is skipped: %s"
             logger.warning(said, record.topic, len(record.body), type(error).__name__)
-            self._gap = merged(self._gap, UNREADABLE)
+            self._source.miss(UNREADABLE, self.whose[0])
         else:
-            is_taken = source.take(event, self._owner, self._gap)
-            self._gap = None if is_taken else merged(self._gap, OVERFLOW)
-        return True
+            self._late = self._source.take(self._event, self.whose[0])
+        return not self._late
 
     async def send(self, record: Record) -> None:
-        self.offer(record)  # there is never anything to wait for
+        if self._late or not self.offer(record):
+            late, self._late = self._late, ()
+            await offer_again(self._event, late)
 
     def gap(self, gap: Gap) -> None:
-        if GapCause.RECONNECT in gap.causes:
-            self._losses += 1
-            self._losses = self._source.lost(self._losses)
-        self._gap = merged(self._gap, gap)
+        self._source.miss(gap, self.whose[0])
 
-    def fail(self, error: LayerError) -> None:
-        self._source.fail(error, self._owner)
+    def fail(self, cause: LayerError) -> None:
+        ends = self._source.ends_quietly and isinstance(cause, ConnectionLost)
+        error = ChannelClosed(str(cause)) if ends else self._source.driver.also(cause)
+        error.__cause__ = cause
+        vars(error)["owner"] = self.whose[0]
+        self._source.put(error)
 
 
-def checked(on_loss: OnLoss) -> OnLoss:
-    """Return `on_loss`; raise `ConfigurationError` for what it cannot be."""
+def layers_way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
+    """Return what a layer does, which knows no end without an error."""
     if on_loss not in {"reconnect", "raise", "end"}:
         raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect', 'raise' or 'end'")
-    return on_loss
-
-
-def way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
-    """Return what a layer does that knows no end without an error."""
     return "raise" if on_loss == "end" else on_loss

@@ -1,17 +1,30 @@
-"""The bounded stream of one fire-and-forget subscription, between its layer and its reader."""
+"""A bounded stream between who offers and who reads, that counts what it loses."""
+
+from typing import Generic, TypeVar
 
 from acked._core.notify import Notify
 from acked._core.observer import Observer
-from acked._core.options import FireAndForgetSettings
+from acked._core.options import checked_count
 from acked._machines.overflow import BoundedBuffer
 from acked.errors import AckedError, LayerError, StreamOverflow
-from acked.types import Gap, Record
+from acked.types import Gap, Overflow
 
 __all__ = ("Stream",)
 
+T = TypeVar("T")
 
-class Stream:
-    """The bounded stream of one subscription: what a layer sees of it is `acked.abc.Sink`."""
+
+class Stream(Generic[T]):
+    """At most `capacity` items, from who offers them to who reads; what is lost is a gap.
+
+    What a layer sees of a subscription is one of records: see `acked.abc.Sink`. Any number of tasks
+    may read, on one event loop, and each item goes to one of them:
+
+    ```python
+    while await stream.ready():
+        item, gap = stream.take()
+    ```
+    """
 
     __slots__ = (
         "_closed",
@@ -25,34 +38,41 @@ class Stream:
         "unknown_gaps",
     )
 
-    def __init__(self, options: FireAndForgetSettings, observer: Observer | None) -> None:
-        self.buffer: BoundedBuffer[Record] = BoundedBuffer(options.capacity, options.overflow)
-        self.arrived = Notify()
-        """For who waits for one message: each wakes one."""
-        self.gathered = Notify()
+    def __init__(
+        self,
+        capacity: int,
+        overflow: Overflow = Overflow.DROP_OLDEST,
+        observer: Observer | None = None,
+    ) -> None:
+        checked_count("capacity", capacity)
+        self.buffer: BoundedBuffer[T] = BoundedBuffer(capacity, overflow)
+        self.arrived: Notify = Notify()
+        """For who waits for one item: each wakes one."""
+        self.gathered: Notify = Notify()
         """For who waits for more than one."""
         self.failure: AckedError | None = None
-        self.told = 0
-        """Messages that layers said were missed."""
-        self.unknown_gaps = 0
+        """Why nothing comes any more behind what is buffered."""
+        self.told: int = 0
+        """Items of which it was said, by `gap`, that they were missed."""
+        self.unknown_gaps: int = 0
         self._room = Notify()
         self._observer = observer
         self._closed = False
 
-    def offer(self, record: Record) -> bool:
-        """Take `record` without waiting; see `acked.abc.Sink`."""
-        taken = self._closed or self.buffer.offer(record)
+    def offer(self, item: T) -> bool:
+        """Take `item` without waiting; False if there is no room under BLOCK."""
+        taken = self._closed or self.buffer.offer(item)
         self.arrived.wake(1)
         self.gathered.set()
         return taken
 
-    async def send(self, record: Record) -> None:
-        """Take `record`, waiting for room under BLOCK; see `acked.abc.Sink`."""
-        while not self.offer(record):
+    async def send(self, item: T) -> None:
+        """Take `item`, waiting for room under BLOCK."""
+        while not self.offer(item):
             await self._room.wait()
 
     def gap(self, gap: Gap) -> None:
-        """Note that messages may have been missed; see `acked.abc.Sink`."""
+        """Note that items may have been missed, behind what is buffered."""
         self.buffer.mark(gap)
         if not self.buffer.items:
             self.arrived.set()
@@ -65,7 +85,7 @@ class Stream:
             self.told += gap.missed
 
     def fail(self, error: LayerError) -> None:
-        """Let the reader raise `error` after what is buffered; see `acked.abc.Sink`."""
+        """Let the reader raise `error` after what is buffered."""
         self.end(error)
 
     def end(self, error: AckedError) -> None:
@@ -74,11 +94,30 @@ class Stream:
         self.arrived.set()
         self.gathered.set()
 
-    def take(self) -> tuple[Record, Gap | None]:
-        """Return the oldest record and the gap before it; one more sender has room now."""
+    async def ready(self) -> bool:
+        """Return True when an item waits to be taken; False when none will: see `failure`."""
+        while not self.buffer.items:
+            if self.failure is not None:
+                return False
+            try:
+                await self.arrived.wait()
+            except BaseException:
+                self.wake_another()
+                raise
+        return True
+
+    def take(self) -> tuple[T, Gap | None]:
+        """Return the oldest item and the gap before it; one more sender has room now."""
         taken = self.buffer.take()
         self._room.wake(1)
         return taken
+
+    def wake_another(self) -> None:
+        """Let other readers have what is buffered.
+
+        Race: who was woken for an item, and is cancelled, does not take it.
+        """
+        self.arrived.wake(len(self.buffer))
 
     def overflowed(self) -> StreamOverflow | None:
         """Return what FAIL has to say, if it came to that."""

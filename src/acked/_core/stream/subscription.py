@@ -63,7 +63,7 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         self._names = names
         self._decoders = decoders
         self._patterns = options.patterns
-        self._stream = Stream(options, observer)
+        self._stream: Stream[Record] = Stream(options.capacity, options.overflow, observer)
         self._delivered = 0
         self._carried: Gap | None = None
         self._raises = options.on_undecodable == "raise"
@@ -89,7 +89,7 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
                     try:
                         await self._stream.arrived.wait()
                     except BaseException:
-                        self._wake_another()
+                        self._stream.wake_another()
                         raise
             message = self._next()
             if message is not None:
@@ -150,12 +150,8 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
             try:
                 await notify.wait()
             except BaseException:
-                self._wake_another()
+                self._stream.wake_another()
                 raise
-
-    def _wake_another(self) -> None:
-        # Race: woken for a message, and cancelled: another reader must have it.
-        self._stream.arrived.wake(len(self._stream.buffer))
 
     def _is_ready(self, count: int, *, gaps: bool = False) -> bool:
         """Say whether `count` are buffered, or as many as will ever be; raise what failed."""

@@ -2,16 +2,26 @@
 
 import asyncio
 import random
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import anyio
 
 from acked._machines.backoff import Backoff
+from acked.errors import ConfigurationError
 
-__all__ = ("RECONNECT", "NextTry", "pause_before")
+__all__ = ("RECONNECT", "NextTry", "OnLoss", "pause_before", "reconnects")
+
+OnLoss: TypeAlias = Literal["reconnect", "raise"]
 
 RECONNECT: Final = Backoff(initial=0.05, factor=2.0, maximum=5.0, spread=0.5)
 """Doubling, up to a half at random taken off, so that many clients do not come back in step."""
+
+
+def reconnects(on_loss: OnLoss) -> bool:
+    """Say whether a lost connection is made again; raise `ConfigurationError` for other words."""
+    if on_loss not in {"reconnect", "raise"}:
+        raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect' or 'raise'")
+    return on_loss == "reconnect"
 
 
 async def pause_before(attempt: int) -> None:

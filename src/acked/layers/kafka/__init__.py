@@ -93,10 +93,11 @@ from acked.layers.kafka._options import (
 from acked.layers.kafka._protocols import ProducerClient
 from acked.layers.kafka._publisher import KafkaPublisher
 from acked.layers.kafka._retention_lag import count_overdue
+from acked.layers.kafka._tail import KafkaTail
 from acked.layers.kafka._transport import transport
 from acked.types import Capabilities, Finding, Receipt, Record, Start
 
-__all__ = ("KafkaLayer",)
+__all__ = ("KafkaLayer", "KafkaTail")
 
 CAPABILITIES: Final = Capabilities(
     confirmed_ack=True,

@@ -108,9 +108,18 @@ async def begin_sending(producer: ProducerClient) -> None:
 
 
 def make_consumer(
-    options: KafkaOptions, group: str, assignor: object | None = None, instance: str | None = None
+    options: KafkaOptions,
+    group: str | None,
+    assignor: object | None = None,
+    instance: str | None = None,
+    *,
+    linger: int = 500,
 ) -> ConsumerClient:
-    """Return a consumer that commits nothing by itself and has joined nothing yet."""
+    """Return a consumer that commits nothing by itself and has joined nothing yet.
+
+    A broker that has nothing for it answers after `linger` milliseconds, and nothing else of the
+    same connection before that.
+    """
     membership: dict[str, object] = {} if instance is None else {"group_instance_id": instance}
     if assignor is not None:
         membership["partition_assignment_strategy"] = (assignor,)
@@ -121,6 +130,7 @@ def make_consumer(
         enable_auto_commit=False,
         # It tells us where the log has lost our position, and does not move on silently.
         auto_offset_reset="none",
+        fetch_max_wait_ms=linger,
         isolation_level="read_committed" if options.read_committed else "read_uncommitted",
         session_timeout_ms=session,
         rebalance_timeout_ms=session,

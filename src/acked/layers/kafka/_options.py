@@ -3,6 +3,7 @@
 import re
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -28,6 +29,8 @@ __all__ = (
 MAX_PAYLOAD: Final = 1_000_000
 """Bytes: a broker takes 1 MiB by default, headers and all."""
 
+NOWHERE: Final[Mapping[tuple[str, int], int]] = MappingProxyType({})
+
 _OAUTH: Final = "OAUTHBEARER"
 _MECHANISMS: Final = frozenset({"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", _OAUTH})
 _FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
@@ -41,16 +44,16 @@ class KafkaOptions(NamedTuple):
     """How to reach the servers, and how long to wait for them."""
 
     servers: tuple[str, ...]
-    timeout: float
-    session_timeout: float
-    read_committed: bool
-    user: str | None
-    password: Password | None
-    sasl_mechanism: str
-    tls: ssl.SSLContext | None
-    start_offsets: Mapping[tuple[str, int], int]
-    handover_timeout: float
-    max_payload: int
+    timeout: float = 10.0
+    session_timeout: float = 10.0
+    read_committed: bool = True
+    user: str | None = None
+    password: Password | None = None
+    sasl_mechanism: str = "PLAIN"
+    tls: ssl.SSLContext | None = None
+    start_offsets: Mapping[tuple[str, int], int] = NOWHERE
+    handover_timeout: float = 30.0
+    max_payload: int = MAX_PAYLOAD
 
     def __repr__(self) -> str:
         return f"<KafkaOptions of {self.where}>"  # without the password

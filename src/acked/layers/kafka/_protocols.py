@@ -10,6 +10,7 @@ __all__ = (
     "ClusterView",
     "ConsumerClient",
     "CoordinatorClient",
+    "FreeConsumerClient",
     "MemberAssignment",
     "MemberMetadata",
     "OffsetAndMetadata",
@@ -215,4 +216,12 @@ class ConsumerClient(Protocol):
 
     def resume(self, *partitions: object) -> None:
         """Do what aiokafka's `resume` does."""
+        ...
+
+
+class FreeConsumerClient(ConsumerClient, Protocol):
+    """The same of one that is in no group."""
+
+    def assign(self, partitions: Sequence[object]) -> None:
+        """Do what aiokafka's `assign` does."""
         ...

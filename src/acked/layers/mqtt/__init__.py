@@ -104,9 +104,10 @@ from acked.layers.mqtt._options import (
 from acked.layers.mqtt._packets import Arrival
 from acked.layers.mqtt._publisher import MQTTPublisher, PublishResults, publish_failed
 from acked.layers.mqtt._session import Session
+from acked.layers.mqtt._tail import MQTTTail
 from acked.types import Finding, Receipt, Record, Start
 
-__all__ = ("MQTTLayer",)
+__all__ = ("MQTTLayer", "MQTTTail")
 
 
 class MQTTLayer:

@@ -37,15 +37,17 @@ READ_AHEAD: Final = 65_536
 class MQTTClient(Client):
     """A client that sends nothing by itself and reads when it is told to."""
 
-    def __init__(self, client_id: str) -> None:
+    def __init__(self, client_id: str, version: int = 5) -> None:
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
+            protocol=MQTTProtocolVersion(version),
+            clean_session=None if version == 5 else True,
             reconnect_on_failure=False,
             manual_ack=True,
         )
         self.max_inflight_messages_set(0)  # no queue of its own: the publisher keeps to the window
+        self._has_properties = version == 5
         self.on_arrival: Callable[[Arrival], None] | None = None
         self.on_puback: Callable[[int, int, bytes], bool] | None = None
         """Takes a number, its reason code and properties; False if that number is not known."""
@@ -119,7 +121,9 @@ class MQTTClient(Client):
         try:
             if command & 0xF0 == PUBLISH:
                 if self.on_arrival is not None:
-                    self.on_arrival(read_publish(command, content))
+                    self.on_arrival(
+                        read_publish(command, content, has_properties=self._has_properties)
+                    )
                 return True
             if self.on_puback is not None and self.on_puback(*read_puback(content)):
                 return True

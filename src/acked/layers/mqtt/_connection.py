@@ -74,12 +74,13 @@ class MQTTConnection:
         self.publish_window = 1
         """How many publications may be on their way at once."""
         self.where: Final = address.where
+        self.version: Final = session.version
         self._address = address
         self._session = session
         self._keepalive = keepalive
         self._timeout = timeout
         self._on_broken = on_broken
-        self.client: Final = MQTTClient(session.client_id)
+        self.client: Final = MQTTClient(session.client_id, session.version)
         self.client.connect_timeout = timeout
         self.client.on_arrival, self.client.on_puback = on_arrival, on_puback
         if tls is not None:
@@ -128,7 +129,9 @@ class MQTTConnection:
         owed = SubscribeOptions(qos=1, retainHandling=handling)
         others = SubscribeOptions(qos=0, retainHandling=handling)
         asked = [(one, owed) for one in filters] + [(one, others) for one in also]
-        _, mid = self.client.subscribe(asked)
+        # MQTT 3.1.1 has no options.
+        plain = [(one, 1) for one in filters] + [(one, 0) for one in also]
+        _, mid = self.client.subscribe(asked if self.version == 5 else plain)
         codes = await self._answer(mid)
         refused = [
             f"{one!r} ({in_words(code.value)})"

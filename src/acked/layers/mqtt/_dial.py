@@ -21,13 +21,16 @@ async def dial(client: MQTTClient, address: Address, session: Session, keepalive
 
     def connect() -> None:
         try:
-            client.connect(
-                address.host,
-                address.port,
-                keepalive=keepalive,
-                clean_start=session.expiry == 0,
-                properties=session.properties(),
-            )
+            if session.version < 5:
+                client.connect(address.host, address.port, keepalive=keepalive)
+            else:
+                client.connect(
+                    address.host,
+                    address.port,
+                    keepalive=keepalive,
+                    clean_start=session.expiry == 0,
+                    properties=session.properties(),
+                )
         finally:
             if client.is_abandoned:
                 hang_up(client)

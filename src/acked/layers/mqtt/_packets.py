@@ -84,14 +84,17 @@ def header_of(packet: bytes, at: int) -> tuple[int, int] | None:
     return None
 
 
-def read_publish(command: int, content: bytes) -> Arrival:
-    """Return the message that a PUBLISH carries; `command` is its first byte."""
+def read_publish(command: int, content: bytes, *, has_properties: bool = True) -> Arrival:
+    """Return the message that a PUBLISH carries; `command` is its first byte.
+
+    In MQTT 3.1.1 it has no properties.
+    """
     topic, at = _block(content, 0)
     qos = command >> 1 & 3
     mid = 0
     if qos:
         mid, at = int.from_bytes(content[at : at + 2]), at + 2
-    length, at = _variable(content, at)
+    length, at = _variable(content, at) if has_properties else (0, at)
     return Arrival(
         topic.decode(errors="replace"),
         mid,

@@ -215,9 +215,8 @@ class _PublishConnection:
         connection = self.connection
         if connection.broken is not None:
             raise connection.broken
-        mid, packet = connection.client.send_publish(
-            record.topic.encode(), properties_of(record), record.body
-        )
+        beside = properties_of(record) if connection.version == 5 else b""
+        mid, packet = connection.client.send_publish(record.topic.encode(), beside, record.body)
         largest = connection.largest_packet
         if largest is not None and len(packet) > largest:
             raise LayerError(

@@ -28,10 +28,13 @@ class Session:
         expiry: int = 0,
         receive_maximum: int = 65_535,
         is_kept: bool = True,
+        version: int = 5,
     ) -> None:
         self.client_id: Final = client_id
         self.expiry: Final = expiry
         self.receive_maximum: Final = receive_maximum
+        self.version: Final = version
+        """Of the protocol, as CONNECT has it: 4 is MQTT 3.1.1."""
         self._is_kept: Final = is_kept
 
     def properties(self) -> Properties:
@@ -43,7 +46,7 @@ class Session:
 
     def farewell(self) -> Properties | None:
         """Return the properties of DISCONNECT, if it has any."""
-        if self._is_kept:
+        if self._is_kept or self.version < 5:
             return None
         found = _new_properties(PacketTypes.DISCONNECT)
         found.SessionExpiryInterval = 0

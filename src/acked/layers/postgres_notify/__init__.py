@@ -66,6 +66,7 @@ from acked.errors import (
     LayerError,
     hiding_arguments,
 )
+from acked.layers._postgres.arguments import dsn_of
 from acked.layers._postgres.findings import WayThere
 from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.server import (
@@ -91,7 +92,7 @@ from acked.layers.postgres_notify._listening import ListenConnection
 from acked.layers.postgres_notify._statements import not_published, statement
 from acked.types import Capabilities, Finding, Record
 
-__all__ = ("PostgresNotifyLayer",)
+__all__ = ("PostgresNotifyLayer", "dsn_of")
 
 CAPABILITIES: Final = Capabilities(
     batch_publish=True,

@@ -51,6 +51,7 @@ from msgspec import structs
 from acked.abc import Sink
 from acked.errors import CapabilityError, ConfigurationError, LayerError, hiding_arguments
 from acked.layers._redis.client import Client, client_for, refuse_both
+from acked.layers._redis.client_url import url_of
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import findings_for_news, rights, transport
 from acked.layers._redis.urls import NOWHERE, read_url, readable
@@ -64,7 +65,7 @@ from acked.types import Capabilities, Finding, Record
 if TYPE_CHECKING:
     from redis.asyncio import Redis  # `_redis` says what to install where it is missing
 
-__all__ = ("RedisPubSubLayer",)
+__all__ = ("RedisPubSubLayer", "url_of")
 
 CAPABILITIES: Final = Capabilities(
     batch_publish=True,

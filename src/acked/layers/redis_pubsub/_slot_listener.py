@@ -16,6 +16,7 @@ Rules:
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
@@ -31,6 +32,7 @@ from acked.types import Gap, GapCause
 
 __all__ = ("SlotListener",)
 
+logger: Final = logging.getLogger("acked.layers.redis_pubsub")
 STEADY: Final = 3
 """After how many pieces from the server a connection was no mere try: its loss is met at once."""
 
@@ -230,9 +232,10 @@ class SlotListener:
                     self._has_tried()
                 else:
                     refusals.note(None)
-                    words = await self._serve(wire)
+                    lost = self._lost(await self._serve(wire))
                     if not self._reconnects:
-                        raise self._lost(words)
+                        raise lost
+                    logger.warning("%s; reconnecting", lost)
                     if wire.received >= STEADY:
                         failures = 0
                         continue

@@ -8,12 +8,13 @@ nothing is missed.
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeAlias, cast
 
 import anyio
+from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from acked._machines.backoff import Backoff
@@ -23,6 +24,8 @@ from acked.layers._redis.connection import Command, Connection
 from acked.layers._redis.errors import says
 from acked.layers._redis.reader import Reader
 from acked.layers._redis.urls import read_url, readable
+from acked.layers._shared.blocked_sink import BlockedSink
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.redis_streams._records import Fields, fields_of, leased_first
 from acked.types import Capabilities, Record
@@ -46,15 +49,24 @@ BACKOFF: Final = Backoff(initial=0.05, maximum=5.0)
 
 
 class RedisStreamsTail:
-    """A fire-and-forget layer over streams; `reconnects` says what a lost connection is."""
+    """A fire-and-forget layer over streams.
 
-    def __init__(self, url: str, *, reconnects: bool = True) -> None:
+    `on_loss` says what a lost connection is: it is made again ("reconnect"), and nothing is missed
+    but what was trimmed meanwhile, or whoever listens gets `ConnectionLost` ("raise").
+    With `field` an entry is a body in that field and nothing beside it, as others write them; what
+    has no such field is read as usual.
+    """
+
+    def __init__(
+        self, url: str, *, on_loss: OnLoss = "reconnect", field: str | None = None
+    ) -> None:
         self.capabilities: Final = CAPABILITIES
         self._url = readable(read_url(url))
-        self._reconnects = reconnects
+        self._reconnects = reconnects(on_loss)
+        self._field = field
         self._link: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._sinks: dict[str, dict[Sink, None]] = {}
+        self._sinks: dict[str, dict[BlockedSink, None]] = {}
         self._seen: dict[str, bytes] = {}
         """Up to where each stream was read."""
         self._session = b""
@@ -95,11 +107,7 @@ class RedisStreamsTail:
 
     async def publish(self, records: Sequence[Record]) -> None:
         """Append `records`; raise `PublishFailed` for those that the server did not accept."""
-        commands = [(b"XADD", one.topic.encode(), b"*", *fields_of(one)) for one in records]
-        await self.send(commands)
-
-    async def send(self, commands: Sequence[Command]) -> None:
-        """Send what publishes; raise `PublishFailed` as `publish` does."""
+        commands = [(b"XADD", one.topic.encode(), b"*", *self._fields(one)) for one in records]
         link = self._entered()
         try:
             replies = await link.exchange(commands)
@@ -116,16 +124,18 @@ class RedisStreamsTail:
         """Feed what is appended to `topics` into `sink` for as long as this is entered."""
         fresh = [topic for topic in topics if topic not in self._seen]
         ends = await self._ends(fresh)
+        own = BlockedSink(sink)
         try:
             for topic in topics:
                 self._seen.setdefault(topic, ends.get(topic, b"0-0"))
-                self._sinks.setdefault(topic, {})[sink] = None
+                self._sinks.setdefault(topic, {})[own] = None
             if fresh:
                 await self._look_again()
             yield
         finally:
             for topic in topics:
-                self._leave(topic, sink)
+                self._leave(topic, own)
+            await own.aclose()
 
     async def _ends(self, topics: Sequence[str]) -> Mapping[str, bytes]:
         """Return where each of `topics` ends now, in one request."""
@@ -154,7 +164,7 @@ class RedisStreamsTail:
             # Race: between two reads there is nothing to end, and the next one knows.
             await self._entered().exchange([(b"CLIENT", b"UNBLOCK", self._session)])
 
-    def _leave(self, topic: str, sink: Sink) -> None:
+    def _leave(self, topic: str, sink: BlockedSink) -> None:
         sinks = self._sinks.get(topic, {})
         sinks.pop(sink, None)
         if not sinks and self._sinks.pop(topic, None) is not None:
@@ -202,7 +212,18 @@ class RedisStreamsTail:
                 self._seen[topic] = entries[-1][0]
                 for leased in leased_first(topic, entries):
                     for sink in tuple(self._sinks[topic]):
-                        sink.offer(leased.record)
+                        sink.offer(self._read_out(leased.record))
+
+    def _fields(self, record: Record) -> Iterable[bytes]:
+        return fields_of(record) if self._field is None else (self._field.encode(), record.body)
+
+    def _read_out(self, record: Record) -> Record:
+        """Return `record` with the body that is in our field, if there is one."""
+        text = None if self._field is None else record.headers.get(self._field)
+        # Bytes that are no UTF-8 were kept as surrogates.
+        return (
+            record if text is None else replace(record, body=text.encode(errors="surrogateescape"))
+        )
 
     async def _fail_those_hurt(self, reader: Reader) -> None:
         """Ask for each stream by itself: one that is refused spoils the read of all."""

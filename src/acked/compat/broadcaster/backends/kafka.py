@@ -1,4 +1,4 @@
-"""`kafka://`: topics, read by a consumer for each channel and process."""
+"""`kafka://`: topics, all of them read by one consumer, without any group."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,12 +9,10 @@ from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it ha
     KafkaError,
 )
 
-from acked import ConfigurationError, fire_and_forget
-from acked.abc import FireAndForgetLayer
-from acked.compat._errors import Driver
-from acked.compat._source import OnLoss
+from acked import ConfigurationError
+from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster._base import TextSource
-from acked.layers.kafka import KafkaLayer
+from acked.layers.kafka import KafkaTail
 
 __all__ = ("KafkaBackend",)
 
@@ -29,7 +27,7 @@ class KafkaBackend(TextSource):
     INNER: ClassVar[Sequence[str]] = ("_wait_for_assignment",)
     driver: ClassVar[Driver] = Driver(lost=(KafkaConnectionError,), refused=(KafkaError,))
 
-    def __init__(self, urls: str | Sequence[str]) -> None:
+    def __init__(self, urls: str | Sequence[str], on_loss: OnLoss = "reconnect") -> None:
         parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not parts:
             raise ConfigurationError(
@@ -40,9 +38,5 @@ class KafkaBackend(TextSource):
         options = parts[0].query
         if "create_topics=" not in options:
             options = f"{options}&create_topics=1".lstrip("&")
-        super().__init__(f"kafka://{login}{at}{servers}?{options}")
-
-    def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
-        """Return a layer of consumer groups with one member each."""
-        layer = KafkaLayer.from_url(self._url)
-        return fire_and_forget(layer, reconnect_timeout=None if on_loss == "reconnect" else 0.0)
+        self._url = f"kafka://{login}{at}{servers}?{options}"
+        super().__init__(KafkaTail.from_url, self._url, on_loss)

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 import asyncpg
 from asyncpg import ConnectionDoesNotExistError, PostgresError
 
-from acked.compat._errors import Driver
-from acked.compat._source import OnLoss, way
+from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.postgres_notify import PostgresNotifyLayer
 
@@ -25,9 +24,9 @@ class PostgresBackend(TextSource):
         refused=(PostgresError,),
     )
 
-    def layer(self, on_loss: OnLoss) -> PostgresNotifyLayer:
-        """Return a layer of LISTEN and NOTIFY."""
-        return PostgresNotifyLayer(self._url, on_loss=way(on_loss), bare=True)
+    def __init__(self, url: str, on_loss: OnLoss = "reconnect") -> None:
+        self._url = url
+        super().__init__(PostgresNotifyLayer, url, on_loss, bare=True)
 
     async def connect(self) -> None:
         """Connect; a subclass has a connection of asyncpg for its own use, `_conn`."""

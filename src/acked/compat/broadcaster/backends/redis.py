@@ -1,23 +1,50 @@
 """`redis://` for PUBLISH and SUBSCRIBE, `redis-stream://` for streams; `rediss` is over TLS."""
 
+import logging
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, ClassVar, Final
+from urllib.parse import parse_qsl, urlsplit
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
-from acked import Record
-from acked.abc import FireAndForgetLayer
-from acked.compat._errors import Driver
-from acked.compat._redis_urls import REDIS, RedisSource, plain_url, url_of
-from acked.compat._source import OnLoss, way
-from acked.compat.broadcaster._base import Event, TextSource, as_bytes
-from acked.layers.redis_pubsub import RedisPubSubLayer
+from acked.compat._source import Driver, OnLoss, Source
+from acked.compat.broadcaster._base import TextSource
+from acked.layers.redis_pubsub import RedisPubSubLayer, url_of
 from acked.layers.redis_streams import RedisStreamsTail
 
 __all__ = ("RedisBackend", "RedisStreamBackend")
 
-FIELD: Final = "message"
-"""Where the original keeps a message in an entry of a stream, and so do we."""
+logger: logging.Logger = logging.getLogger("acked.compat.broadcaster")
+
+USED: Final = {"db", "username", "password"}
+
+
+class RedisSource(Source):
+    """A face of a layer over Redis, with what subclasses know from the originals."""
+
+    driver: ClassVar[Driver] = Driver(lost=(RedisConnectionError,), refused=(RedisError,))
+
+    @property
+    def _conn(self) -> Redis:
+        layer: Any = self._channel.layer
+        client: Redis = layer.client
+        return client
+
+    _producer = _consumer = _conn
+
+    @property
+    def _pubsub(self) -> SimpleNamespace:
+        """What is registered by it in `subscribe` belongs to that subscription."""
+        return SimpleNamespace(
+            subscribe=self._listen,
+            unsubscribe=self._unlisten,
+            psubscribe=partial(self._listen, patterns=True),
+            punsubscribe=partial(self._unlisten, patterns=True),
+        )
 
 
 class RedisBackend(RedisSource, TextSource):
@@ -29,46 +56,39 @@ class RedisBackend(RedisSource, TextSource):
     INNER: ClassVar[Sequence[str]] = ("_pubsub_listener",)
     publishes_unconnected: ClassVar[bool] = True
 
-    def __init__(self, url: str | None = None, *, conn: "Redis | None" = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        conn: Redis | None = None,
+        on_loss: OnLoss = "reconnect",
+    ) -> None:
         if url is None and conn is None:
             raise AssertionError("conn must be provided if url is not")
-        super().__init__(url_of(conn) if conn is not None else plain_url(url or ""))
-
-    def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
-        """Return a layer of PUBLISH and SUBSCRIBE."""
-        return RedisPubSubLayer(self._url, on_loss=way(on_loss))
+        plain = url_of(conn) if conn is not None else plain_url(url or "")
+        super().__init__(RedisPubSubLayer, plain, on_loss)
 
 
-class RedisStreamBackend(TextSource):
-    """News over Redis streams, on one connection: nothing is missed while it is made again."""
+class RedisStreamBackend(RedisSource, TextSource):
+    """News over Redis streams, on one connection: nothing is missed while it is made again.
 
-    driver: ClassVar[Driver] = REDIS
+    Entries are those of the original, so that both can read what the other wrote.
+    """
+
     INNER: ClassVar[Sequence[str]] = ("wait_for_messages",)
     publishes_unconnected: ClassVar[bool] = True
 
-    def __init__(self, url: str) -> None:
-        super().__init__(plain_url(url.replace("-stream", "", 1)))
+    def __init__(self, url: str, on_loss: OnLoss = "reconnect") -> None:
+        plain = plain_url(url.replace("-stream", "", 1))
+        super().__init__(RedisStreamsTail, plain, on_loss, field="message")
 
-    def layer(self, on_loss: OnLoss) -> FireAndForgetLayer:
-        """Return a layer that reads streams, without any group."""
-        self._tail = RedisStreamsTail(self._url, reconnects=on_loss == "reconnect")
-        return self._tail
 
-    @property
-    def _producer(self) -> "Redis":
-        return self._tail.client
+def plain_url(url: str) -> str:
+    """Return `url` with nothing in its query but TLS, which is all that our layers know.
 
-    _consumer = _producer
-
-    async def publish(self, channel: str, message: Any) -> None:
-        """Append an entry as the original does, so that both can read what the other wrote."""
-        entry = (b"XADD", channel.encode(), b"*", FIELD.encode(), as_bytes(message))
-        with self.driver.translated():
-            await self._tail.send([entry])
-
-    def event(self, record: Record) -> Event:
-        """Return the text of an entry, whoever wrote it."""
-        text = record.headers.get(FIELD)
-        # The layer keeps bytes that are no UTF-8 as surrogates.
-        body = record.body if text is None else text.encode(errors="surrogateescape")
-        return Event(record.topic, body.decode(errors="replace"))
+    They have their own answers to redis-py's other options, and the log says so.
+    """
+    given = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    if unused := sorted(name for name in given - USED if not name.startswith("ssl_")):
+        logger.info("acked has its own way instead of these options: %s", ", ".join(unused))
+    return url_of(Redis.from_url(url))  # pyright: ignore[reportUnknownMemberType] - unannotated

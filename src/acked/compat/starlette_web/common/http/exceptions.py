@@ -1,5 +1,9 @@
 """The errors of the original that its channels raise."""
 
-from acked.compat._errors import BaseApplicationError, ImproperlyConfigured, NotSupportedError
+from acked.compat.starlette_web._channels import (
+    BaseApplicationError,
+    ImproperlyConfigured,
+    NotSupportedError,
+)
 
 __all__ = ("BaseApplicationError", "ImproperlyConfigured", "NotSupportedError")

@@ -1,11 +1,14 @@
 """How messages become bytes: a layer's `serializer_class`."""
 
-import json
-import pickle
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from acked.compat.starlette_web.common.http.exceptions import BaseApplicationError
+from acked.compat.starlette_web._channels import (
+    BaseSerializer,
+    BytesSerializer,
+    DeserializeError,
+    JSONSerializer,
+    PickleSerializer,
+    SerializeError,
+    SerializerError,
+)
 
 __all__ = (
     "BaseSerializer",
@@ -16,70 +19,3 @@ __all__ = (
     "SerializeError",
     "SerializerError",
 )
-
-R = TypeVar("R")
-
-
-class SerializerError(BaseApplicationError):
-    """A message and its bytes do not go together."""
-
-
-class SerializeError(SerializerError):
-    """The message cannot become bytes."""
-
-
-class DeserializeError(SerializerError):
-    """The bytes are none of this serializer's."""
-
-
-class BaseSerializer:
-    """What a serializer of your own inherits from; layers ask for its two methods only."""
-
-    def serialize(self, content: Any) -> Any:
-        """Return the bytes (or text) that carry `content`; raise `SerializeError` if none do."""
-        raise NotImplementedError
-
-    def deserialize(self, content: Any) -> Any:
-        """Return what the bytes `content` carry; raise `DeserializeError` if that is nothing."""
-        raise NotImplementedError
-
-
-class BytesSerializer(BaseSerializer):
-    """A serializer to bytes."""
-
-
-class JSONSerializer(BytesSerializer):
-    """JSON: whoever can publish can send data, and nothing but data."""
-
-    def serialize(self, content: Any) -> bytes:
-        """Return JSON."""
-        return _tried(json.dumps, content, SerializeError).encode()
-
-    def deserialize(self, content: Any) -> Any:
-        """Return the value; None for nothing at all."""
-        return _tried(json.loads, content or b"null", DeserializeError)
-
-
-class PickleSerializer(BytesSerializer):
-    """Any picklable object, where everybody who can publish may run any code in every subscriber.
-
-    To unpickle is to call whatever function the bytes name, and an unprotected Redis gives its
-    neighbours a shell here. The original does so by default, `acked` only if you say so: for a
-    broker that nobody but your own programs can reach, or until the last process that still
-    pickles is replaced.
-    """
-
-    def serialize(self, content: Any) -> bytes:
-        """Return a pickle."""
-        return _tried(pickle.dumps, content, SerializeError)
-
-    def deserialize(self, content: Any) -> Any:
-        """Return the object."""
-        return _tried(pickle.loads, content, DeserializeError)
-
-
-def _tried(work: Callable[[Any], R], content: Any, kind: type[SerializerError]) -> R:
-    try:
-        return work(content)
-    except Exception as error:  # pickle raises nearly anything
-        raise kind(details=f"{type(content).__name__}: not for {work.__module__}") from error

@@ -4,10 +4,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from acked.compat._redis_urls import RedisSource, url_of
-from acked.compat._source import OnLoss, way
-from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
-from acked.layers.redis_pubsub import RedisPubSubLayer
+from acked.compat._source import OnLoss
+from acked.compat.broadcaster.backends.redis import RedisSource
+from acked.compat.starlette_web._channels import SourceLayer, configured
+from acked.layers.redis_pubsub import RedisPubSubLayer, url_of
 
 __all__ = ("RedisPubSubChannelLayer",)
 
@@ -17,18 +17,16 @@ class RedisPubSubChannelLayer(RedisSource, SourceLayer):
 
     `options` are those of `redis.asyncio.Redis`: address, credentials and TLS are used. What a
     subclass registers by `self._pubsub.subscribe(...)` or `.psubscribe(...)` in its `subscribe`
-    belongs to that subscription. `redis` is a client for whatever else Redis can do, while the
-    channel is entered.
+    belongs to that subscription.
     """
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:
         with configured():
-            layer = RedisPubSubLayer(url_of(Redis(**options)), on_loss=way(on_loss))
-            super().__init__(layer, on_loss)
+            super().__init__(RedisPubSubLayer, url_of(Redis(**options)), on_loss)
 
     @property
-    def redis(self) -> "Redis":
-        """The client; raises `LayerError` while the channel is not entered."""
+    def redis(self) -> Redis:
+        """A client for whatever else Redis can do; `LayerError` while there is no connection."""
         return self._conn
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:

@@ -1,33 +1,5 @@
 """Within one process: any object, by reference; on asyncio or trio."""
 
-from collections import Counter
-from typing import Any, ClassVar
-
-from acked.compat._backend import InMemory
-from acked.compat._events import BaseEvent
-from acked.compat.starlette_web.common.channels.event import Event
-from acked.compat.starlette_web.common.channels.layers.base import BaseChannelLayer
+from acked.compat.starlette_web._channels import InMemoryChannelLayer
 
 __all__ = ("InMemoryChannelLayer",)
-
-
-class InMemoryChannelLayer(InMemory, BaseChannelLayer):
-    """Hands messages to the subscribers of the same channel.
-
-    `max_buffer_size` is accepted and not needed: the subscribers have buffers of their own.
-    """
-
-    CLOSED: ClassVar[type[Exception]] = RuntimeError
-    EVENT: ClassVar[type[BaseEvent]] = Event
-
-    def __init__(self, max_buffer_size: float = 0, **_: Any) -> None:
-        super().__init__()
-        self.max_buffer_size = max_buffer_size
-
-    @property
-    def _subscribed(self) -> Counter[str]:
-        return Counter({name: len(heard) for name, heard in self._heard.items()})
-
-    async def publish(self, group: str, message: Any, **_: Any) -> None:
-        """Publish the very object, to nobody if nobody listens; `RuntimeError` when not entered."""
-        await self._send(group, message)
