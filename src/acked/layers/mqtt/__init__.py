@@ -256,9 +256,13 @@ class MQTTLayer:
             session = Session(client_id, expiry=self._session_expiry, receive_maximum=limit)
 
             def connect(
-                on_arrival: Callable[[Arrival], None], on_broken: Callable[[], None]
+                on_arrival: Callable[[Arrival], None],
+                on_broken: Callable[[], None],
+                is_full: Callable[[], bool],
             ) -> MQTTConnection:
-                return self._connection(session, on_arrival=on_arrival, on_broken=on_broken)
+                return self._connection(
+                    session, on_arrival=on_arrival, on_broken=on_broken, is_full=is_full
+                )
 
             feed = MQTTFeed(
                 connect,
@@ -352,6 +356,7 @@ class MQTTLayer:
         on_broken: Callable[[], None] | None = None,
         on_arrival: Callable[[Arrival], None] | None = None,
         on_puback: Callable[[int, int, bytes], bool] | None = None,
+        is_full: Callable[[], bool] | None = None,
     ) -> MQTTConnection:
         return MQTTConnection(
             self._address,
@@ -362,6 +367,7 @@ class MQTTLayer:
             on_arrival=on_arrival,
             on_puback=on_puback,
             on_broken=on_broken,
+            is_full=is_full,
         )
 
     def _count(self, dropped: int) -> None:
