@@ -79,7 +79,12 @@ def _both(ours: type[LayerError], theirs: Kinds) -> type[LayerError]:
     parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
     # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
     metaclass = max((type(parent) for parent in parents), key=lambda kind: len(kind.__mro__))
-    content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
+    content = {
+        "__module__": ours.__module__,
+        "__doc__": ours.__doc__,
+        "__str__": _words,
+        "__repr__": Exception.__repr__,  # redis' one needs what its __init__ would have set
+    }
     return cast("type[LayerError]", cast("type", metaclass)(ours.__name__, parents, content))
 
 
