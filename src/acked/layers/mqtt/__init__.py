@@ -32,9 +32,10 @@ the same subscription; if the process dies, it is. An ack that the connection br
 `AckUnconfirmed`; tried again, it is decided. The broker sends no more than `in_flight`
 messages beyond the first unsettled one, or than its own limit (Mosquitto's
 `max_inflight_messages` is 20): one held, or nacked with a long delay, in the end holds up the
-others. The lease is the connection: when it breaks, whatever is held comes again, and a late
-settlement is `LeaseLost`, never sent on another connection. `nack` and its delay are local timers.
-What was nacked comes back, its delay over, before what is new, and in the order of publishing.
+others. Nothing more is read while 1 MiB waits to be handed out. The lease is the connection: when
+it breaks, whatever is held comes again, and a late settlement is `LeaseLost`, never sent on another
+connection. `nack` and its delay are local timers. What was nacked comes back, its delay over,
+before what is new, and in the order of publishing.
 `reject` publishes to the dead letters, awaits the PUBACK, then acks; where no session subscribes
 to the dead letters the broker would keep none, so the message stays owed, and `LayerError` says so.
 A dead letter larger than the broker takes is cut: its reason first, then what was added to it, then
