@@ -262,13 +262,14 @@ async def layer_for(name: str, request: pytest.FixtureRequest) -> AsyncGenerator
         "memory-queue",
         "sqlite-queue",
         pytest.param("redis-streams", marks=pytest.mark.redis),
+        pytest.param("postgres-queue", marks=pytest.mark.postgres),
         pytest.param("kafka", marks=pytest.mark.kafka),
+        pytest.param("mqtt", marks=pytest.mark.mqtt),
     ],
 )
 async def test_memory_stays_within_its_bound_whatever_is_beside_the_bodies(
     name: str, dead_letter: str | None, request: pytest.FixtureRequest
 ) -> None:
-    """Not on MQTT: what is sent ahead there is the broker's to choose."""
     topic, dead = fresh("topic"), dead_letter and fresh("dead")
     async with layer_for(name, request) as layer, Channel(layer) as channel:
         if dead:

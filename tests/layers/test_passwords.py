@@ -5,7 +5,6 @@ Not in an error, a traceback that shows variables, a repr, a finding, or a log a
 
 import logging
 import string
-import traceback
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
@@ -20,12 +19,9 @@ from acked.layers.kafka import KafkaLayer
 from acked.layers.mqtt import MQTTLayer
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from tests.layers.redis_streams.kit import port_of_nobody
+from tests.layers.secrets_kit import LEFT, PASSWORDS, RIGHT, is_hidden, shown
 
 pytestmark = pytest.mark.anyio
-
-LEFT, RIGHT = "Tulip77", "Orchid99"
-PASSWORDS = [LEFT + one + RIGHT for one in string.printable]
-assert len(PASSWORDS) == 100
 
 SCHEMES = {
     "memory": True,
@@ -46,24 +42,6 @@ OF_A_SERVER = {
     "kafka": "timeout=0.5",
     "mqtt": "timeout=1",
 }
-
-
-def shown(error: BaseException) -> str:
-    """Return all that can be seen of `error`: its chain, hidden or not, with variables."""
-    parts: list[str] = []
-    told: BaseException | None = error
-    while told is not None:
-        one = traceback.TracebackException.from_exception(told, capture_locals=True)
-        ours = [frame for frame in one.stack if "/tests/" not in frame.filename]
-        one.stack = traceback.StackSummary.from_list(ours)
-        parts += [*one.format(chain=False), repr(told), *getattr(told, "__notes__", ())]
-        told = told.__cause__ or told.__context__
-    return "".join(parts)
-
-
-def is_hidden(text: str, password: str) -> bool:
-    quoted = quote(password, safe="")
-    return not any(part in text for part in (LEFT, RIGHT, password, quoted))
 
 
 def urls(scheme: str, password: str) -> list[str]:

@@ -66,3 +66,17 @@ def test_no_file_names_a_package_registry() -> None:
         if host.encode() in file.read_bytes()
     }
     assert naming == {}
+
+
+def test_each_attack_that_is_told_of_names_a_test_that_is_there() -> None:
+    page = (ROOT / "docs/explanation/security.md").read_text()
+    table = page.partition("## What was tried")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    named = re.findall(r"\| `([\w/.]+\.py)::(test_\w+)` \|$", table, re.MULTILINE)
+    assert len(named) == len(rows) > 30
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not re.search(rf"^ *(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+    ]
+    assert missing == []

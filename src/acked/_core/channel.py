@@ -40,7 +40,13 @@ from acked.abc import (
 )
 from acked.clocks import SystemClock
 from acked.codecs import JSON
-from acked.errors import AckedError, CapabilityError, ChannelClosed, ConfigurationError, LayerError
+from acked.errors import (
+    CapabilityError,
+    ChannelClosed,
+    ConfigurationError,
+    LayerError,
+    hiding_arguments,
+)
 from acked.types import Codec, Finding, Receipt, Record, Topic
 
 __all__ = ("Channel",)
@@ -120,6 +126,7 @@ class Channel(Generic[L_co]):
         observer: Observer | None = None,
     ) -> "Channel[FireAndForgetLayer]": ...
     @classmethod
+    @hiding_arguments
     def from_url(
         cls,
         url: str,
@@ -136,16 +143,8 @@ class Channel(Generic[L_co]):
         `CapabilityError` for a layer of the other kind.
         """
         if fire_and_forget:
-            stream = stream_layer_from_url(url)
-            del url  # what follows may raise, and is shown with its variables by some
-            if isinstance(stream, AckedError):
-                raise stream
-            return Channel(stream, codec=codec, observer=observer)
-        acks = ack_layer_from_url(url)
-        del url
-        if isinstance(acks, AckedError):
-            raise acks
-        return Channel(acks, codec=codec, observer=observer)
+            return Channel(stream_layer_from_url(url), codec=codec, observer=observer)
+        return Channel(ack_layer_from_url(url), codec=codec, observer=observer)
 
     def __repr__(self) -> str:
         state = "open" if self._is_open else "closed"

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoints, entry_points
 from typing import Final, cast
 
 from acked.abc import AckLayer, FireAndForgetLayer, Layer, LayerFactory
-from acked.errors import AckedError, CapabilityError, ConfigurationError
+from acked.errors import CapabilityError, ConfigurationError
 
 __all__ = ("ack_layer_from_url", "kinds_of", "stream_layer_from_url")
 
@@ -35,44 +35,37 @@ def kinds_of(layer: Layer) -> tuple[AckLayer | None, FireAndForgetLayer | None]:
     return acks, stream
 
 
-def ack_layer_from_url(url: str) -> AckLayer | AckedError:
-    """Return the ack-capable layer that `url` names, or what is wrong: see `_layer_from_url`."""
+def ack_layer_from_url(url: str) -> AckLayer:
+    """Return the ack-capable layer that `url` names; see `Channel.from_url` for what it raises."""
     layer = _layer_from_url(url)
-    if isinstance(layer, AckLayer | AckedError):
+    if isinstance(layer, AckLayer):
         return layer
-    return CapabilityError(
+    raise CapabilityError(
         f"{_scheme_of(url)}:// acknowledges nothing: say fire_and_forget=True, or choose an "
         "ack-capable layer"
     )
 
 
-def stream_layer_from_url(url: str) -> FireAndForgetLayer | AckedError:
+def stream_layer_from_url(url: str) -> FireAndForgetLayer:
     """Return the fire-and-forget layer that `url` names, as `ack_layer_from_url` does."""
     layer = _layer_from_url(url)
-    if isinstance(layer, FireAndForgetLayer | AckedError):
+    if isinstance(layer, FireAndForgetLayer):
         return layer
-    return CapabilityError(
+    raise CapabilityError(
         f"{_scheme_of(url)}:// is an ack-capable layer: leave fire_and_forget= out"
     )
 
 
-def _layer_from_url(url: str) -> Layer | AckedError:
-    """Return the layer whose entry point is called like the scheme of `url`, or what is wrong.
-
-    That is returned without its traceback, and raised by who has forgotten the URL: a password is
-    in it, and some write the variables of each frame to their log.
-    """
+def _layer_from_url(url: str) -> Layer:
+    """Return the layer whose entry point is called like the scheme of `url`."""
     scheme = _scheme_of(url)
     found = entry_points(group=ENTRY_POINTS)
     if not scheme or scheme not in found.names:
-        return ConfigurationError(
+        raise ConfigurationError(
             f"no layer is called {scheme!r}{_meant(scheme, found)}; "
             f"installed: {', '.join(sorted(found.names))}"
         )
-    try:
-        return _load(scheme, found).from_url(url)
-    except AckedError as error:
-        return error.with_traceback(None)
+    return _load(scheme, found).from_url(url)
 
 
 def _scheme_of(url: str) -> str:

@@ -45,7 +45,12 @@ class Driver(NamedTuple):
         parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
         # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
         metaclass: Any = max(map(type, parents), key=lambda kind: len(kind.__mro__))
-        content = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": _words}
+        content = {
+            "__module__": ours.__module__,
+            "__doc__": ours.__doc__,
+            "__str__": _words,
+            "__repr__": Exception.__repr__,  # redis' one needs what its __init__ would have set
+        }
         kind = cast("type[LayerError]", metaclass(ours.__name__, parents, content))
         made = kind.__new__(kind, *error.args)
         made.args = error.args

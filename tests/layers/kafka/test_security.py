@@ -4,7 +4,6 @@ import base64
 import json
 import logging
 import ssl
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from compose.kafka.recipe import KafkaRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
 from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, record, take
+from tests.layers.tls_kit import openssl
 
 pytestmark = pytest.mark.anyio
 
@@ -42,10 +42,6 @@ def certificate(folder: Path) -> Path:
     store = ["-out", str(folder / "store.p12"), "-passout", f"pass:{STORE}"]
     openssl("pkcs12", "-export", "-inkey", str(key), "-in", str(chain), *store)
     return chain
-
-
-def openssl(*words: str) -> None:
-    subprocess.run(["openssl", *words], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +121,6 @@ async def test_a_message_travels_with_a_certificate_of_ours(secured, proxy) -> N
         await layer.publish([record(topic, 7)])
         async with feed_of(layer, topic, "g") as feed:
             await ack(feed, await take(feed, 1))
-
-
-async def test_without_a_certificate_that_is_asked_for_it_is_refused(secured, proxy) -> None:
-    broker, chain = secured
-    layer = KafkaLayer.from_url(url_of(proxy(broker), chain))
-    with anyio.fail_after(SOON), pytest.raises(LayerError, match="a certificate of ours"):
-        await layer.__aenter__()
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", *SCRAM])
@@ -298,16 +287,3 @@ async def published(channel: Channel, topic: str, body: int) -> None:
     while True:
         with suppress(PublishFailed, LayerError):
             return await channel.publish(topic, body)
-
-
-async def test_an_unknown_certificate_is_refused(secured) -> None:
-    broker, _ = secured
-    at = broker.url.removeprefix("kafka://")
-    layer = KafkaLayer(
-        at, user=USER, password=PASSWORD, tls=ssl.create_default_context(), timeout=8.0
-    )
-    with anyio.fail_after(SOON), pytest.raises(LayerError) as caught:
-        await layer.__aenter__()
-    assert not isinstance(caught.value, ConnectionLost)  # trying again is of no use
-    assert "certificate" in str(caught.value)
-    assert PASSWORD not in str(caught.value)

@@ -26,6 +26,7 @@ from tests.layers.mqtt.kit import (
     take,
     what_is_owed,
 )
+from tests.layers.tls_kit import Authority
 
 pytestmark = pytest.mark.anyio
 
@@ -35,34 +36,6 @@ def run(*command: str) -> None:
     if program is None:
         pytest.skip(f"{command[0]} is not installed")
     subprocess.run([program, *command[1:]], check=True, capture_output=True)
-
-
-class Authority:
-    """A certificate authority that nobody knows, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._folder = folder
-        self.key = str(folder / "ca.key")
-        self.certificate = str(folder / "ca.pem")
-        self._request("ca", "-x509", "-days", "2", "-out", self.certificate)
-
-    def sign(self, name: str, *, usage: str, days: str = "2") -> tuple[str, str]:
-        """Return the files of a certificate of 127.0.0.1 and of its key."""
-        signed, asked, extra = (
-            str(self._folder / f"{name}.{kind}") for kind in ("pem", "csr", "extra")
-        )
-        Path(extra).write_text(f"subjectAltName=IP:127.0.0.1\nextendedKeyUsage={usage}\n")
-        self._request(name, "-out", asked)
-        authority = ["-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial"]
-        files = ["-in", asked, "-extfile", extra, "-out", signed]
-        run("openssl", "x509", "-req", "-days", days, *authority, *files)
-        return signed, str(self._folder / f"{name}.key")
-
-    def _request(self, name: str, *more: str) -> None:
-        key = str(self._folder / f"{name}.key")
-        options = ["-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key]
-        run("openssl", "req", *options, *more)
 
 
 class Listeners(NamedTuple):
@@ -78,7 +51,7 @@ class Listeners(NamedTuple):
 def listeners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     folder = tmp_path_factory.mktemp("tls")
     authority = Authority(folder / "ca")
-    certificate, key = authority.sign("server", usage="serverAuth")
+    certificate, key = authority.sign("server")
     passwords = folder / "passwords"
     run("mosquitto_passwd", "-b", "-c", str(passwords), "shop", "s3cret/@:")
     ports = free_ports(2)
@@ -113,47 +86,6 @@ async def test_a_url_carries_credentials_and_certificates(listeners: Listeners, 
             delivery = await anext(sub)
             assert delivery.body == "body"
             await delivery.ack()
-
-
-async def test_a_ca_that_is_not_known_is_an_error_that_names_it(
-    listeners: Listeners, tmp_path: Path
-) -> None:
-    other = Authority(tmp_path / "other")
-    url = listeners.tls.replace("//", "//shop:s3cret@")
-    for known in (None, other.certificate):
-        with pytest.raises(LayerError, match=r"certificate.*127.0.0.1:.*ca_certs") as caught:
-            await MQTTLayer(url, ca_certs=known).__aenter__()
-        assert not isinstance(caught.value, ConnectionLost)
-        assert "s3cret" not in str(caught.value)
-
-
-async def test_a_certificate_of_another_host_is_refused(listeners: Listeners) -> None:
-    url = listeners.tls.replace("127.0.0.1", "localhost")
-    with pytest.raises(LayerError, match=r"certificate.*localhost"):
-        await MQTTLayer(url, ca_certs=listeners.authority.certificate).__aenter__()
-
-
-async def test_a_certificate_that_is_over_or_signed_by_itself_is_refused(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
-    over = authority.sign("over", usage="serverAuth", days="-1")
-    alone = Authority(tmp_path / "alone")
-    ports = free_ports(2)
-    lines: list[str] = []
-    files = (over, (alone.certificate, alone.key))
-    for port, (certificate, key) in zip(ports, files, strict=True):
-        lines += [f"listener {port} 127.0.0.1", f"certfile {certificate}", f"keyfile {key}"]
-    with mosquitto(*lines):
-        for port, words in zip(ports, ("expired", "self.signed"), strict=True):
-            url = f"mqtts://shop:s3cret@127.0.0.1:{port}"
-            with pytest.raises(LayerError, match=rf"certificate.*{words}") as caught:
-                await MQTTLayer(url, ca_certs=authority.certificate).__aenter__()
-            assert not isinstance(caught.value, ConnectionLost)
-            assert "s3cret" not in str(caught.value)
-
-
-async def test_a_missing_certificate_of_ours_is_an_error(listeners: Listeners) -> None:
-    with pytest.raises(LayerError, match="certificate"):
-        await MQTTLayer(listeners.mutual, ca_certs=listeners.authority.certificate).__aenter__()
 
 
 async def test_a_wrong_password_is_refused_for_good_and_not_shown(listeners: Listeners) -> None:
@@ -222,7 +154,7 @@ async def test_a_connect_that_was_cancelled_is_not_sent_later(tmp_path: Path) ->
     """It would take the session from whoever connected meanwhile."""
     authority = Authority(tmp_path / "ca")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*authority.sign("slow", usage="serverAuth"))
+    context.load_cert_chain(*authority.sign("slow"))
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def heard() -> bytes:

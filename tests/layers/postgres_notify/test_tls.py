@@ -2,7 +2,6 @@
 
 import asyncio
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,22 +10,14 @@ from acked import Channel, ConfigurationError, ConnectionLost, LayerError, Sever
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from compose.lifecycle import Broker
 from tests.layers.postgres_kit import assert_one_line_without_secrets, connected, fresh
+from tests.layers.tls_kit import self_signed
 
 pytestmark = pytest.mark.anyio
 
 
-def make_certificate(folder: Path, name: str) -> None:
-    """Write `name.pem` and `name.key`: self-signed, for 127.0.0.1."""
-    command = (
-        f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} "
-        f"-addext subjectAltName=IP:127.0.0.1 -keyout {name}.key -out {name}.pem"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-
-
 async def with_tls(broker: Broker, folder: Path) -> Path:
     """Switch TLS on; return the certificate that clients are to trust."""
-    make_certificate(folder, "server")
+    self_signed(folder, "server")
     async with connected(broker.url) as admin:
         data = await admin.fetchval("show data_directory")
         for name in ("server.pem", "server.key"):
@@ -54,7 +45,7 @@ def tls_broker(module_broker, tmp_path_factory) -> tuple[Broker, Path]:
     """A server with a certificate of its own, and where it and that of a stranger are."""
     broker, folder = module_broker("postgres"), tmp_path_factory.mktemp("tls")
     asyncio.run(with_tls(broker, folder))
-    make_certificate(folder, "another")
+    self_signed(folder, "another")
     return broker, folder
 
 
@@ -68,7 +59,7 @@ async def test_a_trusted_certificate_carries_news_and_check_says_so(
 ) -> None:
     broker, topic = private_broker("postgres"), fresh()
     trusted = await with_tls(broker, tmp_path)
-    make_certificate(tmp_path, "another")
+    self_signed(tmp_path, "another")
     verified = layer(broker, f"sslmode=verify-full&sslrootcert={trusted}")
     async with Channel(verified) as channel, channel.subscribe(topic) as subscription:
         await channel.publish(topic, 1)
@@ -153,7 +144,7 @@ async def test_what_is_named_in_the_environment_counts(tls_broker, monkeypatch) 
 
 async def test_a_false_server_without_tls_is_given_no_password(tmp_path: Path) -> None:
     """It says that it has no TLS and asks for the password in clear."""
-    make_certificate(tmp_path, "server")
+    self_signed(tmp_path, "server")
     given: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

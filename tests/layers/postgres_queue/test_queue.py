@@ -11,6 +11,7 @@ from acked import Channel, PublishFailed
 from acked.errors import ConfigurationError, LayerError
 from acked.layers.postgres_queue import PostgresQueueLayer
 from acked.layers.postgres_queue._schema import VERSION
+from acked.layers.postgres_queue._store import CLAIM_BYTES
 from acked.types import Outcome, Record, Settlement, Start, Verb
 from tests.layers.postgres_kit import TransactionPooler, acked_tasks, connected, fresh, until
 
@@ -305,7 +306,7 @@ async def test_a_claim_stops_after_enough_bytes(postgres_broker) -> None:
     topic = fresh()
     async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
         for name in "abcd":
-            await layer.publish([Record(topic, bytes(12 << 20), name)])
+            await layer.publish([Record(topic, bytes(CLAIM_BYTES * 3 // 8), name)])
         first = await feed.receive(100)
         assert [leased.record.id for leased in first] == ["a", "b", "c"]
         assert [leased.record.id for leased in await feed.receive(100)] == ["d"]

@@ -8,6 +8,7 @@ from acked.clocks import VirtualClock
 from acked.errors import LayerError, PublishFailed
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.layers.sqlite_queue import _sql as sql
+from acked.layers.sqlite_queue._claim import CLAIM_BYTES
 from acked.types import Record, Settlement, Start, Verb
 from tests.layers.sqlite_kit import (
     CONFIRMED,
@@ -136,7 +137,7 @@ async def test_topics_do_not_mix_and_a_busy_one_starves_no_quiet_one(path: Path)
 
 
 async def test_a_claim_stops_at_so_many_bytes_but_returns_one_message(path: Path) -> None:
-    large = b"x" * (16 * 1024 * 1024)
+    large = b"x" * (CLAIM_BYTES // 2)
     async with SQLiteQueueLayer(path, durability="normal") as layer, consuming(layer) as feed:
         await layer.publish([Record("t", large, str(number)) for number in range(3)])
         assert seen(await receive(feed)) == [("0", 1), ("1", 1)]

@@ -68,6 +68,7 @@ class Connection(CommandRunner):
         self.client: Final[Redis] = url.new_client()
         """For the user: it has connections of its own."""
         self._is_node = is_node
+        self._is_encrypted = url.is_encrypted
         self._turns = anyio.Semaphore(connections, fast_acquire=True)
         self._idle: list[AbstractConnection] = []
         self._made: dict[AbstractConnection, None] = {}
@@ -178,7 +179,13 @@ class Connection(CommandRunner):
 
     def translated(self, error: Exception) -> LayerError:
         """Return what `error` of redis-py means."""
-        return translated(error, self.where, timeout=self.timeout, is_node=self._is_node)
+        return translated(
+            error,
+            self.where,
+            timeout=self.timeout,
+            is_node=self._is_node,
+            is_encrypted=self._is_encrypted,
+        )
 
     def lost(self, why: object) -> ConnectionLost:
         """Return the error for a connection that broke or could not be made."""
@@ -220,8 +227,11 @@ def transport_of(connection: AbstractConnection) -> asyncio.Transport:
 
 async def close(connection: AbstractConnection) -> None:
     """Close `connection` at once, without waiting for anybody. A no-op the second time."""
+    transport = transport_of(connection) if connection.is_connected else None
     with anyio.CancelScope(shield=True):
         await connection.disconnect(nowait=True)
+    if transport is not None and transport.get_extra_info("ssl_object") is not None:
+        transport.abort()  # else it stays open until the server has said good-bye, too
 
 
 async def _connect(connection: AbstractConnection) -> None:

@@ -6,12 +6,13 @@ Rules:
    or loads, a cluster whose slots move. The same connection is not used again: another server may
    be at its address.
 2. What may pass at the same server is a refusal with `may_pass`: busy, full, without replicas, a
-   password or a right that is being changed. Any other refusal is for good.
+   password, a right or a certificate that is being changed. Any other refusal is for good.
 3. One line, without secrets. The client's own frames are dropped: they hold what was sent, the
    password among it, and tracebacks may show what frames hold.
 """
 
 import re
+import ssl
 from typing import Final
 
 from redis.exceptions import (
@@ -79,23 +80,33 @@ _IN_SCRIPT: Final = "can't run this command"
 
 
 def translated(
-    error: Exception, where: str, *, timeout: float, is_node: bool = False
+    error: Exception,
+    where: str,
+    *,
+    timeout: float,
+    is_node: bool = False,
+    is_encrypted: bool = False,
 ) -> LayerError:
     """Return what `error` of redis-py means to the engine.
 
     `is_node` says that the server is one of a cluster's, so that "moved" is news and no mistake.
     """
     said = (str(error).splitlines() or [""])[0] or f"no answer within {timeout:g} s"
-    meaning = _meaning(_code(error, said), said, where, error, is_node=is_node)
+    if isinstance(error.__context__, ssl.SSLCertVerificationError):
+        meaning = _distrusted(where, error.__context__)
+    else:
+        # A server that wants a certificate may hang up before it has said so.
+        also = ", and whether it wants a certificate of ours" if is_encrypted else ""
+        meaning = _meaning(_code(error, said), said, where, error, is_node=is_node, also=also)
     meaning.__cause__ = without_frames(error)
     return meaning
 
 
-def lost(where: str, why: object) -> ConnectionLost:
-    """Return the error for a connection that broke or could not be made."""
+def lost(where: str, why: object, also: str = "") -> ConnectionLost:
+    """Return the error for a connection that broke or could not be made; `also` check that."""
     return ConnectionLost(
         f"no connection to Redis at {where} ({why}); check the address, and check that the server "
-        "runs and can be reached"
+        f"runs and can be reached{also}"
     )
 
 
@@ -129,7 +140,17 @@ def group_is_missing(reply: object) -> bool:
     return says(reply, "NOGROUP", "no longer exists", "no such key", "requires the key to exist")
 
 
-def _meaning(code: str, said: str, where: str, error: Exception, *, is_node: bool) -> LayerError:
+def _distrusted(where: str, error: ssl.SSLCertVerificationError) -> LayerError:
+    return LayerError(
+        f"the TLS certificate of Redis at {where} is refused ({error.verify_message}); check the "
+        "host's name, and give the file of its authority as ssl_ca_certs",
+        may_pass=True,
+    )
+
+
+def _meaning(
+    code: str, said: str, where: str, error: Exception, *, is_node: bool, also: str
+) -> LayerError:
     if code in _DENIED:
         return LayerError(f"Redis at {where} refuses us ({said}); {_RIGHTS}", may_pass=True)
     if isinstance(error, AskError) and not is_node:
@@ -144,7 +165,7 @@ def _meaning(code: str, said: str, where: str, error: Exception, *, is_node: boo
             f"Redis at {where} refuses for now ({said}): {_NOT_NOW[code]}", may_pass=True
         )
     if not isinstance(error, ResponseError):
-        return lost(where, said)
+        return lost(where, said, also)
     return LayerError(f"Redis at {where} answered with an error: {said}")
 
 

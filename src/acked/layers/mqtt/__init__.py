@@ -32,9 +32,10 @@ the same subscription; if the process dies, it is. An ack that the connection br
 `AckUnconfirmed`; tried again, it is decided. The broker sends no more than `in_flight`
 messages beyond the first unsettled one, or than its own limit (Mosquitto's
 `max_inflight_messages` is 20): one held, or nacked with a long delay, in the end holds up the
-others. The lease is the connection: when it breaks, whatever is held comes again, and a late
-settlement is `LeaseLost`, never sent on another connection. `nack` and its delay are local timers.
-What was nacked comes back, its delay over, before what is new, and in the order of publishing.
+others. Nothing more is read while 1 MiB waits to be handed out. The lease is the connection: when
+it breaks, whatever is held comes again, and a late settlement is `LeaseLost`, never sent on another
+connection. `nack` and its delay are local timers. What was nacked comes back, its delay over,
+before what is new, and in the order of publishing.
 `reject` publishes to the dead letters, awaits the PUBACK, then acks; where no session subscribes
 to the dead letters the broker would keep none, so the message stays owed, and `LayerError` says so.
 A dead letter larger than the broker takes is cut: its reason first, then what was added to it, then
@@ -257,9 +258,13 @@ class MQTTLayer:
             session = Session(client_id, expiry=self._session_expiry, receive_maximum=limit)
 
             def connect(
-                on_arrival: Callable[[Arrival], None], on_broken: Callable[[], None]
+                on_arrival: Callable[[Arrival], None],
+                on_broken: Callable[[], None],
+                is_full: Callable[[], bool],
             ) -> MQTTConnection:
-                return self._connection(session, on_arrival=on_arrival, on_broken=on_broken)
+                return self._connection(
+                    session, on_arrival=on_arrival, on_broken=on_broken, is_full=is_full
+                )
 
             feed = MQTTFeed(
                 connect,
@@ -353,6 +358,7 @@ class MQTTLayer:
         on_broken: Callable[[], None] | None = None,
         on_arrival: Callable[[Arrival], None] | None = None,
         on_puback: Callable[[int, int, bytes], bool] | None = None,
+        is_full: Callable[[], bool] | None = None,
     ) -> MQTTConnection:
         return MQTTConnection(
             self._address,
@@ -363,6 +369,7 @@ class MQTTLayer:
             on_arrival=on_arrival,
             on_puback=on_puback,
             on_broken=on_broken,
+            is_full=is_full,
         )
 
     def _count(self, dropped: int) -> None:

@@ -5,8 +5,8 @@ for its properties, and ends the connection over a user property with U+FEFF in 
 that it does not know. So PUBLISH and PUBACK are read here, as bytes; all else is paho's.
 
 Of paho's inside `_sock_recv`, `_packet_handle` and `_send_connect` are replaced, `_in_packet`,
-`_packet_queue`, `_mid_generate` and `_loop_rc_handle` are called: every test of the layer fails
-where a version of paho is without them.
+`_packet_queue`, `_mid_generate` and `_loop_rc_handle` are called, `_ping_t` is set: every test of
+the layer fails where a version of paho is without them.
 """
 
 import ssl
@@ -49,6 +49,8 @@ class MQTTClient(Client):
         self.max_inflight_messages_set(0)  # no queue of its own: the publisher keeps to the window
         self._has_properties = version == 5
         self.on_arrival: Callable[[Arrival], None] | None = None
+        self.is_full: Callable[[], bool] = lambda: False
+        """Whether to read no further for now: what arrived has to be taken first."""
         self.on_puback: Callable[[int, int, bytes], bool] | None = None
         """Takes a number, its reason code and properties; False if that number is not known."""
         self._connecting = threading.Lock()
@@ -56,10 +58,13 @@ class MQTTClient(Client):
         self._ahead = b""
         self._at = 0
         self._is_drained = True
+        self._has_heard = False
 
     def read_packets(self, count: int) -> bool:
         """Handle up to `count` packets of what has come; return whether there may be more."""
         for _ in range(count):
+            if self.is_full():
+                return True
             if self._in_packet["command"] or not self._take_whole_packet():
                 self.loop_read()
             if self.socket() is None:
@@ -67,6 +72,17 @@ class MQTTClient(Client):
             if self._is_drained and self._at == len(self._ahead):
                 return False
         return True
+
+    def keep_alive(self) -> None:
+        """Ping where it is time to, and hang up where nothing has answered the one before.
+
+        Whatever came is an answer: that to the ping may be behind much else. And nothing comes
+        while nothing is read.
+        """
+        if self._has_heard or self.is_full():
+            self._ping_t = 0.0
+        self._has_heard = False
+        self.loop_misc()
 
     def send_publish(self, topic: bytes, properties: bytes, payload: bytes) -> tuple[int, bytes]:
         """Return the number of a publication at QoS 1, and its packet for `send_packets`."""
@@ -151,6 +167,7 @@ class MQTTClient(Client):
                 self._is_drained = True
                 raise
             self._at = 0
+            self._has_heard = True
             self._is_drained = len(self._ahead) < READ_AHEAD and not _is_buffered(self.socket())
         begin = self._at
         self._at = min(len(self._ahead), begin + bufsize)

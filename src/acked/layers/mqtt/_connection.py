@@ -6,6 +6,8 @@ Rules:
    new one, with a new client, so that nothing of the old connection can be sent on the new one.
 2. Callbacks only note; they are called within the connection's task, or within a call of ours that
    finds the connection broken.
+3. Where `is_full`, nothing is read until `go_on`. An answer may be behind what is not read: whoever
+   waits for one gets `Crowded`, makes room, asks the same again, and it is not sent twice.
 """
 
 import ssl
@@ -26,17 +28,15 @@ from acked.layers.mqtt._dial import dial, hang_up
 from acked.layers.mqtt._packet_loop import PacketLoop
 from acked.layers.mqtt._packets import Arrival
 from acked.layers.mqtt._refusals import (
-    FAILURE,
-    SESSION_TAKEN_OVER,
-    connection_ended,
-    in_words,
+    broken_off,
+    check_granted,
     no_answer,
     taken_over,
     timed_out,
 )
 from acked.layers.mqtt._session import Session, reason_in, refusal
 
-__all__ = ("MQTTConnection",)
+__all__ = ("Crowded", "MQTTConnection")
 
 FLUSH_SECONDS: Final = 2.0
 """What closing gives the broker to take what was sent."""
@@ -47,8 +47,9 @@ MOST_UNANSWERED: Final = 200
 NOTHING: Final = "acked/nothing"
 """What nobody subscribes to, so that to unsubscribe from it changes nothing."""
 
-_PROTOCOL_ERROR: Final = 0x82
-_KEEP_ALIVE_TIMEOUT: Final = 0x8D
+
+class Crowded(Exception):
+    """The broker's answer is behind messages for which there is no room yet."""
 
 
 class MQTTConnection:
@@ -65,6 +66,7 @@ class MQTTConnection:
         on_arrival: Callable[[Arrival], None] | None = None,
         on_puback: Callable[[int, int, bytes], bool] | None = None,
         on_broken: Callable[[], None] | None = None,
+        is_full: Callable[[], bool] | None = None,
     ) -> None:
         self.broken: LayerError | None = None
         self.session_present = False
@@ -83,13 +85,17 @@ class MQTTConnection:
         self.client: Final = MQTTClient(session.client_id, session.version)
         self.client.connect_timeout = timeout
         self.client.on_arrival, self.client.on_puback = on_arrival, on_puback
+        if is_full is not None:
+            self.client.is_full = is_full
         if tls is not None:
             self.client.tls_set_context(tls)  # pyright: ignore[reportUnknownMemberType] - unannotated
-        self._loop = PacketLoop(self.client, address.where, keepalive, self._ended)
+        self._loop = PacketLoop(self.client, address.where, keepalive, self._ended, self._wake)
         self._refusal: LayerError | None = None
         self._changed = anyio.Event()
         self._is_connected = False
         self._is_under_way = False
+        self._asked: dict[tuple[str, ...], int | None] = {}
+        """What is to be asked again, and under which number it is on its way."""
         self._answers: dict[int, Sequence[ReasonCode]] = {}
 
     async def open(self) -> None:
@@ -129,28 +135,18 @@ class MQTTConnection:
         owed = SubscribeOptions(qos=1, retainHandling=handling)
         others = SubscribeOptions(qos=0, retainHandling=handling)
         asked = [(one, owed) for one in filters] + [(one, others) for one in also]
-        # MQTT 3.1.1 has no options.
-        plain = [(one, 1) for one in filters] + [(one, 0) for one in also]
-        _, mid = self.client.subscribe(asked if self.version == 5 else plain)
-        codes = await self._answer(mid)
-        refused = [
-            f"{one!r} ({in_words(code.value)})"
-            for one, code in zip(filters, codes, strict=False)
-            if code.value >= FAILURE
-        ]
-        if refused:
-            raise LayerError(
-                f"the MQTT broker at {self.where} refused to subscribe to {', '.join(refused)}; "
-                "check what this user may read"
-            )
+        codes = await self._ask(
+            ("subscribe", *filters, *also), lambda: self.client.subscribe(asked)[1]
+        )
+        check_granted(self.where, filters, [one.value for one in codes])
 
     async def unsubscribe(self, filters: Sequence[str]) -> list[str]:
         """Unsubscribe from `filters`; return those to which the session was subscribed.
 
         A broker that does not tell (HiveMQ says of each that it was) returns none.
         """
-        _, mid = self.client.unsubscribe([*filters, NOTHING])
-        codes = await self._answer(mid)
+        asked = [*filters, NOTHING]
+        codes = await self._ask(("unsubscribe", *asked), lambda: self.client.unsubscribe(asked)[1])
         if len(codes) != len(filters) + 1 or codes[-1].value == 0:
             return []
         return [one for one, code in zip(filters, codes, strict=False) if code.value == 0]
@@ -161,7 +157,7 @@ class MQTTConnection:
         It answers packets in their order, so an answer to one that changes nothing says so. What it
         sent before has arrived, too.
         """
-        await self.unsubscribe([])
+        await self._answer(self.client.unsubscribe([NOTHING])[1])
 
     def taken_over(self) -> LayerError:
         """Return the error of a consumer whose session another one has."""
@@ -178,21 +174,45 @@ class MQTTConnection:
         """Let the task send what the socket did not take at once."""
         self._loop.send_rest()
 
+    def go_on(self) -> None:
+        """Read on: there may be room again."""
+        self._loop.go_on()
+
     async def close(self, *, gently: bool = True) -> None:
         """End the connection, `gently` with a DISCONNECT; nothing of it is left."""
         with anyio.CancelScope(shield=True):
             if gently and self._is_connected and self.broken is None:
                 if self.client.on_arrival is not None:  # so there may be PUBACKs on their way
+                    self._hear_nothing_more()
                     with anyio.move_on_after(FLUSH_SECONDS), suppress(LayerError):
                         await self.barrier()
                 self.client.disconnect(properties=self._session.farewell())
             await self._loop.stop()
             hang_up(self.client)
 
+    def _hear_nothing_more(self) -> None:
+        """Let what arrives pass: the broker keeps it."""
+        self.client.on_arrival = lambda _: None
+        self.client.is_full = lambda: False
+        self.go_on()
+
+    async def _ask(
+        self, question: tuple[str, ...], send: Callable[[], int | None]
+    ) -> Sequence[ReasonCode]:
+        """Send what asks `question`, unless that is on its way, and return the answer."""
+        mid = self._asked.pop(question, None) or send()
+        try:
+            return await self._answer(mid)
+        except Crowded:
+            self._asked[question] = mid
+            raise
+
     async def _answer(self, mid: int | None) -> Sequence[ReasonCode]:
         self.send_rest()
         with anyio.move_on_after(self._timeout):
             while mid not in self._answers and self.broken is None:
+                if self.client.is_full():
+                    raise Crowded
                 await self._changed.wait()
         if mid in self._answers:
             return self._answers.pop(mid)
@@ -247,27 +267,10 @@ class MQTTConnection:
         code: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        is_told = flags.is_disconnect_packet_from_server
-        self._break(self._reason(code, properties, is_told=is_told))
-
-    def _reason(
-        self, code: ReasonCode, properties: Properties | None, *, is_told: bool
-    ) -> LayerError:
-        """Return what `code` means, which the broker told or paho found."""
-        if is_told and code.value == SESSION_TAKEN_OVER:
-            return self.taken_over()
-        if is_told:
-            return connection_ended(self.where, code.value, reason_in(properties))
-        if code.value == _PROTOCOL_ERROR:
-            # Not a lost connection: the same packet would come again, for ever.
-            return LayerError(
-                f"the MQTT broker at {self.where} sent what is no packet of MQTT 5; if it comes "
-                f"again, delete the session {self._session.client_id!r}"
-            )
-        if not self._is_connected:
-            return self._no_answer()
-        words = "fell silent" if code.value == _KEEP_ALIVE_TIMEOUT else "broke"
-        return ConnectionLost(f"the connection to the MQTT broker at {self.where} {words}")
+        told = reason_in(properties) if flags.is_disconnect_packet_from_server else None
+        why = broken_off(self.where, self._session.client_id, code.value, told)
+        is_refused = told is None and not self._is_connected and isinstance(why, ConnectionLost)
+        self._break(self._no_answer() if is_refused else why)
 
     def _no_answer(self) -> ConnectionLost:
         return no_answer(self.where, has_tls=self._address.scheme == "mqtts")

@@ -7,6 +7,8 @@ group must arrive: where the first such message does not, the topic cannot be re
 
 from typing import Final
 
+from acked.types import MAX_TOPIC_BYTES
+
 __all__ = ("Expectations",)
 
 TOPICS_REMEMBERED: Final = 4096
@@ -33,7 +35,7 @@ class Expectations:
 
     def arrive(self, topic: str) -> None:
         """Note that something arrived; it may be faster than the answer to its publish."""
-        if topic not in self._decided:
+        if topic not in self._decided and len(topic) <= MAX_TOPIC_BYTES:  # what nobody here has
             self._due.pop(topic, None)
             self._decide(topic)
 

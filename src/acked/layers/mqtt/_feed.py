@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 import anyio
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, LayerError, NoSubscribers
-from acked.layers.mqtt._connection import MQTTConnection
+from acked.layers.mqtt._connection import Crowded, MQTTConnection
 from acked.layers.mqtt._expectations import Expectations
 from acked.layers.mqtt._filters import matches_any
 from acked.layers.mqtt._ownership import Ownership
@@ -21,9 +22,10 @@ from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 __all__ = ("ConnectionFactory", "MQTTFeed")
 
 ConnectionFactory: TypeAlias = Callable[
-    [Callable[[Arrival], None], Callable[[], None]], MQTTConnection
+    [Callable[[Arrival], None], Callable[[], None], Callable[[], bool]], MQTTConnection
 ]
-"""Makes a connection out of what to call with a message, and what when it broke."""
+"""Makes a connection out of what to call with a message, what when it broke, and what says that no
+more is to be read."""
 
 logger = logging.getLogger("acked.layers.mqtt")
 
@@ -57,13 +59,18 @@ class MQTTFeed:
         """Topics that this process publishes to and hears nothing of."""
         self._ownership = Ownership()
         self._connection: MQTTConnection | None = None
+        self._is_joined = False
+        """Whether the session is known to be ours, and subscribed."""
         self._is_known = False
         self._changed: anyio.Event | None = None
         """Set for whoever waits in `receive`."""
 
     async def join(self) -> None:
         """Connect and subscribe, so that what is published from now on is owed to the session."""
-        connection = self._make_connection(self._arrived, self._broken)
+        connection = self._make_connection(
+            self._arrived, self._broken, lambda: self._receiver.is_full
+        )
+        self._is_joined = False
         self._receiver.forget_connection()
         if self._expectations:
             self._expectations.postpone(anyio.current_time())
@@ -80,7 +87,7 @@ class MQTTFeed:
                         connection.where,
                         self._name,
                     )
-            await self._ownership.take(connection, self._filters, retained=self._retained)
+            await self._take_session(connection)
             self._is_known = True
         except BaseException:
             self._connection = None
@@ -105,8 +112,11 @@ class MQTTFeed:
                 self._connection = None
                 await connection.close(gently=False)
                 raise connection.broken
+            if not self._is_joined and not self._receiver.is_full:
+                await self._take_session(connection)
             leased = self._receiver.take(limit, anyio.current_time())
             if leased:
+                connection.go_on()
                 return leased
             due = self._receiver.due()
             if self._expectations:
@@ -222,6 +232,16 @@ class MQTTFeed:
             )
         self._wake()
 
+    async def _take_session(self, connection: MQTTConnection) -> None:
+        """Make the session ours, as far as that is possible now.
+
+        What it is owed comes before the broker's answers, and where there is no room for it, it is
+        handed out first: an older subscription is there then, so nothing is missed meanwhile.
+        """
+        with suppress(Crowded):
+            await self._ownership.take(connection, self._filters, retained=self._retained)
+            self._is_joined = True
+
     async def _look_for_unheard(
         self, connection: MQTTConnection, expectations: Expectations
     ) -> None:
@@ -229,7 +249,11 @@ class MQTTFeed:
         if self._receiver.is_holding:
             expectations.postpone(now)  # it may wait behind what is held
             return
-        await connection.barrier()  # whatever the broker has sent has arrived
+        try:
+            await connection.barrier()  # whatever the broker has sent has arrived
+        except Crowded:
+            expectations.postpone(now)
+            return
         for topic in expectations.take_overdue(now):
             self.unheard.add(topic)
             logger.warning(

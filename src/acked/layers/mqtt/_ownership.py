@@ -14,9 +14,10 @@ topic that was subscribed to is no delivery (see `_receiver`).
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from acked.layers.mqtt._connection import MQTTConnection
+from acked.layers.mqtt._connection import Crowded, MQTTConnection
 
 __all__ = ("MARKS", "Ownership")
 
@@ -28,18 +29,28 @@ class Ownership:
 
     def __init__(self) -> None:
         self._mark: str | None = None
+        self._looked_by: MQTTConnection | None = None
+        """Who has looked for marks."""
 
     async def take(
         self, connection: MQTTConnection, filters: Sequence[str], *, retained: int | None = None
     ) -> None:
         """Subscribe to `filters`; raise `LayerError` where another consumer took the session.
 
-        A broker that forbids the marks is believed: it has to tell by itself.
+        A broker that forbids the marks is believed: it has to tell by itself. What raises `Crowded`
+        goes on where it is called again.
         """
+        if self._looked_by is not connection:
+            await self._look(connection)
+        mark = self._mark
+        await connection.subscribe(filters, also=[] if mark is None else [mark], retained=retained)
+
+    async def _look(self, connection: MQTTConnection) -> None:
         found = await connection.unsubscribe(MARKS) if connection.session_present else []
         if self._mark is None:
             self._mark = random.choice([one for one in MARKS if one not in found] or MARKS)  # noqa: S311
         elif found and self._mark not in found:
-            await connection.subscribe([], also=found)
+            with suppress(Crowded):  # it is on its way
+                await connection.subscribe([], also=found)
             raise connection.taken_over()
-        await connection.subscribe(filters, also=[self._mark], retained=retained)
+        self._looked_by = connection

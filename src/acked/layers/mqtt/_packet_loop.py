@@ -1,5 +1,7 @@
 """The task that moves the bytes of one client, on asyncio or trio.
 
+Where the client is full, it reads no further until `go_on`: the broker then waits, by TCP.
+
 It belongs to no task group of a caller, since connections are opened and closed by different tasks:
 asyncio runs it as a task, trio as a system task. Only it reads. Whoever has something to send
 writes what the socket takes at once, the task sends the rest.
@@ -30,13 +32,16 @@ class PacketLoop:
         where: str,
         keepalive: int,
         on_end: Callable[[LayerError], None],
+        on_full: Callable[[], None],
     ) -> None:
         self._client = client
         self._words = f"the connection to the MQTT broker at {where} "
         self._keepalive = keepalive
         self._on_end = on_end
+        self._on_full = on_full
         self._admitted = anyio.Event()
         self._to_write = anyio.Event()
+        self._has_room = anyio.Event()
         self._scope = anyio.CancelScope()
         self._ended: anyio.Event | None = None
         self._task: object = None
@@ -72,6 +77,10 @@ class PacketLoop:
         if self._client.want_write():
             self._to_write.set()
 
+    def go_on(self) -> None:
+        """Read on, if there is room."""
+        self._has_room.set()
+
     async def _run(self, ended: anyio.Event) -> None:
         reason: LayerError = ConnectionLost(self._words + "was closed")
         try:
@@ -96,8 +105,16 @@ class PacketLoop:
             await anyio.wait_readable(sock)
             while client.read_packets(BURST):
                 self.send_rest()
-                await checkpoint()
+                await self._room()
             self.send_rest()
+
+    async def _room(self) -> None:
+        """Let others have a turn, and return when there is room for what comes."""
+        await checkpoint()
+        while self._client.is_full():
+            self._has_room = anyio.Event()
+            self._on_full()
+            await self._has_room.wait()
 
     async def _write(self) -> None:
         client = self._client
@@ -114,5 +131,5 @@ class PacketLoop:
         interval = self._client.keepalive or self._keepalive
         while True:
             await anyio.sleep(interval / 4)
-            self._client.loop_misc()
+            self._client.keep_alive()
             self.send_rest()

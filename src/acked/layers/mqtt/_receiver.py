@@ -16,12 +16,14 @@ Rules:
 5. What is of no topic that was subscribed to is no delivery, whoever sent it: it is PUBACKed in its
    turn, set aside and counted.
 6. What was nacked comes before what was not delivered yet, and in the order of arrival.
+7. `is_full` says that so much waits to be taken that no more is to be read: a broker counts
+   messages, however large they are. What was handed out, and what was nacked, is not counted.
 """
 
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from acked._machines.window import Window
 from acked.layers.mqtt._packets import Arrival
@@ -29,6 +31,13 @@ from acked.layers.mqtt._records import record_of
 from acked.types import Leased, Record, Token
 
 __all__ = ("MQTTReceiver", "Place")
+
+MOST_WAITING: Final = 1024 * 1024
+"""Bytes that wait to be taken, beside the one message that makes it more."""
+HEADER_BYTES: Final = 200
+"""What a header takes as an object, beside its characters."""
+LONGEST_MARK: Final = 1024
+"""Characters of topic and id by which a message is recognised; `acked` publishes no longer ones."""
 
 Place: TypeAlias = int
 """A message's place among what its connection delivered, from 1."""
@@ -40,7 +49,8 @@ class _Held(NamedTuple):
     qos: int
     attempt: int
     is_known: bool
-    """Whether its publisher gave it an id."""
+    """Whether its publisher gave it an id by which it can be recognised."""
+    size: int
 
     @property
     def mark(self) -> tuple[str, str]:
@@ -71,6 +81,12 @@ class MQTTReceiver:
         self._noted: set[tuple[str, str]] = set()
         self._unsure: OrderedDict[Token, None] = OrderedDict()
         self._waiting_qos0 = 0
+        self._waiting_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether enough waits to be taken."""
+        return self._waiting_bytes > MOST_WAITING
 
     @property
     def is_holding(self) -> bool:
@@ -98,7 +114,7 @@ class MQTTReceiver:
         self._ready.clear()
         self._returned.clear()
         self._delayed.clear()
-        self._waiting_qos0 = 0
+        self._waiting_qos0 = self._waiting_bytes = 0
 
     def forget_session(self) -> None:
         """Note that the broker knows nothing of what it sent before."""
@@ -118,7 +134,9 @@ class MQTTReceiver:
         record, is_known = record_of(arrival)
         mark = (record.topic, record.id)
         attempt = self._attempts.pop(mark, 1 if arrival.is_dup else 0) + 1
-        self._held[place] = _Held(record, arrival.mid, arrival.qos, attempt, is_known)
+        is_known = is_known and len(record.topic) + len(record.id) <= LONGEST_MARK
+        size = _size_of(record)
+        self._held[place] = _Held(record, arrival.mid, arrival.qos, attempt, is_known, size)
         if not arrival.qos:
             self._waiting_qos0 += 1
         else:
@@ -127,6 +145,7 @@ class MQTTReceiver:
             if self._is_settled(mark, arrival):
                 return self._settle(place)
         self._ready.append(place)
+        self._waiting_bytes += size
         return []
 
     def take(self, limit: int, now: float) -> list[Leased]:
@@ -135,8 +154,10 @@ class MQTTReceiver:
             heapq.heappush(self._returned, heapq.heappop(self._delayed)[1])
         taken: list[Leased] = []
         while len(taken) < limit and (self._returned or self._ready):
-            place = heapq.heappop(self._returned) if self._returned else self._ready.popleft()
+            is_new = not self._returned
+            place = self._ready.popleft() if is_new else heapq.heappop(self._returned)
             held = self._held[place]
+            self._waiting_bytes -= held.size if is_new else 0
             self._waiting_qos0 -= not held.qos
             self._handed_out.add(place)
             taken.append(Leased(held.record, (self._connection, place), held.attempt))
@@ -215,3 +236,10 @@ class MQTTReceiver:
         self._settled.move_to_end(held.mid)
         if len(self._settled) > 2 * self._limit:
             self._settled.popitem(last=False)
+
+
+def _size_of(record: Record) -> int:
+    """Return the bytes that `record` takes in memory, about."""
+    size = len(record.topic) + len(record.id) + len(record.body) + len(record.content_type)
+    texts = (*record.headers, *record.headers.values(), record.key or "")
+    return size + sum(map(len, texts)) + HEADER_BYTES * len(record.headers)

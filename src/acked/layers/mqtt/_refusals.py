@@ -3,14 +3,15 @@
 The codes are those of MQTT 5, 2.4. A broker may add a reason string of its own.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
 
 __all__ = (
     "FAILURE",
-    "SESSION_TAKEN_OVER",
-    "connection_ended",
+    "broken_off",
+    "check_granted",
     "connection_refused",
     "in_words",
     "no_answer",
@@ -21,7 +22,9 @@ __all__ = (
 
 FAILURE: Final = 0x80
 """Reason codes from here on are refusals."""
-SESSION_TAKEN_OVER: Final = 0x8E
+_SESSION_TAKEN_OVER: Final = 0x8E
+_PROTOCOL_ERROR: Final = 0x82
+_KEEP_ALIVE_TIMEOUT: Final = 0x8D
 
 _NAMES: Final = {
     0x80: "Unspecified error",
@@ -95,12 +98,28 @@ def connection_refused(where: str, code: int, reason: str) -> LayerError:
     return _error(message, code)
 
 
-def connection_ended(where: str, code: int, reason: str) -> LayerError:
+def _connection_ended(where: str, code: int, reason: str) -> LayerError:
     """Return the error for a DISCONNECT of the broker's with `code`."""
     message = f"the MQTT broker at {where} ended the connection: {in_words(code, reason)}"
     if code < FAILURE:
         return ConnectionLost(message)
     return _error(message, code)
+
+
+def broken_off(where: str, client_id: str, code: int, told: str | None) -> LayerError:
+    """Return why a connection ended: what the broker `told` beside `code`, or what paho found."""
+    if told is not None and code == _SESSION_TAKEN_OVER:
+        return taken_over(where, client_id)
+    if told is not None:
+        return _connection_ended(where, code, told)
+    if code == _PROTOCOL_ERROR:
+        # Not a lost connection: the same packet would come again, for ever.
+        return LayerError(
+            f"the MQTT broker at {where} sent what is no packet of MQTT 5; if it comes again, "
+            f"delete the session {client_id!r}"
+        )
+    words = "fell silent" if code == _KEEP_ALIVE_TIMEOUT else "broke"
+    return ConnectionLost(f"the connection to the MQTT broker at {where} {words}")
 
 
 def taken_over(where: str, client_id: str) -> LayerError:
@@ -109,6 +128,18 @@ def taken_over(where: str, client_id: str) -> LayerError:
         f"the session {client_id!r} at {where} was taken over by another consumer, of another "
         "process perhaps: a session has one. For several consumers in a group make each layer with "
         "shared=True and a client_id= of its own"
+    )
+
+
+def check_granted(where: str, filters: Sequence[str], codes: Sequence[int]) -> None:
+    """Raise `LayerError` where a SUBACK with `codes` refuses one of `filters`."""
+    pairs = zip(filters, codes, strict=False)
+    refused = [f"{one!r} ({in_words(code)})" for one, code in pairs if code >= FAILURE]
+    if not refused:
+        return
+    words = ", ".join(refused)
+    raise LayerError(
+        f"the MQTT broker at {where} refused to subscribe to {words}; check what this user may read"
     )
 
 

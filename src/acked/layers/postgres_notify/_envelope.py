@@ -150,8 +150,12 @@ class Unpacker:
                 pass  # somebody else's that looks like ours
             else:
                 headers = head.headers or NO_HEADERS
+                name = head.id or self._made_up()
                 return Record(
-                    topic, body, head.id, head.key, headers, head.content_type, head.timestamp
+                    topic, body, name, head.key, headers, head.content_type, head.timestamp
                 )
-        made_up, raw = f"{self._prefix}-{next(self._numbers)}", payload.encode()
-        return Record(topic, raw, made_up, content_type=FOREIGN_CONTENT, timestamp=time.time())
+        raw, now = payload.encode(), time.time()
+        return Record(topic, raw, self._made_up(), content_type=FOREIGN_CONTENT, timestamp=now)
+
+    def _made_up(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"

@@ -5,21 +5,19 @@ written 0, and before a backslash. Headers are JSON, which writes both by itself
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import asyncpg
-import msgspec
 
 from acked.errors import LayerError
-from acked.types import NO_HEADERS, Leased, Record, Token
+from acked.layers._shared.headers import column_of, headers_in
+from acked.types import Leased, Record, Token
 
 __all__ = ("Columns", "PostgresLease", "columns", "leased_from", "refusal_of")
 
 Columns: TypeAlias = tuple[Sequence[object], ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
-
-_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -38,7 +36,7 @@ def columns(records: Sequence[Record]) -> Columns:
         [record.topic for record in records],
         [_kept(record.id) for record in records],
         [None if record.key is None else _kept(record.key) for record in records],
-        [_kept_headers(record.headers) for record in records],
+        [column_of(record.headers) for record in records],
         [_kept(record.content_type) for record in records],
         [record.timestamp for record in records],
         [record.body for record in records],
@@ -49,7 +47,7 @@ def refusal_of(record: Record) -> LayerError | None:
     """Return why PostgreSQL cannot have `record`, or None."""
     try:
         f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
-        _kept_headers(record.headers)
+        column_of(record.headers)
     except UnicodeEncodeError:
         return LayerError(
             "an id, a key, a header or a content type has characters that UTF-8 cannot carry"
@@ -59,13 +57,13 @@ def refusal_of(record: Record) -> LayerError | None:
 
 def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     """Return the message in `row`, as `claim` returns it."""
-    key, headers = row["key"], row["headers"]
+    key = row["key"]
     record = Record(
         topic,
         row["body"],
         _as_it_was(row["id"]),
         None if key is None else _as_it_was(key),
-        NO_HEADERS if headers is None else _decode_headers(headers),
+        headers_in(row["headers"]),
         _as_it_was(row["content_type"]),
         row["published"],
     )
@@ -73,10 +71,6 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     token: Token = PostgresLease(row["grp"], seq, row["lease"])
     attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
     return Leased(record, token, attempt, str(seq), failures, alone)
-
-
-def _kept_headers(headers: Mapping[str, str]) -> str | None:
-    return msgspec.json.encode(dict(headers)).decode() if headers else None
 
 
 def _kept(text: str) -> str:

@@ -28,8 +28,8 @@ LISTENERS: Final = "acked-news-"
 PAGE: Final = 5000
 """How many rows one transaction of a removal deletes."""
 
-CLAIM_BYTES: Final = 32 * 1024 * 1024
-"""A claim stops after so many bytes of bodies: `limit` large ones need not fit into memory."""
+CLAIM_BYTES: Final = 2 * 1024 * 1024
+"""A claim stops after so many bytes: `limit` large messages need not fit into memory."""
 
 TRY_AGAIN: Final = 0.1
 """Seconds between two tries to be alone with a topic."""

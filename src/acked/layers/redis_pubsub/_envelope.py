@@ -54,15 +54,15 @@ def packed(record: Record) -> bytes:
 
 
 def unpacked(topic: str, payload: bytes, new_id: Callable[[], str]) -> Record:
-    """Return the record that `payload` carries; `new_id` names one that travelled alone."""
+    """Return the record that `payload` carries; `new_id` names one that has no id."""
     if payload.startswith(MAGIC):
-        record = _opened(topic, payload)
+        record = _opened(topic, payload, new_id)
         if record is not None:
             return record
     return Record(topic, payload, new_id(), timestamp=time.time())
 
 
-def _opened(topic: str, payload: bytes) -> Record | None:
+def _opened(topic: str, payload: bytes, new_id: Callable[[], str]) -> Record | None:
     """Return what is in an envelope, or None if it is none."""
     body_at = HEAD_AT + int.from_bytes(payload[len(MAGIC) : HEAD_AT], "big")
     if body_at > len(payload):
@@ -74,7 +74,7 @@ def _opened(topic: str, payload: bytes) -> Record | None:
     return Record(
         topic,
         payload[body_at:],
-        head.id,
+        head.id or new_id(),
         head.key,
         head.headers or NO_HEADERS,
         head.content_type,

@@ -85,7 +85,7 @@ def letter_of(record: Record) -> list[bytes]:
 def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
     """Return what `entries`, as XREADGROUP replied, are on their first delivery."""
     found: list[Leased] = []
-    add, names, kind_of = found.append, _NAMES, _text
+    add, names, kind_of, is_finite = found.append, _NAMES, _text, math.isfinite
     # The hot path of a consumer: each line here is paid for by every message.
     for entry_id, fields in entries:
         position = entry_id.decode()
@@ -93,15 +93,11 @@ def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Le
         if len(fields) == 8 and fields[::2] == names:
             _, body, _, record_id, _, kind, _, timestamp = fields
             try:
-                record = Record(
-                    topic,
-                    body,
-                    record_id.decode(),
-                    None,
-                    NO_HEADERS,
-                    kind_of(kind),
-                    float(timestamp),
-                )
+                at = float(timestamp)
+                if record_id and is_finite(at):
+                    record = Record(
+                        topic, body, record_id.decode(), None, NO_HEADERS, kind_of(kind), at
+                    )
             except ValueError:
                 record = None
         if record is None:

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from acked.layers._shared.headers import headers_in
 from acked.layers.sqlite_queue import _sql as sql
-from acked.layers.sqlite_queue._rows import GroupRow, RowLease, decode_headers
-from acked.types import NO_HEADERS, Leased, Record, Token
+from acked.layers.sqlite_queue._rows import GroupRow, RowLease
+from acked.types import Leased, Record, Token
 
 __all__ = ("Claim",)
 
-CLAIM_BYTES: Final = 32 * 1024 * 1024
-"""A claim stops after so many bytes of bodies: `limit` large ones need not fit into memory."""
+CLAIM_BYTES: Final = 2 * 1024 * 1024
+"""A claim stops after so many bytes: `limit` large messages need not fit into memory."""
 
 PAGE: Final = 1000
 """How many ended leases and delays a claim frees at most, beyond what it may take itself."""
@@ -107,13 +108,12 @@ class Claim:
         grp, topic, *_ = queue
         number, batch = self._lease, self.batch
         for last, attempt, failures, alone, lease, name, key, headers, *rest in rows:
-            shown = decode_headers(headers) if headers else NO_HEADERS
             content_type, timestamp, body = rest
-            record = Record(topic, body, name, key, shown, content_type, timestamp)
+            record = Record(topic, body, name, key, headers_in(headers), content_type, timestamp)
             token = RowLease(grp, last, number)
             batch.append(Leased(record, token, attempt, str(last), failures, bool(alone)))
             first_seen += lease == sql.NEVER_FETCHED
-            self._bytes += len(body)
+            self._bytes += len(body) + len(key or "") + len(headers or "")
             if self._bytes >= CLAIM_BYTES:
                 break
         rows.close()

@@ -1,19 +1,16 @@
 """What rows of a queue file are in Python."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
-
-import msgspec
+from typing import NamedTuple, TypeAlias
 
 from acked.errors import LayerError
+from acked.layers._shared.headers import column_of
 from acked.types import Record
 
-__all__ = ("GroupRow", "Row", "RowLease", "decode_headers", "row_of", "rows_of")
+__all__ = ("GroupRow", "Row", "RowLease", "row_of", "rows_of")
 
 Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
 """A record as it is stored."""
-
-decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class RowLease(NamedTuple):
@@ -37,12 +34,11 @@ class GroupRow(NamedTuple):
 def row_of(record: Record) -> Row:
     """Return `record` as it is stored; raise `UnicodeEncodeError` for what UTF-8 cannot carry."""
     f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
-    headers = msgspec.json.encode(dict(record.headers)).decode() if record.headers else None
     return (
         record.topic,
         record.id,
         record.key,
-        headers,
+        column_of(record.headers),
         record.content_type,
         record.timestamp,
         record.body,

@@ -19,6 +19,9 @@ on), or the machine loses power: nothing is forced to the disk.
 """
 
 import fcntl
+import hashlib
+import os
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Generator, Sequence
@@ -69,6 +72,9 @@ CAPABILITIES: Final = Capabilities(
 
 POLL: Final = 0.02
 """Seconds between two looks at an empty folder."""
+
+LONGEST_NAME: Final = 150
+"""Characters of a folder's name as they are; file systems have 255 bytes for one."""
 
 encode: Final = msgspec.msgpack.Encoder(enc_hook=dict).encode  # headers may be any mapping
 decode: Final = msgspec.msgpack.Decoder(Record).decode
@@ -132,6 +138,10 @@ class FolderLayer:
 
     def _group(self, topic: str, group: str) -> Path:
         return self._path / _folder_name(topic) / _folder_name(group)
+
+
+_NAME: Final = re.compile("[0-9]{20,40}[.][0-9]{1,9}([.][0-9]{1,20}[.][a-z0-9]+)?")
+"""What a message is called; whatever else lies there is somebody else's."""
 
 
 class _Name(msgspec.Struct, frozen=True):
@@ -199,7 +209,7 @@ class _Feed:
         self._folders.append(self._folders.pop(0))  # every topic's turn to be first comes round
         share = max(1, limit // len(self._folders))
         for folder in self._folders:
-            names = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+            names = sorted(one.name for one in folder.iterdir() if _NAME.fullmatch(one.name))
             taken = (found for name in names if (found := self._leased(folder, _Name.parse(name))))
             self._unseen.extend(islice(taken, share))
 
@@ -212,9 +222,12 @@ class _Feed:
         ours = folder / str(_Name(name.number, attempt, until, uuid.uuid4().hex))
         try:
             (folder / str(name)).rename(ours)
-            record = decode(ours.read_bytes())
+            record = decode(_bytes_of(ours))
         except FileNotFoundError:
             return None  # another consumer was faster
+        except (msgspec.MsgspecError, UnicodeError, OSError):
+            ours.rename(folder / f".{ours.name}")  # nobody's message: set aside
+            return None
         self._held[ours.name] = ours
         return Leased(record, ours.name, attempt, str(name.number))
 
@@ -267,7 +280,17 @@ class _Feed:
 
 def _folder_name(name: str) -> str:
     """Return a name for the folder of a topic or group that stays where it is put."""
-    return quote(name, safe="").replace(".", "%2E")  # else `..` would be the folder above
+    quoted = quote(name, safe="").replace(".", "%2E")  # else `..` would be the folder above
+    if len(quoted) <= LONGEST_NAME:
+        return quoted
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{quoted[:LONGEST_NAME]}.{digest}"  # the dot is in no other name
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what is in the file, but not what a link in its place leads to."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        return file.read()
 
 
 @contextmanager

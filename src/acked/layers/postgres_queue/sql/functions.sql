@@ -47,6 +47,12 @@ BEGIN
     RETURN numbers;
 END $$;
 
+-- The bytes of what its publisher has chosen of a message.
+CREATE OR REPLACE FUNCTION @schema.size_of(m @schema.message) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT (octet_length(m.body) + octet_length(m.id) + octet_length(m.content_type)
+        + coalesce(octet_length(m.key), 0) + coalesce(octet_length(m.headers), 0))::bigint
+$$;
+
 -- Leases up to `room` messages of `grps` for `seconds`, in equal shares, in the order of their
 -- numbers; `number` is the proof of the lease. What is leased under one of `held` is the caller's
 -- own and is left alone, though it may have ended. A share stops after `most` bytes. That a lease
@@ -72,11 +78,11 @@ BEGIN
             EXIT WHEN wanted < 1;
             RETURN QUERY
             WITH free AS MATERIALIZED (
-                SELECT m.seq, octet_length(m.body) AS size FROM @schema.message AS m
+                SELECT m.seq, @schema.size_of(m) AS size FROM @schema.message AS m
                 WHERE m.grp = one AND m.due = 0
                 ORDER BY m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), ended AS MATERIALIZED (
-                SELECT m.seq, octet_length(m.body) AS size FROM @schema.message AS m
+                SELECT m.seq, @schema.size_of(m) AS size FROM @schema.message AS m
                 WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
                 ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), sized AS (
