@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Required, cast
 import msgspec
 
 from acked._core.ack.delivery import Delivery
-from acked._core.options import AckOptions, checked_count, checked_seconds
+from acked._core.options import ConsumerOptions, checked_count, checked_seconds
 from acked._machines.backoff import Backoff
 from acked.errors import ConfigurationError
 
@@ -16,14 +16,15 @@ CONCURRENCY: Final = 32
 IN_FLIGHT: Final = 256
 
 
-class ProcessOptions(AckOptions, total=False):
+class ProcessOptions(ConsumerOptions, total=False):
     """The options of `process`, beside those of `subscribe`; durations are seconds."""
 
     concurrency: int
     """The most handlers that run at a time (32; for batches 1)."""
     ordered_by: Literal["key"] | Callable[[Delivery[Any]], object] | None
-    """What tells messages apart that may be handled at the same time: those of one key are handled
-    one after the other, in this process. A callable returns the key; None is no order (None)."""
+    """What tells messages apart that may be handled at the same time. "key": as for `subscribe`, in
+    all processes of the group. A callable returns the key, and then it is in this process only, of
+    single messages: those of one key are handled one after the other. None is no order (None)."""
     timeout: float | None
     """How long a handler may take; then it is cancelled, and has failed (None)."""
     drain: float
@@ -66,9 +67,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError("retry= maps classes of exceptions to Backoff(...)")
         if self.batch is not None:
             checked_count("batch", self.batch)
-            if self.ordered_by is not None:
+            if callable(self.ordered_by):
                 raise ConfigurationError(
-                    "ordered_by= is for single messages; batches of concurrency=1 are in order"
+                    "ordered_by= with a callable is for single messages; batches of concurrency=1 "
+                    "are in order, and 'key' has at most one of a key in a batch"
                 )
 
 

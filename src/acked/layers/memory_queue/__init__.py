@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 
-from acked.abc import AckFeed, Clock
+from acked.abc import Clock
 from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed, hiding_arguments
 from acked.layers._shared.findings import in_this_process
@@ -66,6 +66,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     order_after_nack=True,
+    key_order=True,
     order="total",
     lease="timer",
 )
@@ -168,7 +169,7 @@ class MemoryQueueLayer:
         in_flight: int,  # noqa: ARG002 - nothing is fetched ahead
         lease: float,
         start: Start,
-    ) -> AsyncGenerator[AckFeed]:
+    ) -> AsyncGenerator[MemoryQueueFeed]:
         """Join `group`; what is still held on leaving is free at once, its attempt charged."""
         queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
         feed = MemoryQueueFeed(self._broker, self._clock, queues, lease)
@@ -176,6 +177,16 @@ class MemoryQueueLayer:
             yield feed
         finally:
             feed.leave()
+
+    @asynccontextmanager
+    async def consume_in_key_order(
+        self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[MemoryQueueFeed]:
+        """Join `group` as `consume` does, for each key in its order; see `KeyOrderedLayer`."""
+        joined = self.consume(topics, group, in_flight=in_flight, lease=lease, start=start)
+        async with joined as feed:
+            feed.in_key_order = True
+            yield feed
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """Forget `group` of `topics`; see `acked.abc.RemovesGroups`."""

@@ -13,22 +13,27 @@ Rules:
 4. A lease is over at the moment `until`. Then whoever looks next takes the record away, its attempt
    charged, unless that is the holder itself: until another consumer has looked, the lease is
    `overdue`, and its holder may still extend or settle it. So nobody steals from itself.
-5. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
+5. `_lanes` has what waits for an earlier message of its key, for those who claim in order.
+6. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
    be skipped; when most entries are such, the heap is built anew.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
-from itertools import count, islice
-from typing import Protocol, TypeAlias
+from collections.abc import Hashable, Iterable
+from itertools import count
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
 from acked.layers.memory_queue._charge import NOTHING, Charge
-from acked.types import Leased, Record, Start
+from acked.layers.memory_queue._lanes import KeyLanes
+from acked.types import Leased, Record
 
-__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
+if TYPE_CHECKING:
+    from acked.layers.memory_queue._topic import StoredTopic  # which is made of these queues
+
+__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "Waiter")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -46,6 +51,10 @@ class Kept(msgspec.Struct, gc=False):
     record: Record
     position: str
     owed: int
+
+
+_Returned: TypeAlias = tuple[int, Charge, Kept]
+"""The number of what came back, what counted before, and itself."""
 
 
 class RecordLease(msgspec.Struct):
@@ -95,7 +104,10 @@ class GroupQueue:
         self.consumers: int = 0
         self._topic = topic
         self._fresh = deque(owed)
-        self._returned: list[tuple[int, Charge, Kept]] = []  # by number, which is unique
+        self._returned: list[_Returned] = []  # by number, which is unique
+        self._lanes: KeyLanes[_Returned] = KeyLanes()
+        self._passed_by = 0
+        """How many were never leased and are not among the fresh any more, for their key's sake."""
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
@@ -116,7 +128,7 @@ class GroupQueue:
     @property
     def lag(self) -> int:
         """How many records were never leased."""
-        return len(self._fresh)
+        return len(self._fresh) + self._passed_by
 
     def add(self, kept: Kept) -> None:
         """Owe a record that was just published."""
@@ -127,6 +139,7 @@ class GroupQueue:
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
             heapq.heappush(self._returned, (number, charged, kept))
+            self._end_of_key(kept)
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
             if _is_true(end):
@@ -167,15 +180,29 @@ class GroupQueue:
         if self.next_moment() < last.until:
             last.wake()
 
-    def lease(self, limit: int, until: float, holder: Holder) -> list[Leased]:
-        """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones."""
+    def lease(
+        self, limit: int, until: float, holder: Holder, *, in_key_order: bool = False
+    ) -> list[Leased]:
+        """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones.
+
+        In the order of keys, what may not come yet is ready no more.
+        """
         returned, fresh, ends = self._returned, self._fresh, self._ends
         leased: list[Leased] = []
-        for token in islice(TOKENS, min(limit, len(returned) + len(fresh))):
+        while len(leased) < limit and (returned or fresh):
             if returned:
-                _, charged, kept = heapq.heappop(returned)
+                number, charged, kept = heapq.heappop(returned)
+                self._passed_by -= charged is NOTHING
             else:
                 kept, charged = fresh.popleft(), NOTHING
+                number = kept.number
+            key = kept.record.key
+            if key is not None:
+                if in_key_order and self._lanes.keep(key, (number, charged, kept)):
+                    self._passed_by += charged is NOTHING
+                    continue
+                self._lanes.begin(key)
+            token = next(TOKENS)
             holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
             counts = (charged.deliveries + 1, kept.position, charged.failures, charged.was_alone)
@@ -199,12 +226,14 @@ class GroupQueue:
         """Owe the record no more; the last group to say so lets the topic forget it."""
         self._let_go(lease)
         self._owe_no_more(lease.kept)
+        self._end_of_key(lease.kept)
 
     def give_back(self, lease: RecordLease, *, charge: bool) -> None:
         """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
         charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=lease.has_failed)
         heapq.heappush(self._returned, (lease.kept.number, charged, lease.kept))
+        self._end_of_key(lease.kept)
 
     def delay(self, lease: RecordLease, due: float) -> None:
         """Make the record ready again at the moment `due`: it was nacked."""
@@ -218,12 +247,20 @@ class GroupQueue:
             *self._fresh,
             *(item[-1] for item in self._returned),
             *(item[-1] for item in self._delayed),
+            *(item[-1] for item in self._lanes.items()),
         ):
             self._owe_no_more(kept)
 
     def _let_go(self, lease: RecordLease) -> None:
         self.held -= 1
         self._overdue.pop(lease.token, None)
+
+    def _end_of_key(self, kept: Kept) -> None:
+        """Note that `kept` is neither leased nor delayed any more; free what waited for that."""
+        if kept.record.key is not None:
+            free = self._lanes.end(kept.record.key)
+            if free is not None:
+                heapq.heappush(self._returned, free)
 
     def _owe_no_more(self, kept: Kept) -> None:
         kept.owed -= 1
@@ -240,50 +277,3 @@ def _is_true(end: tuple[float, int, RecordLease]) -> bool:
     """Tell whether this lease is still held, and ends at this moment."""
     until, token, lease = end
     return lease.until == until and token in lease.holder
-
-
-class StoredTopic:
-    """The kept records of one topic, in the order of publishing, and the groups that it knows."""
-
-    def __init__(self) -> None:
-        self.kept: dict[int, Kept] = {}
-        self.groups: dict[str, GroupQueue] = {}
-        self._numbers = count(1)
-
-    def add(self, record: Record) -> Kept:
-        """Keep `record` and let every group owe it."""
-        number = next(self._numbers)
-        kept = Kept(number, record, str(number), len(self.groups))
-        self.kept[number] = kept
-        for queue in self.groups.values():
-            queue.add(kept)
-        return kept
-
-    def join(self, group: str, start: Start) -> GroupQueue:
-        """Return what `group` owes; a group that is new begins at `start`."""
-        if group not in self.groups:
-            self.groups[group] = GroupQueue(self, self._owed_from(start))
-        return self.groups[group]
-
-    def has_consumers(self, group: str) -> bool:
-        """Say whether somebody consumes as `group`."""
-        return group in self.groups and self.groups[group].consumers > 0
-
-    def remove(self, group: str) -> None:
-        """Forget `group`, if there is one; it has no consumers."""
-        queue = self.groups.pop(group, None)
-        if queue is not None:
-            queue.forget()
-
-    def nudge(self) -> None:
-        """Wake whom there is a reason to wake, in every group."""
-        for queue in self.groups.values():
-            queue.nudge()
-
-    def _owed_from(self, start: Start) -> Iterator[Kept]:
-        if start.kind == "latest":
-            return
-        for kept in self.kept.values():
-            if start.kind == "earliest" or kept.record.timestamp >= start.time:
-                kept.owed += 1
-                yield kept
