@@ -419,21 +419,16 @@ class AckPatternLayer(Protocol):
 class KeyOrderedLayer(Protocol):
     """An ack-capable layer that keeps each key in order; it has `capabilities.key_order`.
 
-    In order means across all consumers of a group that have joined so: a message with a key is free
-    when no earlier one of its key and topic is owed, whoever holds that one, or waits for its
-    delay, or died with it. So at most one of a key is leased at a time. A release or a nack keeps
-    the place; what settles it, as a dead letter too, frees the next. Nothing holds a message
-    without a key, and what waits for its key costs nobody who looks for others: a claim may walk
-    over it once, not each time. Consumers that have joined by `consume` heed none of it.
+    A message with a key is free when no earlier one of its key and topic is owed to the group,
+    whoever holds that one, or waits for its delay, or died with it: so at most one of a key is
+    leased. A release or a nack keeps the place; what settles, a dead letter too, frees the next.
+    What waits costs nobody else: a claim may walk over it once, not each time.
     """
 
     def consume_in_key_order(
         self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
     ) -> AbstractAsyncContextManager["AckFeed"]:
-        """Join `group` as one more consumer of `topics` that is given each key in its order.
-
-        As `AckLayer.consume` in everything else.
-        """
+        """Join as `AckLayer.consume` does; who has joined by that heeds no order."""
         ...
 
 

@@ -17,8 +17,7 @@ from acked.conformance.programs import ProgramFailure
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._broker import Broker
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.layers.memory_queue._group import GroupQueue
-from acked.layers.memory_queue._topic import StoredTopic
+from acked.layers.memory_queue._group import GroupQueue, StoredTopic
 from acked.types import Outcome, Settlement, Verb
 
 pytestmark = pytest.mark.anyio

@@ -393,7 +393,7 @@ async def test_a_body_that_does_not_decode_ends_no_worker(
         ({"batch": 0}, "batch=0"),
         ({"wait": 1}, "give batch="),
         ({"ordered_by": "id"}, "ordered_by='id'"),
-        ({"ordered_by": id, "batch": 2}, "single messages"),
+        ({"ordered_by": "key", "batch": 2}, "single messages"),
         ({"in_flight": 8}, "fewer than the 32"),
         ({"retry": {int: Backoff()}}, "retry="),
         ({"lease": 0}, "lease=0"),

@@ -5,8 +5,8 @@ $ python -m acked.conformance.child MODE URL TOPIC GROUP N LEASE
 ```
 
 MODE `hold`: receives N messages and holds them; `hold-in-order` does so in the order of keys.
-`ack`: acks them all at once, and kills itself with SIGKILL on the line after. `publish`: publishes 0
-to N-1, and kills itself on the line after.
+`ack`: acks them all at once, and kills itself with SIGKILL on the line after. `publish`: publishes
+0 to N-1, and kills itself on the line after.
 """
 
 import os

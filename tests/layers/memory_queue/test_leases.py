@@ -6,8 +6,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from acked.layers.memory_queue._group import SPARE_ENDS, GroupQueue, Holder
-from acked.layers.memory_queue._topic import StoredTopic
+from acked.layers.memory_queue._group import SPARE_ENDS, GroupQueue, Holder, StoredTopic
 from acked.types import Record, Start
 from tests.layers.queue_bench import Bench, one, start
 

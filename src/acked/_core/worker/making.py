@@ -44,7 +44,7 @@ def worker(
     using: Subscribes = channel  # its overloads are for users
     settings, subscribing = split_options(options)
     if settings.ordered_by == "key" and using.layer.capabilities.key_order:
-        settings = replace(settings, ordered_by=None)  # the layer's business, in all processes
+        settings = replace(settings, ordered_by=None)  # the layer sees to it, in all processes
         subscribing["ordered_by"] = "key"
     called = Handler(handler, settings.concurrency)
     subscription = using.subscribe(topic, **subscribing)

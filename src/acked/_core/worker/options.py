@@ -22,9 +22,10 @@ class ProcessOptions(ConsumerOptions, total=False):
     concurrency: int
     """The most handlers that run at a time (32; for batches 1)."""
     ordered_by: Literal["key"] | Callable[[Delivery[Any]], object] | None
-    """What tells messages apart that may be handled at the same time. "key": as for `subscribe`, in
-    all processes of the group. A callable returns the key, and then it is in this process only, of
-    single messages: those of one key are handled one after the other. None is no order (None)."""
+    """What tells messages apart that may be handled at the same time: those of one key are handled
+    one after the other. "key": in all processes of the group, as for `subscribe`, where the layer
+    has `key_order`, and else in this one. A callable returns the key: in this process, of single
+    messages. None is no order (None)."""
     timeout: float | None
     """How long a handler may take; then it is cancelled, and has failed (None)."""
     drain: float
@@ -67,10 +68,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError("retry= maps classes of exceptions to Backoff(...)")
         if self.batch is not None:
             checked_count("batch", self.batch)
-            if callable(self.ordered_by):
+            if self.ordered_by is not None:
                 raise ConfigurationError(
-                    "ordered_by= with a callable is for single messages; batches of concurrency=1 "
-                    "are in order, and 'key' has at most one of a key in a batch"
+                    "ordered_by= is for single messages; batches of concurrency=1 are in order"
                 )
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import Kept
-from acked.layers.memory_queue._topic import StoredTopic
+from acked.layers.memory_queue._group import Kept, StoredTopic
 from acked.types import Record
 
 __all__ = ("Broker",)

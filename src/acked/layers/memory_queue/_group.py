@@ -20,20 +20,19 @@ Rules:
 
 import heapq
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
 from acked.layers.memory_queue._charge import NOTHING, Charge
+from acked.layers.memory_queue._kept import Kept, Returned
 from acked.layers.memory_queue._lanes import KeyLanes
-from acked.types import Leased, Record
+from acked.layers.memory_queue._waiter import Waiter
+from acked.types import Leased, Record, Start
 
-if TYPE_CHECKING:
-    from acked.layers.memory_queue._topic import StoredTopic  # which is made of these queues
-
-__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "Waiter")
+__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -42,19 +41,6 @@ TOKENS = count(1)
 
 SPARE_ENDS = 64
 """How many entries the heap of ends may hold beyond twice as many as there are leases."""
-
-
-class Kept(msgspec.Struct, gc=False):
-    """One record a topic keeps, its number in the topic, and how many groups still owe it."""
-
-    number: int
-    record: Record
-    position: str
-    owed: int
-
-
-_Returned: TypeAlias = tuple[int, Charge, Kept]
-"""The number of what came back, what counted before, and itself."""
 
 
 class RecordLease(msgspec.Struct):
@@ -76,24 +62,6 @@ Holder: TypeAlias = dict[Hashable, RecordLease]
 """What one consumer holds, by token; in here means: leased to it, or over and not yet noticed."""
 
 
-class Waiter(Protocol):
-    """A consumer that waits for something to become ready."""
-
-    @property
-    def until(self) -> float:
-        """The moment at which it looks again by itself."""
-        ...
-
-    @property
-    def held(self) -> Holder:
-        """What it holds itself, and never takes from itself."""
-        ...
-
-    def wake(self) -> None:
-        """Let it look now."""
-        ...
-
-
 class GroupQueue:
     """What one group owes of one topic."""
 
@@ -104,8 +72,8 @@ class GroupQueue:
         self.consumers: int = 0
         self._topic = topic
         self._fresh = deque(owed)
-        self._returned: list[_Returned] = []  # by number, which is unique
-        self._lanes: KeyLanes[_Returned] = KeyLanes()
+        self._returned: list[Returned] = []  # by number, which is unique
+        self._lanes: KeyLanes[Returned] = KeyLanes()
         self._passed_by = 0
         """How many were never leased and are not among the fresh any more, for their key's sake."""
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
@@ -277,3 +245,50 @@ def _is_true(end: tuple[float, int, RecordLease]) -> bool:
     """Tell whether this lease is still held, and ends at this moment."""
     until, token, lease = end
     return lease.until == until and token in lease.holder
+
+
+class StoredTopic:
+    """The kept records of one topic, in the order of publishing, and the groups that it knows."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Kept] = {}
+        self.groups: dict[str, GroupQueue] = {}
+        self._numbers = count(1)
+
+    def add(self, record: Record) -> Kept:
+        """Keep `record` and let every group owe it."""
+        number = next(self._numbers)
+        kept = Kept(number, record, str(number), len(self.groups))
+        self.kept[number] = kept
+        for queue in self.groups.values():
+            queue.add(kept)
+        return kept
+
+    def join(self, group: str, start: Start) -> GroupQueue:
+        """Return what `group` owes; a group that is new begins at `start`."""
+        if group not in self.groups:
+            self.groups[group] = GroupQueue(self, self._owed_from(start))
+        return self.groups[group]
+
+    def has_consumers(self, group: str) -> bool:
+        """Say whether somebody consumes as `group`."""
+        return group in self.groups and self.groups[group].consumers > 0
+
+    def remove(self, group: str) -> None:
+        """Forget `group`, if there is one; it has no consumers."""
+        queue = self.groups.pop(group, None)
+        if queue is not None:
+            queue.forget()
+
+    def nudge(self) -> None:
+        """Wake whom there is a reason to wake, in every group."""
+        for queue in self.groups.values():
+            queue.nudge()
+
+    def _owed_from(self, start: Start) -> Iterator[Kept]:
+        if start.kind == "latest":
+            return
+        for kept in self.kept.values():
+            if start.kind == "earliest" or kept.record.timestamp >= start.time:
+                kept.owed += 1
+                yield kept

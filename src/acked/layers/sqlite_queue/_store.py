@@ -39,8 +39,9 @@ def publish(db: sqlite3.Connection, rows: Sequence[Row]) -> range:
 
 def find(db: sqlite3.Connection, topic: str, group: str) -> GroupRow | None:
     """Return `group` of `topic`, if there is one."""
-    found: tuple[int, int, int] | None = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
-    return None if found is None else GroupRow(found[0], topic, found[1], found[2])
+    found: tuple[int, int, int, int] | None
+    found = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
+    return None if found is None else GroupRow(found[0], topic, *found[1:3], bool(found[3]))
 
 
 def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> GroupRow:
