@@ -49,6 +49,7 @@ __all__ = (
     "Clock",
     "FireAndForgetLayer",
     "Inspectable",
+    "KeyOrderedLayer",
     "LagFeed",
     "LastChanceFeed",
     "Layer",
@@ -411,6 +412,23 @@ class AckPatternLayer(Protocol):
         Also of those that are new later. As `AckLayer.consume` in everything else. A record that
         matches several of `patterns` arrives once; its `topic` is the topic's own name.
         """
+        ...
+
+
+@runtime_checkable
+class KeyOrderedLayer(Protocol):
+    """An ack-capable layer that keeps each key in order; it has `capabilities.key_order`.
+
+    A message with a key is free when no earlier one of its key and topic is owed to the group,
+    whoever holds that one, or waits for its delay, or died with it: so at most one of a key is
+    leased. A release or a nack keeps the place; what settles, a dead letter too, frees the next.
+    What waits costs nobody else: a claim may walk over it once, not each time.
+    """
+
+    def consume_in_key_order(
+        self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AbstractAsyncContextManager["AckFeed"]:
+        """Join as `AckLayer.consume` does; who has joined by that heeds no order."""
         ...
 
 

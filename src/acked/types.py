@@ -349,6 +349,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription's statistics say how far its group is behind."""
     order_after_nack: bool = False
     """And a nacked message, its delay over, comes before what was not delivered yet."""
+    key_order: bool = False
+    """A group that asks is handed no message of a key before the earlier ones of it are settled."""
     order: Order = "none"
     """Within what part of a topic the order of publishing is kept, redelivery apart."""
     lease: LeaseKind = "none"

@@ -13,6 +13,7 @@ from tests.broken_layers import (
     delays,
     flow,
     halves,
+    key_order,
     last_chance,
     leases,
     lifecycle,
@@ -29,7 +30,7 @@ __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 
 CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
-    *(sizes, again, claims, conduct, last_chance),
+    *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -26,6 +26,7 @@ TOUCHED = {
     "src/acked/layers/_shared/*": "a refusal names layers to choose instead",
     "tests/smoke/keepers.py": "with its client alone: put something in that it must keep",
     "docs/how-to/choose_a_layer.md": "when to choose it",
+    "docs/how-to/order_by_key.md": "whether it keeps keys in order, and what to do if not",
     "docs/reference/logging.md": "its logger",
     "docs/explanation/security.md": "what its URL verifies, the least rights",
     "tests/layers/test_passwords.py": "its scheme: nobody is told a password",

@@ -14,6 +14,7 @@ from acked.types import Capabilities, Overflow, Start, checked_topic_name
 __all__ = (
     "AckOptions",
     "AckSettings",
+    "ConsumerOptions",
     "FireAndForgetOptions",
     "FireAndForgetSettings",
     "PublishOptions",
@@ -24,6 +25,11 @@ __all__ = (
 )
 
 MEBIBYTE: Final = 1024 * 1024
+NO_KEY_ORDER: Final = (
+    "this layer does not keep the order of a key among the consumers of a group; memory-queue, "
+    "sqlite-queue and postgres-queue do. Within one process any worker does: "
+    "process(..., ordered_by=lambda delivery: delivery.key)"
+)
 NO_PATTERNS: Final = "this layer cannot subscribe by pattern; name each topic: subscribe('a', 'b')"
 
 
@@ -79,6 +85,7 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
     lease: float = 30.0
     max_lease: float | None = 3600.0
     start: Start = Start.EARLIEST
+    ordered_by: Literal["key"] | None = None
     patterns: bool = False
     redelivery: Redelivery = Redelivery()
     confirm_acks: bool = True
@@ -103,6 +110,8 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise CapabilityError("this layer has no dead letters; subscribe without dead_letter=")
         if self.patterns and not capabilities.patterns:
             raise CapabilityError(NO_PATTERNS)
+        if self.ordered_by is not None and not capabilities.key_order:
+            raise CapabilityError(NO_KEY_ORDER)
         if self.start.kind != "earliest" and not capabilities.replay:
             raise CapabilityError("this layer cannot choose where a group starts; leave start= out")
 
@@ -116,8 +125,8 @@ class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-class AckOptions(TypedDict, total=False):
-    """The options of `subscribe` over an ack-capable layer; durations are seconds."""
+class ConsumerOptions(TypedDict, total=False):
+    """What `subscribe` and `process` have in common on an ack-capable layer."""
 
     group: Required[str]
     """Consumers of one group share each message; two groups each get it."""
@@ -145,6 +154,14 @@ class AckOptions(TypedDict, total=False):
     """After how long without a connection the reader gets `ConnectionLost`; None is never (300)."""
     close_timeout: float
     """How long leaving may take (10)."""
+
+
+class AckOptions(ConsumerOptions, total=False):
+    """The options of `subscribe` over an ack-capable layer; durations are seconds."""
+
+    ordered_by: Literal["key"] | None
+    """"key": no consumer of the group that says so, in any process, is handed a message before all
+    earlier ones of its key are settled; without a key it waits for nobody (None)."""
 
 
 class FireAndForgetOptions(TypedDict, total=False):
@@ -204,6 +221,7 @@ def checked_seconds(
 Settings = TypeVar("Settings", AckSettings, FireAndForgetSettings)
 
 _WRITE: Final[dict[str, str]] = {
+    "ordered_by": "'key' or None",
     "start": "Start.EARLIEST, Start.LATEST or Start.at(time)",
     "redelivery": "Redelivery(max_deliveries=..., dead_letter=...)",
     "reconnect": "Backoff(initial=..., factor=..., maximum=...)",

@@ -4,8 +4,9 @@
 $ python -m acked.conformance.child MODE URL TOPIC GROUP N LEASE
 ```
 
-MODE `hold`: receives N messages and holds them. `ack`: acks them all at once, and kills itself with
-SIGKILL on the line after. `publish`: publishes 0 to N-1, and kills itself on the line after.
+MODE `hold`: receives N messages and holds them; `hold-in-order` does so in the order of keys.
+`ack`: acks them all at once, and kills itself with SIGKILL on the line after. `publish`: publishes
+0 to N-1, and kills itself on the line after.
 """
 
 import os
@@ -23,7 +24,7 @@ from acked.abc import AckLayer
 
 __all__ = ("Mode", "child")
 
-Mode: TypeAlias = Literal["hold", "ack", "publish"]
+Mode: TypeAlias = Literal["hold", "hold-in-order", "ack", "publish"]
 
 READY: Final = b"ready"
 START_TIMEOUT: Final = 30.0
@@ -74,7 +75,13 @@ async def _main(mode: str, url: str, topic: str, group: str, count: int, lease: 
 async def _consume(
     channel: Channel[AckLayer], mode: str, topic: str, group: str, count: int, lease: float
 ) -> None:
-    subscription = channel.subscribe(topic, group=group, lease=lease, in_flight=count)
+    subscription = channel.subscribe(
+        topic,
+        group=group,
+        lease=lease,
+        in_flight=count,
+        ordered_by="key" if mode == "hold-in-order" else None,
+    )
     async with subscription:
         held = [await anext(subscription) for _ in range(count)]
         if mode == "ack":

@@ -31,9 +31,9 @@ Operations are counted from 0, each kind by itself, over the life of the layer o
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar, overload
+from typing import Final, Generic, Self, TypeVar, cast, overload
 
-from acked.abc import AckFeed, AckLayer, Clock, FireAndForgetLayer, Layer, Sink
+from acked.abc import AckFeed, AckLayer, Clock, FireAndForgetLayer, KeyOrderedLayer, Layer, Sink
 from acked.clocks import SystemClock
 from acked.conformance.fault_plan import Failure, FaultPlan
 from acked.errors import ConnectionLost, LayerError, PublishFailed
@@ -116,6 +116,15 @@ class FaultyAckLayer(_Faulty[AckLayer]):
         """Join the group, with a feed that fails as planned."""
         joined = self.inner.consume(topics, group, in_flight=in_flight, lease=lease, start=start)
         async with joined as feed:
+            yield _FaultyFeed(feed, self.plan, self._clock)
+
+    @asynccontextmanager
+    async def consume_in_key_order(
+        self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[AckFeed]:
+        """Join the group likewise; called only where the layer within can."""
+        consume = cast("KeyOrderedLayer", self.inner).consume_in_key_order
+        async with consume(topics, group, in_flight=in_flight, lease=lease, start=start) as feed:
             yield _FaultyFeed(feed, self.plan, self._clock)
 
 

@@ -98,7 +98,8 @@ async def test_a_file_that_was_emptied_is_small_again(path: Path) -> None:
 
 def old_schema() -> list[str]:
     """Return what made a file of version 1."""
-    first = [one for one in sql.SCHEMA if one not in sql._SINCE_2]
+    later = (*sql._SINCE_2, *sql._KEY_ORDER_SINCE_4)
+    first = [one for one in sql.SCHEMA if one not in later]
     return [
         one.replace(
             "        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", ""
@@ -106,7 +107,12 @@ def old_schema() -> list[str]:
             "        failures INTEGER NOT NULL DEFAULT 0,\n        alone INTEGER NOT NULL DEFAULT 0,\n",
             "",
         )
-        for one in first
+        for one in (
+            each.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "").replace(
+                "        key TEXT,\n        PRIMARY", "        PRIMARY"
+            )
+            for each in first
+        )
     ] + ["PRAGMA user_version = 1"]
 
 

@@ -21,7 +21,7 @@ from acked._core.publishing import Decoders
 from acked._core.subscription import Batches, Subscription
 from acked._core.without_values import without_values
 from acked._machines.settlement import State
-from acked.abc import AckFeed, AckLayer, AckPatternLayer, Clock, LagFeed
+from acked.abc import AckFeed, AckLayer, AckPatternLayer, Clock, KeyOrderedLayer, LagFeed
 from acked.clocks import SystemClock, system_time
 from acked.errors import AckedError, ChannelClosed, DecodeError
 from acked.types import AckStatistics
@@ -170,6 +170,8 @@ class AckSubscription(Subscription[Delivery[T]]):
         consume: Callable[..., AbstractAsyncContextManager[AckFeed]] = layer.consume
         if options.patterns:
             consume = cast("AckPatternLayer", layer).consume_patterns
+        if options.ordered_by is not None:
+            consume = cast("KeyOrderedLayer", layer).consume_in_key_order
         consuming = consume(
             self._topics,
             options.group,

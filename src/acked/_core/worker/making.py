@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from acked._core.ack.subscription import AckSubscription
 from acked._core.options import Redelivery
 from acked._core.worker.calling import Handler
@@ -41,6 +43,9 @@ def worker(
     """
     using: Subscribes = channel  # its overloads are for users
     settings, subscribing = split_options(options)
+    if settings.ordered_by == "key" and using.layer.capabilities.key_order:
+        settings = replace(settings, ordered_by=None)  # the layer sees to it, in all processes
+        subscribing["ordered_by"] = "key"
     called = Handler(handler, settings.concurrency)
     subscription = using.subscribe(topic, **subscribing)
     settler = AnswerSettler(

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Required, cast
 import msgspec
 
 from acked._core.ack.delivery import Delivery
-from acked._core.options import AckOptions, checked_count, checked_seconds
+from acked._core.options import ConsumerOptions, checked_count, checked_seconds
 from acked._machines.backoff import Backoff
 from acked.errors import ConfigurationError
 
@@ -16,14 +16,16 @@ CONCURRENCY: Final = 32
 IN_FLIGHT: Final = 256
 
 
-class ProcessOptions(AckOptions, total=False):
+class ProcessOptions(ConsumerOptions, total=False):
     """The options of `process`, beside those of `subscribe`; durations are seconds."""
 
     concurrency: int
     """The most handlers that run at a time (32; for batches 1)."""
     ordered_by: Literal["key"] | Callable[[Delivery[Any]], object] | None
     """What tells messages apart that may be handled at the same time: those of one key are handled
-    one after the other, in this process. A callable returns the key; None is no order (None)."""
+    one after the other. "key": in all processes of the group, as for `subscribe`, where the layer
+    has `key_order`, and else in this one. A callable returns the key: in this process, of single
+    messages. None is no order (None)."""
     timeout: float | None
     """How long a handler may take; then it is cancelled, and has failed (None)."""
     drain: float

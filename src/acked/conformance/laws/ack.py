@@ -19,6 +19,7 @@ from acked.conformance.laws.fidelity import FidelityLaws
 from acked.conformance.laws.flow import FlowLaws
 from acked.conformance.laws.giving_back import GivingBackLaws
 from acked.conformance.laws.interrupted import InterruptedLaws
+from acked.conformance.laws.key_order import KeyOrderLaws
 from acked.conformance.laws.last_chance import LastChanceLaws
 from acked.conformance.laws.leases import LeaseLaws
 from acked.conformance.laws.letters import LetterLaws
@@ -47,7 +48,6 @@ OPEN: Final[Mapping[str, str]] = {
     "E3": "handlers side by side come with the workers",
     "E5": "handlers side by side come with the workers",
     "E6": "handlers side by side come with the workers",
-    "E7": "order by key across processes comes with the workers",
     "G2": "handlers at a shutdown come with the workers; what a consumer gives back is C2",
     "G10": "what a killed process leaves on the broker needs an oracle, which is yet to come",
     "H7": "trimming is each broker's own: in the tests of the layer",
@@ -83,6 +83,7 @@ class AckLayerLaws(
     LetterLaws,
     InterruptedLaws,
     OrderingLaws,
+    KeyOrderLaws,
     FlowLaws,
     LifecycleLaws,
     FaultLaws,

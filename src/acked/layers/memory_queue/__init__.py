@@ -10,7 +10,8 @@ one state that lives as long as the process. At most `max_backlog` records are k
 more are refused with `PublishFailed`.
 
 **Ordering** — Total within a topic. What is delivered again comes in its original place among what
-is ready. Several topics in one subscription get equal shares of every batch, none starves.
+is ready. Several topics in one subscription get equal shares of every batch, none starves. With
+`ordered_by="key"` one message of a key is leased in a group at a time, the earliest.
 
 **Acknowledgement** — Confirmed at once. A lease is a deadline for one message, read from `clock`;
 when it is over, the next look of another consumer of the group takes the message away, and a
@@ -34,7 +35,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.lowlevel
 
-from acked.abc import AckFeed, Clock
+from acked.abc import Clock
 from acked.clocks import SystemClock
 from acked.errors import ConfigurationError, LayerError, PublishFailed, hiding_arguments
 from acked.layers._shared.findings import in_this_process
@@ -66,6 +67,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     order_after_nack=True,
+    key_order=True,
     order="total",
     lease="timer",
 )
@@ -168,7 +170,7 @@ class MemoryQueueLayer:
         in_flight: int,  # noqa: ARG002 - nothing is fetched ahead
         lease: float,
         start: Start,
-    ) -> AsyncGenerator[AckFeed]:
+    ) -> AsyncGenerator[MemoryQueueFeed]:
         """Join `group`; what is still held on leaving is free at once, its attempt charged."""
         queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
         feed = MemoryQueueFeed(self._broker, self._clock, queues, lease)
@@ -176,6 +178,16 @@ class MemoryQueueLayer:
             yield feed
         finally:
             feed.leave()
+
+    @asynccontextmanager
+    async def consume_in_key_order(
+        self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[MemoryQueueFeed]:
+        """Join `group` as `consume` does, for each key in its order; see `KeyOrderedLayer`."""
+        joined = self.consume(topics, group, in_flight=in_flight, lease=lease, start=start)
+        async with joined as feed:
+            feed.in_key_order = True
+            yield feed
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """Forget `group` of `topics`; see `acked.abc.RemovesGroups`."""

@@ -29,6 +29,8 @@ class MemoryQueueFeed:
         self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
     ) -> None:
         self.until: float = NEVER
+        self.in_key_order = False
+        """Whether it gets a message only when the earlier ones of its key are settled."""
         self.leased_at = 0.0
         """When the last batch was leased, by the system's clock, whatever the layer's is."""
         self._broker = broker
@@ -131,7 +133,9 @@ class MemoryQueueFeed:
             share = max(1, (limit - len(taken)) // len(ready))
             for queue in ready:
                 room = min(share, limit - len(taken))
-                taken += queue.lease(room, now + self._lease, self._held)
+                taken += queue.lease(
+                    room, now + self._lease, self._held, in_key_order=self.in_key_order
+                )
             ready = [queue for queue in ready if queue.ready]
         if taken or any(queue.has_overdue for queue in self._queues):
             self._nudge()

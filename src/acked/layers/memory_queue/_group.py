@@ -13,19 +13,23 @@ Rules:
 4. A lease is over at the moment `until`. Then whoever looks next takes the record away, its attempt
    charged, unless that is the holder itself: until another consumer has looked, the lease is
    `overdue`, and its holder may still extend or settle it. So nobody steals from itself.
-5. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
+5. `_lanes` has what waits for an earlier message of its key, for those who claim in order.
+6. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
    be skipped; when most entries are such, the heap is built anew.
 """
 
 import heapq
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from itertools import count, islice
-from typing import Protocol, TypeAlias
+from itertools import count
+from typing import TypeAlias
 
 import msgspec
 
 from acked.layers.memory_queue._charge import NOTHING, Charge
+from acked.layers.memory_queue._kept import Kept, Returned
+from acked.layers.memory_queue._lanes import KeyLanes
+from acked.layers.memory_queue._waiter import Waiter
 from acked.types import Leased, Record, Start
 
 __all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
@@ -37,15 +41,6 @@ TOKENS = count(1)
 
 SPARE_ENDS = 64
 """How many entries the heap of ends may hold beyond twice as many as there are leases."""
-
-
-class Kept(msgspec.Struct, gc=False):
-    """One record a topic keeps, its number in the topic, and how many groups still owe it."""
-
-    number: int
-    record: Record
-    position: str
-    owed: int
 
 
 class RecordLease(msgspec.Struct):
@@ -67,24 +62,6 @@ Holder: TypeAlias = dict[Hashable, RecordLease]
 """What one consumer holds, by token; in here means: leased to it, or over and not yet noticed."""
 
 
-class Waiter(Protocol):
-    """A consumer that waits for something to become ready."""
-
-    @property
-    def until(self) -> float:
-        """The moment at which it looks again by itself."""
-        ...
-
-    @property
-    def held(self) -> Holder:
-        """What it holds itself, and never takes from itself."""
-        ...
-
-    def wake(self) -> None:
-        """Let it look now."""
-        ...
-
-
 class GroupQueue:
     """What one group owes of one topic."""
 
@@ -95,7 +72,10 @@ class GroupQueue:
         self.consumers: int = 0
         self._topic = topic
         self._fresh = deque(owed)
-        self._returned: list[tuple[int, Charge, Kept]] = []  # by number, which is unique
+        self._returned: list[Returned] = []  # by number, which is unique
+        self._lanes: KeyLanes[Returned] = KeyLanes()
+        self._passed_by = 0
+        """How many were never leased and are not among the fresh any more, for their key's sake."""
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
@@ -116,7 +96,7 @@ class GroupQueue:
     @property
     def lag(self) -> int:
         """How many records were never leased."""
-        return len(self._fresh)
+        return len(self._fresh) + self._passed_by
 
     def add(self, kept: Kept) -> None:
         """Owe a record that was just published."""
@@ -127,6 +107,7 @@ class GroupQueue:
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
             heapq.heappush(self._returned, (number, charged, kept))
+            self._end_of_key(kept)
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
             if _is_true(end):
@@ -167,15 +148,29 @@ class GroupQueue:
         if self.next_moment() < last.until:
             last.wake()
 
-    def lease(self, limit: int, until: float, holder: Holder) -> list[Leased]:
-        """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones."""
+    def lease(
+        self, limit: int, until: float, holder: Holder, *, in_key_order: bool = False
+    ) -> list[Leased]:
+        """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones.
+
+        In the order of keys, what may not come yet is ready no more.
+        """
         returned, fresh, ends = self._returned, self._fresh, self._ends
         leased: list[Leased] = []
-        for token in islice(TOKENS, min(limit, len(returned) + len(fresh))):
+        while len(leased) < limit and (returned or fresh):
             if returned:
-                _, charged, kept = heapq.heappop(returned)
+                number, charged, kept = heapq.heappop(returned)
+                self._passed_by -= charged is NOTHING
             else:
                 kept, charged = fresh.popleft(), NOTHING
+                number = kept.number
+            key = kept.record.key
+            if key is not None:
+                if in_key_order and self._lanes.keep(key, (number, charged, kept)):
+                    self._passed_by += charged is NOTHING
+                    continue
+                self._lanes.begin(key)
+            token = next(TOKENS)
             holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
             counts = (charged.deliveries + 1, kept.position, charged.failures, charged.was_alone)
@@ -199,12 +194,14 @@ class GroupQueue:
         """Owe the record no more; the last group to say so lets the topic forget it."""
         self._let_go(lease)
         self._owe_no_more(lease.kept)
+        self._end_of_key(lease.kept)
 
     def give_back(self, lease: RecordLease, *, charge: bool) -> None:
         """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
         charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=lease.has_failed)
         heapq.heappush(self._returned, (lease.kept.number, charged, lease.kept))
+        self._end_of_key(lease.kept)
 
     def delay(self, lease: RecordLease, due: float) -> None:
         """Make the record ready again at the moment `due`: it was nacked."""
@@ -218,12 +215,20 @@ class GroupQueue:
             *self._fresh,
             *(item[-1] for item in self._returned),
             *(item[-1] for item in self._delayed),
+            *(item[-1] for item in self._lanes.items()),
         ):
             self._owe_no_more(kept)
 
     def _let_go(self, lease: RecordLease) -> None:
         self.held -= 1
         self._overdue.pop(lease.token, None)
+
+    def _end_of_key(self, kept: Kept) -> None:
+        """Note that `kept` is neither leased nor delayed any more; free what waited for that."""
+        if kept.record.key is not None:
+            free = self._lanes.end(kept.record.key)
+            if free is not None:
+                heapq.heappush(self._returned, free)
 
     def _owe_no_more(self, kept: Kept) -> None:
         kept.owed -= 1

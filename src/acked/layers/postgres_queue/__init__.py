@@ -13,7 +13,11 @@ listener of `fire_and_forget` that was killed is removed after five minutes of s
 **Ordering** — Total within a topic, by numbers that are given while a publish runs: what one
 publisher publishes in turn is in that order. A transaction that commits late puts its messages in
 their place among what is not delivered yet. What is delivered again comes in its original place
-among what is ready. Several topics in one subscription get equal shares of every batch.
+among what is ready. Several topics in one subscription get equal shares of every batch. With
+`ordered_by="key"` one message of a key is leased in a group at a time, the earliest; what comes
+after it is parked in its row and costs nobody else, and claims of one group are made one after the
+other. An ack in a transaction frees the next when that commits; with a snapshot (`REPEATABLE READ`)
+it may fail to serialize, and is to be tried again.
 
 **Acknowledgement** — Confirmed means committed, as durable as `synchronous_commit` says. A claim is
 one statement with `FOR UPDATE SKIP LOCKED`; a lease is a deadline for one message by the server's
@@ -50,7 +54,7 @@ except ImportError as _absent:
     ) from _absent
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -115,6 +119,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     order_after_nack=True,
+    key_order=True,
     last_chance=True,
     order="total",
     lease="timer",
@@ -268,8 +273,7 @@ class PostgresQueueLayer:
             raise not_published(len(records), error, indeterminate=is_unknown) from error
         return receipts_of(records, cast("Sequence[int]", numbers))
 
-    @asynccontextmanager
-    async def consume(
+    def consume(
         self,
         topics: Sequence[str],
         group: str,
@@ -277,14 +281,32 @@ class PostgresQueueLayer:
         in_flight: int,  # noqa: ARG002 - nothing is fetched ahead
         lease: float,
         start: Start,
-    ) -> AsyncGenerator[AckFeed, None]:
+    ) -> AbstractAsyncContextManager[AckFeed]:
         """Join `group`; what is held on leaving is free at once, its attempt charged."""
+        return self._joined(topics, group, start, lease=lease)
+
+    def consume_in_key_order(
+        self,
+        topics: Sequence[str],
+        group: str,
+        /,
+        *,
+        in_flight: int,  # noqa: ARG002 - as above
+        lease: float,
+        start: Start,
+    ) -> AbstractAsyncContextManager[AckFeed]:
+        """Join `group` as `consume` does, for each key in its order; see `KeyOrderedLayer`."""
+        return self._joined(topics, group, start, lease=lease, in_key_order=True)
+
+    @asynccontextmanager
+    async def _joined(
+        self, topics: Sequence[str], group: str, start: Start, **options: Any
+    ) -> AsyncGenerator[AckFeed, None]:
         wakeups = self._opened()
         if not self._is_pooled:
             wakeups.listen()
-        feed = PostgresQueueFeed(
-            self._store, wakeups, [*dict.fromkeys(topics)], group, lease=lease, poll=self._poll
-        )
+        names = [*dict.fromkeys(topics)]
+        feed = PostgresQueueFeed(self._store, wakeups, names, group, poll=self._poll, **options)
         try:
             await feed.join(start)
             yield feed

@@ -33,6 +33,9 @@ SYSTEM: Final = SystemClock()
 POLL_UNTOLD: Final = 0.2
 """Seconds between two looks of a consumer that waits while no notifications arrive."""
 
+AGAIN: Final = 0.005
+"""Seconds before a claim in order goes on, where there was more than it may look at."""
+
 UNFAILED: Final = -1.0
 """The delay of a nack that says of no handler that it failed."""
 
@@ -59,6 +62,7 @@ class PostgresQueueFeed:
         *,
         lease: float,
         poll: float,
+        in_key_order: bool = False,
     ) -> None:
         self.leased_at = 0.0
         """When the claim of the last batch was begun, by the system's clock."""
@@ -68,6 +72,7 @@ class PostgresQueueFeed:
         self._group = group
         self._lease = lease
         self._poll = poll
+        self._in_key_order = in_key_order
         self._topic_of: dict[int, str] = {}
         self._holdings = Holdings()
         self._strays: set[int] = set()
@@ -80,7 +85,11 @@ class PostgresQueueFeed:
 
     async def join(self, start: Start) -> None:
         """Make the group known to every topic, and say that it has a consumer."""
-        found = {await self._store.join(one, self._group, start): one for one in self._topics}
+        store, in_order = self._store, self._in_key_order
+        found = {
+            await store.join(one, self._group, start, in_key_order=in_order): one
+            for one in self._topics
+        }
         self._topic_of = found
         await self._life.begin([*found])
 
@@ -196,8 +205,9 @@ class PostgresQueueFeed:
         number, began = new_number(), SYSTEM.time()
         most = CLAIM_BYTES // len(grps)
         try:
+            claim = functions.claim_in_order if self._in_key_order else functions.claim
             rows = await self._store.rows(
-                functions.claim, grps, limit, self._lease, number, self._holdings.numbers(), most
+                claim, grps, limit, self._lease, number, self._holdings.numbers(), most
             )
         except LayerError:
             self._strays.add(number)
@@ -234,6 +244,8 @@ class PostgresQueueFeed:
         if row["known"] < len(grps):
             await self._rejoin()
             return 0.0
+        if self._in_key_order and await self._store.value(self._store.functions.has_free, grps):
+            return AGAIN  # a claim parked all that it may at once, or somebody settles just now
         most = self._poll if self._wakeups.is_live else min(self._poll, POLL_UNTOLD)
         return most if due is None else max(0.001, min(due, most))
 

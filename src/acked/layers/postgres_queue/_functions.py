@@ -48,6 +48,11 @@ class QueueFunctions:
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
         )
         self.claim: Final = f"SELECT * FROM {schema}.claim($1, $2, $3, $4, $5, $6)"  # noqa: S608
+        self.claim_in_order: Final = self.claim.replace(".claim(", ".claim_in_order(")
+        self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
+        self.has_free: Final = (
+            f"SELECT EXISTS (SELECT FROM {schema}.message WHERE grp = ANY ($1) AND due = 0)"  # noqa: S608
+        )
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
         self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"
         self.release: Final = f"SELECT {schema}.release($1, $2, $3)"
@@ -63,7 +68,7 @@ class QueueFunctions:
         )
         self.lag: Final = (
             f"SELECT count(*) FROM {schema}.message "  # noqa: S608
-            "WHERE grp = ANY ($1) AND due = 0 AND attempt = 0"
+            "WHERE grp = ANY ($1) AND (due = 0 OR due = 'Infinity') AND attempt = 0"
         )
         self.outlook: Final = f"""
             SELECT

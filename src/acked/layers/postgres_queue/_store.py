@@ -67,10 +67,15 @@ class QueueStore:
             async with self._pool.borrowed() as connection:
                 return await connection.fetch(statement, *arguments)
 
-    async def join(self, topic: str, group: str, start: Start) -> int:
+    async def join(
+        self, topic: str, group: str, start: Start, *, in_key_order: bool = False
+    ) -> int:
         """Return the number of `group` of `topic`; one that is new begins at `start`."""
-        asked = (topic, group, start.kind, start.time)
-        return cast("int", await self._alone(f"group {group!r} joins", self.functions.join, *asked))
+        asked, what = (topic, group, start.kind, start.time), f"group {group!r} joins"
+        number = cast("int", await self._alone(what, self.functions.join, *asked))
+        if in_key_order:
+            await self._alone(what, self.functions.keep_lanes, number)
+        return number
 
     async def remove(self, topics: Sequence[str], group: str) -> None:
         """Let `group` of `topics` owe nothing more, or raise `LayerError`, nothing changed."""

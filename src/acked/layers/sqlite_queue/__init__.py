@@ -11,7 +11,9 @@ whoever publishes or consumes then. Free room is given back to the disk, but for
 
 **Ordering** — Total within a topic, in the order in which publishes were committed. What is
 delivered again comes in its original place among what is ready. Several topics in one subscription
-get equal shares of every batch, none starves.
+get equal shares of every batch, none starves. With `ordered_by="key"` one message of a key is
+leased in a group at a time, the earliest, by whichever process; what comes after it is parked and
+costs nobody else. A process that waits for a key another one holds learns within a quarter second.
 
 **Acknowledgement** — Confirmed means committed; with `durability="full"` (the default) it means on
 the disk. A lease is a deadline for one message, by a clock that all processes of the machine share
@@ -33,17 +35,19 @@ explained in `acked/layers/sqlite_queue/_sql.py`.
 **Requires** — Nothing but Python's `sqlite3` with SQLite 3.8.8 or newer, and a local disk: SQLite's
 write-ahead log does not work on network file systems. asyncio or trio. Each process opens a layer
 of its own, after a fork too. Bodies have at most 16 MiB: store larger content beside the queue.
+
+Longer than 300 lines: a fourth of it says what the layer promises.
 """
 
 import math
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from anyio import from_thread
@@ -87,6 +91,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     order_after_nack=True,
+    key_order=True,
     order="total",
     lease="timer",
     max_payload=16 * 1024 * 1024,
@@ -205,8 +210,7 @@ class SQLiteQueueLayer:
             )
         return [*receipts.values()]
 
-    @asynccontextmanager
-    async def consume(
+    def consume(
         self,
         topics: Sequence[str],
         group: str,
@@ -214,11 +218,29 @@ class SQLiteQueueLayer:
         in_flight: int,  # noqa: ARG002 - nothing is fetched ahead
         lease: float,
         start: Start,
-    ) -> AsyncGenerator[AckFeed, None]:
+    ) -> AbstractAsyncContextManager[AckFeed]:
         """Join `group`; what is held on leaving is free at once, its attempt charged."""
-        feed = SQLiteQueueFeed(
-            self._access, dict.fromkeys(topics), group, lease=lease, poll=self._poll
-        )
+        return self._consuming(topics, group, start, lease=lease)
+
+    def consume_in_key_order(
+        self,
+        topics: Sequence[str],
+        group: str,
+        /,
+        *,
+        in_flight: int,  # noqa: ARG002 - as above
+        lease: float,
+        start: Start,
+    ) -> AbstractAsyncContextManager[AckFeed]:
+        """Join `group` as `consume` does, for each key in its order; see `KeyOrderedLayer`."""
+        return self._consuming(topics, group, start, lease=lease, in_key_order=True)
+
+    @asynccontextmanager
+    async def _consuming(
+        self, topics: Sequence[str], group: str, start: Start, **options: Any
+    ) -> AsyncGenerator[AckFeed, None]:
+        names = dict.fromkeys(topics)
+        feed = SQLiteQueueFeed(self._access, names, group, poll=self._poll, **options)
         await feed.join(start)
         try:
             yield feed

@@ -80,9 +80,7 @@ class Claim:
         last, first_seen = self._read(queue, rows)
         if last:
             self._db.execute(sql.LEASE_RETURNED, self._leasing(queue, last))
-        if first_seen:
-            self._db.execute(sql.COUNT_FETCHED, (first_seen, queue.grp))
-            self.lag -= first_seen
+        self._count_first_seen(queue, first_seen)
 
     def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
         if not room:
@@ -98,6 +96,11 @@ class Claim:
         self._db.execute(sql.MOVE_CURSOR, {**leasing, "count": count})
         self.lag -= count
         return queue._replace(cursor=last)
+
+    def _count_first_seen(self, queue: GroupRow, count: int) -> None:
+        if count:
+            self._db.execute(sql.COUNT_FETCHED, (count, queue.grp))
+            self.lag -= count
 
     def _read(self, queue: GroupRow, rows: sqlite3.Cursor) -> tuple[int, int]:
         """Add `rows` to the batch, until it has bytes enough.
@@ -124,6 +127,7 @@ class Claim:
             "grp": queue.grp,
             "topic": queue.topic,
             "cursor": queue.cursor,
+            "in_order": queue.in_order,
             "last": last,
             "until": self._until,
             "lease": self._lease,

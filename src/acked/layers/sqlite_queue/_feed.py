@@ -22,6 +22,7 @@ from acked.layers.sqlite_queue._access import Access
 from acked.layers.sqlite_queue._claim import Claim
 from acked.layers.sqlite_queue._errors import is_busy
 from acked.layers.sqlite_queue._file import Version
+from acked.layers.sqlite_queue._key_order import ClaimInOrder, keep_keys
 from acked.layers.sqlite_queue._removal import ALIVE_FOR, LISTENERS
 from acked.layers.sqlite_queue._rows import GroupRow
 from acked.types import Leased, Outcome, Reply, Settlement, Start, Token, Verb
@@ -64,13 +65,21 @@ class SQLiteQueueFeed:
     """
 
     def __init__(
-        self, access: Access, topics: Iterable[str], group: str, *, lease: float, poll: float
+        self,
+        access: Access,
+        topics: Iterable[str],
+        group: str,
+        *,
+        lease: float,
+        poll: float,
+        in_key_order: bool = False,
     ) -> None:
         self._access = access
         self._topics = deque(topics)
         self._group = group
         self._lease = lease
         self._poll = poll
+        self._in_key_order = in_key_order
         self.leased_at = 0.0
         """When the claim of the last batch was begun, by the system's clock."""
         self._lag = 0
@@ -94,8 +103,7 @@ class SQLiteQueueFeed:
 
         def job() -> None:
             with self._access.file.transaction() as db:
-                queues = [store.join(db, one, self._group, start) for one in self._topics]
-                self._lives(db, queues)
+                self._lives(db, [self._joined(db, one, start) for one in self._topics])
 
         await self._access.run(job)
 
@@ -215,7 +223,8 @@ class SQLiteQueueFeed:
                 return Found((), 0.0, file.version_within(db), self._lag, began)
             store.release(db, self._unreturned)
             now = self._access.time()
-            claim = Claim(db, lease=self._lease, now=now, held=self._held)
+            kind = ClaimInOrder if self._in_key_order else Claim
+            claim = kind(db, lease=self._lease, now=now, held=self._held)
             queues = [self._queue(db, name) for name in self._topics]
             self._lives(db, queues)
             claim.take(queues, limit)
@@ -234,7 +243,11 @@ class SQLiteQueueFeed:
                 f"group {self._group!r} was removed, since its listener was silent for too long: "
                 "messages were missed; subscribe again"
             )
-        return store.join(db, topic, self._group, Start.EARLIEST)
+        return self._joined(db, topic, Start.EARLIEST)
+
+    def _joined(self, db: sqlite3.Connection, topic: str, start: Start) -> GroupRow:
+        queue = store.join(db, topic, self._group, start)
+        return keep_keys(db, queue) if self._in_key_order else queue
 
     def _lives(self, db: sqlite3.Connection, queues: Iterable[GroupRow]) -> None:
         """Note the groups, and say that we live where that is due, or where they are new."""
@@ -273,7 +286,8 @@ class SQLiteQueueFeed:
 
     def _announce(self, batch: Sequence[Settlement]) -> None:
         topics = {s.dead_letter.topic for s in batch if s.dead_letter is not None}
-        if any(settlement.verb is Verb.NACK for settlement in batch):
+        # In order, an ack frees what comes after it.
+        if self._in_key_order or any(one.verb is Verb.NACK for one in batch):
             topics.update(self._topics)
         if topics:
             self._access.announce(topics)

@@ -29,6 +29,8 @@ class GroupRow(NamedTuple):
     cursor: int
     lag: int
     """What was published to the topic and not yet given to the group."""
+    in_order: bool = False
+    """Whether its debts have their keys: a consumer asked for the order of these."""
 
 
 def row_of(record: Record) -> Row:

@@ -17,10 +17,11 @@ message, before anybody asks.
 `seq` is never used twice (AUTOINCREMENT), and SQLite has one writer at a time: numbers are
 committed in their order, and nothing ever appears behind a cursor.
 
-A row of `debt` is in one of three states:
+A row of `debt` is in one of four states:
 
     due = 0                free: deliver it again, with attempt + 1
     due > 0, lease = 0     delayed until `due`
+    due infinite           parked: an earlier one of its `key` is owed; see `_key_order.py`
     due > 0, lease <> 0    leased until `due`, to whoever knows the number, and beyond that until
                            another consumer of the group looks
 
@@ -50,7 +51,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x61636B64
 """`PRAGMA application_id` of a queue file: "ackd"."""
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """`PRAGMA user_version`; a file with a higher one was made by a later acked."""
 
 NEVER_FETCHED: Final = -1
@@ -65,6 +66,15 @@ _SINCE_2: Final = (
         PRIMARY KEY (grp, feed)
     ) WITHOUT ROWID""",
     "CREATE TABLE clock (boot TEXT NOT NULL, base REAL NOT NULL)",
+)
+
+_KEY_ORDER_SINCE_4: Final = (
+    "CREATE INDEX debt_key ON debt (grp, key, seq) WHERE key IS NOT NULL",
+    """CREATE TRIGGER debt_settled AFTER DELETE ON debt WHEN old.key IS NOT NULL BEGIN
+        UPDATE debt SET due = 0 WHERE grp = old.grp AND due = 9e999 AND seq = (
+            SELECT seq FROM debt WHERE grp = old.grp AND key = old.key ORDER BY seq LIMIT 1
+        );
+    END""",
 )
 
 SCHEMA: Final = (
@@ -86,6 +96,7 @@ SCHEMA: Final = (
         cursor INTEGER NOT NULL,
         fetched INTEGER NOT NULL DEFAULT 0,
         ended INTEGER,
+        in_order INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, name)
     )""",
     """CREATE TABLE debt (
@@ -96,10 +107,12 @@ SCHEMA: Final = (
         attempt INTEGER NOT NULL,
         failures INTEGER NOT NULL DEFAULT 0,
         alone INTEGER NOT NULL DEFAULT 0,
+        key TEXT,
         PRIMARY KEY (grp, seq)
     ) WITHOUT ROWID""",
     "CREATE INDEX debt_due ON debt (grp, due)",
     *_SINCE_2,
+    *_KEY_ORDER_SINCE_4,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -118,6 +131,12 @@ MIGRATIONS: Final = {
         "ALTER TABLE debt ADD COLUMN failures INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE debt ADD COLUMN alone INTEGER NOT NULL DEFAULT 0",
         "PRAGMA user_version = 3",
+    ),
+    3: (
+        "ALTER TABLE grp ADD COLUMN in_order INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE debt ADD COLUMN key TEXT",
+        *_KEY_ORDER_SINCE_4,
+        "PRAGMA user_version = 4",
     ),
 }
 """What makes a file of each version one of the next; all in one transaction."""
@@ -141,7 +160,7 @@ FIRST_PUBLISHED: Final = "INSERT INTO topic (published, name) VALUES (?, ?)"
 LAST_PUBLISHED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'message'"
 
 FIND_GROUP: Final = """
-    SELECT g.id, g.cursor, coalesce(t.published - g.fetched, 0)
+    SELECT g.id, g.cursor, coalesce(t.published - g.fetched, 0), g.in_order
     FROM grp g LEFT JOIN topic t ON t.name = g.topic
     WHERE g.topic = ? AND g.name = ?"""
 
@@ -192,8 +211,8 @@ FRESH: Final = """
     ORDER BY seq LIMIT :room"""
 
 LEASE_FRESH: Final = """
-    INSERT INTO debt (grp, seq, due, lease, attempt)
-    SELECT :grp, seq, :until, :lease, 1
+    INSERT INTO debt (grp, seq, due, lease, attempt, key)
+    SELECT :grp, seq, :until, :lease, 1, CASE WHEN :in_order THEN key END
     FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last"""
 
 MOVE_CURSOR: Final = """

@@ -39,8 +39,12 @@ def publish(db: sqlite3.Connection, rows: Sequence[Row]) -> range:
 
 def find(db: sqlite3.Connection, topic: str, group: str) -> GroupRow | None:
     """Return `group` of `topic`, if there is one."""
-    found: tuple[int, int, int] | None = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
-    return None if found is None else GroupRow(found[0], topic, found[1], found[2])
+    found: tuple[int, int, int, int] | None
+    found = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
+    if found is None:
+        return None
+    grp, cursor, behind, in_order = found
+    return GroupRow(grp, topic, cursor, behind, bool(in_order))
 
 
 def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> GroupRow:

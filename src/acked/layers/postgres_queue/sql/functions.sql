@@ -36,8 +36,9 @@ BEGIN
     numbers := ARRAY(
         SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
     );
-    INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body)
-    SELECT g.id, r.seq, r.published, r.id, r.key, r.headers, r.content_type, r.body
+    INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body, lane)
+    SELECT g.id, r.seq, r.published, r.id, r.key, r.headers, r.content_type, r.body,
+        CASE WHEN g.in_order THEN md5(r.key) END
     FROM unnest(numbers, topics, ids, keys, headers, content_types, published, bodies)
         AS r (seq, topic, id, key, headers, content_type, published, body)
     JOIN @schema.grp AS g ON g.topic = r.topic AND g.gets;
@@ -102,6 +103,135 @@ BEGIN
         END LOOP;
         ready := full_ones;
     END LOOP;
+END $$;
+
+-- Keeps a message of the lane of `blocker` out of the way of all claims until that is settled: where
+-- somebody settles it just now, nothing is changed, and the next claim will see. The note with the
+-- blocker is also what a transaction with an older snapshot fails on, which would free nothing.
+CREATE OR REPLACE FUNCTION @schema.park(of_grp bigint, parked bigint, blocker bigint)
+RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM FROM @schema.message AS m WHERE m.grp = of_grp AND m.seq = blocker
+    FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        UPDATE @schema.message AS m SET waits = true
+        WHERE m.grp = of_grp AND m.seq = blocker AND NOT m.waits;
+        UPDATE @schema.message AS m SET due = 'Infinity'
+        WHERE m.grp = of_grp AND m.seq = parked AND m.due = 0;
+    END IF;
+END $$;
+
+-- Frees the first of a lane when what it waited for is deleted, by whomever. What is parked behind
+-- that one waits for it now.
+CREATE OR REPLACE FUNCTION @schema.unpark() RETURNS trigger LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
+BEGIN
+    UPDATE @schema.message AS m SET due = 0, waits = true
+    WHERE m.grp = OLD.grp AND m.due = 'Infinity' AND m.seq = (
+        SELECT o.seq FROM @schema.message AS o WHERE o.grp = OLD.grp AND o.lane = OLD.lane
+        ORDER BY o.seq LIMIT 1
+    );
+    IF FOUND THEN
+        PERFORM pg_notify('@channel', g.topic) FROM @schema.grp AS g WHERE g.id = OLD.grp;
+    END IF;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS unpark ON @schema.message;
+
+CREATE TRIGGER unpark AFTER DELETE ON @schema.message
+FOR EACH ROW WHEN (OLD.waits) EXECUTE FUNCTION @schema.unpark();
+
+-- Returns which message keeps the one with the number `of_seq` of a lane waiting, null if none does:
+-- one that is leased or delayed, or else the first.
+CREATE OR REPLACE FUNCTION @schema.blocker(of_grp bigint, of_lane text, of_seq bigint)
+RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    found_seq bigint;
+BEGIN
+    SELECT m.seq INTO found_seq FROM @schema.message AS m
+    WHERE m.grp = of_grp AND m.lane = of_lane AND m.due > 0 AND m.due < 'Infinity'
+    AND m.seq <> of_seq LIMIT 1;
+    IF NOT FOUND THEN
+        SELECT m.seq INTO found_seq FROM @schema.message AS m
+        WHERE m.grp = of_grp AND m.lane = of_lane ORDER BY m.seq LIMIT 1;
+    END IF;
+    RETURN nullif(found_seq, of_seq);
+END $$;
+
+-- Does what `claim` does, of each lane one message at most, the first; it parks a thousand others,
+-- and then it is to be called again. One at a time for each group: what another one leases must be
+-- seen here. (No `jit`: a plan with what is switched off seems to cost so much that it is compiled.)
+CREATE OR REPLACE FUNCTION @schema.claim_in_order(
+    grps bigint[], room integer, seconds double precision, number bigint, held bigint[],
+    most bigint
+) RETURNS SETOF @schema.message LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    now double precision;
+    one bigint;
+    blocked bigint;
+    bytes bigint;
+    share integer;
+    parks integer := 1000;
+    candidate record;
+    leased @schema.message;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    FOR one IN SELECT g FROM unnest(grps) AS g ORDER BY g LOOP
+        PERFORM pg_advisory_xact_lock((@lock)::bigint * 4294967296 + one);
+    END LOOP;
+    now := @schema.moment();
+    FOR n IN 1 .. cardinality(grps) LOOP
+        one := grps[n];
+        bytes := 0;
+        share := ceil(room::numeric / (cardinality(grps) - n + 1));
+        FOR candidate IN
+            (SELECT m.seq, m.lane, m.due FROM @schema.message AS m
+            WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
+            ORDER BY m.due, m.seq LIMIT share)
+            UNION ALL
+            (SELECT m.seq, m.lane, m.due FROM @schema.message AS m
+            WHERE m.grp = one AND m.due = 0 ORDER BY m.seq)
+        LOOP
+            EXIT WHEN share < 1 OR bytes >= most OR parks < 1;
+            blocked := NULL;
+            IF candidate.lane IS NOT NULL THEN
+                blocked := @schema.blocker(one, candidate.lane, candidate.seq);
+            END IF;
+            IF blocked IS NULL THEN
+                UPDATE @schema.message AS m
+                SET due = now + seconds, lease = number, attempt = m.attempt + 1
+                WHERE m.grp = one AND m.seq = candidate.seq AND m.due = candidate.due
+                RETURNING m.* INTO leased;
+                IF FOUND THEN
+                    bytes := bytes + octet_length(leased.body);
+                    share := share - 1;
+                    room := room - 1;
+                    RETURN NEXT leased;
+                END IF;
+            ELSIF candidate.due = 0 THEN
+                parks := parks - 1;
+                PERFORM @schema.park(one, candidate.seq, blocked);
+            END IF;
+        END LOOP;
+    END LOOP;
+END $$;
+
+-- Lets the messages of a group have their lanes from now on; waits as `join_group` does.
+CREATE OR REPLACE FUNCTION @schema.keep_lanes(of_grp bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    of_topic text;
+BEGIN
+    SELECT g.topic INTO of_topic FROM @schema.grp AS g WHERE g.id = of_grp AND NOT g.in_order;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('lock_timeout', '300ms', true);
+    PERFORM pg_advisory_xact_lock(@lock, hashtext(of_topic));
+    UPDATE @schema.topic AS t SET changes = t.changes + 1 WHERE t.name = of_topic;
+    UPDATE @schema.grp AS g SET in_order = true WHERE g.id = of_grp;
+    UPDATE @schema.message AS m SET lane = md5(m.key) WHERE m.grp = of_grp AND m.key IS NOT NULL;
 END $$;
 
 -- Settles a batch and returns the places (from 1) of those that were ours. `delays` is null for

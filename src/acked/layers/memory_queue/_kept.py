@@ -1,0 +1,23 @@
+"""A record that a topic keeps, and what came back of it."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from acked.layers.memory_queue._charge import Charge
+from acked.types import Record
+
+__all__ = ("Kept", "Returned")
+
+
+class Kept(msgspec.Struct, gc=False):
+    """One record a topic keeps, its number in the topic, and how many groups still owe it."""
+
+    number: int
+    record: Record
+    position: str
+    owed: int
+
+
+Returned: TypeAlias = tuple[int, Charge, Kept]
+"""The number of what came back, what counted before, and itself."""

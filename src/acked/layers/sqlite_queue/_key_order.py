@@ -1,0 +1,121 @@
+"""Claims in the order of keys: of a key one message at most is leased in a group, the earliest.
+
+A message of a key of which an earlier one is in `debt` is *parked* there by the claim that comes to
+it: a row with `due` = infinity, which no later claim walks over. Whatever deletes a row of that key
+frees the first parked one, by a trigger; so it does not matter who settles, or removes. The first
+row of a key is never parked, hence what is parked is always behind one that is not.
+
+`debt.key` is what all that looks up. It is written for groups of which a consumer has asked for the
+order (`grp.in_order`), and by all consumers of these; for others it is NULL and in no index.
+"""
+
+import math
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from acked.layers.sqlite_queue import _sql as sql
+from acked.layers.sqlite_queue._claim import PAGE, Claim
+from acked.layers.sqlite_queue._rows import GroupRow
+
+__all__ = ("ClaimInOrder", "keep_keys")
+
+KEEP_KEYS: Final = (
+    "UPDATE grp SET in_order = 1 WHERE id = :grp",
+    """UPDATE debt SET key = (SELECT m.key FROM message m WHERE m.seq = debt.seq)
+    WHERE grp = :grp""",
+)
+
+FREE_KEYS: Final = """
+    SELECT seq, key FROM debt INDEXED BY debt_due WHERE grp = :grp AND due = 0
+    ORDER BY seq LIMIT :most"""
+
+FRESH_KEYS: Final = """
+    SELECT seq, key FROM message WHERE topic = :topic AND seq > :cursor ORDER BY seq LIMIT :most"""
+
+FIRST_OF_KEY: Final = """
+    SELECT seq FROM debt INDEXED BY debt_key WHERE grp = ? AND key = ? ORDER BY seq LIMIT 1"""
+
+PARK: Final = "UPDATE debt SET due = ? WHERE grp = ? AND seq = ?"
+
+LEASE_ONE: Final = (
+    "UPDATE debt SET due = ?, lease = ?, attempt = attempt + 1 WHERE grp = ? AND seq = ?"
+)
+
+OWE_ONE: Final = "INSERT INTO debt (grp, seq, due, lease, attempt, key) VALUES (?, ?, ?, ?, ?, ?)"
+
+ONE: Final = """
+    SELECT d.seq, d.attempt, d.failures, d.alone, :before,
+        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
+    FROM debt d JOIN message m ON m.seq = d.seq WHERE d.grp = :grp AND d.seq = :seq"""
+
+
+def keep_keys(db: sqlite3.Connection, queue: GroupRow) -> GroupRow:
+    """Let the rows of a group have their keys from now on."""
+    if not queue.in_order:
+        for statement in KEEP_KEYS:
+            db.execute(statement, {"grp": queue.grp})
+    return queue._replace(in_order=True)
+
+
+class ClaimInOrder(Claim):
+    """A claim that parks what may not come yet; a page of it, and then it is to be made again."""
+
+    _parks_left = PAGE
+
+    def take(self, queues: Iterable[GroupRow], limit: int) -> None:
+        """Lease up to `limit` messages of `queues`, none of a key of which an earlier one is owed.
+
+        `due` is now where there may be more.
+        """
+        super().take(queues, limit)
+        if self._parks_left <= 0:
+            self.due = self._now
+
+    def _returned(self, queue: GroupRow, room: int) -> None:
+        grp, room_until = queue.grp, len(self.batch) + room
+        walked = {"grp": grp, "most": room + self._parks_left}
+        for seq, key in self._db.execute(FREE_KEYS, walked).fetchall():
+            if not self._goes_on(room_until):
+                break
+            if key is None or self._first_of(grp, key) == seq:
+                self._lease_one(queue, seq)
+            else:
+                self._parks_left -= 1
+                self._db.execute(PARK, (math.inf, grp, seq))
+
+    def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
+        before, grp, last = len(self.batch), queue.grp, queue.cursor
+        walked = {"topic": queue.topic, "cursor": last, "most": room + self._parks_left}
+        for seq, key in self._db.execute(FRESH_KEYS, walked).fetchall():
+            if not self._goes_on(before + room):
+                break
+            last = seq
+            is_first = key is None or self._first_of(grp, key) is None
+            due = 0.0 if is_first else math.inf
+            self._db.execute(OWE_ONE, (grp, seq, due, sql.NEVER_FETCHED, 0, key))
+            if is_first:
+                self._lease_one(queue, seq)
+            else:
+                self._parks_left -= 1
+        if last == queue.cursor:
+            return queue
+        self._db.execute(sql.MOVE_CURSOR, {"grp": grp, "last": last, "count": 0})
+        return queue._replace(cursor=last)
+
+    def _goes_on(self, room_until: int) -> bool:
+        room = self._room(room_until) if len(self.batch) < room_until else 0
+        return room > 0 and self._parks_left > 0
+
+    def _first_of(self, grp: int, key: str) -> int | None:
+        found: tuple[int] | None = self._db.execute(FIRST_OF_KEY, (grp, key)).fetchone()
+        return found[0] if found else None
+
+    def _lease_one(self, queue: GroupRow, seq: int) -> None:
+        (before,) = self._db.execute(LEASE_OF, (queue.grp, seq)).fetchone()
+        self._db.execute(LEASE_ONE, (self._until, self._lease, queue.grp, seq))
+        asked = {"grp": queue.grp, "seq": seq, "before": before}
+        self._count_first_seen(queue, self._read(queue, self._db.execute(ONE, asked))[1])
+
+
+LEASE_OF: Final = "SELECT lease FROM debt WHERE grp = ? AND seq = ?"
