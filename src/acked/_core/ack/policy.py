@@ -213,7 +213,8 @@ class SettlementPolicy:
                 await self._renewer.renew_due()
                 if self._owner.has_ended():
                     return await self._leave_ownerless()
-                self._requeue_what_was_left()
+                self._requeue_what_was_forgotten()
+                await self._take_back_what_is_in_doubt()
                 self._retry_dead_letters()
                 self._last_chances.look()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
@@ -229,18 +230,27 @@ class SettlementPolicy:
         await self.stop_receiving()
         await self.abandon(charge=False)
 
-    def _requeue_what_was_left(self) -> None:
-        """Let come again what the user forgot, and what stayed unconfirmed for a whole turn.
-
-        The reader may hold on to the latter for ever, and wait for it.
-        """
+    def _requeue_what_was_forgotten(self) -> None:
+        """Let come again, after a while, what the user let go of unsettled."""
         delay = self._options.lease if self._capabilities.nack_delay else 0.0
         while self._forgotten:
             self._requeue(self._forgotten.popleft(), delay)
+
+    async def _take_back_what_is_in_doubt(self) -> None:
+        """Let come again what stayed unconfirmed for a whole turn: its reader may wait for it.
+
+        That is no failure of its handler. Where a lease is the connection's only a nack takes back
+        what the layer itself holds in doubt.
+        """
         before, since = self._unconfirmed
         self._unconfirmed = (since, set())
-        for entry in before:
-            self._requeue(entry, 0.0)
+        if not self.fetcher.gives_back:
+            for entry in before:
+                self._requeue(entry, 0.0)
+            return
+        held = [one for one in before if one.state is State.HELD and one not in self._dead_letters]
+        self._tracker.expire(held, seen=True)  # from now on the user can settle them no more
+        await self._release(held, charge=False)
 
     def _requeue(self, entry: InFlight, delay: float) -> None:
         if entry.state is not State.HELD or entry in self._dead_letters:

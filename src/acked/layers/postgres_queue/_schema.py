@@ -16,7 +16,7 @@ from acked.layers._postgres.server import AnyConnection
 
 __all__ = ("VERSION", "channel_of", "checked_schema", "installed", "migrate", "quoted", "script")
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version of the tables that this `acked` works with."""
 
 _FOLDER: Final = resources.files("acked.layers.postgres_queue") / "sql"

@@ -111,7 +111,7 @@ class Claim:
             content_type, timestamp, body = rest
             record = Record(topic, body, name, key, shown, content_type, timestamp)
             token = RowLease(grp, last, number)
-            batch.append(Leased(record, token, attempt, str(last), failures, bool(alone)))
+            batch.append(Leased(record, token, attempt, str(last), failures, alone))
             first_seen += lease == sql.NEVER_FETCHED
             self._bytes += len(body)
             if self._bytes >= CLAIM_BYTES:
