@@ -64,7 +64,7 @@ def schema(name: str, since: int) -> None:
     "--url",
     envvar="ACKED_URL",
     help="Any ack-capable layer that processes can share, where it is; with a password rather "
-    "as ACKED_URL in the environment. Leaves a topic there.",
+    "as ACKED_URL in the environment. Leaves two topics there.",
 )
 @click.option(
     "--count",
@@ -97,10 +97,11 @@ def demo(
     *,
     as_json: bool,
 ) -> None:
-    """Publish orders, kill a worker in mid-work, and show that nothing is lost.
+    """Publish orders, kill workers in mid-work, and show that nothing is lost.
 
     Worker processes share the orders of a file; one of them is killed with SIGKILL, the rest
-    finish. The exit status is 1 if an order was lost.
+    finish. One order more is a poison that kills whichever worker handles it: it alone must end
+    among the dead letters. The exit status is 1 if an order was lost, or another one is there.
     """
     named_here = context.get_parameter_source("url") is ParameterSource.COMMANDLINE
     if layer and not named_here:
