@@ -13,6 +13,7 @@ import anyio
 
 from acked._core.ack.bounds_keeper import BoundsKeeper
 from acked._core.ack.dead_letters import PendingDeadLetters
+from acked._core.ack.doubts import Doubts
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.in_transaction import TransactionalAcks
@@ -76,8 +77,7 @@ class SettlementPolicy:
         )
         self._owner, self._error = EnteringTask(), PendingError()
         self._forgotten: deque[InFlight] = deque()
-        self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
-        """Since before the last turn of the renewer, and since then."""
+        self._doubts = Doubts()
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -237,20 +237,13 @@ class SettlementPolicy:
             self._requeue(self._forgotten.popleft(), delay)
 
     async def _take_back_what_is_in_doubt(self) -> None:
-        """Let come again what stayed unconfirmed for a whole turn: its reader may wait for it.
-
-        That is no failure of its handler. Where a lease is the connection's only a nack takes back
-        what the layer itself holds in doubt.
-        """
-        before, since = self._unconfirmed
-        self._unconfirmed = (since, set())
-        if not self.fetcher.gives_back:
-            for entry in before:
-                self._requeue(entry, 0.0)
+        due = [entry for entry in self._doubts.due() if entry not in self._dead_letters]
+        if self.fetcher.gives_back:
+            self._tracker.expire(due, seen=True)  # from now on the user can settle them no more
+            await self._release(due, charge=False)
             return
-        held = [one for one in before if one.state is State.HELD and one not in self._dead_letters]
-        self._tracker.expire(held, seen=True)  # from now on the user can settle them no more
-        await self._release(held, charge=False)
+        for entry in due:
+            self._requeue(entry, 0.0)
 
     def _requeue(self, entry: InFlight, delay: float) -> None:
         if entry.state is not State.HELD or entry in self._dead_letters:
@@ -296,9 +289,7 @@ class SettlementPolicy:
 
     def _note_unconfirmed(self, entry: InFlight, reply: Reply) -> None:
         """Note that `entry` is not known to be settled: it may be tried again, for a while."""
-        before, since = self._unconfirmed
-        before.discard(entry)
-        since.add(entry)
+        self._doubts.note(entry)
         if is_refusal(reply) and not reply.may_pass:
             self._dead_letters.refused(entry)
 
