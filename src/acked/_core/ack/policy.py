@@ -75,9 +75,8 @@ class SettlementPolicy:
             on_lost=self._expire,
             on_outlived=self._take_back,
         )
-        self._owner, self._error = EnteringTask(), PendingError()
+        self._owner, self._error, self._doubts = EnteringTask(), PendingError(), Doubts()
         self._forgotten: deque[InFlight] = deque()
-        self._doubts = Doubts()
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
