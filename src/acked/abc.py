@@ -300,8 +300,9 @@ class LastChanceFeed(Protocol):
     async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
         """Note with a message that it is now handled alone, or that it is not any more.
 
-        The note stays until the message is settled or released: who gets it again because its lease
-        ended finds `Leased.was_alone`. Returns the token that it has from now on, None if it is not
+        The note is this delivery's. If its lease ends by itself, who gets the message next finds
+        one more in `Leased.ended_alone`; a release takes the note away and leaves that count as it
+        was, a nack sets it to 0. Returns the token that it has from now on, None if it is not
         ours any more. *Called by* the engine before it hands out what has one delivery left, with
         nothing else in flight. *Raises* `LayerError`, and then nothing was noted that is known of.
         """

@@ -170,8 +170,8 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     `attempt` counts deliveries of the record to this group, from 1. `position` is where the
     broker keeps it (a stream entry's id, `partition:offset`), for people to read. With the
     capability `last_chance`, `failures` is how many of the earlier ones ended by a nack, and
-    `was_alone` says that one was noted as handled alone, and neither a nack nor a release came
-    after; without it they are None and False.
+    `ended_alone` how many since the last nack were noted as handled alone when their leases ended
+    by themselves; without it they are None and 0.
     """
 
     record: Record
@@ -179,7 +179,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 1
     position: str = ""
     failures: int | None = None
-    was_alone: bool = False
+    ended_alone: int = 0
 
 
 class Verb(enum.IntEnum):

@@ -42,7 +42,40 @@ class ForgetsWhoWasAlone(Queue):
     """The note is kept in the consumer, and dies with it."""
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
-        return [msgspec.structs.replace(one, was_alone=False) for one in super().take(feed, limit)]
+        return [msgspec.structs.replace(one, ended_alone=0) for one in super().take(feed, limit)]
+
+
+@broken(KEPT)
+class TellsOnlyThatItWasAlone(Queue):
+    """A flag where a count is wanted: who is stopped twice from outside, and who kills, look alike."""
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        return [
+            msgspec.structs.replace(one, ended_alone=min(one.ended_alone, 1))
+            for one in super().take(feed, limit)
+        ]
+
+
+@broken(KEPT)
+class ForgetsAtAReleaseThatItEndedAlone(Queue):
+    """What is given back unread begins anew, so it may end one process after the other."""
+
+    forgotten: frozenset[int] = frozenset()
+
+    async def release(self, feed: Feed, tokens: Sequence[Token]) -> None:
+        for token in tokens:
+            lease = feed._held.get(token)
+            if lease is not None:
+                self.forgotten |= {lease.kept.number}
+        await super().release(feed, tokens)
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        return [
+            msgspec.structs.replace(one, ended_alone=0)
+            if int(one.position) in self.forgotten
+            else one
+            for one in super().take(feed, limit)
+        ]
 
 
 @broken(KEPT)
@@ -60,7 +93,9 @@ class KeepsTheNoteOverARelease(Queue):
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         return [
-            msgspec.structs.replace(one, was_alone=one.was_alone or int(one.position) in self.noted)
+            msgspec.structs.replace(
+                one, ended_alone=one.ended_alone + (int(one.position) in self.noted)
+            )
             for one in super().take(feed, limit)
         ]
 
@@ -80,4 +115,6 @@ class NotesByTheMessageNotByTheLease(Queue):
             return None
 
         feed.note_alone = note_alone  # type: ignore[method-assign]
-        return [msgspec.structs.replace(one, was_alone=one.position == "noted") for one in taken]
+        return [
+            msgspec.structs.replace(one, ended_alone=int(one.position == "noted")) for one in taken
+        ]

@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 import psutil
 
-KEYS = ["accepted", "acked", "redelivered", "duplicates", "lost", "recovery_seconds"]
+KEYS = [
+    *("accepted", "acked", "redelivered", "duplicates", "lost", "recovery_seconds"),
+    *("dead_letters", "innocent_dead_letters"),
+]
 
 
 class Said(msgspec.Struct):
@@ -23,6 +26,8 @@ class Said(msgspec.Struct):
     duplicates: int
     lost: int
     recovery_seconds: float | None
+    dead_letters: int
+    innocent_dead_letters: int
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -33,7 +34,17 @@ from tests.cli.test_accounting import LyingLayer, Silent
 from tests.cli.test_demo import wait_until
 from tests.core.scripted import ScriptedLayer, leased
 
-GOOD = Report(accepted=9, acked=9, redelivered=0, duplicates=0, lost=0, recovery_seconds=None)
+GOOD = Report(
+    accepted=9,
+    acked=9,
+    redelivered=0,
+    duplicates=0,
+    lost=0,
+    recovery_seconds=None,
+    dead_letters=1,
+    innocent_dead_letters=0,
+)
+BAD = msgspec.structs.replace(GOOD, dead_letters=3, innocent_dead_letters=2)
 
 
 def demo(*words: str) -> Result:
@@ -77,12 +88,14 @@ def test_a_worker_that_fails_ends_it_with_its_words_in_one_line(
 @pytest.mark.parametrize(
     ("played", "row"),
     [
-        (Played(GOOD, 0, 0, 3, 0), r"still owed\W+3 "),
-        (Played(GOOD, 0, 0, 0, 4), r"broken\W+4 "),
-        (Played(GOOD, 0, 5, 0, 0), r"acked\W+9 .*and 5 whose yes did not reach a worker"),
-        (Played(GOOD, 0, 0, 0, 0), r"time to recover\W+nothing to recover"),
+        (Played(GOOD, 0, 0, 3, 0, 1), r"still owed\W+3 "),
+        (Played(GOOD, 0, 0, 0, 4, 1), r"broken\W+4 "),
+        (Played(GOOD, 0, 5, 0, 0, 1), r"acked\W+9 .*and 5 whose yes did not reach a worker"),
+        (Played(GOOD, 0, 0, 0, 0, 1), r"time to recover\W+nothing to recover"),
+        (Played(BAD, 0, 0, 0, 0, 1), r"innocent\W+2 "),
+        (Played(BAD, 0, 0, 0, 0, 1), "NOT the poison order alone is among the dead letters"),
     ],
-    ids=["owed", "broken", "unheard", "quiet"],
+    ids=["owed", "broken", "unheard", "quiet", "innocent", "verdict"],
 )
 def test_the_table_tells_what_was_not_as_usual(
     played: Played, row: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -95,8 +108,13 @@ def test_the_table_tells_what_was_not_as_usual(
 
 
 def test_a_run_with_a_broken_promise_is_not_good() -> None:
-    assert Played(GOOD, 0, 0, 0, 0).is_good
-    assert not Played(GOOD, 0, 0, 0, 1).is_good
+    assert Played(GOOD, 0, 0, 0, 0, 1).is_good
+    assert not Played(GOOD, 0, 0, 0, 1, 1).is_good
+
+
+def test_a_run_without_its_dead_letter_or_with_others_is_not_good() -> None:
+    assert not Played(GOOD, 0, 0, 0, 0, 0).is_good
+    assert not Played(BAD, 0, 0, 0, 0, 3).is_good
 
 
 @pytest.mark.anyio
@@ -137,7 +155,7 @@ async def test_a_worker_notes_an_ack_only_where_it_returned(
         channel.subscribe(Topic("t", Order), group="g") as orders,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(handle, orders, ledger, 0.0)
+        tasks.start_soon(partial(handle, orders, ledger, work=0.0, poison=9))
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     entries = list(reader.new_entries())

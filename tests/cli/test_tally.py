@@ -12,7 +12,7 @@ class Story:
     """Ledgers of two workers as a test tells them; time passes by one second a line."""
 
     def __init__(self, accepted: int) -> None:
-        self.tally = Tally(accepted, workers=2)
+        self.tally = Tally(accepted)
         self.tally.accepted = accepted
         self.now = 0
 
@@ -40,8 +40,8 @@ class Story:
         self.tally.note_kill(worker, self.now * 10**9)
         return self
 
-    def report(self, owed: frozenset[int] = frozenset()) -> Report:
-        return self.tally.report(owed)
+    def report(self, owed: frozenset[int] = frozenset(), dead: tuple[int, ...] = ()) -> Report:
+        return self.tally.report(owed, dead)
 
     def _note(self, worker: int, step: Stage, number: int, attempt: int) -> "Story":
         self.now += 1
@@ -52,7 +52,14 @@ class Story:
 def test_orders_handled_once_are_acked_and_nothing_else() -> None:
     report = Story(2).handles(FIRST, 1).handles(SECOND, 2).report()
     assert report == Report(
-        accepted=2, acked=2, redelivered=0, duplicates=0, lost=0, recovery_seconds=None
+        accepted=2,
+        acked=2,
+        redelivered=0,
+        duplicates=0,
+        lost=0,
+        recovery_seconds=None,
+        dead_letters=0,
+        innocent_dead_letters=0,
     )
 
 
@@ -70,10 +77,23 @@ def test_what_the_killed_worker_held_is_recovered_by_another() -> None:
     assert report.recovery_seconds == 4.0
 
 
-def test_what_the_killed_worker_had_only_fetched_is_recovered_too() -> None:
-    story = Story(1).kills(FIRST).handles(SECOND, 1, attempt=2)
+def test_what_the_killed_worker_had_not_begun_is_no_recovery() -> None:
+    """It may as well come again from a worker that the poison order killed."""
+    story = Story(2).begins(FIRST, 1).kills(FIRST).handles(SECOND, 1, attempt=2)
+    story.handles(SECOND, 2, attempt=2)
     assert story.tally.recovered == 1
-    assert story.report().duplicates == 0
+    assert story.report().recovery_seconds == 1.0
+
+
+def test_the_poison_among_the_dead_letters_is_no_innocent() -> None:
+    report = Story(2).handles(FIRST, 1).handles(SECOND, 2).report(dead=(3,))
+    assert (report.dead_letters, report.innocent_dead_letters, report.lost) == (1, 0, 0)
+
+
+def test_an_order_among_the_dead_letters_is_innocent_and_not_lost() -> None:
+    report = Story(2).handles(FIRST, 1).begins(SECOND, 2).report(dead=(2, 3))
+    assert (report.dead_letters, report.innocent_dead_letters) == (2, 1)
+    assert (report.acked, report.lost) == (1, 0)
 
 
 def test_an_ack_whose_yes_the_killed_worker_did_not_note_is_an_ack() -> None:
@@ -129,7 +149,7 @@ def test_an_acked_order_that_is_owed_is_a_broken_promise() -> None:
 
 @pytest.mark.parametrize("is_read_first", [True, False])
 def test_an_order_that_begins_after_its_ack_is_a_broken_promise(is_read_first: bool) -> None:
-    tally = Tally(1, workers=2)
+    tally = Tally(1)
     acked = [(FIRST, Entry(Stage.BEGAN, 1, 1, 10)), (FIRST, Entry(Stage.ACKED, 1, 1, 20))]
     again = [(SECOND, Entry(Stage.BEGAN, 1, 2, 30))]
     for worker, entry in again + acked if is_read_first else acked + again:

@@ -10,6 +10,7 @@ import pytest
 
 from acked.demo.failures import Broken
 from acked.demo.lifeline import start_child
+from acked.demo.worker import POISONED, Assignment
 from acked.demo.worker_pool import WorkerPool
 
 pytestmark = pytest.mark.crash
@@ -49,7 +50,10 @@ def pool_of(
     def pool(program: str) -> WorkerPool:
         (tmp_path / "worker_of_a_test.py").write_text(program)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-        return WorkerPool(2, tmp_path, url="nothing://", topic="t", lease=1.0, work=0.0)
+        assignment = Assignment(
+            url="nothing://", topic="t", dead="t.dead", poison=9, lease=1.0, work=0.0
+        )
+        return WorkerPool(2, tmp_path, assignment)
 
     return pool
 
@@ -62,7 +66,23 @@ def test_one_that_ended_before_it_was_told_its_work_is_told_of(
         pytest.raises(Broken, match=r"^worker 1 failed: no memory left$"),
         pool_of("import sys; sys.exit('no memory left')") as pool,
     ):
-        pool.check()
+        list(pool.replace_poisoned())
+
+
+def test_one_that_was_poisoned_is_replaced_and_another_one_is_not(
+    pool_of: Callable[[str], WorkerPool], starting: Starting
+) -> None:
+    poisoned = f"import sys; print({POISONED!r}, file=sys.stderr); sys.exit(9)"
+    with pool_of(poisoned) as pool:
+        for child in starting.started:
+            child.wait()
+        assert list(pool.living) == [0, 1]
+        assert list(pool.replace_poisoned()) == [
+            "worker 1 was killed by the poison order; worker 3 takes its place",
+            "worker 2 was killed by the poison order; worker 4 takes its place",
+        ]
+        assert list(pool.living) == [2, 3]
+    assert len(starting.started) == 4
 
 
 @pytest.mark.anyio
@@ -70,7 +90,7 @@ async def test_one_that_cannot_leave_in_order_is_told_of(
     pool_of: Callable[[str], WorkerPool],
 ) -> None:
     with pool_of("import sys; sys.stdin.read(); sys.exit(3)") as pool:
-        pool.check()
+        assert list(pool.replace_poisoned()) == []
         with pytest.raises(Broken, match=r"^worker 1 failed on leaving: ended with status 3$"):
             await pool.leave()
 

@@ -19,6 +19,8 @@ from acked import (
     Redelivery,
     VirtualClock,
 )
+from acked.conformance import Fault, FaultLayer, FaultPlan
+from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Outcome, Verb
 from tests.core.scripted import ScriptedLayer, leased, without
 
@@ -58,18 +60,54 @@ async def test_what_is_in_doubt_comes_again_though_its_delivery_is_held(verb: st
         async with in_doubt(layer, clock, verb) as delivery:
             layer.batches.clear()
             await pass_turn(clock)
+            assert layer.released == []
+            await pass_turn(clock)
+            assert layer.released == [1]
+            with pytest.raises(LeaseLost):
+                await delivery.ack()
+            await pass_turn(clock)
+    assert layer.batches == []
+    assert layer.released == [1]
+
+
+async def test_where_a_lease_is_the_connections_it_is_nacked_for_the_layer_to_decide() -> None:
+    layer = ScriptedLayer(leased(1), capabilities=without(lease="connection"))
+    clock = VirtualClock()
+    with anyio.fail_after(5):
+        async with in_doubt(layer, clock) as delivery:
+            await pass_turn(clock)
             assert layer.settled(Verb.NACK) == []
             await pass_turn(clock)
             assert layer.settled(Verb.NACK) == [1]
             with pytest.raises(LeaseLost):
                 await delivery.ack()
-            await pass_turn(clock)
-    assert len(layer.batches) == 1
+
+
+async def test_a_message_whose_acks_stay_in_doubt_is_not_charged_with_failures() -> None:
+    clock = VirtualClock()
+    plan = FaultPlan([Fault("settle", number, "unsent") for number in range(4)])
+    layer = FaultLayer(MemoryQueueLayer(clock=clock), plan)
+    redelivery = Redelivery(max_deliveries=2, dead_letter="t.dead")
+    with anyio.fail_after(5):
+        async with (
+            Channel(layer, clock=clock) as channel,
+            channel.subscribe("t", group="g", lease=3 * TURN, redelivery=redelivery) as sub,
+        ):
+            await channel.publish("t", "body")
+            for _ in range(4):
+                delivery = await anext(sub)
+                assert (delivery.attempt, delivery._entry.leased.failures) == (1, 0)
+                with pytest.raises(AckUnconfirmed):
+                    await delivery.ack()
+                await pass_turn(clock)
+                await pass_turn(clock)
+            assert sub.statistics().dead_lettered == 0
 
 
 @pytest.mark.parametrize("answer", [Outcome.LOST, Outcome.UNKNOWN])
 async def test_what_comes_of_taking_it_back_is_not_told_to_the_reader(answer: Outcome) -> None:
-    layer, clock = ScriptedLayer(leased(1)), VirtualClock()
+    layer = ScriptedLayer(leased(1), capabilities=without(lease="connection"))
+    clock = VirtualClock()
     layer.outcome = Outcome.UNKNOWN
     with anyio.fail_after(5):
         async with (

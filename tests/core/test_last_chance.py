@@ -18,6 +18,7 @@ from acked import (
     Channel,
     ChannelClosed,
     Delivery,
+    LeaseLost,
     Redelivery,
     Subscription,
     Topic,
@@ -102,7 +103,8 @@ async def test_what_ends_its_process_alone_is_buried_and_nobody_with_it() -> Non
     async with channel_of(layer, 5) as channel:
         for _ in range(2):
             await die(layer, 5)
-        await die(layer, 5, alone=1)
+        for _ in range(2):
+            await die(layer, 5, alone=1)
         async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
             for number in range(1, 5):
                 delivery = await anext(sub)
@@ -180,32 +182,42 @@ async def test_it_waits_for_what_is_handed_out_in_every_subscription_of_the_loop
                 assert after.body == b"b"
 
 
+async def beside_others_once_patience_is_over(
+    sub: Subscription[Any], clock: VirtualClock
+) -> Delivery[Any]:
+    """Return what a second reader is handed, which is nothing for ten leases."""
+    got: list[Delivery[Any]] = []
+
+    async def read() -> None:
+        got.append(await first(sub))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await wait_all_tasks_blocked()
+        assert got == []
+        for _ in range(40):
+            clock.advance(0.3)
+            await wait_all_tasks_blocked()
+    return got[0]
+
+
 async def test_who_never_settles_what_he_holds_gets_it_beside_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = VirtualClock()
     layer = MemoryQueueLayer(clock=clock)
-    async with channel_of(layer, 2, clock=clock) as channel:
-        async with channel.subscribe(TOPIC, group="g", redelivery=THREE, lease=1.0) as sub:
-            held = await anext(sub)
-            for _ in range(2):
-                await die(layer, 1)
-            async with anyio.create_task_group() as tasks:
-                got: list[Delivery[Any]] = []
-
-                async def read() -> None:
-                    got.append(await first(sub))
-
-                tasks.start_soon(read)
-                await wait_all_tasks_blocked()
-                assert got == []
-                with caplog.at_level(logging.WARNING, "acked.subscription"):
-                    for _ in range(40):
-                        clock.advance(0.3)
-                        await wait_all_tasks_blocked()
-            assert "handed out beside others" in caplog.text
-            await held.ack()
-            await got[0].ack()
+    async with (
+        channel_of(layer, 2, clock=clock) as channel,
+        channel.subscribe(TOPIC, group="g", redelivery=THREE, lease=1.0) as sub,
+    ):
+        held = await anext(sub)
+        for _ in range(2):
+            await die(layer, 1)
+        with caplog.at_level(logging.WARNING, "acked.subscription"):
+            last = await beside_others_once_patience_is_over(sub, clock)
+        assert "handed out beside others" in caplog.text
+        await held.ack()
+        await last.ack()
 
 
 async def test_the_others_wait_for_it_only_so_long(caplog: pytest.LogCaptureFixture) -> None:
@@ -217,25 +229,33 @@ async def test_the_others_wait_for_it_only_so_long(caplog: pytest.LogCaptureFixt
         async with channel.subscribe(TOPIC, group="g", redelivery=THREE, lease=1.0) as sub:
             alone = await first(sub)
             await channel.publish(TOPIC, b"next")
-            async with anyio.create_task_group() as tasks:
-                got: list[Delivery[Any]] = []
-
-                async def read() -> None:
-                    got.append(await first(sub))
-
-                tasks.start_soon(read)
-                await wait_all_tasks_blocked()
-                assert got == []
-                with caplog.at_level(logging.WARNING, "acked.subscription"):
-                    for _ in range(40):
-                        clock.advance(0.3)
-                        await wait_all_tasks_blocked()
+            with caplog.at_level(logging.WARNING, "acked.subscription"):
+                following = await beside_others_once_patience_is_over(sub, clock)
             assert "is handled beside others from now on" in caplog.text
-            await got[0].ack()
+            await following.ack()
             # It is not noted as alone any more: what happens to it now may be another's fault.
             (lease,) = vars(sub)["_feed"].held.values()
             assert not lease.is_alone
             await alone.ack()
+
+
+async def test_who_stood_still_while_it_was_alone_does_not_condemn_it() -> None:
+    """A stall longer than a lease, not a death: another one has it meanwhile, and handles it."""
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 1) as channel:
+        for _ in range(2):
+            await die(layer, 1)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            stalled = await first(sub)
+            feed = vars(sub)["_feed"]
+            lease = feed.held.pop(stalled._entry.leased.token)
+            lease.queue.give_back(lease, charge=True)  # as the clock does
+            with pytest.raises(LeaseLost):
+                await stalled.ack()
+            async with await first(sub) as again:
+                assert again.attempt == 3
+            assert sub.statistics().dead_lettered == 0
+        assert letters(layer) == []
 
 
 async def test_leaving_before_its_turn_gives_it_back_uncharged() -> None:
@@ -248,7 +268,7 @@ async def test_leaving_before_its_turn_gives_it_back_uncharged() -> None:
             assert sub.statistics().buffered <= 2
             await alone.release()
         leased = await die(layer, 3)
-        assert [(one.attempt, one.failures, one.was_alone) for one in leased] == [(3, 0, False)] * 3
+        assert [(one.attempt, one.failures, one.ended_alone) for one in leased] == [(3, 0, 0)] * 3
 
 
 async def test_without_a_reader_it_is_given_back() -> None:
@@ -262,7 +282,7 @@ async def test_without_a_reader_it_is_given_back() -> None:
                 while sub.statistics().buffered:
                     await anyio.sleep(0.01)
         (left,) = await die(layer, 2)
-        assert (left.attempt, left.was_alone) == (3, False)
+        assert (left.attempt, left.ended_alone) == (3, 0)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
-from acked import Channel
+from acked import Channel, ConfigurationError
+from acked.cli.commands import acked as command
+from acked.cli.running import app_named
 from tests.worker.shop import JOBS
 
 pytestmark = pytest.mark.crash
@@ -147,6 +150,93 @@ def test_children_end_with_their_supervisor(url: str) -> None:
             begun += next(story)[0] == "began"
         process.kill()
         assert sum(line[0] == "left" for line in story) == 2  # and so their output ends
+
+
+CODE = """
+from contextlib import asynccontextmanager
+from acked import App, Topic
+
+@asynccontextmanager
+async def lifespan(_):
+    print("began with {0}", flush=True)
+    yield
+    print("left {0}", flush=True)
+
+app = App("memory-queue://", lifespan=lifespan)
+app.consumer(Topic("jobs", int), group="g")(print)
+"""
+
+
+def test_with_reload_it_begins_again_with_code_that_changed(tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text(CODE.format("one"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acked", "run", "mine:app", "--reload"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            story, told = lines(process), process.stderr
+            assert next(story) == ["began", "with", "one"]
+            module.write_text(CODE.format("two, which is longer"))
+            assert next(story) == ["left", "one"]
+            assert "mine.py has changed: again" in told.readline()
+            assert next(story)[:3] == ["began", "with", "two,"]
+            module.write_text("what is this")
+            while "again when code changes" not in (words := told.readline()):
+                assert words, "it goes on"
+            module.write_text(CODE.format("three"))
+            assert next(story)[0] == "left"
+            assert next(story) == ["began", "with", "three"]
+            process.terminate()
+            assert next(story) == ["left", "three"]
+            assert process.wait(WITHIN) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("shop", "names no app"), (":app", "names no app"), ("no_such_module:app", "no module")],
+)
+def test_a_target_that_cannot_be_an_app_is_refused(
+    target: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(ConfigurationError, match=words):
+        app_named(target)
+
+
+def test_a_module_that_misses_another_says_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import no_such_module")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        app_named("needs_more:app")
+
+
+def test_reload_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    monkeypatch.delitem(sys.modules, "acked.cli.reloading", raising=False)
+    result = CliRunner().invoke(command, ["run", "tests.worker.shop:app", "--reload"])
+    assert result.exit_code == 2
+    assert "pip install 'acked[reload]'" in result.output
+
+
+def test_a_probe_that_says_nothing_ends_no_process(url: str) -> None:
+    port = free_port()
+    with running("--health-port", str(port), url=url) as process:
+        assert next(lines(process)) == ["began"]
+        socket.create_connection(("127.0.0.1", port)).close()
+        eventually(lambda: probe(port, "live") == 200)
+        process.terminate()
+        assert process.wait(WITHIN) == 0
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,10 @@ WAITING = 10_000
 DRAIN = 1.0
 LEASE = 30.0
 """Of a worker; what comes again long before was given back."""
-SOON = 2.0
-"""Where one second is promised: the machine has other work."""
+SOON = 1.0
+"""Seconds within which another consumer has what was released: 0.03 to 0.06 on a free machine."""
+LEAVING = 2.0
+"""Seconds that closing and the end of a process may take after the drain."""
 
 
 @pytest.fixture(params=["sqlite-asyncio", "sqlite-trio", "redis-asyncio"])
@@ -57,7 +59,7 @@ async def test_sigterm_with_handlers_running_and_thousands_waiting(
             assert list(lines) == ["drained"]
             assert worker.wait() == 0
         took = time.monotonic() - began
-        assert DRAIN <= took < DRAIN + SOON
+        assert DRAIN <= took < DRAIN + LEAVING
         ended = time.monotonic()
         seen = await attempts_until(channel, jobs, running)
         assert time.monotonic() - ended < SOON

@@ -1,5 +1,6 @@
 """The commands, as click knows them."""
 
+from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -9,7 +10,7 @@ from click.core import ParameterSource
 
 from acked.cli.endings import ending_in_order
 from acked.cli.running import app_named, run_app
-from acked.cli.supervisor import Supervisor
+from acked.cli.supervisor import Changes, Supervisor
 from acked.demo.run import run_demo
 
 __all__ = ("acked",)
@@ -64,7 +65,7 @@ def schema(name: str, since: int) -> None:
     "--url",
     envvar="ACKED_URL",
     help="Any ack-capable layer that processes can share, where it is; with a password rather "
-    "as ACKED_URL in the environment. Leaves a topic there.",
+    "as ACKED_URL in the environment. Leaves two topics there.",
 )
 @click.option(
     "--count",
@@ -97,10 +98,11 @@ def demo(
     *,
     as_json: bool,
 ) -> None:
-    """Publish orders, kill a worker in mid-work, and show that nothing is lost.
+    """Publish orders, kill workers in mid-work, and show that nothing is lost.
 
     Worker processes share the orders of a file; one of them is killed with SIGKILL, the rest
-    finish. The exit status is 1 if an order was lost.
+    finish. One order more is a poison that kills whichever worker handles it: it alone must end
+    among the dead letters. The exit status is 1 if an order was lost, or another one is there.
     """
     named_here = context.get_parameter_source("url") is ParameterSource.COMMANDLINE
     if layer and not named_here:
@@ -128,8 +130,16 @@ def demo(
     type=click.IntRange(1, 65000),
     help="Answer GET /live and GET /ready here; process number N, from 0, on this port + N.",
 )
+@click.option(
+    "--reload",
+    "reloads",
+    is_flag=True,
+    help="Drain and begin again when a Python file below this folder changes; for development.",
+)
 @click.pass_context
-def run(context: click.Context, app: str, processes: int, health_port: int | None) -> None:
+def run(
+    context: click.Context, app: str, processes: int, health_port: int | None, *, reloads: bool
+) -> None:
     """Run the consumers of APP, as in shop:app, until SIGTERM or Ctrl-C.
 
     Then they drain: handlers may end, the rest is given back. A second signal ends all at once. A
@@ -137,7 +147,20 @@ def run(context: click.Context, app: str, processes: int, health_port: int | Non
     when a consumer could not go on, 2 when APP cannot be run, 128 + signal after a second one.
     """
     with ending_in_order():
+        if reloads:
+            with code_changes() as changes:
+                context.exit(Supervisor(app, processes, health_port, changes).run())
         found = app_named(app)
         if processes > 1:
             context.exit(Supervisor(app, processes, health_port).run())
         run_app(found, port=health_port)
+
+
+def code_changes() -> AbstractContextManager[Changes]:
+    """Return what watches the code of the current folder."""
+    try:
+        watching = import_module("acked.cli.reloading")
+    except ImportError as error:
+        raise click.UsageError("--reload needs watchfiles: pip install 'acked[reload]'") from error
+    found: AbstractContextManager[Changes] = watching.CodeChanges(Path.cwd())
+    return found

@@ -1,5 +1,10 @@
-"""Several processes of one app: what dies is replaced, what is told to stop is told on."""
+"""Several processes of one app: what dies is replaced, what is told to stop is told on.
 
+With `Changes` of the code all are started again at each, and what ends by itself waits for one:
+code that does not run now may after the next.
+"""
+
+import math
 import os
 import signal
 import subprocess
@@ -7,14 +12,14 @@ import sys
 import time
 from threading import Event
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 import click
 
 from acked import Backoff
 from acked.cli.running import SUPERVISED
 
-__all__ = ("Supervisor",)
+__all__ = ("Changes", "Supervisor")
 
 LOOK: Final = 0.1
 """Seconds between two looks at the children."""
@@ -24,10 +29,21 @@ MISTAKE: Final = 2
 """A child's status when what it was asked for cannot be: another one would end the same way."""
 
 
+class Changes(Protocol):
+    """What watches the code."""
+
+    def take(self) -> str:
+        """Return a file that has changed since the last call, or nothing."""
+        ...
+
+
 class Supervisor:
     """Keeps `count` processes running, each in a session of its own, until a signal."""
 
-    def __init__(self, target: str, count: int, port: int | None) -> None:
+    def __init__(
+        self, target: str, count: int, port: int | None, changes: Changes | None = None
+    ) -> None:
+        self._changes = changes
         self._target = target
         self._port = port
         self._slots = [Slot() for _ in range(count)]
@@ -43,6 +59,9 @@ class Supervisor:
             while not self._signals and status != MISTAKE:
                 status = max([self._look(number) for number in range(len(self._slots))])
                 self._asked.wait(LOOK)
+                if self._changes is not None and (file := self._changes.take()):
+                    click.echo(f"{file} has changed: again", err=True)
+                    self._start_again()
         finally:
             self._tell(signal.SIGTERM)
         statuses = [self._ended(slot) for slot in self._slots if slot.child is not None]
@@ -55,6 +74,9 @@ class Supervisor:
         slot, now = self._slots[number], time.monotonic()
         if slot.child is not None and (status := slot.child.poll()) is not None:
             slot.close()
+            if self._changes is not None:
+                self._await_change(number, status)
+                return 0
             if status == MISTAKE:
                 return MISTAKE
             slot.deaths = 1 if now - slot.since > STEADY else slot.deaths + 1
@@ -65,6 +87,20 @@ class Supervisor:
             slot.since = now
             slot.child = self._start(number)
         return 0
+
+    def _await_change(self, number: int, status: int) -> None:
+        slot = self._slots[number]
+        if not slot.is_outdated:
+            click.echo(f"process {number} ended ({status}); again when code changes", err=True)
+        slot.since = 0.0 if slot.is_outdated else math.inf
+        slot.is_outdated = False
+
+    def _start_again(self) -> None:
+        """Let every process drain and begin anew; one that drains already ends at once."""
+        for slot in self._slots:
+            slot.is_outdated = slot.child is not None
+            slot.since = 0.0
+        self._tell(signal.SIGTERM)
 
     def _start(self, number: int) -> "subprocess.Popen[bytes]":
         port = [] if self._port is None else ["--health-port", str(self._port + number)]
@@ -104,6 +140,8 @@ class Slot:
         self.since: float = 0.0
         """When it was, or is to be, started."""
         self.deaths = 0
+        self.is_outdated = False
+        """Told to end, for the code has changed since it began."""
 
     def close(self) -> None:
         """Forget a child that has ended."""

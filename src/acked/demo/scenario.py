@@ -1,5 +1,8 @@
 """The demo: publish orders, kill a worker in mid-work, and count what became of each order.
 
+One order more is a poison: it kills whichever worker handles it, and must be the only one that is
+given up, whatever else those workers had in work.
+
 One process publishes and watches; the others, see `acked.demo.worker`, consume in one group. How
 the numbers come about is written in `acked.demo.tally`.
 """
@@ -14,13 +17,13 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
-from acked import Channel, Topic
+from acked import AckSubscription, Channel, Topic
 from acked.abc import AckLayer
 from acked.demo.failures import Broken
 from acked.demo.order import Order
 from acked.demo.order_file import orders_of
 from acked.demo.tally import Report, Tally
-from acked.demo.worker import GROUP, HANDS
+from acked.demo.worker import GROUP, HANDS, Assignment
 from acked.demo.worker_pool import WorkerPool
 
 __all__ = ("Plan", "Result", "play")
@@ -33,10 +36,12 @@ TURN: Final = 0.02
 """Seconds between two looks at the ledgers."""
 SPREAD: Final = 3.0
 """Seconds that all the work would take if acknowledging took none, so that there is a mid-work."""
-LONGEST_WORK: Final = 0.5
+LONGEST_WORK: Final = 0.3
 """Seconds for one order at most, however few there are."""
 FIRST_ORDER: Final = 30.0
 """Seconds within which some worker must have got an order."""
+BURIAL: Final = 30.0
+"""Seconds after the last event within which the poison order must be among the dead letters."""
 LAST_ORDER: Final = 0
 """The number of the order that is published in the end, to see that the queue still delivers."""
 
@@ -58,6 +63,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def poison(self) -> int:
+        """The number of the order that kills its worker: one beyond the others."""
+        return self.count + 1
+
+    @property
     def work(self) -> float:
         """How long one order takes a worker, in seconds."""
         return min(LONGEST_WORK, SPREAD * self.workers * HANDS / self.count)
@@ -71,12 +81,16 @@ class Result(msgspec.Struct, frozen=True):
     unheard: int
     owed: int
     broken_promises: int
+    poisons: int
+    """How many poison orders there were."""
 
     @property
     def is_good(self) -> bool:
-        """Whether every accepted order was acked, and none came again after that."""
-        all_acked = self.report.acked == self.report.accepted
-        return all_acked and self.report.lost == 0 and self.broken_promises == 0
+        """Whether all but the poison were acked, none came again after that, and it is buried."""
+        report = self.report
+        all_acked = report.acked == report.accepted and report.lost == 0
+        only_poison = report.dead_letters == self.poisons and report.innocent_dead_letters == 0
+        return all_acked and only_poison and self.broken_promises == 0
 
 
 class Watcher(Protocol):
@@ -97,34 +111,49 @@ async def play(plan: Plan, channel: Channel[AckLayer], folder: Path, watcher: Wa
     Raises `AckedError` for what the layer met, `Broken` for a worker that failed.
     """
     topic = Topic(f"acked-demo-{token_hex(4)}", Order)
-    async with channel:
+    dead = Topic(f"{topic.name}-dead", Order)
+    assignment = Assignment(
+        url=plan.url,
+        topic=topic.name,
+        dead=dead.name,
+        poison=plan.poison,
+        lease=plan.lease,
+        work=plan.work,
+    )
+    async with channel, channel.subscribe(dead, group=GROUP) as dead_letters:
         watcher.say(f"{plan}")
-        with WorkerPool(
-            plan.workers,
-            folder,
-            url=plan.url,
-            topic=topic.name,
-            lease=plan.lease,
-            work=plan.work,
-        ) as pool:
-            scenario = Scenario(plan, pool, watcher)
+        with WorkerPool(plan.workers, folder, assignment) as pool:
+            scenario = Scenario(plan, pool, watcher, poisons=poisons_over(channel, watcher))
             async with anyio.create_task_group() as tasks:
+                tasks.start_soon(scenario.bury, dead_letters)
                 tasks.start_soon(scenario.publish, channel, topic)
                 await scenario.watch()
-            await pool.leave()
-            scenario.look()
-        watcher.say("the workers are done; looking whether the group is still owed an order")
-        return scenario.result(await still_owed(channel, topic, plan.lease))
+                await pool.leave()
+                scenario.look()
+                watcher.say("the workers are done; looking whether the group is owed an order")
+                owed = await still_owed(channel, topic, plan.lease)
+                tasks.cancel_scope.cancel()
+        return scenario.result(owed)
+
+
+def poisons_over(channel: Channel[AckLayer], watcher: Watcher) -> int:
+    """Return how many orders may be poison: none where nobody would ever give them up."""
+    if channel.layer.capabilities.last_chance:
+        return 1
+    watcher.say("this layer does not count what ends its process: there is no poison order")
+    return 0
 
 
 class Scenario:
     """One run, from the first order to the last ack."""
 
-    def __init__(self, plan: Plan, pool: WorkerPool, watcher: Watcher) -> None:
+    def __init__(self, plan: Plan, pool: WorkerPool, watcher: Watcher, *, poisons: int) -> None:
+        self._poisons = poisons
+        self._buried: list[int] = []
         self._plan = plan
         self._pool = pool
         self._watcher = watcher
-        self._tally = Tally(plan.count, workers=plan.workers)
+        self._tally = Tally(plan.count)
         self._kill_at = int(KILL_AT * plan.count)
         self._has_killed = False
         self._published_at = 0
@@ -134,15 +163,26 @@ class Scenario:
         orders = orders_of(self._plan.path, self._plan.count)
         while batch := list(islice(orders, BATCH)):
             receipts = await channel.publish_many(topic, batch)
+            if self._poisons and not self._tally.accepted:  # so that it has neighbours
+                await channel.publish(topic, Order(self._plan.poison, {}))
             self._tally.accepted += len(receipts)
         self._published_at = time.monotonic_ns()
 
+    async def bury(self, dead_letters: AckSubscription[Order]) -> None:
+        """Note what arrives among the dead letters, until cancelled."""
+        async for letter in dead_letters:
+            self._buried.append(letter.body.number)
+            self._tally.note_life(time.monotonic_ns())
+            await letter.ack()
+
     async def watch(self) -> None:
-        """Return when every order was acked, or when nothing happens any more."""
+        """Return when all is acked or buried, or when nothing happens any more."""
         while not self._is_over():
             await anyio.sleep(TURN)
-            self._pool.check()
             self.look()
+            for words in self._pool.replace_poisoned():
+                self._watcher.say(words)
+                self._tally.note_life(time.monotonic_ns())
             if not self._has_killed and self._is_mid_work():
                 self._kill()
 
@@ -154,10 +194,18 @@ class Scenario:
 
     def result(self, owed: set[int]) -> Result:
         """Return what came out, given which orders were found to be owed."""
-        report = self._tally.report(owed)
-        self._watcher.show(published=report.accepted, acked=report.acked)
         tally = self._tally
-        return Result(report, tally.recovered, len(tally.unheard), len(owed), tally.broken_promises)
+        orders = owed - {self._plan.poison}
+        report = tally.report(orders, self._buried)
+        self._watcher.show(published=report.accepted, acked=report.acked)
+        return Result(
+            report,
+            tally.recovered,
+            len(tally.unheard),
+            len(orders),
+            tally.broken_promises,
+            self._poisons,
+        )
 
     def _is_mid_work(self) -> bool:
         tally = self._tally
@@ -165,7 +213,7 @@ class Scenario:
 
     def _kill(self) -> None:
         """Kill the worker that has most in work, if any has."""
-        victim = max(range(self._plan.workers), key=self._tally.in_work)
+        victim = max(self._pool.living, key=self._tally.in_work)
         if not self._tally.in_work(victim):
             return
         self._has_killed = True
@@ -180,6 +228,8 @@ class Scenario:
     def _is_over(self) -> bool:
         if self._tally.accepted < self._plan.count:
             return False
+        if self._poisons and self._plan.poison not in self._buried:
+            return self._quiet_seconds() > BURIAL
         if self._tally.confirmed == self._plan.count:
             return True
         # What the killed worker held is delivered again within two leases. If nothing is, then

@@ -75,15 +75,26 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
     yield "lost", f"{report.lost:,}", "accepted, neither acked nor owed any more"
     if result.owed:
         yield "still owed", f"{result.owed:,}", "not acked, and delivered to whoever asks next"
+    if result.poisons:
+        yield (
+            "dead letters",
+            f"{report.dead_letters:,}",
+            "a poison order kills its worker each time",
+        )
+    if report.innocent_dead_letters:
+        innocent = f"{report.innocent_dead_letters:,}"
+        yield "innocent", innocent, "dead letters that killed nobody"
     if result.broken_promises:
         yield "broken", f"{result.broken_promises:,}", "delivered again after ack() had returned"
     took = "nothing to recover" if seconds is None else f"{seconds:.2f} s"
-    yield "time to recover", took, f"until others had the {result.recovered:,} it had held"
+    yield "time to recover", took, f"until others had the {result.recovered:,} it had in work"
 
 
 def _verdict(result: Result) -> tuple[str, str]:
     if result.is_good:
         return "every accepted order was acked; nothing was lost", "green"
+    if result.report.dead_letters != result.poisons or result.report.innocent_dead_letters:
+        return "NOT the poison order alone is among the dead letters", "bold red"
     return "NOT every accepted order was acked once and for all", "bold red"
 
 

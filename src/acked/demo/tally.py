@@ -1,6 +1,6 @@
 """How the demo's numbers come about: from receipts, ledgers and a last look, never from the engine.
 
-- *accepted*: receipts that `publish` returned.
+- *accepted*: receipts that `publish` returned for orders; the poison order is none of them.
 - *confirmed*: orders with an `acked` line in some ledger: `ack()` has returned there.
 - *unheard*: a worker had called `ack()`, and no line says what came of it, because the worker was
   killed or its connection broke; nobody got the order again, and the last look found that the
@@ -9,17 +9,19 @@
   it is lost.
 - *acked*: confirmed or unheard, and not owed.
 - *owed*: the last look found it still to be delivered.
-- *lost*: accepted, neither acked nor owed.
+- *dead letters*: what arrived at their topic, the poison order among them; *innocent* are those of
+  orders. There must be none: what killed a worker was not their fault.
+- *lost*: accepted, neither acked nor owed, nor among the dead letters.
 - *redelivered*: deliveries with an attempt above 1. *duplicates*: orders that were begun more
   than once, so that their work may be done twice.
 - *broken promises*: orders that were begun, or found owed, after an `ack()` of theirs had
   returned. There must be none.
-- *recovery*: from SIGKILL until the last order that the killed worker held was begun by another
-  one. What it held is what came again: a redelivery, or an order it had begun. A lease that
-  another worker let run out counts in too, so the time is rather too long than too short.
+- *recovery*: from SIGKILL until the last order that the killed worker had in work was begun by
+  another one. What it had only fetched is not told from what the poison order's victims had.
 """
 
 from array import array
+from collections import defaultdict
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
@@ -43,6 +45,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     lost: int
     recovery_seconds: float | None
+    dead_letters: int
+    innocent_dead_letters: int
 
 
 class Begun(NamedTuple):
@@ -55,7 +59,8 @@ class Begun(NamedTuple):
 class Tally:
     """Adds up what is read from the ledgers; orders are numbered from 1 to `count`."""
 
-    def __init__(self, count: int, *, workers: int) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
         self.accepted: int = 0
         self.confirmed: int = 0
         self.last_moment: int = 0
@@ -64,15 +69,16 @@ class Tally:
         self._begun = bytearray(count + 1)
         self._begun_at = array("q", bytes(8 * (count + 1)))
         self._acked_at = array("q", bytes(8 * (count + 1)))
-        self._open: list[dict[tuple[int, int], Begun]] = [{} for _ in range(workers)]
+        self._open: defaultdict[int, dict[tuple[int, int], Begun]] = defaultdict(dict)
         self._victim: int | None = None
         self._killed_at = 0
-        self._recovered_at: dict[int, int] = {}
+        self._begun_since: dict[int, int] = {}
+        """When an order was begun first by another worker than the killed one, after that."""
         self._broken: set[int] = set()
 
     def note(self, worker: int, entry: Entry) -> None:
         """Count one line of a worker's ledger."""
-        self.last_moment = max(self.last_moment, entry.moment)
+        self.note_life(entry.moment)
         if entry.stage is Stage.BEGAN:
             self._note_begun(worker, entry)
             return
@@ -87,6 +93,10 @@ class Tally:
     def note_kill(self, worker: int, moment: int) -> None:
         """Note that a worker was killed, and when; its last lines may be noted afterwards."""
         self._victim, self._killed_at = worker, moment
+        self.note_life(moment)
+
+    def note_life(self, moment: int) -> None:
+        """Note that something happened, so that silence begins anew."""
         self.last_moment = max(self.last_moment, moment)
 
     def in_work(self, worker: int) -> int:
@@ -98,18 +108,22 @@ class Tally:
         """How many orders no worker has begun yet."""
         return self._not_begun
 
-    def report(self, owed: Collection[int]) -> Report:
-        """Return the result, given which orders the last look found owed."""
+    def report(self, owed: Collection[int], dead_letters: Collection[int] = ()) -> Report:
+        """Return the result, given which orders the last look found owed, and what was buried."""
+        innocent = {number for number in dead_letters if number <= self._count}
         disproved = {number for number in owed if self._acked_at[number]}
         self._broken |= disproved
-        acked = self.confirmed - len(disproved) + len(self.unheard.difference(owed))
+        acked = self.confirmed - len(disproved) + len(self.unheard.difference(owed, innocent))
+        unacked = {number for number in innocent if not self._acked_at[number]}
         return Report(
             accepted=self.accepted,
             acked=acked,
             redelivered=self._redelivered,
             duplicates=sum(1 for times in self._begun if times > 1),
-            lost=self.accepted - acked - len(owed),
+            lost=self.accepted - acked - len(unacked.union(owed)),
             recovery_seconds=self._recovery(),
+            dead_letters=len(dead_letters),
+            innocent_dead_letters=len(innocent),
         )
 
     @property
@@ -117,7 +131,7 @@ class Tally:
         """Orders that `ack()` was called for without an answer, and that nobody got again."""
         return {
             number
-            for left in self._open
+            for left in self._open.values()
             for (number, _), begun in left.items()
             if begun.is_asked
             and begun.moment == self._begun_at[number]
@@ -126,8 +140,15 @@ class Tally:
 
     @property
     def recovered(self) -> int:
-        """How many orders of the killed worker others have begun."""
+        """How many orders that the killed worker had in work others have begun."""
         return len(self._recovered_at)
+
+    @property
+    def _recovered_at(self) -> list[int]:
+        if self._victim is None:
+            return []
+        held = {number for number, _ in self._open[self._victim]}
+        return [moment for number, moment in self._begun_since.items() if number in held]
 
     @property
     def broken_promises(self) -> int:
@@ -141,11 +162,10 @@ class Tally:
         self._begun_at[number] = max(self._begun_at[number], moment)
         self._open[worker][number, entry.attempt] = Begun(moment, is_asked=False)
         self._look_for_broken_promise(number)
-        is_again = entry.attempt > 1
-        self._redelivered += is_again
+        self._redelivered += entry.attempt > 1
         is_another = self._victim is not None and worker != self._victim
-        if is_another and moment > self._killed_at and (is_again or self._begun[number] > 1):
-            self._recovered_at.setdefault(number, moment)
+        if is_another and moment > self._killed_at:
+            self._begun_since.setdefault(number, moment)
 
     def _note_acked(self, entry: Entry) -> None:
         number = entry.number
@@ -159,6 +179,5 @@ class Tally:
             self._broken.add(number)
 
     def _recovery(self) -> float | None:
-        if not self._recovered_at:
-            return None
-        return round((max(self._recovered_at.values()) - self._killed_at) / NANOSECONDS, 3)
+        moments = self._recovered_at
+        return round((max(moments) - self._killed_at) / NANOSECONDS, 3) if moments else None

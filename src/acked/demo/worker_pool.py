@@ -1,7 +1,7 @@
 """The worker processes, seen from the demo that starts and kills them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import msgspec
 from acked.demo.failures import Broken
 from acked.demo.ledger import Entry, LedgerReader
 from acked.demo.lifeline import start_child
-from acked.demo.worker import Assignment
+from acked.demo.worker import POISONED, Assignment
 
 __all__ = ("WorkerPool",)
 
@@ -26,7 +26,7 @@ LEAVING: Final = 15.0
 class WorkerProcess:
     """One process, its ledger, and what it said when it failed."""
 
-    def __init__(self, folder: Path, number: int, url: str, topic: str, lease: float, work: float):
+    def __init__(self, folder: Path, number: int, assignment: Assignment) -> None:
         self.name: Final = f"worker {number}"
         self._said = folder / f"worker-{number}.err"
         ledger = folder / f"worker-{number}.ledger"
@@ -38,8 +38,8 @@ class WorkerProcess:
             self.ledger.close()
             raise
         # By standard input: a password in a URL must not show in the list of processes.
-        assignment = Assignment(url, topic, str(ledger), lease, work)
-        self._write(msgspec.json.encode(assignment) + b"\n")
+        own = msgspec.structs.replace(assignment, ledger=str(ledger))
+        self._write(msgspec.json.encode(own) + b"\n")
 
     def dismiss(self) -> None:
         """Let it leave in order."""
@@ -73,16 +73,19 @@ class WorkerProcess:
 
 
 class WorkerPool:
-    """The workers of one run. Leaving ends those that still run."""
+    """The workers of one run, each known by its place in it. Leaving ends those that still run.
 
-    def __init__(
-        self, size: int, folder: Path, *, url: str, topic: str, lease: float, work: float
-    ) -> None:
+    Who was poisoned is replaced, as by any supervisor; who was killed is not.
+    """
+
+    def __init__(self, size: int, folder: Path, assignment: Assignment) -> None:
+        self._folder = folder
+        self._assignment = assignment
         self._all: list[WorkerProcess] = []
-        self._victim: WorkerProcess | None = None
+        self._dead: set[int] = set()
         try:
-            for number in range(1, size + 1):
-                self._all.append(WorkerProcess(folder, number, url, topic, lease, work))
+            for _ in range(size):
+                self._start()
         except BaseException:
             self._end()
             raise
@@ -106,17 +109,31 @@ class WorkerPool:
 
     def kill(self, index: int) -> tuple[str, int]:
         """End one with SIGKILL; return who it was, and when, by the ledgers' clock."""
-        victim = self._victim = self._all[index]
+        self._dead.add(index)
+        victim = self._all[index]
         moment = time.monotonic_ns()
         victim.process.kill()
         victim.process.wait()
         return f"{victim.name} (pid {victim.process.pid})", moment
 
-    def check(self) -> None:
-        """Raise `Broken` if a worker has ended that nobody killed."""
-        for worker in self._rest:
-            if worker.process.poll() is not None:
+    @property
+    def living(self) -> Sequence[int]:
+        """Return the places of those that were neither killed nor poisoned."""
+        return [index for index in range(len(self._all)) if index not in self._dead]
+
+    def replace_poisoned(self) -> Iterator[str]:
+        """Start a worker for each that was poisoned, and yield words about it.
+
+        Raises `Broken` if one has ended in another way that nobody killed.
+        """
+        for index in self.living:
+            worker = self._all[index]
+            if worker.process.poll() is None:
+                continue
+            if worker.last_words() != POISONED:
                 raise Broken(f"{worker.name} failed: {worker.last_words()}")
+            self._dead.add(index)
+            yield f"{worker.name} was {POISONED}; {self._start()} takes its place"
 
     async def leave(self) -> None:
         """Let the workers leave in order; raise `Broken` if one of them cannot."""
@@ -126,12 +143,18 @@ class WorkerPool:
             for worker in self._rest:
                 await worker.ended()
         for worker in self._rest:
-            if worker.process.poll() != 0:
+            if worker.process.poll() != 0 and worker.last_words() != POISONED:
                 raise Broken(f"{worker.name} failed on leaving: {worker.last_words()}")
 
     @property
     def _rest(self) -> list[WorkerProcess]:
-        return [worker for worker in self._all if worker is not self._victim]
+        return [self._all[index] for index in self.living]
+
+    def _start(self) -> str:
+        """Start one more worker, and return its name."""
+        worker = WorkerProcess(self._folder, len(self._all) + 1, self._assignment)
+        self._all.append(worker)
+        return worker.name
 
     def _end(self) -> None:
         for worker in self._all:

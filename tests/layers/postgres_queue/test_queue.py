@@ -227,6 +227,24 @@ async def test_who_migrates_by_hand_gets_the_sql_and_a_word_where_it_is_missing(
             pass
 
 
+async def test_tables_of_version_1_are_brought_up_to_date_with_all_they_owe(private_broker) -> None:
+    """Whoever was alone there when its lease ended has had that once."""
+    url = private_broker("postgres").url
+    async with PostgresQueueLayer(url) as layer, joined(layer, "t"):
+        await layer.publish(make("t", "once", "never"))
+    async with connected(url) as admin:
+        await admin.execute(
+            """alter table acked.message alter column alone drop default,
+                alter column alone type boolean using alone = 1,
+                alter column alone set default false;
+            update acked.message set alone = true where id = 'once';
+            update acked.version set number = 1"""
+        )
+    async with PostgresQueueLayer(url) as layer, joined(layer, "t") as feed:
+        found = [(one.record.id, one.ended_alone) for one in await feed.receive(10)]
+    assert found == [("once", 1), ("never", 0)]
+
+
 async def test_a_role_that_may_not_make_tables_is_told_who_does(private_broker) -> None:
     url = private_broker("postgres").url
     async with connected(url) as admin:

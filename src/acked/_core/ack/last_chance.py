@@ -77,7 +77,7 @@ class LastChances:
         accepted: list[InFlight] = []
         for entry in entries:
             leased = entry.leased
-            match chance(most, leased.attempt, leased.failures, was_alone=leased.was_alone):
+            match chance(most, leased.attempt, leased.failures, leased.ended_alone):
                 case Chance.SHARED:
                     accepted.append(entry)
                 case Chance.ALONE:
@@ -87,7 +87,8 @@ class LastChances:
                     self.fetcher.last_chances.append(entry)
                     self._queued.set()
                 case Chance.NONE:
-                    alone = ", the last time alone, and not settled" if leased.was_alone else ""
+                    often = leased.ended_alone
+                    alone = f", {often} times alone, and not settled" if often else ""
                     self._give_up(entry, f"delivered {most} times{alone}")
         return accepted
 

@@ -13,6 +13,7 @@ import anyio
 
 from acked._core.ack.bounds_keeper import BoundsKeeper
 from acked._core.ack.dead_letters import PendingDeadLetters
+from acked._core.ack.doubts import Doubts
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.in_transaction import TransactionalAcks
@@ -74,10 +75,8 @@ class SettlementPolicy:
             on_lost=self._expire,
             on_outlived=self._take_back,
         )
-        self._owner, self._error = EnteringTask(), PendingError()
+        self._owner, self._error, self._doubts = EnteringTask(), PendingError(), Doubts()
         self._forgotten: deque[InFlight] = deque()
-        self._unconfirmed: tuple[set[InFlight], set[InFlight]] = (set(), set())
-        """Since before the last turn of the renewer, and since then."""
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -213,7 +212,8 @@ class SettlementPolicy:
                 await self._renewer.renew_due()
                 if self._owner.has_ended():
                     return await self._leave_ownerless()
-                self._requeue_what_was_left()
+                self._requeue_what_was_forgotten()
+                await self._take_back_what_is_in_doubt()
                 self._retry_dead_letters()
                 self._last_chances.look()
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
@@ -229,17 +229,19 @@ class SettlementPolicy:
         await self.stop_receiving()
         await self.abandon(charge=False)
 
-    def _requeue_what_was_left(self) -> None:
-        """Let come again what the user forgot, and what stayed unconfirmed for a whole turn.
-
-        The reader may hold on to the latter for ever, and wait for it.
-        """
+    def _requeue_what_was_forgotten(self) -> None:
+        """Let come again, after a while, what the user let go of unsettled."""
         delay = self._options.lease if self._capabilities.nack_delay else 0.0
         while self._forgotten:
             self._requeue(self._forgotten.popleft(), delay)
-        before, since = self._unconfirmed
-        self._unconfirmed = (since, set())
-        for entry in before:
+
+    async def _take_back_what_is_in_doubt(self) -> None:
+        due = [entry for entry in self._doubts.due() if entry not in self._dead_letters]
+        if self.fetcher.gives_back:
+            self._tracker.expire(due, seen=True)  # from now on the user can settle them no more
+            await self._release(due, charge=False)
+            return
+        for entry in due:
             self._requeue(entry, 0.0)
 
     def _requeue(self, entry: InFlight, delay: float) -> None:
@@ -286,9 +288,7 @@ class SettlementPolicy:
 
     def _note_unconfirmed(self, entry: InFlight, reply: Reply) -> None:
         """Note that `entry` is not known to be settled: it may be tried again, for a while."""
-        before, since = self._unconfirmed
-        before.discard(entry)
-        since.add(entry)
+        self._doubts.note(entry)
         if is_refusal(reply) and not reply.may_pass:
             self._dead_letters.refused(entry)
 

@@ -13,16 +13,15 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     deliveries: int = 0
     failures: int = 0
     """Of these, how many ended by a nack."""
-    was_alone: bool = False
-    """Whether one was noted as handled alone, and neither a nack nor a release came after."""
+    ended_alone: int = 0
+    """How many since the last nack were noted as handled alone, and ended by themselves."""
 
     def after(self, *, alone: bool, charge: bool = True, failed: bool = False) -> "Charge":
         """Return what counts after one more delivery, which was handled `alone` or not."""
-        ended_by_itself = charge and not failed
         return Charge(
             self.deliveries + charge,
             self.failures + failed,
-            (alone or self.was_alone) and ended_by_itself,
+            0 if failed else self.ended_alone + (alone and charge),
         )
 
 

@@ -173,7 +173,7 @@ class GroupQueue:
             token = next(TOKENS)
             holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
-            counts = (charged.deliveries + 1, kept.position, charged.failures, charged.was_alone)
+            counts = (charged.deliveries + 1, kept.position, charged.failures, charged.ended_alone)
             leased.append(Leased(kept.record, token, *counts))
         self.held += len(leased)
         self._drop_untrue_ends()

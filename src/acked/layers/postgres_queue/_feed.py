@@ -155,7 +155,7 @@ class PostgresQueueFeed:
         """Note that `token` is handled alone, or not; see `acked.abc.LastChanceFeed`."""
         (grp,), (seq,), (number,) = arrays_of([token])
         statement = self._store.functions.note_alone
-        is_ours = await self._store.value(statement, grp, seq, number, alone)
+        is_ours = await self._store.value(statement, grp, seq, number, int(alone))
         return token if is_ours else None
 
     async def release(self, tokens: Sequence[Token]) -> None:

@@ -63,7 +63,7 @@ class QueueFunctions:
         self.sweep: Final = f"SELECT {schema}.sweep($1, $2, $3)"
         self.farewell: Final = f"DELETE FROM {schema}.consumer WHERE grp = ANY ($1) AND feed = $2"  # noqa: S608
         self.note_alone: Final = (
-            f"UPDATE {schema}.message SET alone = $4 "  # noqa: S608
+            f"UPDATE {schema}.message SET alone = alone - alone % 2 + $4 "  # noqa: S608
             "WHERE grp = $1 AND seq = $2 AND lease = $3 RETURNING true"
         )
         self.lag: Final = (

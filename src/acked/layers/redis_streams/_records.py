@@ -113,7 +113,7 @@ def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Lea
     alone, counted = divmod(count, ALONE)
     failures, attempt = divmod(counted, FAILURE)
     record = _record(topic, position, fields)
-    return Leased(record, token, attempt, position, failures, alone > 0)
+    return Leased(record, token, attempt, position, failures, alone // 2)
 
 
 def lease_of(entry_id: bytes, count: int) -> Lease:
@@ -177,8 +177,10 @@ def as_ours(tokens: list[Token]) -> list[TokenOf]:
 def noted_alone(token: TokenOf, *, alone: bool) -> TokenOf:
     """Return what `token` is called once it was noted as handled alone, or as not."""
     topic, lease = token
-    entry_id, _, count = lease.partition(b"/")
-    return topic, lease_of(entry_id, int(count or 1) % ALONE + ALONE * alone)
+    entry_id, _, word = lease.partition(b"/")
+    count = int(word or 1)
+    without_note = count - count // ALONE % 2 * ALONE
+    return topic, lease_of(entry_id, without_note + ALONE * alone)
 
 
 def _record(topic: str, position: str, fields: Fields) -> Record:

@@ -7,8 +7,10 @@ What is given back belongs to the consumer `FREE`, which nobody reads as: so the
 it back is fenced like any other former holder, by not being its owner.
 
 The delivery count of an entry tells more than deliveries: in its millions how many of these were
-nacked (`FAILURE`), and beyond that whether the last was handled alone (`ALONE`). So 2000003 was
-delivered three times and nacked twice; no key more has to be kept, and none found at an ack.
+nacked (`FAILURE`). So 2000003 was delivered three times and nacked twice; no key more has to be
+kept, and none found at an ack. Beyond that, in multiples of `ALONE`, is a number that is odd while
+a delivery is noted as handled alone; a claim after such a lease has ended makes it the next even
+one, so its half is how many ended like that since the last nack.
 
 A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
 the first delivery. It is still the caller's if he owns the entry and the count is the same.

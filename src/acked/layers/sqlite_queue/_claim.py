@@ -114,7 +114,7 @@ class Claim:
             content_type, timestamp, body = rest
             record = Record(topic, body, name, key, headers_in(headers), content_type, timestamp)
             token = RowLease(grp, last, number)
-            batch.append(Leased(record, token, attempt, str(last), failures, bool(alone)))
+            batch.append(Leased(record, token, attempt, str(last), failures, alone))
             first_seen += lease == sql.NEVER_FETCHED
             self._bytes += len(body) + len(key or "") + len(headers or "")
             if self._bytes >= CLAIM_BYTES:

@@ -39,8 +39,9 @@ Whatever was delivered once is older than whatever is past the cursor, so 2 befo
 of `seq`. `lease` is a random number for each claim: a token of a lease that was taken away, or from
 a file that was replaced, matches nothing.
 
-`attempt` counts deliveries, `failures` those of them that ended by a nack; `alone` notes that the
-last one was handled with nothing else in flight, until it is settled or released.
+`attempt` counts deliveries, `failures` those of them that ended by a nack. `alone` is odd while a
+delivery is noted as handled with nothing else in flight; a claim after such a lease has ended makes
+it the next even number, so its half is how many ended like that since the last nack.
 
 A group that is removed is `ended`: it owes nothing from then on, under a name that no group can
 have, and what it alone owed is deleted in pages, by whoever comes by.
@@ -195,14 +196,15 @@ NEXT_DUE: Final = (
 )
 
 RETURNED: Final = """
-    SELECT d.seq, d.attempt + 1, d.failures, d.alone, d.lease,
+    SELECT d.seq, d.attempt + 1, d.failures, (d.alone + 1) / 2, d.lease,
         m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
     FROM debt d INDEXED BY debt_due JOIN message m ON m.seq = d.seq
     WHERE d.grp = :grp AND d.due = 0
     ORDER BY d.seq LIMIT :room"""
 
 LEASE_RETURNED: Final = """
-    UPDATE debt INDEXED BY debt_due SET due = :until, lease = :lease, attempt = attempt + 1
+    UPDATE debt INDEXED BY debt_due SET
+        due = :until, lease = :lease, attempt = attempt + 1, alone = alone + alone % 2
     WHERE grp = :grp AND due = 0 AND seq <= :last"""
 
 FRESH: Final = """
@@ -224,12 +226,13 @@ _OURS = "WHERE grp = ? AND seq = ? AND lease = ?"
 SETTLE: Final = f"DELETE FROM debt {_OURS}"  # noqa: S608 - the fence is a constant
 
 NACK: Final = f"""
-    UPDATE debt SET due = ?, lease = 0, failures = failures + ?, alone = 0 {_OURS}"""  # noqa: S608 - as above
+    UPDATE debt SET due = ?, lease = 0, failures = failures + ?,
+        alone = (alone - alone % 2) * (1 - ?) {_OURS}"""  # noqa: S608 - as above
 
 RELEASE: Final = f"""
-    UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1, alone = 0 {_OURS}"""  # noqa: S608 - as above
+    UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1, alone = alone - alone % 2 {_OURS}"""  # noqa: S608 - as above
 
-NOTE_ALONE: Final = f"UPDATE debt SET alone = ? {_OURS}"  # noqa: S608 - as above
+NOTE_ALONE: Final = f"UPDATE debt SET alone = alone - alone % 2 + ? {_OURS}"  # noqa: S608 - as above
 
 EXTEND: Final = f"UPDATE debt SET due = ? {_OURS}"  # noqa: S608 - as above
 

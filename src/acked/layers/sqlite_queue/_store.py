@@ -108,7 +108,7 @@ def nack(
     db: sqlite3.Connection, token: Token, delay: float, now: float, *, failed: bool
 ) -> Outcome:
     """Give `token` back after `delay` seconds, its attempt charged; `failed` as one that failed."""
-    return _changed(db, sql.NACK, token, now + delay if delay > 0 else 0.0, failed)
+    return _changed(db, sql.NACK, token, now + delay if delay > 0 else 0.0, failed, failed)
 
 
 def note_alone(db: sqlite3.Connection, token: Token, *, alone: bool) -> Outcome:

@@ -92,7 +92,8 @@ BEGIN
                 ORDER BY u.seq LIMIT wanted
             )
             UPDATE @schema.message AS m
-            SET due = now + seconds, lease = number, attempt = m.attempt + 1
+            SET due = now + seconds, lease = number, attempt = m.attempt + 1,
+                alone = m.alone + m.alone % 2
             FROM sized WHERE m.grp = one AND m.seq = sized.seq AND sized.before < most
             RETURNING m.*;
             GET DIAGNOSTICS got = ROW_COUNT;
@@ -260,7 +261,8 @@ BEGIN
         WITH back AS (
             UPDATE @schema.message AS m
             SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE 0 END, lease = 0,
-                failures = m.failures + (s.delay >= 0)::integer, alone = false
+                failures = m.failures + (s.delay >= 0)::integer,
+                alone = CASE WHEN s.delay >= 0 THEN 0 ELSE m.alone - m.alone % 2 END
             FROM unnest(grps, seqs, leases, delays) WITH ORDINALITY
                 AS s (grp, seq, lease, delay, n)
             WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease AND s.delay IS NOT NULL
@@ -333,7 +335,7 @@ BEGIN
     )
     UPDATE @schema.message AS m
     SET due = CASE WHEN f.delay > 0 THEN now + f.delay ELSE 0 END, lease = 0,
-        failures = m.failures + 1, alone = false
+        failures = m.failures + 1, alone = 0
     FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq;
     RETURN ARRAY(
         SELECT s.n::integer
@@ -349,7 +351,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
-    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
     FROM unnest(grps, seqs, leases) AS s (grp, seq, lease)
     WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease;
 END $$;
@@ -360,7 +362,7 @@ RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
-    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = false
+    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
     WHERE m.grp = ANY (grps) AND m.due > 0 AND m.lease = ANY (numbers);
 END $$;
 

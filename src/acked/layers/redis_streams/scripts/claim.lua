@@ -1,5 +1,5 @@
 -- Take what is due or whose lease has ended, of several streams.
--- uses: now wake take
+-- uses: now wake take notes
 -- KEYS are those of each stream, in turn. ARGV[3] is the lease of owners whose names tell none,
 -- ARGV[4] the time between two scans, ARGV[5] after what silence a consumer that owns nothing is
 -- forgotten, all in milliseconds; ARGV[6] how many entries to take at most, in all; ARGV[6 + n] is 1
@@ -19,7 +19,7 @@ local function take_due(found, stream, moments, first)
   local due = redis.call('ZRANGEBYSCORE', moments, '-inf', time, 'LIMIT', 0, room)
   for _, id in ipairs(due) do
     local pending = redis.call('XPENDING', stream, ARGV[1], id, id, 1)[1]
-    if pending and pending[2] ~= ARGV[2] then take(found, stream, id, pending[4] + 1) end
+    if pending and pending[2] ~= ARGV[2] then take(found, stream, id, next_count(pending[4])) end
   end
   redis.call('ZREM', moments, unpack(due))
   return #due == room and 1 or 0
@@ -41,7 +41,7 @@ local function take_expired(found, stream, moments, owner, start)
       start = '(' .. entry[1]
       local ends = entry[3] >= lease and redis.call('ZSCORE', moments, entry[1])
       if entry[3] >= lease and (not ends or tonumber(ends) <= time) then
-        take(found, stream, entry[1], entry[4] + 1)
+        take(found, stream, entry[1], next_count(entry[4]))
         if ends then redis.call('ZREM', moments, entry[1]) end
       end
     end
@@ -60,7 +60,7 @@ local function take_stray(found, stream, moments, start)
       if #found.entries >= room then return start end
       start = '(' .. entry[1]
       if not redis.call('ZSCORE', moments, entry[1]) then
-        take(found, stream, entry[1], entry[4] + 1)
+        take(found, stream, entry[1], next_count(entry[4]))
       end
     end
     if #page < PAGE then return nil end

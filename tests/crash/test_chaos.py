@@ -1,0 +1,17 @@
+"""`python -m tests.crash.chaos` in small: poison, failures, kills, restarts, all at once."""
+
+import pytest
+
+from tests.crash.chaos import LAYERS, MOST, Crowd, run
+from tests.fix_brokers import or_skip
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_poison_alone_is_given_up_and_all_else_is_handled(layer: str) -> None:
+    report, held = or_skip(LAYERS[layer] or layer, lambda: run(layer, Crowd(1000, 4)))
+    assert held, f"{report}"
+    assert report["dead_letters"] == 4
+    assert report["innocent_dead_letters"] == report["unsettled"] == 0
+    assert report["highest_attempt"] == MOST
