@@ -5,6 +5,12 @@ from importlib.metadata import version as _version
 from acked._app.app import App
 from acked._app.router import Router
 from acked._core.ack.batch import Batch
+from acked._core.ack.dead_letter_topic import (
+    DeadLetter,
+    DeadLetterTopic,
+    PurgeResult,
+    ReplayResult,
+)
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.channel import Channel
@@ -77,6 +83,8 @@ __all__ = (
     "Codec",
     "ConfigurationError",
     "ConnectionLost",
+    "DeadLetter",
+    "DeadLetterTopic",
     "DecodeError",
     "Delivery",
     "EncodeError",
@@ -98,11 +106,13 @@ __all__ = (
     "Publish",
     "PublishFailed",
     "PublishOptions",
+    "PurgeResult",
     "Receipt",
     "Record",
     "Redelivery",
     "Reject",
     "Release",
+    "ReplayResult",
     "Retry",
     "Router",
     "Severity",

@@ -23,7 +23,7 @@ Rules for every method here:
 Longer than 300 lines: it is the contract in one place, and nine tenths of it are docstrings.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -33,6 +33,7 @@ from acked.types import (
     Capabilities,
     Finding,
     Gap,
+    KeptRecord,
     Leased,
     Receipt,
     Record,
@@ -46,6 +47,7 @@ __all__ = (
     "AckFeed",
     "AckLayer",
     "AckPatternLayer",
+    "BrowsableLayer",
     "Clock",
     "FireAndForgetLayer",
     "Inspectable",
@@ -305,6 +307,29 @@ class LastChanceFeed(Protocol):
         was, a nack sets it to 0. Returns the token that it has from now on, None if it is not
         ours any more. *Called by* the engine before it hands out what has one delivery left, with
         nothing else in flight. *Raises* `LayerError`, and then nothing was noted that is known of.
+        """
+        ...
+
+
+@runtime_checkable
+class BrowsableLayer(Protocol):
+    """An ack-capable layer that shows what a topic keeps; it has `capabilities.browse`."""
+
+    def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what `topic` keeps at the moment of the first step, in pages and in its order.
+
+        That is what some group still owes, or all where there is no group. Nothing is taken: no
+        lease, no attempt, no group is made. What comes later is not shown, what goes meanwhile may
+        be. *Called by* the engine, which closes it, and may `remove` between two pages. No page is
+        empty; a topic that does not exist has none. *Raises* `LayerError`.
+        """
+        ...
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Let no group owe any more what `browse` showed at `positions`; say of each if it is gone.
+
+        What a consumer holds is left as it is: False. What is gone already is True. *Raises*
+        `LayerError`, and then what was removed is unknown; trying again is safe.
         """
         ...
 

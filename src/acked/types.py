@@ -24,6 +24,7 @@ __all__ = (
     "FireAndForgetStatistics",
     "Gap",
     "GapCause",
+    "KeptRecord",
     "LeaseKind",
     "Leased",
     "Order",
@@ -182,6 +183,17 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     ended_alone: int = 0
 
 
+class KeptRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as a topic keeps it, seen by who takes nothing.
+
+    `is_held` says that a consumer has it at the moment, as far as the layer can know.
+    """
+
+    record: Record
+    position: str
+    is_held: bool = False
+
+
 class Verb(enum.IntEnum):
     """The three ways to settle."""
 
@@ -327,6 +339,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Consumers of one group share its messages one by one: what one cannot hold, another gets."""
     remove_group: bool = False
     """A group can be forgotten, with what is owed to it."""
+    browse: bool = False
+    """What a topic keeps can be looked at without being taken, and removed record by record."""
     replay: bool = False
     """A new group can start in the past."""
     batch_publish: bool = False

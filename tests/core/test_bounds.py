@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from acked import Channel, ConfigurationError, DecodeError, Redelivery, Topic, fire_and_forget
+from acked._core.ack.dead_letter_headers import Reason
 from acked._core.ack.dead_letters import dead_letter
 from acked._core.bounds import is_within_bounds
 from acked.layers.memory import MemoryLayer
@@ -178,5 +179,7 @@ def test_a_letter_of_a_letter_is_within_the_bounds_however_often_it_dies(count: 
     record = Record("t" * 249, b"", "i" * 255, "k" * 4096, headers_of(count), "c" * 255, 1.5)
     for attempt in range(5):
         held = Leased(record, 1, attempt, "p" * 100)
-        record = dead_letter(held, "d" * 249, group="g" * 249, reason="😀" * 3000)
+        record = dead_letter(
+            held, "d" * 249, group="g" * 249, reason=Reason("😀" * 3000, "E" * 3000)
+        )
         assert is_within_bounds(record)

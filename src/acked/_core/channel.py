@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 import anyio
 
+from acked._core.ack.dead_letter_topic import DeadLetterTopic
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.layer_life import LayerLife, life_of
@@ -32,6 +33,7 @@ from acked._core.worker.making import worker
 from acked._core.worker.options import BatchOptions, ProcessOptions
 from acked.abc import (
     AckLayer,
+    BrowsableLayer,
     Clock,
     FireAndForgetLayer,
     Inspectable,
@@ -389,6 +391,23 @@ class Channel(Generic[L_co]):
         await cast("RemovesGroups", self._layer).remove_group(
             [topic.name for topic in self._subscribing.named(topics, by_pattern=patterns)], group
         )
+
+    def dead_letters(self: "Channel[AckLayer]", topic: Topic[Any] | str) -> DeadLetterTopic:
+        """Return the dead letters in `topic`, to be counted, listed, replayed, purged.
+
+        Raises `CapabilityError` where the layer cannot show what a topic keeps.
+        """
+        if not self._layer.capabilities.browse:
+            raise CapabilityError(
+                f"{self._layer!r} cannot show what a topic keeps without taking it; consume "
+                "the dead letters as a group, publish each where it came from, and ack it"
+            )
+        name = self._encoders.checked(topic).name
+        return DeadLetterTopic(name, self._browsable, self._send, self._encoders.checked)
+
+    def _browsable(self) -> BrowsableLayer:
+        self._require_open()
+        return cast("BrowsableLayer", self._layer)
 
     def _require_open(self) -> None:
         if not self._is_open:

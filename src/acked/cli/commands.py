@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from acked.cli.dead_letters import dead_letters
 from acked.cli.endings import ending_in_order
 from acked.cli.running import app_named, run_app
 from acked.cli.supervisor import Changes, Supervisor
@@ -20,6 +21,9 @@ __all__ = ("acked",)
 @click.version_option(package_name="acked")
 def acked() -> None:
     """Acknowledgement-first messaging: when ack() returned, the broker has said yes."""
+
+
+acked.add_command(dead_letters)
 
 
 @acked.command()

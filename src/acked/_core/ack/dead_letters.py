@@ -1,22 +1,23 @@
 """What a dead letter looks like: the original's bytes, and where they came from in headers."""
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
+from acked._core.ack.dead_letter_headers import Reason, with_story, without_stories
 from acked._core.ack.in_flight import InFlight
+from acked._core.bounds import is_within_bounds
 from acked._machines.settlement import State
 from acked.types import NO_HEADERS, Leased, Record
 
-__all__ = ("PREFIX", "PendingDeadLetters", "dead_letter")
+__all__ = ("PendingDeadLetters", "dead_letter")
 
 logger = logging.getLogger("acked.subscription")
-
-PREFIX: Final = "acked-"
-"""Of every header a dead letter has beyond the original's own."""
 
 REASON: Final = 1000
 """Characters of a reason that are kept."""
@@ -36,17 +37,17 @@ class PendingDeadLetters:
     def __init__(self, topic: str | None, group: str) -> None:
         self._topic = topic
         self._group = group
-        self._waiting: dict[InFlight, tuple[str, int]] = {}
+        self._waiting: dict[InFlight, tuple[Reason, int]] = {}
         """Why each was rejected, and by how much its copy is cut."""
 
     def __contains__(self, entry: InFlight) -> bool:
         return entry in self._waiting
 
-    def letter(self, entry: InFlight, reason: str) -> Record | None:
+    def letter(self, entry: InFlight, reason: Reason) -> Record | None:
         """Return the copy of `entry` to publish, or None if there is no topic for it."""
         return self._cut_letter(entry, reason, 0)
 
-    def wait_for(self, entry: InFlight, reason: str) -> None:
+    def wait_for(self, entry: InFlight, reason: Reason) -> None:
         """Note that the copy of `entry` is on its way, if there is a topic for it."""
         if self._topic is not None:
             self._waiting.setdefault(entry, (reason, 0))
@@ -76,19 +77,20 @@ class PendingDeadLetters:
                 del self._waiting[entry]
                 yield entry, None
 
-    def _cut_letter(self, entry: InFlight, reason: str, cut: int) -> Record | None:
+    def _cut_letter(self, entry: InFlight, reason: Reason, cut: int) -> Record | None:
         if self._topic is None:
             return None
         return dead_letter(entry.leased, self._topic, group=self._group, reason=reason, cut=cut)
 
 
-def dead_letter(leased: Leased, topic: str, *, group: str, reason: str, cut: int = 0) -> Record:
+def dead_letter(leased: Leased, topic: str, *, group: str, reason: Reason, cut: int = 0) -> Record:
     """Return the copy of `leased` to publish to `topic`: byte-identical, with the original's id.
 
     Headers beyond the original's own: `acked-topic`, `acked-group`, `acked-id`, `acked-position`,
-    `acked-attempt`, `acked-reason`, `acked-published` and `acked-died` (seconds since the epoch).
-    A copy is larger than its original, and may be refused for that. `cut` says how much is left
-    out, which `acked-cut` names: `acked-position` says where the whole message was.
+    `acked-attempt`, `acked-reason`, `acked-error` (the class, where it was an exception),
+    `acked-consumer` (host and process), `acked-published` and `acked-died` (seconds since the
+    epoch). A copy is larger than its original, and may be refused for that. `cut` says how much is
+    left out, which `acked-cut` names: `acked-position` says where the whole message was.
     """
     record = leased.record
     story = {
@@ -97,10 +99,13 @@ def dead_letter(leased: Leased, topic: str, *, group: str, reason: str, cut: int
         "id": record.id,
         "position": leased.position,
         "attempt": str(leased.attempt),
-        "reason": fitting(reason, SHORT if cut else REASON),
+        "reason": fitting(reason.text, SHORT if cut else REASON),
+        "consumer": fitting(f"{socket.gethostname()}/{os.getpid()}", SHORT),
         "published": repr(record.timestamp),
         "died": repr(time.time()),
     }
+    if reason.error:
+        story["error"] = fitting(reason.error, SHORT)
     own: Mapping[str, str] = record.headers
     if cut >= 2:
         own = NO_HEADERS
@@ -108,8 +113,11 @@ def dead_letter(leased: Leased, topic: str, *, group: str, reason: str, cut: int
     if cut >= SMALLEST:
         story["cut"] += f", {len(record.body)} bytes of body"
         record = msgspec.structs.replace(record, body=b"")
-    headers = dict(own) | {PREFIX + name: text for name, text in story.items()}
-    return msgspec.structs.replace(record, topic=topic, headers=headers)
+    letter = msgspec.structs.replace(record, topic=topic, headers=with_story(own, story))
+    if is_within_bounds(letter):
+        return letter
+    headers = with_story(without_stories(own), story)  # of several deaths the last one is told
+    return msgspec.structs.replace(letter, headers=headers)
 
 
 def fitting(reason: str, most: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
+from acked._core.ack.dead_letter_headers import Reason
 from acked._core.ack.in_flight import InFlight
 from acked._core.ack.in_transaction import TransactionalAcks
 from acked._core.ack.settler import Flush
@@ -34,7 +35,7 @@ class Settles(Protocol):
         """Queue a nack; return what to wait for, if anything."""
         ...
 
-    def reject(self, entry: InFlight, reason: str) -> Flush | None:
+    def reject(self, entry: InFlight, reason: Reason) -> Flush | None:
         """Queue a rejection; return what to wait for, if anything."""
         ...
 
@@ -235,11 +236,11 @@ def entry_of(delivery: Delivery[T]) -> InFlight:
     return delivery._entry  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
 
 
-def reason_of(reason: object) -> str:
-    """Return why something is rejected, as text; an exception by its class and its words."""
+def reason_of(reason: object) -> Reason:
+    """Return why something is rejected; an exception by its class and its words."""
     if isinstance(reason, str):
-        return reason
+        return Reason(reason)
     if isinstance(reason, BaseException):
-        words = str(reason)
-        return f"{type(reason).__name__}: {words}" if words else type(reason).__name__
+        words, kind = str(reason), type(reason).__name__
+        return Reason(f"{kind}: {words}" if words else kind, kind)
     raise ConfigurationError(f"a reason is a str or an exception, not {type(reason).__name__}")

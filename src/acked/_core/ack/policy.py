@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 
 from acked._core.ack.bounds_keeper import BoundsKeeper
+from acked._core.ack.dead_letter_headers import Reason
 from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.doubts import Doubts
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
@@ -81,8 +82,9 @@ class SettlementPolicy:
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
         receiving = (*self.fetcher.runs, *self._last_chances.runs(capabilities))
-        runs = (self._settler.run, self._keep, *receiving)
-        self.services: Final = tuple(map(BackgroundTask, runs))
+        self.services: Final = tuple(
+            map(BackgroundTask, (self._settler.run, self._keep, *receiving))
+        )
         self._settling, _, *self._receiving = self.services
 
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
@@ -93,7 +95,7 @@ class SettlementPolicy:
             raise CapabilityError("this layer cannot delay a nack; nack without delay=")
         return self._settler.settle(entry, Verb.NACK, delay, None)
 
-    def reject(self, entry: InFlight, reason: str) -> Flush | None:
+    def reject(self, entry: InFlight, reason: Reason) -> Flush | None:
         """Queue a rejection and its dead letter, as `nack` does."""
         if not self._capabilities.reject:
             raise CapabilityError("this layer cannot reject; ack the message instead")
@@ -145,7 +147,7 @@ class SettlementPolicy:
         if not self.has_dead_letters:
             return False
         self._tracker.hidden.add(entry)
-        self.reject(entry, reason)
+        self.reject(entry, Reason(reason))
         logger.warning("message %r goes to the dead letters: %s", entry.leased.record.id, reason)
         return True
 

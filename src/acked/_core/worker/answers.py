@@ -48,8 +48,8 @@ class Reject(HandlerVerdict):
     """The message is given up at once, to the dead letters where there are any."""
 
     def __init__(self, reason: str | BaseException = "") -> None:
-        super().__init__(reason_of(reason))
-        self.reason: Final = reason_of(reason)
+        super().__init__(str(reason_of(reason)))
+        self.reason: Final = reason
 
 
 class Release(HandlerVerdict):

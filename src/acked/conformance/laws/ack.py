@@ -9,6 +9,7 @@ from acked.conformance.laws.acknowledgement import AcknowledgementLaws
 from acked.conformance.laws.again import AgainLaws
 from acked.conformance.laws.attempts import AttemptLaws
 from acked.conformance.laws.batches import BatchLaws
+from acked.conformance.laws.browsing import BrowsingLaws
 from acked.conformance.laws.claims import ClaimLaws
 from acked.conformance.laws.conduct import ConductLaws
 from acked.conformance.laws.dead_letters import DeadLetterLaws
@@ -43,7 +44,6 @@ OPEN: Final[Mapping[str, str]] = {
     "B9": "of fire-and-forget layers",
     "B11": "of fire-and-forget layers",
     "C14": "gaps are made in each broker's own way: in the tests of the layer",
-    "D5": "replaying dead letters is yet to come",
     "E2": "handlers side by side come with the workers",
     "E3": "handlers side by side come with the workers",
     "E5": "handlers side by side come with the workers",
@@ -81,6 +81,7 @@ class AckLayerLaws(
     GivingBackLaws,
     DeadLetterLaws,
     LetterLaws,
+    BrowsingLaws,
     InterruptedLaws,
     OrderingLaws,
     KeyOrderLaws,

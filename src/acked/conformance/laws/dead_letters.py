@@ -35,7 +35,9 @@ from acked.conformance.laws.steps import (
 
 __all__ = ("DeadLetterLaws",)
 
-HEADERS: Final = ("topic", "group", "id", "position", "attempt", "reason", "published", "died")
+HEADERS: Final = (
+    *("topic", "group", "id", "position", "attempt", "reason", "consumer", "published", "died"),
+)
 """What a dead letter says of the original, each behind `acked-`."""
 
 UNDECODABLE: Final = b"\xff{ not JSON"

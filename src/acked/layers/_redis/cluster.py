@@ -23,6 +23,7 @@ TRIES: Final = 5
 """How often a command is sent to where it is said to belong, while the slots move."""
 KEY_AT: Final = {
     b"XADD": 1,
+    b"XREVRANGE": 1,
     b"XAUTOCLAIM": 1,
     b"SPUBLISH": 1,
     b"XINFO": 2,

@@ -42,6 +42,9 @@ no broker answers nothing is lost: a subscription notices within two `timeout`s 
 again, a publish fails as indeterminate (and may be accepted later all the same), an ack is
 `AckUnconfirmed`; settling again decides it.
 
+Looking into dead letters reads without joining; what `remove` removes is kept in the offsets of the
+group `acked-dead-letters`, for as long as the broker keeps those.
+
 `check()` says which of these the brokers and topics are set up for, and `lag` in the statistics how
 far behind the group is in the partitions of this consumer, in offsets, with what hangs in
 transactions.
@@ -77,6 +80,7 @@ from acked.errors import LayerError, hiding_arguments
 from acked.layers._shared.passwords import Password
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
+from acked.layers.kafka._browsing import TopicBrowser
 from acked.layers.kafka._client import HEADERS
 from acked.layers.kafka._commit_metadata import MetadataLimit
 from acked.layers.kafka._feed import KafkaFeed
@@ -95,7 +99,7 @@ from acked.layers.kafka._publisher import KafkaPublisher
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.layers.kafka._tail import KafkaTail
 from acked.layers.kafka._transport import transport
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 __all__ = ("KafkaLayer", "KafkaTail")
 
@@ -109,6 +113,7 @@ CAPABILITIES: Final = Capabilities(
     persistent=True,
     groups=True,
     remove_group=True,
+    browse=True,
     replay=True,
     batch_publish=True,
     publish_confirm=True,
@@ -188,6 +193,9 @@ class KafkaLayer:
         )
         self._instances: Final = Instances(group_instance_id)
         self._limit: Final = MetadataLimit()
+        self._browser: Final = TopicBrowser(
+            self._options, lambda: self._opened().topics, self._limit
+        )
         self._create_topics = create_topics
         self._replicas = replicas
         self._publisher: KafkaPublisher | None = None
@@ -256,6 +264,17 @@ class KafkaLayer:
         self._opened()
         await forget_group(self._options, topics, group)
         self._groups.pop(group, None)
+
+    def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what nobody has removed of `topic`; see `acked.abc.BrowsableLayer`."""
+        return self._browser.browse(topic)
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Note that the records at `positions` are removed; see `acked.abc.BrowsableLayer`.
+
+        Groups that consume the topic still get them.
+        """
+        return await self._browser.remove(topic, positions)
 
     async def check(self) -> Sequence[Finding]:
         """Read what the brokers, and the topics used so far, are set to; see `Inspectable`."""

@@ -174,6 +174,10 @@ class ConsumerClient(Protocol):
         """Do what aiokafka's `stop` does."""
         ...
 
+    def assign(self, partitions: Sequence[object]) -> None:
+        """Do what aiokafka's `assign` does."""
+        ...
+
     def subscribe(self, topics: Sequence[str], *, listener: object) -> None:
         """Do what aiokafka's `subscribe` does."""
         ...

@@ -42,7 +42,7 @@ from acked.layers._shared.findings import in_this_process
 from acked.layers._shared.urls import url_options, without_credentials
 from acked.layers.memory_queue._broker import Broker
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 __all__ = ("MemoryQueueLayer",)
 
@@ -59,6 +59,7 @@ CAPABILITIES: Final = Capabilities(
     groups=True,
     competing=True,
     remove_group=True,
+    browse=True,
     lag=True,
     replay=True,
     batch_publish=True,
@@ -74,6 +75,7 @@ CAPABILITIES: Final = Capabilities(
 
 DEFAULT_MAX_BACKLOG: Final = 1_000_000
 RECORDS_BETWEEN_CHECKPOINTS: Final = 100
+BROWSED_AT_ONCE: Final = 1000
 
 _named: Final[dict[str, Broker]] = {}
 """The state behind each `memory-queue://name` of this process."""
@@ -196,6 +198,23 @@ class MemoryQueueLayer:
             raise LayerError(f"group {group!r} is in use; close its consumers before removing it")
         for topic in found:
             topic.remove(group)
+
+    async def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what `topic` keeps; see `acked.abc.BrowsableLayer`."""
+        stored = self._broker.topics.get(topic)
+        numbers = () if stored is None else tuple(stored.kept)
+        for start in range(0, len(numbers), BROWSED_AT_ONCE):
+            await anyio.lowlevel.checkpoint()
+            some, now = numbers[start : start + BROWSED_AT_ONCE], self._clock.time()
+            if stored and (page := stored.shown(some, now)):
+                yield page
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Let no group owe what is at `positions`; see `acked.abc.BrowsableLayer`."""
+        await anyio.lowlevel.checkpoint()
+        stored, numbers = self._broker.topics.get(topic), [int(one) for one in positions]
+        held = stored.discard(frozenset(numbers), self._clock.time()) if stored is not None else ()
+        return [number not in held for number in numbers]
 
     async def check(self) -> Sequence[Finding]:
         """Say what holds for every memory queue: there is no server to ask."""

@@ -21,16 +21,14 @@ Rules:
 import heapq
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from itertools import count
-from typing import TypeAlias
+from collections.abc import Set as AbstractSet
+from itertools import count, islice
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from acked.layers.memory_queue._charge import NOTHING, Charge
-from acked.layers.memory_queue._kept import Kept, Returned
-from acked.layers.memory_queue._lanes import KeyLanes
-from acked.layers.memory_queue._waiter import Waiter
-from acked.types import Leased, Record, Start
+from acked.types import KeptRecord, Leased, Record, Start
 
 __all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
 
@@ -209,6 +207,25 @@ class GroupQueue:
         charged = lease.charged.after(alone=lease.is_alone, failed=lease.has_failed)
         heapq.heappush(self._delayed, (due, lease.kept.number, charged, lease.kept))
 
+    def held_at(self, now: float) -> AbstractSet[int]:
+        """Return the numbers of the records whose leases are not over."""
+        return {one.kept.number for one in self._leases() if one.until > now}
+
+    def discard(self, numbers: AbstractSet[int]) -> None:
+        """Owe the records with these `numbers` no more; leases of them are over."""
+        for lease in [one for one in self._leases() if one.kept.number in numbers]:
+            del lease.holder[lease.token]
+            self._let_go(lease)
+        fresh = self._fresh
+        while fresh and fresh[0].number in numbers:
+            fresh.popleft()
+        if any(kept.number in numbers for kept in fresh):
+            self._fresh = deque(kept for kept in fresh if kept.number not in numbers)
+        self._returned = [item for item in self._returned if item[-1].number not in numbers]
+        self._delayed = [item for item in self._delayed if item[-1].number not in numbers]
+        heapq.heapify(self._returned)
+        heapq.heapify(self._delayed)
+
     def forget(self) -> None:
         """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""
         for kept in (
@@ -218,6 +235,10 @@ class GroupQueue:
             *(item[-1] for item in self._lanes.items()),
         ):
             self._owe_no_more(kept)
+
+    def _leases(self) -> Iterator[RecordLease]:
+        yield from (end[2] for end in self._ends if _is_true(end))
+        yield from self._overdue.values()
 
     def _let_go(self, lease: RecordLease) -> None:
         self.held -= 1
@@ -273,6 +294,25 @@ class StoredTopic:
     def has_consumers(self, group: str) -> bool:
         """Say whether somebody consumes as `group`."""
         return group in self.groups and self.groups[group].consumers > 0
+
+    def shown(self, numbers: Iterable[int], now: float) -> list[KeptRecord]:
+        """Return those of `numbers` that are kept, as who takes nothing sees them."""
+        held = self._held_at(now)
+        kept = (self.kept[number] for number in numbers if number in self.kept)
+        return [KeptRecord(one.record, one.position, one.number in held) for one in kept]
+
+    def discard(self, numbers: AbstractSet[int], now: float) -> AbstractSet[int]:
+        """Let no group owe `numbers` any more, but for those that are leased: return them."""
+        held = numbers & self._held_at(now)
+        gone = numbers - held
+        for queue in self.groups.values():
+            queue.discard(gone)
+        for number in gone:
+            self.kept.pop(number, None)
+        return held
+
+    def _held_at(self, now: float) -> AbstractSet[int]:
+        return frozenset[int]().union(*(one.held_at(now) for one in self.groups.values()))
 
     def remove(self, group: str) -> None:
         """Forget `group`, if there is one; it has no consumers."""

@@ -93,7 +93,7 @@ from acked.layers.postgres_queue._schema import (
 from acked.layers.postgres_queue._store import QueueStore
 from acked.layers.postgres_queue._transactions import call_in
 from acked.layers.postgres_queue._wakeups import Wakeups
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 __all__ = ("PostgresQueueLayer",)
 
@@ -111,6 +111,7 @@ CAPABILITIES: Final = Capabilities(
     competing=True,
     lag=True,
     remove_group=True,
+    browse=True,
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
@@ -323,6 +324,22 @@ class PostgresQueueLayer:
         await self._store.remove(topics, group)
         while await self._store.sweep():
             pass
+
+    async def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what `topic` keeps; see `acked.abc.BrowsableLayer`."""
+        self._opened()
+        last = await self._store.last_kept(topic)
+        page = await self._store.kept(topic, 0, last)
+        while page:
+            yield page
+            page = await self._store.kept(topic, int(page[-1].position), last)
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Let no group owe what is at `positions`; see `acked.abc.BrowsableLayer`."""
+        self._opened()
+        numbers = [int(position) for position in positions]
+        left = await self._store.remove_kept(topic, numbers)
+        return [number not in left for number in numbers]
 
     async def check(self) -> Sequence[Finding]:
         """Return what matters for the queue's safety and speed; see `acked.abc.Inspectable`."""

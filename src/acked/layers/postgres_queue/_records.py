@@ -14,7 +14,7 @@ from acked.errors import LayerError
 from acked.layers._shared.headers import column_of, headers_in
 from acked.types import Leased, Record, Token
 
-__all__ = ("Columns", "PostgresLease", "columns", "leased_from", "refusal_of")
+__all__ = ("Columns", "PostgresLease", "columns", "leased_from", "record_from", "refusal_of")
 
 Columns: TypeAlias = tuple[Sequence[object], ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
@@ -57,8 +57,17 @@ def refusal_of(record: Record) -> LayerError | None:
 
 def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     """Return the message in `row`, as `claim` returns it."""
-    key = row["key"]
-    record = Record(
+    record = record_from(row, topic)
+    seq = row["seq"]
+    token: Token = PostgresLease(row["grp"], seq, row["lease"])
+    attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
+    return Leased(record, token, attempt, str(seq), failures, alone)
+
+
+def record_from(row: asyncpg.Record, topic: str) -> Record:
+    """Return the record in `row`."""
+    key, headers = row["key"], row["headers"]
+    return Record(
         topic,
         row["body"],
         _as_it_was(row["id"]),
@@ -67,10 +76,10 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
         _as_it_was(row["content_type"]),
         row["published"],
     )
-    seq = row["seq"]
-    token: Token = PostgresLease(row["grp"], seq, row["lease"])
-    attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
-    return Leased(record, token, attempt, str(seq), failures, alone // 2)
+
+
+def _kept_headers(headers: Mapping[str, str]) -> str | None:
+    return msgspec.json.encode(dict(headers)).decode() if headers else None
 
 
 def _kept(text: str) -> str:

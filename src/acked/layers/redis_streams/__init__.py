@@ -40,9 +40,9 @@ others go on. With `sentinel=NAME` the URL names a sentinel (which asks for no p
 master of that name is used, whichever server it is. Replicas are not read. Rights (ACL): the keys
 of the topics and `acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo
 +xtrim +zadd +zrem +zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval
-+evalsha`; on a cluster `+cluster|slots`; `+client|info +client|kill` let a cut reader be followed
-by the next at once; for `check()` `+info +config|get +xlen +multi +discard`, which names what is
-missing.
++evalsha`; for a look into dead letters `+xrange +xrevrange +xdel`; on a cluster `+cluster|slots`;
+`+client|info +client|kill` let a cut reader be followed by the next at once; for `check()` `+info
++config|get +xlen +multi +discard`, which names what is missing.
 
 Longer than 300 lines: half of it says what the layer promises.
 """
@@ -68,13 +68,14 @@ from acked.layers._redis.findings import (
 from acked.layers._redis.urls import NOWHERE, read_url, readable
 from acked.layers._shared.runtime import consumer_name, require_asyncio
 from acked.layers._shared.urls import number, switch, whole_number
+from acked.layers.redis_streams._browsing import browse, remove
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
 from acked.layers.redis_streams._publisher import publish
 from acked.layers.redis_streams._records import backlog_of, settled_of
 from acked.layers.redis_streams._rights import check_version, commands_for
 from acked.layers.redis_streams._tail import RedisStreamsTail
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis  # `_redis` says what to install where it is missing
@@ -95,6 +96,7 @@ CAPABILITIES: Final = Capabilities(
     groups=True,
     competing=True,
     remove_group=True,
+    browse=True,
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
@@ -246,6 +248,14 @@ class RedisStreamsLayer:
             dict.fromkeys(topics), group, consumer_name(), lease=0.0, on_trimmed=self._count
         )
         await seat.remove(way.run)
+
+    def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what `topic` keeps; see `acked.abc.BrowsableLayer`."""
+        return browse(self._open_way(), topic)
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Delete the entries at `positions`; see `acked.abc.BrowsableLayer`."""
+        return await remove(self._open_way(), topic, positions)
 
     async def check(self) -> Sequence[Finding]:
         """Ask how the server keeps what it confirmed; see `acked.abc.Inspectable`."""

@@ -32,6 +32,7 @@ __all__ = (
     "leased_first",
     "letter_of",
     "noted_alone",
+    "record_of",
     "settled_of",
     "told_of",
 )
@@ -101,7 +102,7 @@ def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Le
             except ValueError:
                 record = None
         if record is None:
-            record = _record(topic, position, fields)
+            record = record_of(topic, position, fields)
         add(Leased(record, (topic, entry_id), 1, position))
     return found
 
@@ -112,8 +113,8 @@ def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Lea
     token = (topic, lease_of(entry_id, count))
     alone, counted = divmod(count, ALONE)
     failures, attempt = divmod(counted, FAILURE)
-    record = _record(topic, position, fields)
-    return Leased(record, token, attempt, position, failures, alone // 2)
+    record = record_of(topic, position, fields)
+    return Leased(record, token, attempt, position, failures, alone > 0)
 
 
 def lease_of(entry_id: bytes, count: int) -> Lease:
@@ -183,7 +184,7 @@ def noted_alone(token: TokenOf, *, alone: bool) -> TokenOf:
     return topic, lease_of(entry_id, without_note + ALONE * alone)
 
 
-def _record(topic: str, position: str, fields: Fields) -> Record:
+def record_of(topic: str, position: str, fields: Fields) -> Record:
     """Return the record of an entry with any fields at all, or none."""
     pairs = dict(zip(fields[::2], fields[1::2], strict=False))
     key = pairs.get(b"key")

@@ -14,8 +14,9 @@ one, so its half is how many ended like that since the last nack.
 
 A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
 the first delivery. It is still the caller's if he owns the entry and the count is the same.
-Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer. What
-it does is bounded by some thousand entries: the server does nothing else meanwhile.
+Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer; but
+for those that are about a stream and all its groups: they say what they get. What a script
+does is bounded by some thousand entries: the server does nothing else meanwhile.
 """
 
 from importlib.resources import files
@@ -26,9 +27,11 @@ from acked.layers._redis.scripts import load_script
 __all__ = (
     "ACK",
     "ALONE",
+    "BROWSE",
     "CLAIM",
     "CREATE",
     "DEAD_LETTER",
+    "DELETE",
     "EXTEND",
     "FAILURE",
     "FREE",
@@ -52,9 +55,11 @@ _FOLDER: Final = files("acked.layers.redis_streams") / "scripts"
 _CONSTANTS: Final = {"FREE": FREE.decode(), "ALONE": str(ALONE)}
 
 ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
+BROWSE: Final = load_script(_FOLDER, "browse", _CONSTANTS)
 CLAIM: Final = load_script(_FOLDER, "claim", _CONSTANTS)
 CREATE: Final = load_script(_FOLDER, "create", _CONSTANTS)
 DEAD_LETTER: Final = load_script(_FOLDER, "dead_letter", _CONSTANTS)
+DELETE: Final = load_script(_FOLDER, "delete", _CONSTANTS)
 EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
 LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
 NOTE_ALONE: Final = load_script(_FOLDER, "note_alone", _CONSTANTS)

@@ -55,6 +55,7 @@ from anyio import from_thread
 from acked.abc import AckFeed
 from acked.errors import ConfigurationError, LayerError, PublishFailed, hiding_arguments
 from acked.layers._shared.urls import number, url_options, without_credentials
+from acked.layers.sqlite_queue import _browsing as browsing
 from acked.layers.sqlite_queue import _removal as removal
 from acked.layers.sqlite_queue import _store as store
 from acked.layers.sqlite_queue._access import Access
@@ -64,7 +65,7 @@ from acked.layers.sqlite_queue._feed import SQLiteQueueFeed
 from acked.layers.sqlite_queue._file import OF_THE_OWNER, Durability, QueueFile
 from acked.layers.sqlite_queue._findings import findings, read_facts
 from acked.layers.sqlite_queue._rows import Row, rows_of
-from acked.types import Capabilities, Finding, Receipt, Record, Start
+from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 __all__ = ("SQLiteQueueLayer",)
 
@@ -83,6 +84,7 @@ CAPABILITIES: Final = Capabilities(
     competing=True,
     lag=True,
     remove_group=True,
+    browse=True,
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
@@ -275,6 +277,30 @@ class SQLiteQueueLayer:
         await access.run(job)
         while await access.run(sweep):
             pass
+
+    async def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+        """Show what `topic` keeps; see `acked.abc.BrowsableLayer`."""
+        file, time = self._access.file, self._access.time
+
+        def look(after: int, last: int | None) -> tuple[int, list[KeptRecord]]:
+            with file.transaction(durable=False) as db:
+                end = browsing.last_of(db, topic) if last is None else last
+                return end, browsing.page_of(db, topic, after, end, time())
+
+        last, page = await self._access.run(partial(look, 0, None))
+        while page:
+            yield page
+            last, page = await self._access.run(partial(look, int(page[-1].position), last))
+
+    async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
+        """Let no group owe what is at `positions`; see `acked.abc.BrowsableLayer`."""
+        numbers = [int(position) for position in positions]
+
+        def job() -> list[bool]:
+            with self._access.file.transaction() as db:
+                return browsing.remove(db, topic, numbers, self._access.time())
+
+        return await self._access.run(job)
 
     async def check(self) -> Sequence[Finding]:
         """Say what the file promises, and who else may read it; see `acked.abc.Inspectable`."""

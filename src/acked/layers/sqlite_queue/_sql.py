@@ -281,3 +281,31 @@ DROP_DEBTS: Final = "DELETE FROM debt WHERE grp = :grp AND seq <= :last"
 DROP_CONSUMERS: Final = "DELETE FROM consumer WHERE grp = :grp"
 
 DROP_GROUP: Final = "DELETE FROM grp WHERE id = :grp"
+
+LAST_KEPT: Final = "SELECT max(seq) FROM message WHERE topic = ?"
+
+_HELD_BY_ANY = """SELECT 1 FROM grp g JOIN debt d ON d.grp = g.id
+    WHERE g.topic = :topic AND d.seq = {seq} AND d.lease > 0 AND d.due > :now"""
+
+HELD_BY_ANY: Final = _HELD_BY_ANY.format(seq=":seq")
+
+KEPT: Final = f"""
+    SELECT seq, EXISTS ({_HELD_BY_ANY.format(seq="message.seq")}),
+        id, key, headers, content_type, timestamp, body
+    FROM message WHERE topic = :topic AND seq > :after AND seq <= :last
+    ORDER BY seq LIMIT :page"""  # noqa: S608 - as above
+
+REMOVE_MESSAGE: Final = "DELETE FROM message WHERE topic = :topic AND seq = :seq"
+
+COUNT_REMOVED: Final = f"""
+    UPDATE grp SET fetched = fetched + 1 WHERE topic = :topic AND (
+        cursor < :seq
+        OR EXISTS (
+            SELECT 1 FROM debt d
+            WHERE d.grp = grp.id AND d.seq = :seq AND d.lease = {NEVER_FETCHED}
+        )
+    )"""  # noqa: S608 - a constant
+"""What was never given to a group and never will be: else its lag would count it for ever."""
+
+REMOVE_DEBTS: Final = """
+    DELETE FROM debt WHERE seq = :seq AND grp IN (SELECT id FROM grp WHERE topic = :topic)"""

@@ -1,14 +1,8 @@
 -- Delete what every group has settled, a page of it.
+-- uses: precedes
 -- ARGV[1] is the id before which entries are old enough, ARGV[2] how many to delete at most. What a
 -- group owes begins with its oldest pending entry, or else behind the last one it was given. Without
 -- any group nothing is settled. Returns how many were deleted.
-local function precedes(one, other)
-  local a, b = string.match(one, '^(%d+)-(%d+)$')
-  local c, d = string.match(other, '^(%d+)-(%d+)$')
-  a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
-  return a < c or (a == c and b < d)
-end
-
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 if groups.err or #groups == 0 then return 0 end
 local first = ARGV[1]
