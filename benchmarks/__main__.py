@@ -3,29 +3,14 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import (
-    drop_in,
-    engine,
-    fan_out,
-    kafka,
-    mqtt,
-    postgres,
-    postgres_queue,
-    redis_pubsub,
-    redis_streams,
-)
+from benchmarks import drop_in, fan_out
+from benchmarks.contest import contests
 
-BENCHMARKS = {
-    "drop_in": drop_in.run,
-    "engine": engine.run,
-    "fan_out": fan_out.run,
-    "kafka": kafka.run,
-    "mqtt": mqtt.run,
-    "postgres": postgres.run,
-    "postgres_queue": postgres_queue.run,
-    "redis_pubsub": redis_pubsub.run,
-    "redis_streams": redis_streams.run,
-}
+OTHERS = {"drop_in": drop_in.run, "fan_out": fan_out.run}
+NAMES = (
+    *("engine", "memory", "redis_streams", "redis_pubsub", "kafka", "mqtt"),
+    *("postgres_notify", "postgres_queue", *OTHERS),
+)
 
 
 def main() -> None:
@@ -36,7 +21,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="write the figures there too")
     asked = parser.parse_args()
     for name in asked.names or NAMES:
-        runs = [fan_out.run] if name == "fan_out" else [one.run for one in contests(name)]
+        runs = [OTHERS[name]] if name in OTHERS else [one.run for one in contests(name)]
         for run in runs:
             report = run(quick=asked.quick)
             print(report.show(), flush=True)

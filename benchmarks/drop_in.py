@@ -1,18 +1,17 @@
 """What applications do with `Broadcast`: ours beside the original, the same program for both.
 
 The original is broadcaster from PyPI with redis-py 7, on which it works, in an environment of its
-own. Each figure is of a process of its own, the two in turns; the ratio is of the medians.
+own. Each figure is of a process of its own, the two in turns; the ratio is the median of those of each turn.
 """
 
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
-from benchmarks.report import Report
+from benchmarks.report import Report, Round
 from compose.fleet import create
 from tests.compat.controls import SHIMS, SOURCE, interpreter
 
@@ -50,19 +49,18 @@ def run(*, quick: bool) -> Report:
     rounds = 1 if quick else 5
     theirs = str(interpreter("broadcaster-redis7"))
     path = os.pathsep.join(map(str, (SHIMS, SOURCE)))
-    report = Report(f"drop_in, load {os.getloadavg()[0]:.1f} at the start", "a second", {})
+    report = Report("drop_in", "a second")
     for scheme in BROKERS:
         kind = scheme.partition("-")[0]
         with nullcontext() if kind == "memory" else create(kind) as broker:
             url = f"{scheme}://{broker.url.partition('://')[2] if broker else ''}"
             for what, count in COUNTS.items():
                 times = IN_MEMORY if broker is None else 1
-                found: dict[str, list[float]] = {"compat": [], "broadcaster": []}
+                ours, original = (f"{who}, {scheme}, {what}" for who in ("compat", "broadcaster"))
                 for _ in range(rounds):
-                    found["broadcaster"] += [measured(theirs, url, what, count * times, "")]
-                    found["compat"] += [measured(sys.executable, url, what, count * times, path)]
-                names = [f"{who}, {scheme}, {what}" for who in found]
-                medians = map(statistics.median, found.values())
-                report.rates |= dict(zip(names, medians, strict=True))
-                report.ratio(f"{scheme}, {what}", *names)
+                    rate = measured(theirs, url, what, count * times, "")
+                    report.add(original, Round(rate))
+                    rate = measured(sys.executable, url, what, count * times, path)
+                    report.add(ours, Round(rate))
+                report.ratio(f"{scheme}, {what}", ours, original)
     return report

@@ -31,7 +31,7 @@ __all__ = ("CATALOGUE", "CONCERNS", "Broken")
 
 CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
-    *(sizes, again, claims, conduct, last_chance),
+    *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

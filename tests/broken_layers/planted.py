@@ -14,7 +14,8 @@ from acked.abc import Clock
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.layers.memory_queue._group import NEVER, GroupQueue, Kept, RecordLease
+from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
+from acked.layers.memory_queue._kept import Kept
 from acked.types import (
     Gap,
     GapCause,

@@ -10,7 +10,8 @@ import msgspec
 from acked.abc import Clock
 from acked.errors import LayerError
 from acked.layers.memory_queue._charge import NOTHING
-from acked.layers.memory_queue._group import GroupQueue, Kept, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, RecordLease
+from acked.layers.memory_queue._kept import Kept
 from acked.types import Leased, Outcome, Reply, Settlement, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue, RememberingQueue, remove

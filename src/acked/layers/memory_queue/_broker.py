@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import Kept, StoredTopic
+from acked.layers.memory_queue._group import StoredTopic
+from acked.layers.memory_queue._kept import Kept
 from acked.types import Record
 
 __all__ = ("Broker",)

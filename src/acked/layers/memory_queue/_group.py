@@ -22,15 +22,18 @@ import heapq
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from itertools import count, islice
-from typing import Protocol, TypeAlias
+from itertools import count
+from typing import TypeAlias
 
 import msgspec
 
 from acked.layers.memory_queue._charge import NOTHING, Charge
+from acked.layers.memory_queue._kept import Kept, Returned
+from acked.layers.memory_queue._lanes import KeyLanes
+from acked.layers.memory_queue._waiter import Waiter
 from acked.types import KeptRecord, Leased, Record, Start
 
-__all__ = ("GroupQueue", "Holder", "Kept", "RecordLease", "StoredTopic", "Waiter")
+__all__ = ("GroupQueue", "Holder", "RecordLease", "StoredTopic")
 
 NEVER = float("inf")
 TOKENS = count(1)
@@ -213,7 +216,8 @@ class GroupQueue:
 
     def discard(self, numbers: AbstractSet[int]) -> None:
         """Owe the records with these `numbers` no more; leases of them are over."""
-        for lease in [one for one in self._leases() if one.kept.number in numbers]:
+        gone = [one for one in self._leases() if one.kept.number in numbers]
+        for lease in gone:
             del lease.holder[lease.token]
             self._let_go(lease)
         fresh = self._fresh
@@ -221,10 +225,14 @@ class GroupQueue:
             fresh.popleft()
         if any(kept.number in numbers for kept in fresh):
             self._fresh = deque(kept for kept in fresh if kept.number not in numbers)
-        self._returned = [item for item in self._returned if item[-1].number not in numbers]
-        self._delayed = [item for item in self._delayed if item[-1].number not in numbers]
-        heapq.heapify(self._returned)
-        heapq.heapify(self._delayed)
+        out = [lease.kept for lease in gone]
+        out += [item[-1] for item in self._delayed if item[-1].number in numbers]
+        self._passed_by -= sum(item[1] is NOTHING for item in self._lanes.discard(numbers))
+        for queue in (self._returned, self._delayed):
+            queue[:] = [item for item in queue if item[-1].number not in numbers]
+            heapq.heapify(queue)
+        for kept in out:
+            self._end_of_key(kept)
 
     def forget(self) -> None:
         """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""

@@ -11,6 +11,7 @@ Rules:
 
 import heapq
 from collections import defaultdict
+from collections.abc import Set
 from typing import Generic, TypeVar
 
 __all__ = ("KeyLanes",)
@@ -49,6 +50,16 @@ class KeyLanes(Generic[Item]):
             return False
         heapq.heappush(self._waiting[key], item)
         return True
+
+    def discard(self, numbers: Set[int]) -> list[Item]:
+        """Let those with these `numbers` wait no more, and return them."""
+        gone = [item for item in self.items() if item[0] in numbers]
+        for key in tuple(self._waiting) if gone else ():
+            left = [item for item in self._waiting.pop(key) if item[0] not in numbers]
+            if left:
+                heapq.heapify(left)
+                self._waiting[key] = left
+        return gone
 
     def items(self) -> list[Item]:
         """Return whatever waits."""

@@ -66,7 +66,7 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
 
 def record_from(row: asyncpg.Record, topic: str) -> Record:
     """Return the record in `row`."""
-    key, headers = row["key"], row["headers"]
+    key = row["key"]
     return Record(
         topic,
         row["body"],
@@ -76,10 +76,6 @@ def record_from(row: asyncpg.Record, topic: str) -> Record:
         _as_it_was(row["content_type"]),
         row["published"],
     )
-
-
-def _kept_headers(headers: Mapping[str, str]) -> str | None:
-    return msgspec.json.encode(dict(headers)).decode() if headers else None
 
 
 def _kept(text: str) -> str:

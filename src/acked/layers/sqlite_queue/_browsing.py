@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from acked.layers._shared.headers import headers_in
 from acked.layers.sqlite_queue import _sql as sql
-from acked.layers.sqlite_queue._rows import decode_headers
-from acked.types import NO_HEADERS, KeptRecord, Record
+from acked.types import KeptRecord, Record
 
 __all__ = ("last_of", "page_of", "remove")
 
@@ -30,8 +30,7 @@ def page_of(
     size = 0
     rows = db.execute(sql.KEPT, asked)
     for seq, is_held, name, key, headers, content_type, timestamp, body in rows:
-        shown = decode_headers(headers) if headers else NO_HEADERS
-        record = Record(topic, body, name, key, shown, content_type, timestamp)
+        record = Record(topic, body, name, key, headers_in(headers), content_type, timestamp)
         page.append(KeptRecord(record, str(seq), bool(is_held)))
         size += len(body)
         if size >= PAGE_BYTES:
