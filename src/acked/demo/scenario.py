@@ -122,6 +122,7 @@ async def play(plan: Plan, channel: Channel[AckLayer], folder: Path, watcher: Wa
     )
     async with channel, channel.subscribe(dead, group=GROUP) as dead_letters:
         watcher.say(f"{plan}")
+        owed = set[int]()
         with WorkerPool(plan.workers, folder, assignment) as pool:
             scenario = Scenario(plan, pool, watcher, poisons=poisons_over(channel, watcher))
             async with anyio.create_task_group() as tasks:
