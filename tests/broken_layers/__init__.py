@@ -6,22 +6,27 @@ matrix. It is not installed with the package: whoever changes the suite has a ch
 
 from tests.broken_layers import (
     again,
+    bookkeeping,
     broadcast,
+    charges,
     claims,
     conduct,
     connections,
     delays,
     flow,
     halves,
+    keeping,
     last_chance,
     leases,
     lifecycle,
     names,
     publishing,
+    recovery,
     settlement,
     several,
     sizes,
     values,
+    waiting,
 )
 from tests.broken_layers.catalogue import CATALOGUE, Broken
 
@@ -31,5 +36,6 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance),
     *(values, names, delays, several, halves),
+    *(recovery, bookkeeping, charges, waiting, keeping),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""
