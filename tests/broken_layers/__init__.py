@@ -6,8 +6,10 @@ matrix. It is not installed with the package: whoever changes the suite has a ch
 
 from tests.broken_layers import (
     again,
+    bookkeeping,
     broadcast,
     browsing,
+    charges,
     claims,
     conduct,
     connections,
@@ -15,15 +17,18 @@ from tests.broken_layers import (
     flow,
     halves,
     key_order,
+    keeping,
     last_chance,
     leases,
     lifecycle,
     names,
     publishing,
+    recovery,
     settlement,
     several,
     sizes,
     values,
+    waiting,
 )
 from tests.broken_layers.catalogue import CATALOGUE, Broken
 
@@ -33,5 +38,6 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
+    *(recovery, bookkeeping, charges, waiting, keeping),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

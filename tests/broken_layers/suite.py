@@ -5,12 +5,13 @@ from typing import Final
 import pytest
 
 from acked.abc import Clock, Layer
-from acked.conformance.harness import Harness, VirtualHarness
+from acked.conformance.harness import Harness, Remains, VirtualHarness
 from acked.conformance.laws.ack import AckLayerLaws
 from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from tests.broken_layers import CATALOGUE
 from tests.broken_layers.catalogue import HEALTHY
 from tests.broken_layers.planted import Broadcast, ConnectedQueue, Queue
+from tests.conformance.remains import kept_in_memory
 
 __all__ = ("TestBroadcast", "TestQueue")
 
@@ -30,6 +31,7 @@ class QueueHarness(VirtualHarness):
     def __init__(self, name: str) -> None:
         super().__init__(lambda clock: self._made(name, clock))
         self.refuse = self._refuse
+        self.kept = self._kept
         layer = self.layer()
         if isinstance(layer, ConnectedQueue):
             self.end_leases = layer.end_leases
@@ -38,6 +40,11 @@ class QueueHarness(VirtualHarness):
         layer = self.layer()
         assert isinstance(layer, Queue)
         await layer.refuse(topic)
+
+    async def _kept(self, topic: str, group: str) -> Remains:
+        layer = self.layer()
+        assert isinstance(layer, Queue)
+        return kept_in_memory(layer, topic, group)
 
     def _made(self, name: str, clock: Clock) -> Layer:
         healthy = HEALTHY_QUEUES.get(name)

@@ -6,7 +6,9 @@ import pytest
 
 from acked import Record
 from acked.conformance import AckLayerLaws, VirtualHarness
+from acked.conformance.harness import Remains
 from acked.layers.memory_queue import MemoryQueueLayer
+from tests.conformance.remains import kept_in_memory
 
 BACKLOG: Final = 2000
 """More than any law publishes to one topic."""
@@ -19,6 +21,11 @@ class MemoryQueueHarness(VirtualHarness):
     async def refuse(self, topic: str) -> None:
         """Fill the topic up."""
         await self.layer().publish([Record(topic, b"", str(n)) for n in range(BACKLOG)])
+
+    async def kept(self, topic: str, group: str) -> Remains:
+        layer = self.layer()
+        assert isinstance(layer, MemoryQueueLayer)
+        return kept_in_memory(layer, topic, group)
 
 
 class TestMemoryQueue(AckLayerLaws):

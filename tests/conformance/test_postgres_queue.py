@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from acked.conformance import AckLayerLaws
+from acked.conformance.harness import Remains
 from acked.layers.postgres_queue import PostgresQueueLayer
 from tests.conformance.brokered import BrokerHarness
 
@@ -22,6 +23,22 @@ class PostgresQueueHarness(BrokerHarness):
 
     async def wipe(self, topic: str) -> None:
         await self._execute("DELETE FROM acked.message", "DELETE FROM acked.grp")
+
+    async def kept(self, topic: str, group: str) -> Remains:
+        messages = (
+            "SELECT count(*), count(*) FILTER (WHERE name = $2 AND due > 0 AND lease <> 0) "
+            "FROM acked.message JOIN acked.grp ON grp.id = message.grp WHERE topic = $1"
+        )
+        consumers = (
+            "SELECT count(*) FROM acked.consumer JOIN acked.grp ON grp.id = consumer.grp "
+            "WHERE topic = $1 AND name = $2"
+        )
+        connection = await asyncpg.connect(self.broker.url)
+        try:
+            kept, leases = await connection.fetchrow(messages, topic, group)
+            return Remains(kept, leases, await connection.fetchval(consumers, topic, group))
+        finally:
+            await connection.close()
 
     async def _execute(self, *statements: str) -> None:
         connection = await asyncpg.connect(self.broker.url)

@@ -4,7 +4,9 @@ import pytest
 from redis.asyncio import Redis
 
 from acked.conformance import AckLayerLaws
+from acked.conformance.harness import Remains
 from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams._scripts import FREE
 from tests.conformance.brokered import BrokerHarness
 
 
@@ -20,6 +22,15 @@ class RedisStreamsHarness(BrokerHarness):
     async def wipe(self, topic: str) -> None:
         async with Redis.from_url(self.broker.url) as client:
             await client.flushall()
+
+    async def kept(self, topic: str, group: str) -> Remains:
+        """Count whom the group knows beside the one that has what was given back."""
+        async with Redis.from_url(self.broker.url) as client:
+            if group.encode() not in [one["name"] for one in await client.xinfo_groups(topic)]:
+                return Remains(leases=0, consumers=0)
+            known = await client.xinfo_consumers(topic, group)
+        alive = [one for one in known if one["name"] != FREE]
+        return Remains(leases=sum(one["pending"] for one in alive), consumers=len(alive))
 
 
 class TestRedisStreams(AckLayerLaws):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from acked.conformance import AckLayerLaws, Harness
+from acked.conformance.harness import Remains
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 
 
@@ -29,6 +30,23 @@ class SQLiteHarness(Harness):
 
     async def wipe(self, topic: str) -> None:
         self._execute("DELETE FROM debt", "DELETE FROM grp", "DELETE FROM message")
+
+    async def kept(self, topic: str, group: str) -> Remains:
+        debts = (
+            "SELECT count(*) FROM debt JOIN grp ON grp.id = debt.grp "
+            "WHERE topic = ? AND name = ? AND due > 0 AND lease <> 0"
+        )
+        consumers = (
+            "SELECT count(*) FROM consumer JOIN grp ON grp.id = consumer.grp "
+            "WHERE topic = ? AND name = ?"
+        )
+        with closing(sqlite3.connect(self.path)) as file:
+            (messages,) = file.execute(
+                "SELECT count(*) FROM message WHERE topic = ?", (topic,)
+            ).fetchone()
+            (leases,) = file.execute(debts, (topic, group)).fetchone()
+            (alive,) = file.execute(consumers, (topic, group)).fetchone()
+        return Remains(messages, leases, alive)
 
     def _execute(self, *statements: str) -> None:
         with closing(sqlite3.connect(self.path)) as file, file:

@@ -20,20 +20,32 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint
 
 from acked import Channel, SystemClock, VirtualClock
 from acked.abc import Clock, Layer
 
-__all__ = ("HOOKS", "Direction", "Harness", "VirtualHarness", "fresh")
+__all__ = ("HOOKS", "Direction", "Harness", "Remains", "VirtualHarness", "fresh")
 
 Direction: TypeAlias = Literal["to_server", "to_client"]
 
 HOOKS: Final = (
     *("restart_broker", "kill_broker", "cut", "cut_after", "black_hole"),
-    *("end_leases", "refuse", "wipe"),
+    *("end_leases", "refuse", "wipe", "kept"),
 )
 """The methods of a harness that may be left out."""
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """What a broker itself says it keeps; None: what it keeps by design, or cannot say."""
+
+    messages: int | None = None
+    """Of the topic, whoever they are kept for."""
+    leases: int | None = None
+    """Of the topic, that consumers of the group hold."""
+    consumers: int | None = None
+    """Of the group, on the topic."""
 
 
 class Harness:
@@ -77,6 +89,9 @@ class Harness:
     """From now on let the broker accept no dead letter for the topic, as if there was no room."""
     wipe: Callable[[str], Coroutine[Any, Any, None]] | None = None
     """Remove all that the broker keeps of the topic, its groups too."""
+
+    kept: Callable[[str, str], Coroutine[Any, Any, Remains]] | None = None
+    """Ask the broker, past the layer, what it keeps of the topic, and of the group on it."""
 
     shares_layer: bool = False
     """True where two layer objects know nothing of each other: `layer()` returns the same one."""

@@ -30,11 +30,13 @@ from acked.conformance.laws.modelled import ModelledLaws
 from acked.conformance.laws.names import NameLaws
 from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
+from acked.conformance.laws.patience import PatienceLaws
 from acked.conformance.laws.publishing import PublishingLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
 from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
+from acked.conformance.laws.traces import TraceLaws
 
 __all__ = ("OPEN", "AckLayerLaws")
 
@@ -90,6 +92,8 @@ class AckLayerLaws(
     FaultLaws,
     ReconnectLaws,
     ObservabilityLaws,
+    PatienceLaws,
+    TraceLaws,
     ModelledLaws,
 ):
     """What every ack-capable layer promises, as far as its `capabilities` claim it.

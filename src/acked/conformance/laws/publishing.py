@@ -111,6 +111,8 @@ class PublishingLaws:
             accepted = {records[n].id for n in range(3) if n not in raised.value.failures}
             assert accepted <= set(arrived)
             assert set(arrived.values()) <= {1}  # where all or none is accepted, none came
+            if not raised.value.indeterminate:
+                assert set(arrived) == accepted, "what was said to be refused was not accepted"
 
     @law("A9", "A10")
     async def test_a_cancelled_publish_is_whole_or_absent(self, harness: Harness) -> None:
