@@ -31,6 +31,9 @@ TOUCHED = {
     "docs/explanation/security.md": "what its URL verifies, the least rights",
     "tests/layers/test_passwords.py": "its scheme: nobody is told a password",
     "tests/layers/test_hostile.py": "who publishes anything to it",
+    "tests/layers/test_fuzz.py": "what it reads that others write",
+    "tests/layers/test_guarded_servers.py": "its rows: certificates and wrong passwords",
+    "tests/layers/guarded_kit.py": "its server, with a password and any certificate",
     "README.md": "the table of layers",
     "CHANGELOG.md": "users hear of it",
 }

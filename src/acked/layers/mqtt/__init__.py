@@ -358,7 +358,7 @@ class MQTTLayer:
         on_broken: Callable[[], None] | None = None,
         on_arrival: Callable[[Arrival], None] | None = None,
         on_puback: Callable[[int, int, bytes], bool] | None = None,
-        is_full: Callable[[], bool] | None = None,
+        is_full: Callable[[], bool] = bool,  # never
     ) -> MQTTConnection:
         return MQTTConnection(
             self._address,

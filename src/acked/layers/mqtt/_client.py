@@ -49,7 +49,7 @@ class MQTTClient(Client):
         self.max_inflight_messages_set(0)  # no queue of its own: the publisher keeps to the window
         self._has_properties = version == 5
         self.on_arrival: Callable[[Arrival], None] | None = None
-        self.is_full: Callable[[], bool] = lambda: False
+        self.is_full: Callable[[], bool] = bool  # never
         """Whether to read no further for now: what arrived has to be taken first."""
         self.on_puback: Callable[[int, int, bytes], bool] | None = None
         """Takes a number, its reason code and properties; False if that number is not known."""

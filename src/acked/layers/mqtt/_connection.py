@@ -7,7 +7,7 @@ Rules:
 2. Callbacks only note; they are called within the connection's task, or within a call of ours that
    finds the connection broken.
 3. Where `is_full`, nothing is read until `go_on`. An answer may be behind what is not read: whoever
-   waits for one gets `Crowded`, makes room, asks the same again, and it is not sent twice.
+   asks is told so instead, makes room, asks the same again, and it is not sent twice.
 """
 
 import ssl
@@ -36,7 +36,7 @@ from acked.layers.mqtt._refusals import (
 )
 from acked.layers.mqtt._session import Session, reason_in, refusal
 
-__all__ = ("Crowded", "MQTTConnection")
+__all__ = ("MQTTConnection",)
 
 FLUSH_SECONDS: Final = 2.0
 """What closing gives the broker to take what was sent."""
@@ -46,10 +46,6 @@ MOST_UNANSWERED: Final = 200
 """Publications on their way at once, if the broker allows as many."""
 NOTHING: Final = "acked/nothing"
 """What nobody subscribes to, so that to unsubscribe from it changes nothing."""
-
-
-class Crowded(Exception):
-    """The broker's answer is behind messages for which there is no room yet."""
 
 
 class MQTTConnection:
@@ -66,7 +62,7 @@ class MQTTConnection:
         on_arrival: Callable[[Arrival], None] | None = None,
         on_puback: Callable[[int, int, bytes], bool] | None = None,
         on_broken: Callable[[], None] | None = None,
-        is_full: Callable[[], bool] | None = None,
+        is_full: Callable[[], bool] = bool,  # never
     ) -> None:
         self.broken: LayerError | None = None
         self.session_present = False
@@ -85,8 +81,7 @@ class MQTTConnection:
         self.client: Final = MQTTClient(session.client_id, session.version)
         self.client.connect_timeout = timeout
         self.client.on_arrival, self.client.on_puback = on_arrival, on_puback
-        if is_full is not None:
-            self.client.is_full = is_full
+        self.client.is_full = is_full
         if tls is not None:
             self.client.tls_set_context(tls)  # pyright: ignore[reportUnknownMemberType] - unannotated
         self._loop = PacketLoop(self.client, address.where, keepalive, self._ended, self._wake)
@@ -125,39 +120,42 @@ class MQTTConnection:
 
     async def subscribe(
         self, filters: Sequence[str], *, also: Sequence[str] = (), retained: int | None = None
-    ) -> None:
+    ) -> bool:
         """Subscribe to `filters` with QoS 1; raise `LayerError` where one is refused.
 
         And, with QoS 0, to those of `also` which the broker allows. What is retained comes as the
-        `retained` handling says, by default not at all.
+        `retained` handling says, by default not at all. False: there is no room for the answer.
         """
         handling = SubscribeOptions.RETAIN_DO_NOT_SEND if retained is None else retained
         owed = SubscribeOptions(qos=1, retainHandling=handling)
         others = SubscribeOptions(qos=0, retainHandling=handling)
         asked = [(one, owed) for one in filters] + [(one, others) for one in also]
-        codes = await self._ask(
-            ("subscribe", *filters, *also), lambda: self.client.subscribe(asked)[1]
-        )
-        check_granted(self.where, filters, [one.value for one in codes])
+        question = ("subscribe", *filters, *also)
+        codes = await self._ask(question, lambda: self.client.subscribe(asked)[1])
+        if codes is not None:
+            check_granted(self.where, filters, [one.value for one in codes])
+        return codes is not None
 
-    async def unsubscribe(self, filters: Sequence[str]) -> list[str]:
+    async def unsubscribe(self, filters: Sequence[str]) -> list[str] | None:
         """Unsubscribe from `filters`; return those to which the session was subscribed.
 
-        A broker that does not tell (HiveMQ says of each that it was) returns none.
+        HiveMQ says so of each, and returns none. None itself: there is no room for the answer.
         """
         asked = [*filters, NOTHING]
         codes = await self._ask(("unsubscribe", *asked), lambda: self.client.unsubscribe(asked)[1])
+        if codes is None:
+            return None
         if len(codes) != len(filters) + 1 or codes[-1].value == 0:
             return []
         return [one for one, code in zip(filters, codes, strict=False) if code.value == 0]
 
-    async def barrier(self) -> None:
+    async def barrier(self) -> bool:
         """Return when the broker has read all that was sent so far, PUBACKs too.
 
         It answers packets in their order, so an answer to one that changes nothing says so. What it
-        sent before has arrived, too.
+        sent before has arrived, too. False: there is no room for the answer.
         """
-        await self._answer(self.client.unsubscribe([NOTHING])[1])
+        return await self._answer(self.client.unsubscribe([NOTHING])[1]) is not None
 
     def taken_over(self) -> LayerError:
         """Return the error of a consumer whose session another one has."""
@@ -193,26 +191,26 @@ class MQTTConnection:
     def _hear_nothing_more(self) -> None:
         """Let what arrives pass: the broker keeps it."""
         self.client.on_arrival = lambda _: None
-        self.client.is_full = lambda: False
+        self.client.is_full = bool
         self.go_on()
 
     async def _ask(
         self, question: tuple[str, ...], send: Callable[[], int | None]
-    ) -> Sequence[ReasonCode]:
+    ) -> Sequence[ReasonCode] | None:
         """Send what asks `question`, unless that is on its way, and return the answer."""
         mid = self._asked.pop(question, None) or send()
-        try:
-            return await self._answer(mid)
-        except Crowded:
+        codes = await self._answer(mid)
+        if codes is None:
             self._asked[question] = mid
-            raise
+        return codes
 
-    async def _answer(self, mid: int | None) -> Sequence[ReasonCode]:
+    async def _answer(self, mid: int | None) -> Sequence[ReasonCode] | None:
+        """Return the answer to `mid`, or None where it is behind what there is no room for."""
         self.send_rest()
         with anyio.move_on_after(self._timeout):
             while mid not in self._answers and self.broken is None:
                 if self.client.is_full():
-                    raise Crowded
+                    return None
                 await self._changed.wait()
         if mid in self._answers:
             return self._answers.pop(mid)

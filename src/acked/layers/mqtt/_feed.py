@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final, TypeAlias
 
 import anyio
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from acked.errors import CapabilityError, LayerError, NoSubscribers
-from acked.layers.mqtt._connection import Crowded, MQTTConnection
+from acked.layers.mqtt._connection import MQTTConnection
 from acked.layers.mqtt._expectations import Expectations
 from acked.layers.mqtt._filters import matches_any
 from acked.layers.mqtt._ownership import Ownership
@@ -238,9 +237,9 @@ class MQTTFeed:
         What it is owed comes before the broker's answers, and where there is no room for it, it is
         handed out first: an older subscription is there then, so nothing is missed meanwhile.
         """
-        with suppress(Crowded):
-            await self._ownership.take(connection, self._filters, retained=self._retained)
-            self._is_joined = True
+        self._is_joined = await self._ownership.take(
+            connection, self._filters, retained=self._retained
+        )
 
     async def _look_for_unheard(
         self, connection: MQTTConnection, expectations: Expectations
@@ -249,9 +248,7 @@ class MQTTFeed:
         if self._receiver.is_holding:
             expectations.postpone(now)  # it may wait behind what is held
             return
-        try:
-            await connection.barrier()  # whatever the broker has sent has arrived
-        except Crowded:
+        if not await connection.barrier():  # then whatever the broker has sent has arrived
             expectations.postpone(now)
             return
         for topic in expectations.take_overdue(now):

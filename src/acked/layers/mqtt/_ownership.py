@@ -14,10 +14,9 @@ topic that was subscribed to is no delivery (see `_receiver`).
 
 import random
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
-from acked.layers.mqtt._connection import Crowded, MQTTConnection
+from acked.layers.mqtt._connection import MQTTConnection
 
 __all__ = ("MARKS", "Ownership")
 
@@ -34,23 +33,24 @@ class Ownership:
 
     async def take(
         self, connection: MQTTConnection, filters: Sequence[str], *, retained: int | None = None
-    ) -> None:
+    ) -> bool:
         """Subscribe to `filters`; raise `LayerError` where another consumer took the session.
 
-        A broker that forbids the marks is believed: it has to tell by itself. What raises `Crowded`
-        goes on where it is called again.
+        A broker that forbids the marks is believed: it has to tell by itself. False: there is no
+        room for its answers yet; called again, this goes on where it was.
         """
         if self._looked_by is not connection:
-            await self._look(connection)
-        mark = self._mark
-        await connection.subscribe(filters, also=[] if mark is None else [mark], retained=retained)
+            found = await connection.unsubscribe(MARKS) if connection.session_present else []
+            if found is None:
+                return False
+            await self._judge(connection, found)
+            self._looked_by = connection
+        also = [] if self._mark is None else [self._mark]
+        return await connection.subscribe(filters, also=also, retained=retained)
 
-    async def _look(self, connection: MQTTConnection) -> None:
-        found = await connection.unsubscribe(MARKS) if connection.session_present else []
+    async def _judge(self, connection: MQTTConnection, found: Sequence[str]) -> None:
         if self._mark is None:
             self._mark = random.choice([one for one in MARKS if one not in found] or MARKS)  # noqa: S311
         elif found and self._mark not in found:
-            with suppress(Crowded):  # it is on its way
-                await connection.subscribe([], also=found)
+            await connection.subscribe([], also=found)
             raise connection.taken_over()
-        self._looked_by = connection
