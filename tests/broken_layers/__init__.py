@@ -19,6 +19,7 @@ from tests.broken_layers import (
     lifecycle,
     names,
     publishing,
+    publishing_later,
     settlement,
     several,
     sizes,
@@ -32,5 +33,6 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance),
     *(values, names, delays, several, halves, browsing),
+    publishing_later,
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -10,6 +10,7 @@ __all__ = (
     "ClusterView",
     "ConsumerClient",
     "CoordinatorClient",
+    "LoneConsumerClient",
     "MemberAssignment",
     "MemberMetadata",
     "OffsetAndMetadata",
@@ -173,10 +174,6 @@ class ConsumerClient(Protocol):
         """Do what aiokafka's `stop` does."""
         ...
 
-    def assign(self, partitions: Sequence[object]) -> None:
-        """Do what aiokafka's `assign` does."""
-        ...
-
     def subscribe(self, topics: Sequence[str], *, listener: object) -> None:
         """Do what aiokafka's `subscribe` does."""
         ...
@@ -219,4 +216,12 @@ class ConsumerClient(Protocol):
 
     def resume(self, *partitions: object) -> None:
         """Do what aiokafka's `resume` does."""
+        ...
+
+
+class LoneConsumerClient(ConsumerClient, Protocol):
+    """What we use of `AIOKafkaConsumer` where it reads without being a member."""
+
+    def assign(self, partitions: Sequence[object]) -> None:
+        """Do what aiokafka's `assign` does."""
         ...

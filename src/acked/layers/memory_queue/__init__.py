@@ -62,6 +62,7 @@ CAPABILITIES: Final = Capabilities(
     lag=True,
     replay=True,
     batch_publish=True,
+    publish_delay=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -147,10 +148,10 @@ class MemoryQueueLayer:
         if self._before_checkpoint < 0:
             self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
             await anyio.lowlevel.checkpoint()  # before the first record is kept
-        receipts: list[Receipt] = []
+        receipts, now = list[Receipt](), self._clock.time()
         failures: dict[int, Exception] = {}
         for index, record in enumerate(records):
-            kept = self._broker.publish(record)
+            kept = self._broker.publish(record, now)
             if kept is None:
                 failures[index] = self._broker.refusal([record.topic])
             else:

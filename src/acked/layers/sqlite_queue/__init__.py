@@ -33,6 +33,8 @@ explained in `acked/layers/sqlite_queue/_sql.py`.
 **Requires** — Nothing but Python's `sqlite3` with SQLite 3.8.8 or newer, and a local disk: SQLite's
 write-ahead log does not work on network file systems. asyncio or trio. Each process opens a layer
 of its own, after a fork too. Bodies have at most 16 MiB: store larger content beside the queue.
+
+Longer than 300 lines: a third is what it promises and what its options mean.
 """
 
 import math
@@ -84,6 +86,7 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
+    publish_delay=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -189,7 +192,7 @@ class SQLiteQueueLayer:
         all of them if the transaction failed.
         """
         self._access.check_open()
-        rows, failures = rows_of(records)
+        rows, failures = rows_of(records, self._access.time())
         numbers = await self._commit(rows, len(records)) if rows else range(0)
         self._access.announce({row[0] for row in rows})
         sent = (i for i in range(len(records)) if i not in failures)

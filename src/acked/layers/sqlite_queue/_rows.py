@@ -10,8 +10,8 @@ from acked.types import Record
 
 __all__ = ("GroupRow", "Row", "RowLease", "decode_headers", "row_of", "rows_of")
 
-Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
-"""A record as it is stored."""
+Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes, float]
+"""A record as it is stored; the last is the moment before which nobody is handed it, or 0."""
 
 decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -34,8 +34,8 @@ class GroupRow(NamedTuple):
     """What was published to the topic and not yet given to the group."""
 
 
-def row_of(record: Record) -> Row:
-    """Return `record` as it is stored; raise `UnicodeEncodeError` for what UTF-8 cannot carry."""
+def row_of(record: Record, now: float) -> Row:
+    """Return `record` as it is stored `now`; raise `UnicodeEncodeError` for what is no UTF-8."""
     f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
     headers = msgspec.json.encode(dict(record.headers)).decode() if record.headers else None
     return (
@@ -46,15 +46,16 @@ def row_of(record: Record) -> Row:
         record.content_type,
         record.timestamp,
         record.body,
+        now + record.delay if record.delay else 0.0,
     )
 
 
-def rows_of(records: Sequence[Record]) -> tuple[list[Row], dict[int, Exception]]:
+def rows_of(records: Sequence[Record], now: float) -> tuple[list[Row], dict[int, Exception]]:
     """Return those of `records` that can be stored, and why not, for the others' positions."""
     rows, failures = list[Row](), dict[int, Exception]()
     for index, record in enumerate(records):
         try:
-            rows.append(row_of(record))
+            rows.append(row_of(record, now))
         except UnicodeEncodeError:
             failures[index] = LayerError("it has characters that UTF-8 cannot carry")
     return rows, failures
