@@ -148,7 +148,8 @@ class MemoryQueueLayer:
         if self._before_checkpoint < 0:
             self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
             await anyio.lowlevel.checkpoint()  # before the first record is kept
-        receipts, now = list[Receipt](), self._clock.time()
+        receipts: list[Receipt] = []
+        now = self._clock.time() if any(one.delay for one in records) else 0.0
         failures: dict[int, Exception] = {}
         for index, record in enumerate(records):
             kept = self._broker.publish(record, now)
