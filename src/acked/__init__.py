@@ -5,12 +5,8 @@ from importlib.metadata import version as _version
 from acked._app.app import App
 from acked._app.router import Router
 from acked._core.ack.batch import Batch
-from acked._core.ack.dead_letter_topic import (
-    DeadLetter,
-    DeadLetterTopic,
-    PurgeResult,
-    ReplayResult,
-)
+from acked._core.ack.dead_letter import DeadLetter
+from acked._core.ack.dead_letter_topic import DeadLetterTopic, PurgeResult, ReplayResult
 from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.channel import Channel

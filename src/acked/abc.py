@@ -316,20 +316,17 @@ class BrowsableLayer(Protocol):
     """An ack-capable layer that shows what a topic keeps; it has `capabilities.browse`."""
 
     def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
-        """Show what `topic` keeps at the moment of the first step, in pages and in its order.
+        """Show in pages what some group of `topic` owes by now, or all where there is no group.
 
-        That is what some group still owes, or all where there is no group. Nothing is taken: no
-        lease, no attempt, no group is made. What comes later is not shown, what goes meanwhile may
-        be. *Called by* the engine, which closes it, and may `remove` between two pages. No page is
-        empty; a topic that does not exist has none. *Raises* `LayerError`.
+        In its order, and nothing is taken: no lease, no attempt, no new group. No page is empty.
+        *Called by* the engine, which closes it, and may `remove` meanwhile. *Raises* `LayerError`.
         """
         ...
 
     async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
         """Let no group owe any more what `browse` showed at `positions`; say of each if it is gone.
 
-        What a consumer holds is left as it is: False. What is gone already is True. *Raises*
-        `LayerError`, and then what was removed is unknown; trying again is safe.
+        What a consumer holds is left: False; what is gone already is True. Trying again is safe.
         """
         ...
 

@@ -146,7 +146,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Bytes and metadata as they travel; what layers carry and never look into.
 
     `id` is given by the publisher and unique among all messages; `timestamp` is when it was
-    published, in seconds since the epoch; `key` groups messages whose order matters.
+    published, in seconds since the epoch; `key` groups messages whose order matters. `delay`, where
+    the layer claims `publish_delay`, is for how many seconds from the publish on nobody is handed
+    it; what is handed out has none.
     """
 
     topic: str
@@ -156,6 +158,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: Mapping[str, str] = NO_HEADERS
     content_type: str = "application/octet-stream"
     timestamp: float = 0.0
+    delay: float = 0.0
 
     def __repr__(self) -> str:
         return f"<Record {self.id!r} of {self.topic!r}, {len(self.body)} bytes>"
@@ -347,6 +350,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """A publish of several records is one request."""
     coalesced_publish: bool = False
     """Publishes that wait at the same time go in one request, in order: one server takes all."""
+    publish_delay: bool = False
+    """A record can be published that nobody is handed before a delay is over."""
     publish_confirm: bool = False
     """`publish` returns after the broker has accepted the records."""
     out_of_order_ack: bool = False

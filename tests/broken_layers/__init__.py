@@ -24,6 +24,7 @@ from tests.broken_layers import (
     names,
     publishing,
     recovery,
+    publishing_later,
     settlement,
     several,
     sizes,
@@ -38,6 +39,6 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
-    *(recovery, bookkeeping, charges, waiting, keeping),
+    *(recovery, bookkeeping, charges, waiting, keeping, publishing_later),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

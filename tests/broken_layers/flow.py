@@ -29,7 +29,7 @@ class MatchesTopicsByPrefix(Queue):
         for record in records:
             for name, topic in self._broker.topics.items():
                 if name != record.topic and record.topic.startswith(name):
-                    topic.add(record)
+                    topic.add(record, self._clock.time())
                     topic.nudge()
         return receipts
 
@@ -135,7 +135,7 @@ class SleepsThroughAPublish(Queue):
         return [
             Receipt(record.id, record.topic, kept.position)
             for record in records
-            if (kept := self._broker.publish(record)) is not None
+            if (kept := self._broker.publish(record, self._clock.time())) is not None
         ]
 
 

@@ -157,7 +157,7 @@ class PublishesAgainWhenCancelled(Queue):
             await checkpoint()
         except BaseException:
             for record in records:
-                self._broker.publish(record)
+                self._broker.publish(record, self._clock.time())
             raise
         return receipts
 
@@ -173,7 +173,7 @@ class WritesABodyInTwoSteps(Queue):
             await checkpoint()
         except BaseException:
             for record in half:
-                self._broker.publish(record)
+                self._broker.publish(record, self._clock.time())
             raise
         return await super().publish(records)
 

@@ -239,3 +239,13 @@ async def test_and_one_that_believes_every_answer_does_not(monkeypatch) -> None:
     with pytest.raises(ProgramFailure):
         for seed in range(10):
             await try_programs(faulty(seed), 20, run=with_faults(seed), shrink=False)
+
+
+async def test_what_a_layer_has_beyond_the_contract_it_still_has() -> None:
+    channel, _, _ = planned()
+    async with channel:
+        await channel.publish("t", 1)
+        letters = channel.dead_letters("t")
+        assert await letters.count() == 1
+        assert (await letters.purge()).purged == 1
+        await channel.remove_group("t", group="nobody")

@@ -1,7 +1,9 @@
 """What a subscriber may choose, checked once, before anything is opened."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, Literal, Required, TypedDict, TypeVar
 
@@ -20,6 +22,7 @@ __all__ = (
     "PublishOptions",
     "Redelivery",
     "checked_count",
+    "checked_delay",
     "checked_options",
     "checked_seconds",
 )
@@ -71,6 +74,11 @@ class PublishOptions(TypedDict, total=False):
     """Text that travels beside the body."""
     id: str | None
     """The message's identity; the same again for a second try of one publish (drawn anew)."""
+    delay: float
+    """Seconds for which nobody is handed the message (0)."""
+    at: datetime | float
+    """The moment from which it is handed out, instead of `delay`: an aware datetime, or seconds
+    since the epoch; one that is past is now."""
     connection: object
     """Your connection to the database that the layer is in: published when its transaction commits,
     never if that is rolled back."""
@@ -216,6 +224,20 @@ def checked_seconds(
     if (least is not None and given < least) or (above is not None and given <= above):
         raise ConfigurationError(f"{name}={given!r}: needs to be {bound} seconds")
     return float(given)
+
+
+def checked_delay(options: PublishOptions) -> float:
+    """Return for how many seconds a message is to be kept back; raise `ConfigurationError`."""
+    if "at" not in options:
+        return checked_seconds("delay", options.get("delay", 0.0), least=0.0)
+    if "delay" in options:
+        raise ConfigurationError("delay= and at= both say when: give one of them")
+    at: object = options["at"]
+    if isinstance(at, datetime):
+        if at.tzinfo is None:
+            raise ConfigurationError("at= is a datetime without a time zone; give an aware one")
+        at = at.timestamp()
+    return max(0.0, checked_seconds("at", at, least=0.0) - time.time())
 
 
 Settings = TypeVar("Settings", AckSettings, FireAndForgetSettings)

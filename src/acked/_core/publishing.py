@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from acked._core.body_check import arrives_equal
 from acked._core.bounds import MAX_ID, beyond_bounds
-from acked._core.options import PublishOptions
+from acked._core.options import PublishOptions, checked_delay
 from acked._core.without_values import without_values
 from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
@@ -89,6 +89,7 @@ class Encoders:
             self._checked_headers(headers) if headers else NO_HEADERS,
             encoding.content_type,
             time.time(),
+            self._checked_delay(options) if "delay" in options or "at" in options else 0.0,
         )
         if record.headers is not NO_HEADERS or record.key is not None:
             _check_bounds(record)
@@ -167,6 +168,14 @@ class Encoders:
                 raise CapabilityError("this layer carries no keys; publish without key=")
             _check_text("the key", key)
         return key
+
+    def _checked_delay(self, options: PublishOptions) -> float:
+        delay = checked_delay(options)
+        if not self._capabilities.publish_delay:
+            raise CapabilityError(
+                "this layer cannot keep a message back; publish it when it is due"
+            )
+        return delay
 
     def _checked_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         if not self._capabilities.headers:

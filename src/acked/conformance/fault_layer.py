@@ -101,6 +101,10 @@ class _Faulty(Generic[L_co]):
 class FaultyAckLayer(_Faulty[AckLayer]):
     """What `FaultLayer` makes of an ack-capable layer."""
 
+    def __getattr__(self, name: str) -> object:
+        # What a layer may have beyond the contract, as its flags claim: `browse`, `remove_group`.
+        return getattr(self.inner, name)
+
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Publish, unless the plan has a fault for it."""
         failure = await self._before_publish(records)

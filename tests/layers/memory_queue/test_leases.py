@@ -17,7 +17,7 @@ def queue_of(count: int) -> GroupQueue:
     topic = StoredTopic()
     queue = topic.join("g", Start.EARLIEST)
     for number in range(count):
-        topic.add(Record("t", b"", str(number)))
+        topic.add(Record("t", b"", str(number)), 0.0)
     return queue
 
 

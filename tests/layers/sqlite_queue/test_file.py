@@ -98,21 +98,18 @@ async def test_a_file_that_was_emptied_is_small_again(path: Path) -> None:
 
 def old_schema() -> list[str]:
     """Return what made a file of version 1."""
-    later = (*sql._SINCE_2, *sql._KEY_ORDER_SINCE_4)
+    later = (*sql._SINCE_2, *sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4)
     first = [one for one in sql.SCHEMA if one not in later]
     return [
-        one.replace(
-            "        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", ""
-        ).replace(
+        one.replace("        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", "")
+        .replace(
             "        failures INTEGER NOT NULL DEFAULT 0,\n        alone INTEGER NOT NULL DEFAULT 0,\n",
             "",
         )
-        for one in (
-            each.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "").replace(
-                "        key TEXT,\n        PRIMARY", "        PRIMARY"
-            )
-            for each in first
-        )
+        .replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "")
+        .replace("        key TEXT,\n        PRIMARY", "        PRIMARY")
+        .replace(",\n        due REAL NOT NULL DEFAULT 0\n", "\n")
+        for one in first
     ] + ["PRAGMA user_version = 1"]
 
 
@@ -122,7 +119,11 @@ async def test_a_file_of_an_earlier_version_is_made_ours_with_all_it_owes(path: 
         for statement in old_schema():
             db.execute(statement)
         for name in "abcd":
-            db.execute(sql.PUBLISH, ("t", name, None, None, "x/y", 1.0, b""))
+            db.execute(
+                "INSERT INTO message (topic, id, content_type, timestamp, body) "
+                "VALUES ('t', ?, 'x/y', 1.0, x'')",
+                (name,),
+            )
         db.execute("INSERT INTO grp (topic, name, cursor) VALUES ('t', 'g', 2)")
         db.execute("INSERT INTO debt VALUES (1, 2, 0, 0, 4)")
         db.execute("DELETE FROM message WHERE id = 'a'")

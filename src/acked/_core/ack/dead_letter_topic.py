@@ -11,66 +11,30 @@ Rules:
 
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
 import msgspec
 
-from acked._core.ack.dead_letter_headers import own_headers, story_of
+from acked._core.ack.dead_letter import (
+    DeadLetter,
+    letter_from,
+    may_be_replayed,
+    original_of,
+)
 from acked._core.options import checked_count, checked_seconds
 from acked.abc import BrowsableLayer
 from acked.errors import ConfigurationError, ConnectionLost, PublishFailed
 from acked.types import KeptRecord, Record
 
-__all__ = ("DeadLetter", "DeadLetterTopic", "PurgeResult", "ReplayResult")
+__all__ = ("DeadLetterTopic", "PurgeResult", "ReplayResult")
 
-logger = logging.getLogger("acked.dead_letters")
+logger = logging.getLogger("acked.subscription")
 
-Predicate = Callable[["DeadLetter"], object]
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter as its topic keeps it: the original, and what became of it.
-
-    `id`, `key`, `headers`, `content_type`, `body` and `published` are the original's. Times are
-    seconds since the epoch. Of what somebody else published to the topic, `topic` is empty.
-    """
-
-    topic: str
-    """Where the original was; empty where nobody says so."""
-    group: str
-    """Whose consumer gave it up."""
-    id: str
-    position: str
-    """Where the broker keeps the letter."""
-    original_position: str
-    attempt: int | None
-    """How often it had been delivered; None where nobody says so."""
-    reason: str
-    error: str
-    """The class of the exception; empty where it was none."""
-    consumer: str
-    """Host and process of the consumer that gave it up."""
-    published: float
-    died: float | None
-    cut: str
-    """What was left out of the letter, for it was too large; it is not replayed."""
-    is_held: bool
-    """Whether a consumer of the dead letters has it at the moment."""
-    key: str | None
-    headers: Mapping[str, str]
-    content_type: str
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"<DeadLetter {self.id!r} of {self.topic!r}, {len(self.body)} bytes>"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show no more than `repr` does; msgspec's own would show body, key and headers."""
-        return [("id", self.id), ("topic", self.topic), ("bytes", len(self.body))]
+Predicate = Callable[[DeadLetter], object]
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
@@ -134,7 +98,7 @@ class DeadLetterTopic:
         async with aclosing(self._pages()) as pages:
             async for page in pages:
                 for kept in page[:left]:
-                    yield _letter(kept)
+                    yield letter_from(kept)
                 left = None if left is None else max(0, left - len(page))
                 if left == 0:
                     return
@@ -202,7 +166,7 @@ class DeadLetterTopic:
         async with aclosing(self._pages()) as pages:
             async for page in pages:
                 await anyio.lowlevel.checkpoint()
-                free = [one for one in map(_letter, page) if not one.is_held and fits(one)]
+                free = [one for one in map(letter_from, page) if not one.is_held and fits(one)]
                 chosen = [one for one in free if where is None or where(one)]
                 skip(len(page) - len(chosen))
                 chosen = chosen[:left]
@@ -257,7 +221,7 @@ class _Replaying:
         sent = [n for n in range(len(letters)) if n not in failures]
         try:
             if sent:
-                await self._access.publish([_original(letters[n], self._to) for n in sent])
+                await self._access.publish([original_of(letters[n], self._to) for n in sent])
         except PublishFailed as error:
             reasons = error.failures.values()
             if error.indeterminate or any(isinstance(one, ConnectionLost) for one in reasons):
@@ -266,54 +230,5 @@ class _Replaying:
         return failures
 
 
-def may_be_replayed(letter: DeadLetter, to: str | None) -> bool:
-    """Say whether it is known where `letter` came from, and the letter has all of the original."""
-    return bool(to or letter.topic) and not letter.cut
-
-
 def _most(limit: int | None) -> int | None:
     return None if limit is None else checked_count("limit", limit)
-
-
-def _letter(kept: KeptRecord) -> DeadLetter:
-    record = kept.record
-    told = story_of(record.headers)
-    return DeadLetter(
-        topic=told.get("topic", ""),
-        group=told.get("group", ""),
-        id=record.id,
-        position=kept.position,
-        original_position=told.get("position", ""),
-        attempt=_number(told.get("attempt"), int),
-        reason=told.get("reason", ""),
-        error=told.get("error", ""),
-        consumer=told.get("consumer", ""),
-        published=record.timestamp,
-        died=_number(told.get("died"), float),
-        cut=told.get("cut", ""),
-        is_held=kept.is_held,
-        key=record.key,
-        headers=own_headers(record.headers),
-        content_type=record.content_type,
-        body=record.body,
-    )
-
-
-def _original(letter: DeadLetter, to: str | None) -> Record:
-    return Record(
-        to or letter.topic,
-        letter.body,
-        letter.id,
-        letter.key,
-        letter.headers,
-        letter.content_type,
-        letter.published,
-    )
-
-
-def _number(text: str | None, kind: Callable[[str], Any]) -> Any:
-    """Return `text` as a number: anybody may have written it."""
-    try:
-        return None if text is None else kind(text)
-    except ValueError:
-        return None

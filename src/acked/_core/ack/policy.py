@@ -82,9 +82,8 @@ class SettlementPolicy:
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
         receiving = (*self.fetcher.runs, *self._last_chances.runs(capabilities))
-        self.services: Final = tuple(
-            map(BackgroundTask, (self._settler.run, self._keep, *receiving))
-        )
+        runs = (self._settler.run, self._keep, *receiving)
+        self.services: Final = tuple(map(BackgroundTask, runs))
         self._settling, _, *self._receiving = self.services
 
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
@@ -223,9 +222,8 @@ class SettlementPolicy:
 
     async def _leave_ownerless(self) -> None:
         """Give back what the subscription of a task that has ended holds, once and with a word."""
-        error = ChannelClosed(
-            self._owner.has_left_open(f"a subscription as {self._options.group!r}")
-        )
+        left_open = self._owner.has_left_open(f"a subscription as {self._options.group!r}")
+        error = ChannelClosed(left_open)
         logger.warning("%s", error)
         self.fetcher.shut(error)
         await self.stop_receiving()

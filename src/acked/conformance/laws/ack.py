@@ -32,6 +32,7 @@ from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
 from acked.conformance.laws.patience import PatienceLaws
 from acked.conformance.laws.publishing import PublishingLaws
+from acked.conformance.laws.publishing_later import PublishingLaterLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
 from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
@@ -66,6 +67,7 @@ class AckLayerLaws(
     FidelityLaws,
     LikenessLaws,
     PublishingLaws,
+    PublishingLaterLaws,
     DeliveryLaws,
     AcknowledgementLaws,
     BatchLaws,

@@ -70,7 +70,7 @@ class BrowsingLaws:
             assert all(await layer.remove(topic, positions))
             assert await kept_in(channel, topic) == []
 
-    @law("D5", needs=("browse", "lease=timer", "groups"))
+    @law("D5", needs=("browse", "lease=timer", "groups", "nack"))
     async def test_what_is_removed_is_owed_to_no_group(self, harness: Harness) -> None:
         """D5: to one that was never given it, to one that gave it back, to one to come."""
         async with place(harness) as here:

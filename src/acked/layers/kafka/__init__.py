@@ -42,8 +42,11 @@ no broker answers nothing is lost: a subscription notices within two `timeout`s 
 again, a publish fails as indeterminate (and may be accepted later all the same), an ack is
 `AckUnconfirmed`; settling again decides it.
 
-Looking into dead letters reads without joining; what `remove` removes is kept in the offsets of the
-group `acked-dead-letters`, for as long as the broker keeps those.
+Looking into dead letters reads without joining, and shows what was not removed that way, whoever
+consumes the topic. Kafka deletes no single record: what is removed is noted in the offsets of the
+group `acked-dead-letters`, for as long as the broker keeps those (`offsets.retention.minutes`), and
+other groups still get it. Processes that remove at the same time may undo each other's. There is
+room for some thousand records left before the last one removed; beyond that removing fails.
 
 `check()` says which of these the brokers and topics are set up for, and `lag` in the statistics how
 far behind the group is in the partitions of this consumer, in offsets, with what hangs in

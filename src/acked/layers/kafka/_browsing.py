@@ -9,7 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar, cast
 
 import anyio
 
@@ -31,7 +31,7 @@ from acked.layers.kafka._commit_metadata import (
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
-from acked.layers.kafka._protocols import ConsumerClient, TopicPartition
+from acked.layers.kafka._protocols import ConsumerClient, LoneConsumerClient, TopicPartition
 from acked.layers.kafka._records import Fetched, leased_first
 from acked.layers.kafka._topics import Topics, committed_of
 from acked.types import KeptRecord
@@ -173,7 +173,8 @@ class TopicBrowser:
         consumer = make_consumer(self._options, GROUP)
         await connected(consumer, self._options)
         try:
-            consumer.assign([topic_partition(place) for place in places])
+            lone = cast("LoneConsumerClient", consumer)
+            lone.assign([topic_partition(place) for place in places])
             yield consumer
         finally:
             with anyio.CancelScope(shield=True):

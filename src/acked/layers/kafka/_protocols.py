@@ -10,7 +10,7 @@ __all__ = (
     "ClusterView",
     "ConsumerClient",
     "CoordinatorClient",
-    "FreeConsumerClient",
+    "LoneConsumerClient",
     "MemberAssignment",
     "MemberMetadata",
     "OffsetAndMetadata",
@@ -174,10 +174,6 @@ class ConsumerClient(Protocol):
         """Do what aiokafka's `stop` does."""
         ...
 
-    def assign(self, partitions: Sequence[object]) -> None:
-        """Do what aiokafka's `assign` does."""
-        ...
-
     def subscribe(self, topics: Sequence[str], *, listener: object) -> None:
         """Do what aiokafka's `subscribe` does."""
         ...
@@ -223,8 +219,8 @@ class ConsumerClient(Protocol):
         ...
 
 
-class FreeConsumerClient(ConsumerClient, Protocol):
-    """The same of one that is in no group."""
+class LoneConsumerClient(ConsumerClient, Protocol):
+    """What we use of `AIOKafkaConsumer` where it reads without being a member."""
 
     def assign(self, partitions: Sequence[object]) -> None:
         """Do what aiokafka's `assign` does."""

@@ -63,6 +63,7 @@ CAPABILITIES: Final = Capabilities(
     lag=True,
     replay=True,
     batch_publish=True,
+    publish_delay=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -150,9 +151,10 @@ class MemoryQueueLayer:
             self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
             await anyio.lowlevel.checkpoint()  # before the first record is kept
         receipts: list[Receipt] = []
+        now = self._clock.time() if any(one.delay for one in records) else 0.0
         failures: dict[int, Exception] = {}
         for index, record in enumerate(records):
-            kept = self._broker.publish(record)
+            kept = self._broker.publish(record, now)
             if kept is None:
                 failures[index] = self._broker.refusal([record.topic])
             else:

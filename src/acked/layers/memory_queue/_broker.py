@@ -28,12 +28,12 @@ class Broker:
             found = self.topics[name] = StoredTopic()
         return found
 
-    def publish(self, record: Record) -> Kept | None:
+    def publish(self, record: Record, now: float) -> Kept | None:
         """Keep `record`, or return None if its topic is full; `nudge` the topic afterwards."""
         topic = self.topic(record.topic)
         if self.max_backlog is not None and len(topic.kept) >= self.max_backlog:
             return None
-        return topic.add(record)
+        return topic.add(record, now)
 
     def refusal(self, topics: Sequence[str]) -> LayerError:
         """Return why a record of `topics` is not kept, and what to do."""

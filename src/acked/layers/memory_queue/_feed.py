@@ -174,7 +174,7 @@ class MemoryQueueFeed:
         return Outcome.CONFIRMED
 
     def _published(self, dead_letter: Record) -> bool:
-        if self._broker.publish(dead_letter) is None:
+        if self._broker.publish(dead_letter, self._clock.time()) is None:
             return False
         self._broker.topic(dead_letter.topic).nudge()
         return True

@@ -6,16 +6,20 @@ Rules:
    two moments: publishing makes it owed to each group the topic knows, and a group that is new
    owes whatever of the kept it starts with. What nobody owes yet is kept for a group to come.
 2. For each group a record it owes is in one of four places: `fresh` (never delivered), `returned`
-   (free again), `delayed` (free again later), or leased to one holder.
+   (free again), `delayed` (free later, as who nacked or published it asked), or leased to one
+   holder.
 3. Records are delivered from the front of `fresh`, so all that came back are older than all that
-   is fresh. Hence returned ones go first, the oldest before the others, and the order of
-   publishing is broken no more than redelivering must.
+   is fresh, but for what was published with a delay, and is late anyway. Hence returned ones go
+   first, the oldest before the others, and the order of publishing is broken no more than
+   redelivering must.
 4. A lease is over at the moment `until`. Then whoever looks next takes the record away, its attempt
    charged, unless that is the holder itself: until another consumer has looked, the lease is
    `overdue`, and its holder may still extend or settle it. So nobody steals from itself.
 5. `_lanes` has what waits for an earlier message of its key, for those who claim in order.
 6. Heaps are never searched. An extended or settled lease leaves its entry in `_ends` behind, to
    be skipped; when most entries are such, the heap is built anew.
+
+Longer than 300 lines: a topic and its groups are one state, and these rules are about all of it.
 """
 
 import heapq
@@ -72,7 +76,7 @@ class GroupQueue:
         self.held: int = 0
         self.consumers: int = 0
         self._topic = topic
-        self._fresh = deque(owed)
+        self._fresh = deque[Kept]()
         self._returned: list[Returned] = []  # by number, which is unique
         self._lanes: KeyLanes[Returned] = KeyLanes()
         self._passed_by = 0
@@ -80,6 +84,8 @@ class GroupQueue:
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
+        for kept in owed:
+            self.add(kept)
 
     def __repr__(self) -> str:
         return f"{self.ready} ready, {len(self._delayed)} delayed, {self.held} held"
@@ -101,7 +107,10 @@ class GroupQueue:
 
     def add(self, kept: Kept) -> None:
         """Owe a record that was just published."""
-        self._fresh.append(kept)
+        if kept.due:
+            heapq.heappush(self._delayed, (kept.due, kept.number, NOTHING, kept))
+        else:
+            self._fresh.append(kept)
 
     def tick(self, now: float, own: Holder) -> None:
         """Make ready what the clock has freed for the holder of `own`: rule 4."""
@@ -284,10 +293,12 @@ class StoredTopic:
         self.groups: dict[str, GroupQueue] = {}
         self._numbers = count(1)
 
-    def add(self, record: Record) -> Kept:
-        """Keep `record` and let every group owe it."""
-        number = next(self._numbers)
-        kept = Kept(number, record, str(number), len(self.groups))
+    def add(self, record: Record, now: float) -> Kept:
+        """Keep `record` and let every group owe it; after its delay, which begins `now`."""
+        number, due = next(self._numbers), 0.0
+        if record.delay:
+            due, record = now + record.delay, msgspec.structs.replace(record, delay=0.0)
+        kept = Kept(number, record, str(number), len(self.groups), due)
         self.kept[number] = kept
         for queue in self.groups.values():
             queue.add(kept)

@@ -17,6 +17,8 @@ class Kept(msgspec.Struct, gc=False):
     record: Record
     position: str
     owed: int
+    due: float = 0.0
+    """Before which nobody is handed it."""
 
 
 Returned: TypeAlias = tuple[int, Charge, Kept]

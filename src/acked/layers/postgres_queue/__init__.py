@@ -72,6 +72,7 @@ from acked.layers._postgres.server import Password, PostgresServer, close, dead_
 from acked.layers._postgres.tls import TLS_OPTIONS
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import number, switch, url_options, whole_number
+from acked.layers.postgres_queue._browsing import QueueBrowser
 from acked.layers.postgres_queue._feed import PostgresQueueFeed
 from acked.layers.postgres_queue._findings import QueueSituation, queue_facts, queue_findings
 from acked.layers.postgres_queue._functions import QueueFunctions
@@ -183,6 +184,7 @@ class PostgresQueueLayer:
         self._consuming = LendingPool(server, pool_size)
         self._functions = QueueFunctions(quoted(schema))
         self._store = QueueStore(server, self._consuming, self._functions)
+        self._browser = QueueBrowser(self._store, quoted(schema))
         self._wakeups: Wakeups | None = None
 
     def __repr__(self) -> str:
@@ -325,21 +327,15 @@ class PostgresQueueLayer:
         while await self._store.sweep():
             pass
 
-    async def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
+    def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
         """Show what `topic` keeps; see `acked.abc.BrowsableLayer`."""
         self._opened()
-        last = await self._store.last_kept(topic)
-        page = await self._store.kept(topic, 0, last)
-        while page:
-            yield page
-            page = await self._store.kept(topic, int(page[-1].position), last)
+        return self._browser.browse(topic)
 
     async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
         """Let no group owe what is at `positions`; see `acked.abc.BrowsableLayer`."""
         self._opened()
-        numbers = [int(position) for position in positions]
-        left = await self._store.remove_kept(topic, numbers)
-        return [number not in left for number in numbers]
+        return await self._browser.remove(topic, positions)
 
     async def check(self) -> Sequence[Finding]:
         """Return what matters for the queue's safety and speed; see `acked.abc.Inspectable`."""

@@ -70,47 +70,6 @@ class QueueFunctions:
             f"SELECT count(*) FROM {schema}.message "  # noqa: S608
             "WHERE grp = ANY ($1) AND (due = 0 OR due = 'Infinity') AND attempt = 0"
         )
-        of_topic = f"(SELECT id FROM {schema}.grp WHERE topic = $1 AND name IS NOT NULL)"  # noqa: S608
-        self.last_kept: Final = (
-            f"SELECT coalesce(max(last.seq), 0) FROM {of_topic} AS g, LATERAL ("  # noqa: S608
-            f"SELECT m.seq FROM {schema}.message AS m WHERE m.grp = g.id "
-            "ORDER BY m.seq DESC LIMIT 1) AS last"
-        )
-        self.kept: Final = f"""
-            SELECT * FROM (
-                SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
-                FROM (
-                    SELECT DISTINCT ON (m.seq) m.*, EXISTS (
-                        SELECT FROM {schema}.message AS h
-                        WHERE h.grp IN {of_topic} AND h.seq = m.seq
-                        AND h.lease <> 0 AND h.due > {schema}.moment()
-                    ) AS held
-                    FROM {of_topic} AS g, LATERAL (
-                        SELECT * FROM {schema}.message AS m
-                        WHERE m.grp = g.id AND m.seq > $2 AND m.seq <= $3
-                        ORDER BY m.seq LIMIT $4
-                    ) AS m ORDER BY m.seq LIMIT $4
-                ) AS page
-            ) AS sized WHERE before < $5 ORDER BY seq"""  # noqa: S608
-        self.remove_kept: Final = f"""
-            WITH there AS MATERIALIZED (
-                SELECT m.grp, m.seq FROM {schema}.message AS m
-                WHERE m.grp IN {of_topic} AND m.seq = ANY ($2)
-            ), locked AS MATERIALIZED (
-                SELECT m.grp, m.seq, m.lease <> 0 AND m.due > {schema}.moment() AS held
-                FROM {schema}.message AS m
-                WHERE m.grp IN {of_topic} AND m.seq = ANY ($2)
-                FOR UPDATE SKIP LOCKED
-            ), left_alone AS MATERIALIZED (
-                SELECT DISTINCT t.seq FROM there AS t LEFT JOIN locked AS l USING (grp, seq)
-                WHERE l.held IS DISTINCT FROM false
-            ), gone AS (
-                DELETE FROM {schema}.message AS m USING locked AS l
-                WHERE m.grp = l.grp AND m.seq = l.seq
-                AND NOT EXISTS (SELECT FROM left_alone AS a WHERE a.seq = l.seq)
-            )
-            SELECT coalesce(array_agg(seq), '{{}}') FROM left_alone"""  # noqa: S608
-        """Returns what is left: what is held, or what somebody else has locked at the moment."""
         self.outlook: Final = f"""
             SELECT
                 (SELECT count(*) FROM {schema}.grp

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 
 import asyncpg
@@ -12,9 +11,8 @@ from acked.errors import LayerError
 from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.server import PostgresServer
 from acked.layers.postgres_queue._functions import QueueFunctions, StoredFunction
-from acked.layers.postgres_queue._records import record_from
 from acked.layers.postgres_queue._transactions import call_in
-from acked.types import KeptRecord, Start
+from acked.types import Start
 
 __all__ = ("ALIVE_FOR", "CLAIM_BYTES", "LISTENERS", "QueueStore", "new_number")
 
@@ -32,9 +30,6 @@ PAGE: Final = 5000
 
 CLAIM_BYTES: Final = 2 * 1024 * 1024
 """A claim stops after so many bytes: `limit` large messages need not fit into memory."""
-
-BROWSED_AT_ONCE: Final = 500
-BROWSED_BYTES: Final = 8 * 1024 * 1024
 
 TRY_AGAIN: Final = 0.1
 """Seconds between two tries to be alone with a topic."""
@@ -91,21 +86,6 @@ class QueueStore:
                 f"group {group!r} has a consumer of {busy!r}, or had one until {ALIVE_FOR:g} s ago "
                 "that was killed; close its consumers before removing it"
             )
-
-    async def last_kept(self, topic: str) -> int:
-        """Return the number of the last message that a group of `topic` owes; 0 for none."""
-        return cast("int", await self.value(self.functions.last_kept, topic))
-
-    async def kept(self, topic: str, after: int, last: int) -> list[KeptRecord]:
-        """Return what `topic` keeps behind the number `after`, up to `last`: a page of it."""
-        asked = (topic, after, last, BROWSED_AT_ONCE, BROWSED_BYTES)
-        rows = await self.rows(self.functions.kept, *asked)
-        return [KeptRecord(record_from(row, topic), str(row["seq"]), row["held"]) for row in rows]
-
-    async def remove_kept(self, topic: str, numbers: Sequence[int]) -> AbstractSet[int]:
-        """Let no group of `topic` owe `numbers`; return those that are left, for they are held."""
-        left: list[int] = await self.value(self.functions.remove_kept, topic, list(numbers))
-        return frozenset(left)
 
     async def sweep(self) -> bool:
         """Delete a page of what is kept for nobody; return whether there is more."""

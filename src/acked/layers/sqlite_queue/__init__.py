@@ -36,7 +36,7 @@ explained in `acked/layers/sqlite_queue/_sql.py`.
 write-ahead log does not work on network file systems. asyncio or trio. Each process opens a layer
 of its own, after a fork too. Bodies have at most 16 MiB: store larger content beside the queue.
 
-Longer than 300 lines: a fourth of it says what the layer promises.
+Longer than 300 lines: a third is what it promises and what its options mean.
 """
 
 import math
@@ -88,6 +88,7 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
+    publish_delay=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -194,7 +195,7 @@ class SQLiteQueueLayer:
         all of them if the transaction failed.
         """
         self._access.check_open()
-        rows, failures = rows_of(records)
+        rows, failures = rows_of(records, self._access.time())
         numbers = await self._commit(rows, len(records)) if rows else range(0)
         self._access.announce({row[0] for row in rows})
         sent = (i for i in range(len(records)) if i not in failures)

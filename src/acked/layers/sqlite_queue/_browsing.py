@@ -15,9 +15,38 @@ PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends after so many bytes of bodies: large ones need not fit into memory together."""
 
 
+LAST_KEPT: Final = "SELECT max(seq) FROM message WHERE topic = ?"
+
+_HELD = """SELECT 1 FROM grp g JOIN debt d ON d.grp = g.id
+    WHERE g.topic = :topic AND d.seq = {seq} AND d.lease > 0 AND d.due > :now"""
+
+HELD_BY_ANY: Final = _HELD.format(seq=":seq")
+
+KEPT: Final = f"""
+    SELECT seq, EXISTS ({_HELD.format(seq="message.seq")}),
+        id, key, headers, content_type, timestamp, body
+    FROM message WHERE topic = :topic AND seq > :after AND seq <= :last
+    ORDER BY seq LIMIT :page"""  # noqa: S608 - constants
+
+REMOVE_MESSAGE: Final = "DELETE FROM message WHERE topic = :topic AND seq = :seq"
+
+COUNT_REMOVED: Final = f"""
+    UPDATE grp SET fetched = fetched + 1 WHERE topic = :topic AND (
+        cursor < :seq
+        OR EXISTS (
+            SELECT 1 FROM debt d
+            WHERE d.grp = grp.id AND d.seq = :seq AND d.lease = {sql.NEVER_FETCHED}
+        )
+    )"""  # noqa: S608 - a constant
+"""What was never given to a group and never will be: else its lag would count it for ever."""
+
+REMOVE_DEBTS: Final = """
+    DELETE FROM debt WHERE seq = :seq AND grp IN (SELECT id FROM grp WHERE topic = :topic)"""
+
+
 def last_of(db: sqlite3.Connection, topic: str) -> int:
     """Return the number of the last record that `topic` keeps, 0 if there is none."""
-    found: tuple[int | None] = db.execute(sql.LAST_KEPT, (topic,)).fetchone()
+    found: tuple[int | None] = db.execute(LAST_KEPT, (topic,)).fetchone()
     return found[0] or 0
 
 
@@ -28,7 +57,7 @@ def page_of(
     asked = {"topic": topic, "after": after, "last": last, "now": now, "page": PAGE}
     page: list[KeptRecord] = []
     size = 0
-    rows = db.execute(sql.KEPT, asked)
+    rows = db.execute(KEPT, asked)
     for seq, is_held, name, key, headers, content_type, timestamp, body in rows:
         record = Record(topic, body, name, key, headers_in(headers), content_type, timestamp)
         page.append(KeptRecord(record, str(seq), bool(is_held)))
@@ -45,9 +74,9 @@ def remove(db: sqlite3.Connection, topic: str, numbers: Sequence[int], now: floa
 
 
 def _removed(db: sqlite3.Connection, asked: dict[str, str | int | float]) -> bool:
-    if db.execute(sql.HELD_BY_ANY, asked).fetchone():
+    if db.execute(HELD_BY_ANY, asked).fetchone():
         return False
-    if db.execute(sql.REMOVE_MESSAGE, asked).rowcount:
-        db.execute(sql.COUNT_REMOVED, asked)
-        db.execute(sql.REMOVE_DEBTS, asked)
+    if db.execute(REMOVE_MESSAGE, asked).rowcount:
+        db.execute(COUNT_REMOVED, asked)
+        db.execute(REMOVE_DEBTS, asked)
     return True

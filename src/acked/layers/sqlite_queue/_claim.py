@@ -85,14 +85,16 @@ class Claim:
     def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
         if not room:
             return queue
-        asked = {"topic": queue.topic, "cursor": queue.cursor, "room": room}
+        asked = {"topic": queue.topic, "cursor": queue.cursor, "now": self._now, "room": room}
         before = len(self.batch)
         last, _ = self._read(queue, self._db.execute(sql.FRESH, asked))
+        if not last:  # then all that is there is delayed
+            last = self._db.execute(sql.LAST_DELAYED, asked).fetchone()[0]
         if not last:
             return queue
-        count = len(self.batch) - before
         leasing = self._leasing(queue, last)
         self._db.execute(sql.LEASE_FRESH, leasing)
+        count = len(self.batch) - before + self._db.execute(sql.DELAY_FRESH, leasing).rowcount
         self._db.execute(sql.MOVE_CURSOR, {**leasing, "count": count})
         self.lag -= count
         return queue._replace(cursor=last)
@@ -131,6 +133,7 @@ class Claim:
             "last": last,
             "until": self._until,
             "lease": self._lease,
+            "now": self._now,
         }
 
     def _next_due(self, queue: GroupRow) -> float:

@@ -9,8 +9,8 @@ from acked.types import Record
 
 __all__ = ("GroupRow", "Row", "RowLease", "row_of", "rows_of")
 
-Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes]
-"""A record as it is stored."""
+Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes, float]
+"""A record as it is stored; the last is the moment before which nobody is handed it, or 0."""
 
 
 class RowLease(NamedTuple):
@@ -33,8 +33,8 @@ class GroupRow(NamedTuple):
     """Whether its debts have their keys: a consumer asked for the order of these."""
 
 
-def row_of(record: Record) -> Row:
-    """Return `record` as it is stored; raise `UnicodeEncodeError` for what UTF-8 cannot carry."""
+def row_of(record: Record, now: float) -> Row:
+    """Return `record` as it is stored `now`; raise `UnicodeEncodeError` for what is no UTF-8."""
     f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
     return (
         record.topic,
@@ -44,15 +44,16 @@ def row_of(record: Record) -> Row:
         record.content_type,
         record.timestamp,
         record.body,
+        now + record.delay if record.delay else 0.0,
     )
 
 
-def rows_of(records: Sequence[Record]) -> tuple[list[Row], dict[int, Exception]]:
+def rows_of(records: Sequence[Record], now: float) -> tuple[list[Row], dict[int, Exception]]:
     """Return those of `records` that can be stored, and why not, for the others' positions."""
     rows, failures = list[Row](), dict[int, Exception]()
     for index, record in enumerate(records):
         try:
-            rows.append(row_of(record))
+            rows.append(row_of(record, now))
         except UnicodeEncodeError:
             failures[index] = LayerError("it has characters that UTF-8 cannot carry")
     return rows, failures

@@ -1,4 +1,4 @@
-"""The tables of a queue file, and every statement that touches them.
+"""The tables of a queue file, and the statements that touch them, but for looks without a lease.
 
 ```text
 message(seq, topic, ...)             one row for each kept record; seq is the order of publishing
@@ -31,7 +31,8 @@ The claim, one BEGIN IMMEDIATE for all of it:
    the consumer itself holds: nobody steals from itself. A page, since a dead consumer may have held
    a million, and everybody else waits meanwhile; it is never smaller than the claim.
 2. RETURNED: the first free rows by `seq`, along the same index: (grp, due = 0, seq).
-3. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor.
+3. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor. What it
+   passes by, for it was published with a delay that is not over, becomes a debt delayed until then.
 
 Each step is a search and a walk over the rows it returns; nothing is scanned, nothing is sorted.
 INDEXED BY is there because, left alone, SQLite walks all of a group's debts by the primary key.
@@ -77,6 +78,7 @@ _KEY_ORDER_SINCE_4: Final = (
         );
     END""",
 )
+_DELAYED_SINCE_4: Final = "CREATE INDEX message_due ON message (topic, seq) WHERE due > 0"
 
 SCHEMA: Final = (
     """CREATE TABLE message (
@@ -87,8 +89,10 @@ SCHEMA: Final = (
         headers TEXT,
         content_type TEXT NOT NULL,
         timestamp REAL NOT NULL,
-        body BLOB NOT NULL
+        body BLOB NOT NULL,
+        due REAL NOT NULL DEFAULT 0
     )""",
+    _DELAYED_SINCE_4,
     "CREATE INDEX message_topic ON message (topic)",  # an index ends with the row's seq by itself
     """CREATE TABLE grp (
         id INTEGER PRIMARY KEY,
@@ -137,6 +141,8 @@ MIGRATIONS: Final = {
         "ALTER TABLE grp ADD COLUMN in_order INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE debt ADD COLUMN key TEXT",
         *_KEY_ORDER_SINCE_4,
+        "ALTER TABLE message ADD COLUMN due REAL NOT NULL DEFAULT 0",
+        _DELAYED_SINCE_4,
         "PRAGMA user_version = 4",
     ),
 }
@@ -151,8 +157,8 @@ SET_CLOCK: Final = (
 )
 
 PUBLISH: Final = """
-    INSERT INTO message (topic, id, key, headers, content_type, timestamp, body)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO message (topic, id, key, headers, content_type, timestamp, body, due)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 COUNT_PUBLISHED: Final = "UPDATE topic SET published = published + ? WHERE name = ?"
 
@@ -176,8 +182,10 @@ CREATE_GROUP: Final = """
 
 OWE_SINCE: Final = f"""
     INSERT INTO debt (grp, seq, due, lease, attempt)
-    SELECT ?, seq, 0, {NEVER_FETCHED}, 0 FROM message
+    SELECT ?, seq, due, CASE WHEN due > 0 THEN 0 ELSE {NEVER_FETCHED} END, 0 FROM message
     WHERE topic = ? AND timestamp >= ?"""  # noqa: S608 - a constant
+
+COUNT_OWED: Final = f"SELECT count(*) FROM debt WHERE grp = ? AND lease = {NEVER_FETCHED}"  # noqa: S608
 
 COUNT_FETCHED: Final = "UPDATE grp SET fetched = fetched + ? WHERE id = ?"
 
@@ -209,13 +217,22 @@ LEASE_RETURNED: Final = """
 
 FRESH: Final = """
     SELECT seq, 1, 0, 0, 0, id, key, headers, content_type, timestamp, body
-    FROM message WHERE topic = :topic AND seq > :cursor
+    FROM message WHERE topic = :topic AND seq > :cursor AND due <= :now
     ORDER BY seq LIMIT :room"""
+
+LAST_DELAYED: Final = """
+    SELECT max(seq) FROM message INDEXED BY message_due
+    WHERE topic = :topic AND seq > :cursor AND due > 0"""
+
+DELAY_FRESH: Final = """
+    INSERT INTO debt (grp, seq, due, lease, attempt)
+    SELECT :grp, seq, due, 0, 0 FROM message INDEXED BY message_due
+    WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due > 0 AND due > :now"""
 
 LEASE_FRESH: Final = """
     INSERT INTO debt (grp, seq, due, lease, attempt, key)
     SELECT :grp, seq, :until, :lease, 1, CASE WHEN :in_order THEN key END
-    FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last"""
+    FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due <= :now"""
 
 MOVE_CURSOR: Final = """
     UPDATE grp SET cursor = :last, fetched = fetched + :count WHERE id = :grp"""
@@ -281,31 +298,3 @@ DROP_DEBTS: Final = "DELETE FROM debt WHERE grp = :grp AND seq <= :last"
 DROP_CONSUMERS: Final = "DELETE FROM consumer WHERE grp = :grp"
 
 DROP_GROUP: Final = "DELETE FROM grp WHERE id = :grp"
-
-LAST_KEPT: Final = "SELECT max(seq) FROM message WHERE topic = ?"
-
-_HELD_BY_ANY = """SELECT 1 FROM grp g JOIN debt d ON d.grp = g.id
-    WHERE g.topic = :topic AND d.seq = {seq} AND d.lease > 0 AND d.due > :now"""
-
-HELD_BY_ANY: Final = _HELD_BY_ANY.format(seq=":seq")
-
-KEPT: Final = f"""
-    SELECT seq, EXISTS ({_HELD_BY_ANY.format(seq="message.seq")}),
-        id, key, headers, content_type, timestamp, body
-    FROM message WHERE topic = :topic AND seq > :after AND seq <= :last
-    ORDER BY seq LIMIT :page"""  # noqa: S608 - as above
-
-REMOVE_MESSAGE: Final = "DELETE FROM message WHERE topic = :topic AND seq = :seq"
-
-COUNT_REMOVED: Final = f"""
-    UPDATE grp SET fetched = fetched + 1 WHERE topic = :topic AND (
-        cursor < :seq
-        OR EXISTS (
-            SELECT 1 FROM debt d
-            WHERE d.grp = grp.id AND d.seq = :seq AND d.lease = {NEVER_FETCHED}
-        )
-    )"""  # noqa: S608 - a constant
-"""What was never given to a group and never will be: else its lag would count it for ever."""
-
-REMOVE_DEBTS: Final = """
-    DELETE FROM debt WHERE seq = :seq AND grp IN (SELECT id FROM grp WHERE topic = :topic)"""

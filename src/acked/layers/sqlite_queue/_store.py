@@ -56,7 +56,8 @@ def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> GroupR
     named = {"topic": topic, "group": group, "cursor": cursor}
     grp = db.execute(sql.CREATE_GROUP, named).lastrowid or 0
     if start.kind == "time":
-        owed = db.execute(sql.OWE_SINCE, (grp, topic, start.time)).rowcount
+        db.execute(sql.OWE_SINCE, (grp, topic, start.time))
+        (owed,) = db.execute(sql.COUNT_OWED, (grp,)).fetchone()
         db.execute(sql.COUNT_FETCHED, (-owed, grp))
     return find(db, topic, group) or GroupRow(grp, topic, cursor, 0)
 
@@ -91,7 +92,7 @@ def _settled(db: sqlite3.Connection, settlement: Settlement, now: float) -> Repl
     dead_letter: Row | None = None
     if settlement.dead_letter is not None:
         try:
-            dead_letter = row_of(settlement.dead_letter)
+            dead_letter = row_of(settlement.dead_letter, now)
         except UnicodeEncodeError as error:  # it stays owed, and spoils no neighbour
             refused = LayerError("the dead letter has characters that UTF-8 cannot carry")
             refused.__cause__ = error
