@@ -134,6 +134,11 @@ class SettlementPolicy:
         return self._options.redelivery.backoff.delay(attempt, chance)
 
     @property
+    def group(self) -> str:
+        """The group that the subscription belongs to."""
+        return self._options.group
+
+    @property
     def has_dead_letters(self) -> bool:
         """Whether there is a topic for dead letters."""
         return self._options.redelivery.dead_letter is not None

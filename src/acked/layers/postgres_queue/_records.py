@@ -1,27 +1,18 @@
-"""Records as the tables have them, and back.
+"""Records as the tables have them, and back."""
 
-PostgreSQL's text has no NUL, and ids, keys and media types may: a backslash stands before a NUL,
-written 0, and before a backslash. Headers are JSON, which writes both by itself.
-"""
-
-import re
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
-import msgspec
 
 from acked.errors import LayerError
-from acked.types import NO_HEADERS, Leased, Record, Token
+from acked.layers._postgres.texts import as_it_was, headers_as_they_were, kept, kept_headers
+from acked.types import Leased, Record, Token
 
 __all__ = ("Columns", "PostgresLease", "columns", "leased_from", "refusal_of")
 
 Columns: TypeAlias = tuple[Sequence[object], ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
-
-_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
-
-_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class PostgresLease(NamedTuple):
@@ -36,10 +27,10 @@ def columns(records: Sequence[Record]) -> Columns:
     """Return `records` as the arrays that `publish` and `settle` take."""
     return (
         [record.topic for record in records],
-        [_kept(record.id) for record in records],
-        [None if record.key is None else _kept(record.key) for record in records],
-        [_kept_headers(record.headers) for record in records],
-        [_kept(record.content_type) for record in records],
+        [kept(record.id) for record in records],
+        [None if record.key is None else kept(record.key) for record in records],
+        [kept_headers(record.headers) for record in records],
+        [kept(record.content_type) for record in records],
         [record.timestamp for record in records],
         [record.body for record in records],
     )
@@ -49,7 +40,7 @@ def refusal_of(record: Record) -> LayerError | None:
     """Return why PostgreSQL cannot have `record`, or None."""
     try:
         f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
-        _kept_headers(record.headers)
+        kept_headers(record.headers)
     except UnicodeEncodeError:
         return LayerError(
             "an id, a key, a header or a content type has characters that UTF-8 cannot carry"
@@ -63,29 +54,13 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     record = Record(
         topic,
         row["body"],
-        _as_it_was(row["id"]),
-        None if key is None else _as_it_was(key),
-        NO_HEADERS if headers is None else _decode_headers(headers),
-        _as_it_was(row["content_type"]),
+        as_it_was(row["id"]),
+        None if key is None else as_it_was(key),
+        headers_as_they_were(headers),
+        as_it_was(row["content_type"]),
         row["published"],
     )
     seq = row["seq"]
     token: Token = PostgresLease(row["grp"], seq, row["lease"])
     attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
     return Leased(record, token, attempt, str(seq), failures, alone)
-
-
-def _kept_headers(headers: Mapping[str, str]) -> str | None:
-    return msgspec.json.encode(dict(headers)).decode() if headers else None
-
-
-def _kept(text: str) -> str:
-    if "\\" not in text and "\0" not in text:
-        return text
-    return text.replace("\\", "\\\\").replace("\0", "\\0")
-
-
-def _as_it_was(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return _ESCAPED.sub(lambda found: "\0" if found[1] == "0" else found[1], text)
