@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from acked import ChannelClosed, ConfigurationError, Gap
 from acked.compat._errors import NotSupportedError
-from acked.compat._events import CAPACITY, OVERFLOW, BaseEvent, Inbox, merged, owner
+from acked.compat._events import CAPACITY, OVERFLOW, BaseEvent, EventInbox, merged, owner
 
 __all__ = ("Backend", "Hears", "InMemory")
 
@@ -57,7 +57,7 @@ class Hears(Backend):
     """Whether events may come by hundreds in one turn of the loop, as from a connection."""
     INNER: ClassVar[Sequence[str]] = ()
     """Methods that the original calls by itself, and nobody calls here."""
-    _inbox: Inbox | None = None
+    _inbox: EventInbox | None = None
     _hand_out: Callable[[BaseEvent], None] | None = None
     """Who takes events at once; None where they wait for `next_published`."""
     _tell: Callable[[Exception], object]
@@ -86,7 +86,7 @@ class Hears(Backend):
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        self._inbox = Inbox(sys.maxsize)  # of events `take` lets only so many wait
+        self._inbox = EventInbox(sys.maxsize)  # of events `take` lets only so many wait
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""

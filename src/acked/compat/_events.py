@@ -18,7 +18,7 @@ __all__ = (
     "OVERFLOW",
     "BaseEvent",
     "EventReader",
-    "Inbox",
+    "EventInbox",
     "merged",
     "owner",
     "owning",
@@ -84,7 +84,7 @@ class BaseEvent:
         return getattr(self, self.PLACE), self.message
 
 
-class Inbox:
+class EventInbox:
     """Up to `capacity` items, for whichever task takes them; one more drops the oldest."""
 
     def __init__(self, capacity: int) -> None:
@@ -140,7 +140,7 @@ class Inbox:
                 raise
 
 
-class EventReader(Inbox, Generic[E]):
+class EventReader(EventInbox, Generic[E]):
     """The events of one place, in order; any task may read, each event goes to one of them.
 
     An overflow is logged when it begins and when the reader has caught up, not for each message.

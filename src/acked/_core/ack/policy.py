@@ -50,8 +50,8 @@ class SettlementPolicy:
             feed, capabilities, tracker, options, clock, observer, self._accept
         )
         self._feed, self._capabilities = feed, capabilities
-        self._tracker = tracker
-        self._options = options
+        self._tracker, self._options = tracker, options
+        self.group: Final = options.group
         self._observer = observer
         self._settler = Settler(
             feed,
@@ -132,11 +132,6 @@ class SettlementPolicy:
             return 0.0
         chance = random.random()  # noqa: S311 - no secret
         return self._options.redelivery.backoff.delay(attempt, chance)
-
-    @property
-    def group(self) -> str:
-        """The group that the subscription belongs to."""
-        return self._options.group
 
     @property
     def has_dead_letters(self) -> bool:
