@@ -47,11 +47,11 @@ class AsItIs(msgspec.Struct, frozen=True):
 
     content_type: str
 
-    def encoder(self, _: type[T]) -> Callable[[T], Any]:
+    def encoder(self, payload: type[T]) -> Callable[[T], Any]:  # noqa: ARG002 - the contract's
         """Return what leaves bytes as they are."""
         return _same
 
-    def decoder(self, _: type[T]) -> Callable[[Any], T]:
+    def decoder(self, payload: type[T]) -> Callable[[Any], T]:  # noqa: ARG002 - the contract's
         """Return what leaves bytes as they are."""
         return _same
 
@@ -153,6 +153,7 @@ class Relay:
 
     async def _turn(self, source: OutboxSource) -> None:
         move = PageMove(self._channel)
+        rows: Sequence[OutboxRow] = ()
         with anyio.CancelScope(shield=True):
             async with source.page() as rows:
                 if rows:
