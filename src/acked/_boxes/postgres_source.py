@@ -62,7 +62,7 @@ class PostgresOutboxSource:
         What it deletes need not be on the disk: after a crash it is published again. And no planner
         may seize on statistics of a table that was empty when somebody looked.
         """
-        self._connection.arrived = lambda *_: self._news.set()
+        self._connection.arrived = self._tell
         with self._server.translated(), dead_after(TIMEOUT, self._connection):
             await self._connection.execute(
                 f'LISTEN "{channel}"; SET synchronous_commit = off; SET enable_seqscan = off; '
@@ -101,6 +101,9 @@ class PostgresOutboxSource:
         """Return when somebody has committed, or after `POLL`."""
         with anyio.move_on_after(POLL):
             await self._news.wait()
+
+    def _tell(self, *_: object) -> None:
+        self._news.set()
 
     async def _next_page(self) -> tuple[int | None, Sequence[OutboxRow]]:
         connection = self._connection
