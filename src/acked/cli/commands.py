@@ -10,9 +10,12 @@ from click.core import ParameterSource
 
 from acked.cli.dead_letters import dead_letters
 from acked.cli.endings import ending_in_order
+from acked.cli.outbox import outbox
 from acked.cli.running import app_named, run_app
 from acked.cli.supervisor import Changes, Supervisor
 from acked.demo.run import run_demo
+from acked.inbox import Inbox
+from acked.outbox import Outbox
 
 __all__ = ("acked",)
 
@@ -24,6 +27,7 @@ def acked() -> None:
 
 
 acked.add_command(dead_letters)
+acked.add_command(outbox)
 
 
 @acked.command()
@@ -37,20 +41,31 @@ def layers() -> None:
 @acked.command()
 @click.option("--schema", "name", default="acked", show_default=True, help="Where the tables are.")
 @click.option(
+    "--of",
+    "what",
+    type=click.Choice(["queue", "outbox", "inbox"]),
+    default="queue",
+    show_default=True,
+    help="Of a postgres-queue, or of what stands beside your data.",
+)
+@click.option(
     "--since",
     type=int,
     default=0,
     show_default=True,
-    help="The version of the tables that there are: 0 for none.",
+    help="The version of the queue's tables that there are: 0 for none.",
 )
-def schema(name: str, since: int) -> None:
-    """Print the SQL of a postgres-queue, for who makes its tables by hand: in one transaction."""
+def schema(name: str, what: str, since: int) -> None:
+    """Print the SQL of tables in PostgreSQL, for who makes them by hand: in one transaction."""
     with ending_in_order():
         try:
             layer = import_module("acked.layers.postgres_queue").PostgresQueueLayer
         except ImportError as error:
             raise click.ClickException(str(error)) from error
-        click.echo(layer.schema_sql(name, since=since))
+        if what == "queue":
+            click.echo(layer.schema_sql(name, since=since))
+        else:
+            click.echo((Outbox if what == "outbox" else Inbox).schema_sql(name))
 
 
 @acked.command()

@@ -1,8 +1,6 @@
 """Publish and ack in the user's own transaction, by each driver that can."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import anyio
 import asyncpg
@@ -16,77 +14,13 @@ from acked.layers.postgres_queue import PostgresQueueLayer
 from tests.crash import exactly_once
 from tests.fix_brokers import or_skip
 from tests.layers.postgres_kit import connected, fresh
+from tests.layers.postgres_ways import WAYS, by_asyncpg, by_psycopg, by_session
 
 pytestmark = pytest.mark.anyio
 
 
 class Failed(Exception):
     """What a transaction is rolled back for."""
-
-
-@asynccontextmanager
-async def by_asyncpg(url: str) -> AsyncIterator[object]:
-    async with connected(url) as connection, connection.transaction():
-        yield connection
-
-
-@asynccontextmanager
-async def by_asyncpg_pool(url: str) -> AsyncIterator[object]:
-    async with asyncpg.create_pool(url, min_size=0) as pool, pool.acquire() as connection:
-        async with connection.transaction():
-            yield connection
-
-
-@asynccontextmanager
-async def by_psycopg(url: str) -> AsyncIterator[object]:
-    psycopg = pytest.importorskip("psycopg")
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def by_psycopg_with_dicts(url: str) -> AsyncIterator[object]:
-    psycopg, rows = pytest.importorskip("psycopg"), pytest.importorskip("psycopg.rows").dict_row
-    async with await psycopg.AsyncConnection.connect(url, row_factory=rows) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def by_session(url: str, driver: str = "asyncpg") -> AsyncIterator[object]:
-    alchemy = pytest.importorskip("sqlalchemy.ext.asyncio")
-    engine = alchemy.create_async_engine(url.replace("postgresql://", f"postgresql+{driver}://"))
-    try:
-        async with alchemy.AsyncSession(engine) as session, session.begin():
-            yield session
-    finally:
-        await engine.dispose()
-
-
-@asynccontextmanager
-async def by_session_of_psycopg(url: str) -> AsyncIterator[object]:
-    async with by_session(url, "psycopg") as session:
-        yield session
-
-
-@asynccontextmanager
-async def by_an_object_of_ours(url: str) -> AsyncIterator[object]:
-    class Ours:
-        async def fetch_value(self, statement: str, arguments: Sequence[object]) -> object:
-            return await connection.fetchval(statement, *arguments)
-
-    async with connected(url) as connection, connection.transaction():
-        yield Ours()
-
-
-WAYS = [
-    by_asyncpg,
-    by_asyncpg_pool,
-    by_psycopg,
-    by_psycopg_with_dicts,
-    by_session,
-    by_session_of_psycopg,
-    by_an_object_of_ours,
-]
 
 
 @pytest.mark.parametrize("begun", WAYS)

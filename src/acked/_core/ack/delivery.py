@@ -44,6 +44,11 @@ class Settles(Protocol):
         """What acks in transactions of the user's."""
         ...
 
+    @property
+    def group(self) -> str:
+        """The group that the subscription belongs to."""
+        ...
+
     async def extend(self, entry: InFlight, seconds: float) -> None:
         """Extend a lease."""
         ...
@@ -109,6 +114,11 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
     def id(self) -> str:
         """The publisher's id of the message, the same at each delivery: it tells duplicates."""
         return self._entry.leased.record.id
+
+    @property
+    def group(self) -> str:
+        """The group that it is owed to."""
+        return self._policy.group
 
     @property
     def key(self) -> str | None:

@@ -52,8 +52,8 @@ class SettlementPolicy:
             feed, capabilities, tracker, options, clock, observer, self._accept
         )
         self._feed, self._capabilities = feed, capabilities
-        self._tracker = tracker
-        self._options = options
+        self._tracker, self._options = tracker, options
+        self.group: Final = options.group
         self._observer = observer
         self._settler = Settler(
             feed,

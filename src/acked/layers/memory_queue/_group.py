@@ -80,7 +80,7 @@ class GroupQueue:
         self._returned: list[Returned] = []  # by number, which is unique
         self._lanes: KeyLanes[Returned] = KeyLanes()
         self._passed_by = 0
-        """How many were never leased and are not among the fresh any more, for their key's sake."""
+        """How many were never leased and are not among the fresh: for their key, or a delay."""
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
@@ -109,6 +109,8 @@ class GroupQueue:
         """Owe a record that was just published."""
         if kept.due:
             heapq.heappush(self._delayed, (kept.due, kept.number, NOTHING, kept))
+            if kept.record.key is not None:
+                self._lanes.begin(kept.record.key)
         else:
             self._fresh.append(kept)
 
@@ -117,6 +119,7 @@ class GroupQueue:
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
             heapq.heappush(self._returned, (number, charged, kept))
+            self._passed_by += charged is NOTHING
             self._end_of_key(kept)
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
@@ -236,10 +239,13 @@ class GroupQueue:
             self._fresh = deque(kept for kept in fresh if kept.number not in numbers)
         out = [lease.kept for lease in gone]
         out += [item[-1] for item in self._delayed if item[-1].number in numbers]
-        self._passed_by -= sum(item[1] is NOTHING for item in self._lanes.discard(numbers))
-        for queue in (self._returned, self._delayed):
-            queue[:] = [item for item in queue if item[-1].number not in numbers]
-            heapq.heapify(queue)
+        passed_by = self._lanes.discard(numbers)
+        passed_by += [item for item in self._returned if item[0] in numbers]
+        self._passed_by -= sum(item[1] is NOTHING for item in passed_by)
+        self._returned = [item for item in self._returned if item[-1].number not in numbers]
+        self._delayed = [item for item in self._delayed if item[-1].number not in numbers]
+        heapq.heapify(self._returned)
+        heapq.heapify(self._delayed)
         for kept in out:
             self._end_of_key(kept)
 

@@ -2,7 +2,7 @@
 
 Rules:
 
-1. A message is *out* while it is leased or waits for its delay.
+1. A message is *out* while it is leased or waits for its delay, be it a nack's or a publisher's.
 2. Who claims in order and comes to a message of which another one of its key is out, leaves it
    here, and does not come to it again. So nobody walks twice over what a stuck key keeps waiting.
 3. When none of a key is out any more, the first of what waits is free again, and no other: it goes
@@ -11,7 +11,7 @@ Rules:
 
 import heapq
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
 
 __all__ = ("KeyLanes",)
@@ -51,7 +51,7 @@ class KeyLanes(Generic[Item]):
         heapq.heappush(self._waiting[key], item)
         return True
 
-    def discard(self, numbers: Set[int]) -> list[Item]:
+    def discard(self, numbers: AbstractSet[int]) -> list[Item]:
         """Let those with these `numbers` wait no more, and return them."""
         gone = [item for item in self.items() if item[0] in numbers]
         for key in tuple(self._waiting) if gone else ():

@@ -68,9 +68,12 @@ from acked.errors import (
 )
 from acked.layers._postgres.findings import WayThere
 from acked.layers._postgres.pool import LendingPool
+from acked.layers._postgres.schema import quoted
 from acked.layers._postgres.server import Password, PostgresServer, close, dead_after
 from acked.layers._postgres.tls import TLS_OPTIONS
+from acked.layers._postgres.transactions import call_in
 from acked.layers._shared.runtime import require_asyncio
+from acked.layers._shared.schema import checked_schema
 from acked.layers._shared.urls import number, switch, url_options, whole_number
 from acked.layers.postgres_queue._browsing import QueueBrowser
 from acked.layers.postgres_queue._feed import PostgresQueueFeed
@@ -86,13 +89,10 @@ from acked.layers.postgres_queue._records import columns
 from acked.layers.postgres_queue._schema import (
     channel_of,
     check_version,
-    checked_schema,
     migrate,
-    quoted,
     script,
 )
 from acked.layers.postgres_queue._store import QueueStore
-from acked.layers.postgres_queue._transactions import call_in
 from acked.layers.postgres_queue._wakeups import Wakeups
 from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 

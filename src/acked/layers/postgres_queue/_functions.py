@@ -1,8 +1,10 @@
-"""The functions of a queue's schema, and how the ways to call one are written."""
+"""The functions of a queue's schema."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ("QueueFunctions", "StoredFunction")
+from acked.layers._postgres.transactions import StoredFunction
+
+__all__ = ("QueueFunctions",)
 
 _RECORDS: Final = (
     "text[]",
@@ -14,28 +16,6 @@ _RECORDS: Final = (
     "bytea[]",
 )
 _LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
-
-
-class StoredFunction(NamedTuple):
-    """A function on the server: its name with the schema, and the types of its parameters."""
-
-    name: str
-    types: tuple[str, ...]
-
-    def numbered(self) -> str:
-        """Return the call with $1, $2, as asyncpg writes parameters."""
-        return self._call([f"${n}" for n in range(1, len(self.types) + 1)])
-
-    def with_percents(self) -> str:
-        """Return the call with %s, as psycopg writes parameters."""
-        return self._call([f"CAST(%s AS {kind})" for kind in self.types])
-
-    def with_names(self) -> str:
-        """Return the call with :p1, :p2, as SQLAlchemy writes parameters."""
-        return self._call([f"CAST(:p{n} AS {kind})" for n, kind in enumerate(self.types, 1)])
-
-    def _call(self, parameters: list[str]) -> str:
-        return f"SELECT {self.name}({', '.join(parameters)})"
 
 
 class QueueFunctions:

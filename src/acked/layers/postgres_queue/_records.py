@@ -1,16 +1,12 @@
-"""Records as the tables have them, and back.
+"""Records as the tables have them, and back."""
 
-PostgreSQL's text has no NUL, and ids, keys and media types may: a backslash stands before a NUL,
-written 0, and before a backslash. Headers are JSON, which writes both by itself.
-"""
-
-import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import asyncpg
 
 from acked.errors import LayerError
+from acked.layers._postgres.texts import as_it_was, kept
 from acked.layers._shared.headers import column_of, headers_in
 from acked.types import Leased, Record, Token
 
@@ -18,8 +14,6 @@ __all__ = ("Columns", "PostgresLease", "columns", "leased_from", "record_from", 
 
 Columns: TypeAlias = tuple[Sequence[object], ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
-
-_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class PostgresLease(NamedTuple):
@@ -34,10 +28,10 @@ def columns(records: Sequence[Record]) -> Columns:
     """Return `records` as the arrays that `publish` and `settle` take."""
     return (
         [record.topic for record in records],
-        [_kept(record.id) for record in records],
-        [None if record.key is None else _kept(record.key) for record in records],
+        [kept(record.id) for record in records],
+        [None if record.key is None else kept(record.key) for record in records],
         [column_of(record.headers) for record in records],
-        [_kept(record.content_type) for record in records],
+        [kept(record.content_type) for record in records],
         [record.timestamp for record in records],
         [record.body for record in records],
     )
@@ -70,21 +64,9 @@ def record_from(row: asyncpg.Record, topic: str) -> Record:
     return Record(
         topic,
         row["body"],
-        _as_it_was(row["id"]),
-        None if key is None else _as_it_was(key),
+        as_it_was(row["id"]),
+        None if key is None else as_it_was(key),
         headers_in(row["headers"]),
-        _as_it_was(row["content_type"]),
+        as_it_was(row["content_type"]),
         row["published"],
     )
-
-
-def _kept(text: str) -> str:
-    if "\\" not in text and "\0" not in text:
-        return text
-    return text.replace("\\", "\\\\").replace("\0", "\\0")
-
-
-def _as_it_was(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return _ESCAPED.sub(lambda found: "\0" if found[1] == "0" else found[1], text)

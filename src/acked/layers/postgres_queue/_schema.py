@@ -4,7 +4,6 @@ They are in `sql/`: a numbered file for each version of the tables, and the func
 replaced with every version.
 """
 
-import re
 import zlib
 from importlib import resources
 from typing import Final, cast
@@ -12,39 +11,15 @@ from typing import Final, cast
 import asyncpg
 
 from acked.errors import ConfigurationError, LayerError
+from acked.layers._postgres.schema import MAKE_SCHEMA, quoted
 from acked.layers._postgres.server import AnyConnection
 
-__all__ = ("VERSION", "channel_of", "checked_schema", "installed", "migrate", "quoted", "script")
+__all__ = ("VERSION", "channel_of", "installed", "migrate", "script")
 
 VERSION: Final = 2
 """The version of the tables that this `acked` works with."""
 
 _FOLDER: Final = resources.files("acked.layers.postgres_queue") / "sql"
-
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
-
-_MAKE_SCHEMA: Final = """\
--- Only where it is missing: that needs a right which its owner may not have.
-DO $$ BEGIN
-    IF to_regnamespace('@schema') IS NULL THEN
-        CREATE SCHEMA @schema;
-    END IF;
-END $$;
-"""
-
-
-def checked_schema(name: str) -> str:
-    """Return `name` if a schema can be called so, else raise `ConfigurationError`."""
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"schema={name!r}: give a name of up to 40 letters, digits and _, as in acked"
-        )
-    return name
-
-
-def quoted(schema: str) -> str:
-    """Return `schema` as SQL has it, in which case counts."""
-    return f'"{schema}"'
 
 
 def channel_of(schema: str) -> str:
@@ -58,7 +33,7 @@ def script(schema: str, *, since: int = 0) -> str:
         raise ConfigurationError(
             f"since={since}: there are versions from 0 (none yet) to {VERSION}"
         )
-    parts = [] if since else [_MAKE_SCHEMA]
+    parts = [] if since else [MAKE_SCHEMA]
     parts += [
         (_FOLDER / f"{number:03}.sql").read_text() for number in range(since + 1, VERSION + 1)
     ]

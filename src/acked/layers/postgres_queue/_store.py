@@ -10,8 +10,8 @@ import asyncpg
 from acked.errors import LayerError
 from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.server import PostgresServer
-from acked.layers.postgres_queue._functions import QueueFunctions, StoredFunction
-from acked.layers.postgres_queue._transactions import call_in
+from acked.layers._postgres.transactions import StoredFunction, call_in
+from acked.layers.postgres_queue._functions import QueueFunctions
 from acked.types import Start
 
 __all__ = ("ALIVE_FOR", "CLAIM_BYTES", "LISTENERS", "QueueStore", "new_number")

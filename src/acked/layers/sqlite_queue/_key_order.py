@@ -31,7 +31,7 @@ FREE_KEYS: Final = """
     ORDER BY seq LIMIT :most"""
 
 FRESH_KEYS: Final = """
-    SELECT seq, key FROM message WHERE topic = :topic AND seq > :cursor ORDER BY seq LIMIT :most"""
+    SELECT seq, key, due FROM message WHERE topic = :topic AND seq > :cursor ORDER BY seq LIMIT :most"""
 
 FIRST_OF_KEY: Final = """
     SELECT seq FROM debt INDEXED BY debt_key WHERE grp = ? AND key = ? ORDER BY seq LIMIT 1"""
@@ -87,11 +87,16 @@ class ClaimInOrder(Claim):
     def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
         before, grp, last = len(self.batch), queue.grp, queue.cursor
         walked = {"topic": queue.topic, "cursor": last, "most": room + self._parks_left}
-        for seq, key in self._db.execute(FRESH_KEYS, walked).fetchall():
+        for seq, key, published_for in self._db.execute(FRESH_KEYS, walked).fetchall():
             if not self._goes_on(before + room):
                 break
             last = seq
             is_first = key is None or self._first_of(grp, key) is None
+            if published_for > self._now:
+                # Its delay holds its successors as that of a nack does.
+                self._db.execute(OWE_ONE, (grp, seq, published_for, 0, 0, key))
+                self._parks_left -= 1
+                continue
             due = 0.0 if is_first else math.inf
             self._db.execute(OWE_ONE, (grp, seq, due, sql.NEVER_FETCHED, 0, key))
             if is_first:

@@ -225,8 +225,9 @@ LAST_DELAYED: Final = """
     WHERE topic = :topic AND seq > :cursor AND due > 0"""
 
 DELAY_FRESH: Final = """
-    INSERT INTO debt (grp, seq, due, lease, attempt)
-    SELECT :grp, seq, due, 0, 0 FROM message INDEXED BY message_due
+    INSERT INTO debt (grp, seq, due, lease, attempt, key)
+    SELECT :grp, seq, due, 0, 0, CASE WHEN :in_order THEN key END
+    FROM message INDEXED BY message_due
     WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due > 0 AND due > :now"""
 
 LEASE_FRESH: Final = """

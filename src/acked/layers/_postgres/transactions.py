@@ -1,4 +1,4 @@
-"""Calling a queue's function in somebody's transaction, on a connection of the driver they use.
+"""Calling a function of ours in somebody's transaction, on a connection of the driver they use.
 
 asyncpg, psycopg (its `AsyncConnection`) and SQLAlchemy (its `AsyncSession` and `AsyncConnection`)
 are known by the class of what is given, none of them imported. Anything else takes part that has a
@@ -8,13 +8,34 @@ method `fetch_value`.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from acked.errors import ConfigurationError, LayerError
 from acked.layers._postgres.errors import OF_ASYNCPG, translated
-from acked.layers.postgres_queue._functions import StoredFunction
 
-__all__ = ("FetchesValue", "call_in")
+__all__ = ("FetchesValue", "StoredFunction", "call_in", "require_transaction")
+
+
+class StoredFunction(NamedTuple):
+    """A function on the server: its name with the schema, and the types of its parameters."""
+
+    name: str
+    types: tuple[str, ...]
+
+    def numbered(self) -> str:
+        """Return the call with $1, $2, as asyncpg writes parameters."""
+        return self._call([f"${n}" for n in range(1, len(self.types) + 1)])
+
+    def with_percents(self) -> str:
+        """Return the call with %s, as psycopg writes parameters."""
+        return self._call([f"CAST(%s AS {kind})" for kind in self.types])
+
+    def with_names(self) -> str:
+        """Return the call with :p1, :p2, as SQLAlchemy writes parameters."""
+        return self._call([f"CAST(:p{n} AS {kind})" for n, kind in enumerate(self.types, 1)])
+
+    def _call(self, parameters: list[str]) -> str:
+        return f"SELECT {self.name}({', '.join(parameters)})"
 
 
 @runtime_checkable
@@ -94,6 +115,25 @@ async def call_in(
             f"{function.name} failed in your transaction ({words}, SQLSTATE {code}); roll it back. "
             f"The connection must be to the database of {address}"
         ) from error
+
+
+def require_transaction(connection: Any) -> None:
+    """Raise `ConfigurationError` where each statement on `connection` would commit by itself.
+
+    As far as its driver says: asyncpg and psycopg do, SQLAlchemy begins transactions by itself.
+    """
+    is_inside = getattr(connection, "is_in_transaction", None)
+    if callable(is_inside):
+        is_outside = not is_inside()
+    else:
+        is_outside = getattr(connection, "autocommit", None) is True and (
+            connection.info.transaction_status == 0
+        )
+    if is_outside:
+        raise ConfigurationError(
+            "connection= is in no transaction, so this would stand without your work, or your work "
+            "without it; begin one: async with connection.transaction()"
+        )
 
 
 def _caller_of(connection: object) -> _Caller:

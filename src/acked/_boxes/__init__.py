@@ -1,0 +1,1 @@
+"""Tables beside the user's data, for `acked.outbox` and `acked.inbox`."""
