@@ -28,7 +28,7 @@ AT_ONCE = 8
 """Handlers of a worker that run at the same time."""
 LEASE = 3.0
 """Longer than a busy machine stands still: what loses its lease while it is alone is condemned."""
-WITHIN = 60.0
+WITHIN = 120.0
 """Seconds in which all must be accounted for."""
 
 
