@@ -1,7 +1,7 @@
 """What applications do with `Broadcast`: ours beside the original, the same program for both.
 
 The original is broadcaster from PyPI with redis-py 7, on which it works, in an environment of its
-own. Each figure is of a process of its own, the two in turns; the ratio is the median of those of each turn.
+own. Each figure is of a process of its own, the two in turns; a ratio is the median of the turns.
 """
 
 import os

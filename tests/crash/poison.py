@@ -26,8 +26,9 @@ MOST = 3
 """Deliveries of a message."""
 AT_ONCE = 8
 """Handlers of a worker that run at the same time."""
-LEASE = 2.0
-WITHIN = 60.0
+LEASE = 3.0
+"""Longer than a busy machine stands still: what loses its lease while it is alone is condemned."""
+WITHIN = 120.0
 """Seconds in which all must be accounted for."""
 
 

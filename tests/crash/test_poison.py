@@ -41,3 +41,10 @@ async def test_the_killer_alone_is_given_up_on_postgres(postgres_broker: Broker)
     await the_killer_alone_is_given_up(
         postgres_broker.url.replace("postgresql://", "postgres-queue://")
     )
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.kafka
+async def test_the_killer_alone_is_given_up_on_kafka(kafka_broker: Broker) -> None:
+    """Its broker keeps no count, and takes ten seconds to see that a member is dead."""
+    await the_killer_alone_is_given_up(f"{kafka_broker.url}?create_topics=1")

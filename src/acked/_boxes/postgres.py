@@ -14,8 +14,8 @@ from acked.errors import LayerError
 from acked.layers._postgres.schema import MAKE_SCHEMA, quoted
 from acked.layers._postgres.server import NotifyConnection, PostgresServer, close, dead_after
 from acked.layers._postgres.texts import kept
-from acked.layers._shared.headers import column_of
 from acked.layers._postgres.transactions import StoredFunction, call_in, require_transaction
+from acked.layers._shared.headers import column_of
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.schema import checked_schema
 from acked.types import Record

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import anyio
-import msgspec
 from anyio import to_thread
 
 from acked._boxes.contracts import (
@@ -26,8 +25,9 @@ from acked._boxes.contracts import (
 )
 from acked._boxes.sqlite_transactions import execute_in
 from acked.errors import ConfigurationError, LayerError
+from acked.layers._shared.headers import column_of, headers_in
 from acked.layers._shared.schema import checked_schema
-from acked.types import NO_HEADERS, Record
+from acked.types import Record
 
 __all__ = ("SQLiteInbox", "SQLiteOutbox")
 
@@ -109,8 +109,6 @@ _PURGE: Final = """
         SELECT rowid FROM @schema_inbox WHERE marked < ? ORDER BY marked LIMIT ?
     )"""
 
-_decode_headers: Final = msgspec.json.Decoder(dict[str, str]).decode
-
 
 def _path_of(url: str) -> Path:
     parts = urlsplit(url)
@@ -182,7 +180,7 @@ class SQLiteOutbox(SQLiteBox):
             "topic": record.topic,
             "id": record.id,
             "key": record.key,
-            "headers": msgspec.json.encode(record.headers).decode() if record.headers else None,
+            "headers": column_of(record.headers),
             "content_type": record.content_type,
             "body": record.body,
             "put": time.time(),
@@ -208,7 +206,7 @@ class SQLiteOutbox(SQLiteBox):
         size = 0
         for row in db.execute(self._sql(_PAGE), {"now": time.time(), "rows": PAGE_ROWS}):
             seq, topic, message, key, headers, content_type, body, refused_for = row
-            given = NO_HEADERS if headers is None else _decode_headers(headers)
+            given = headers_in(headers)
             rows.append(
                 OutboxRow(0, seq, topic, message, key, given, content_type, body, refused_for)
             )

@@ -73,7 +73,7 @@ def test_of_what_may_be_read_every_settlement_is_kept(
     assert spare_records(0, 0, room) > 0
 
 
-@given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "acked1:" + raw.hex()))
+@given(st.text(max_size=80) | st.binary(max_size=60).map(lambda raw: "acked2:" + raw.hex()))
 def test_whatever_stands_there_can_be_read(text: str) -> None:
     metadata = read_metadata(10, text)
     assert metadata.highest >= 9
@@ -85,7 +85,7 @@ def test_nothing_settled_beyond_the_offset_needs_no_metadata() -> None:
 
 
 def test_metadata_of_others_says_nothing() -> None:
-    for text in ("", "mine", "acked1:", "acked1:!", "acked1:ß", "acked1:AAA"):
+    for text in ("", "mine", "acked2:", "acked2:!", "acked2:ß", "acked2:AAA"):
         assert not read_metadata(10, text).covers(10)
 
 

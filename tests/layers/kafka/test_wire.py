@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from acked import Channel, LayerError, PublishFailed, Redelivery
 from acked.conformance.harness import fresh
 from acked.layers.kafka import _unpacking as unpacking
-from acked.layers.kafka._commit_metadata import read_metadata
 from acked.layers.kafka._lenient import LenientRecords
 from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import TopicPartition
@@ -330,7 +329,7 @@ def test_every_record_becomes_a_delivery(wire) -> None:
     batch = records.next_batch()
     fetched = [_Fetched(one) for one in batch]
     place = TopicPartition("t", 0)
-    partition = Partition(place, Position(0, ""), read_metadata(0, ""))
+    partition = Partition(place, Position(0, ""), 1)
     leased = leased_first(partition, fetched)
     assert [one.record.body for one in leased] == [value or b"" for _, value, _ in wire]
     for one, (_, _, headers) in zip(leased, wire, strict=True):

@@ -27,8 +27,11 @@ nothing of it is in hand, or after `handover_timeout`: then it comes to the othe
 settling it here is `LeaseLost`. (Beside other clients in the group partitions move at once.)
 `group_instance_id` makes a member that restarts in time the same one. `nack` and its delay are kept
 in this consumer: others need not wait, but when the partition moves it comes at once. `reject`
-produces the dead letter, then acks: a crash between makes a duplicate. `attempt` counts what *this*
-consumer saw of it, from 1: Kafka keeps no count, so it begins again after a restart.
+produces the dead letter, then acks: a crash between makes a duplicate. Kafka counts no deliveries:
+`attempt` is what the metadata of the group's commits tells of it. That is nacks, as of the last
+commit, and consumers that died, or were cut off, while they may have had it in hand; what such a
+one handled alone, at its last chance, is given up. (`offset.metadata.max.bytes` must be 100 or more
+for that.)
 
 **Loses messages when** — The cluster does: retention deletes records whether they are settled or
 not, and replicas are only as many as the topic has (`min.insync.replicas`; `acks=all` is set
@@ -113,6 +116,7 @@ CAPABILITIES: Final = Capabilities(
     reject=True,
     dead_letter=True,
     release=True,
+    last_chance=True,
     persistent=True,
     groups=True,
     remove_group=True,

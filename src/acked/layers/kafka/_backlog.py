@@ -4,6 +4,7 @@ import asyncio
 from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, cast
 
 from acked.layers.kafka._partition import DeliveryToken, Partition
@@ -46,6 +47,12 @@ class Backlog:
         else:
             insort(self._returned, leased, key=_offset_of)
             self.changed.set()
+
+    def peek(self, limit: int) -> list[Leased]:
+        """Return what `take` would."""
+        first = self._returned[:limit]
+        first += islice(self._fetched, limit - len(first))
+        return first
 
     def take(self, limit: int) -> list[Leased]:
         """Remove up to `limit` of it, and return them."""

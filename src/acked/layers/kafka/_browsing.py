@@ -28,6 +28,7 @@ from acked.layers.kafka._commit_metadata import (
     read_metadata,
     written_metadata,
 )
+from acked.layers.kafka._custody import NOBODY
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
@@ -229,8 +230,7 @@ class _Reading:
         offsets = [one.offset for one in records]
         self.seen[place].add(offsets)
         removed, end = self._removed[place], self._ends[place]
-        metadata = CommitMetadata(-1, frozenset())
-        leased = leased_first(Partition(place, Position(0, ""), metadata), records)
+        leased = leased_first(Partition(place, Position(0, ""), NOBODY), records)
         return [
             KeptRecord(one.record, one.position)
             for one, offset in zip(leased, offsets, strict=True)

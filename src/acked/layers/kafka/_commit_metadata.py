@@ -1,12 +1,15 @@
-"""What a commit says beside its offset: which later records are settled already.
+"""What a commit says beside its offset: which later records are settled already, and a note.
 
 A committed offset is one position, and settlements come in any order. So the commit's metadata
 names the highest settled record and, below it, those that are *not* settled: their number is
 bounded by what a consumer holds, and gaps in the offsets cost nothing.
 
 ```text
-acked1:<base64 of varints: highest - committed, then each unsettled offset's distance to the last>
+acked2:<base64 of varints: the length of a note, its numbers, then, if anything is settled later,
+highest - committed, and each unsettled offset's distance to the last>
 ```
+
+The note is of who has the partition: see `_custody`.
 
 Rules:
 
@@ -27,6 +30,7 @@ __all__ = (
     "LIMIT",
     "CommitMetadata",
     "MetadataLimit",
+    "packed",
     "read_metadata",
     "spare_records",
     "written_metadata",
@@ -35,9 +39,9 @@ __all__ = (
 LIMIT: Final = 4096
 """Characters: what a broker takes by default (`offset.metadata.max.bytes`)."""
 
-_PREFIX: Final = "acked1:"
-_FIRST: Final = 5
-"""Bytes for the distance to `highest`, at most: for offsets up to 34 billion apart."""
+_PREFIX: Final = "acked2:"
+_FIRST: Final = 6
+"""Bytes for the length of a note, and the distance to `highest`: up to 34 billion offsets."""
 _LONGEST: Final = 5
 """Bytes for one, whatever its distance."""
 _EACH: Final = 3
@@ -68,6 +72,7 @@ class CommitMetadata(NamedTuple):
 
     highest: int
     unsettled: frozenset[int]
+    note: Sequence[int] = ()
 
     def covers(self, offset: int) -> bool:
         """Return whether the record at `offset` was settled."""
@@ -75,24 +80,27 @@ class CommitMetadata(NamedTuple):
 
 
 def written_metadata(
-    committed: int, highest: int, unsettled: Sequence[int], room: int
+    committed: int, highest: int, unsettled: Sequence[int], room: int, note: Sequence[int] = ()
 ) -> tuple[str, int]:
     """Return the metadata of a commit of `committed`, and the last record that it covers.
 
-    `unsettled` rises from `committed` on; `room` is in bytes, see `MetadataLimit.room`.
+    `unsettled` rises from `committed` on; `room` is in bytes, see `MetadataLimit.room`, and there
+    is enough of it for `note`.
     """
+    head = packed([len(note), *note])
+    room -= len(head)
     below = [offset for offset in unsettled if offset <= highest]
     while highest >= committed:
-        packed = _packed(_distances(committed, highest, below))
-        if len(packed) <= room:
-            return _PREFIX + base64.b64encode(packed).decode(), highest
+        settled = packed(_distances(committed, highest, below))
+        if len(settled) <= room:
+            return _text(head + settled), highest
         if not below:
             break
         # Each distance takes a byte at least; cut off the surplus and try again.
-        kept = min(len(below) - 1, len(below) * room // len(packed))
+        kept = max(0, min(len(below) - 1, len(below) * room // len(settled)))
         highest = below[kept] - 1
         below = below[:kept]
-    return "", committed - 1
+    return _text(head) if note else "", committed - 1
 
 
 def spare_records(unsettled: int, span: int, room: int) -> int:
@@ -104,8 +112,8 @@ def spare_records(unsettled: int, span: int, room: int) -> int:
     if not unsettled:
         return max(1, (room - _FIRST) // _EACH)
     # A distance takes one byte and no more than another for each 128 offsets.
-    packed = _FIRST + min(unsettled + span // 128, _LONGEST * unsettled)
-    return max(0, (room - packed) // _EACH)
+    taken = _FIRST + min(unsettled + span // 128, _LONGEST * unsettled)
+    return max(0, (room - taken) // _EACH)
 
 
 def read_metadata(committed: int, metadata: str) -> CommitMetadata:
@@ -114,29 +122,24 @@ def read_metadata(committed: int, metadata: str) -> CommitMetadata:
     if not metadata.startswith(_PREFIX):
         return nothing
     try:
-        packed = base64.b64decode(metadata.removeprefix(_PREFIX), validate=True)
+        numbers = _unpacked(base64.b64decode(metadata.removeprefix(_PREFIX), validate=True))
     except (binascii.Error, ValueError):
         return nothing
-    distances = _unpacked(packed)
-    if not distances:
+    if not numbers:
         return nothing
+    length, *numbers = numbers
+    note, distances = numbers[:length], numbers[length:]
+    if not distances:
+        return nothing._replace(note=note)
     unsettled: list[int] = []
     offset = committed
     for distance in distances[1:]:
         offset += distance
         unsettled.append(offset)
-    return CommitMetadata(committed + distances[0], frozenset(unsettled))
+    return CommitMetadata(committed + distances[0], frozenset(unsettled), note)
 
 
-def _distances(committed: int, highest: int, below: Iterable[int]) -> Iterable[int]:
-    yield highest - committed
-    last = committed
-    for offset in below:
-        yield offset - last
-        last = offset
-
-
-def _packed(numbers: Iterable[int]) -> bytes:
+def packed(numbers: Iterable[int]) -> bytes:
     """Return `numbers`, none negative, as varints: seven bits in a byte, the lowest first."""
     out = bytearray()
     for number in numbers:
@@ -146,6 +149,18 @@ def _packed(numbers: Iterable[int]) -> bytes:
             rest >>= 7
         out.append(rest)
     return bytes(out)
+
+
+def _text(raw: bytes) -> str:
+    return _PREFIX + base64.b64encode(raw).decode()
+
+
+def _distances(committed: int, highest: int, below: Iterable[int]) -> Iterable[int]:
+    yield highest - committed
+    last = committed
+    for offset in below:
+        yield offset - last
+        last = offset
 
 
 def _unpacked(packed: bytes) -> list[int]:

@@ -101,6 +101,13 @@ class Committer:
             if self._commit is not None:
                 self._commit.cancel()
 
+    async def let_go(self, partitions: Collection[Partition]) -> None:
+        """Commit what was settled in them, as `flush` does, and that we have them no more."""
+        for partition in partitions:
+            if partition.custody.close():
+                partition.note_anew()
+        await self.flush(partitions)
+
     async def settled_of(
         self, wanted: Collection[tuple[TopicPartition, int]]
     ) -> set[tuple[TopicPartition, int]]:

@@ -4,8 +4,9 @@ Longer than 300 lines: settling is one flow over what is held, and reads best in
 """
 
 import asyncio
+import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 import msgspec
@@ -15,6 +16,7 @@ from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._client import SILENT
 from acked.layers.kafka._dead_letters import DeadLetters, Publish
 from acked.layers.kafka._membership import Membership
+from acked.layers.kafka._noting import Noting
 from acked.layers.kafka._partition import DeliveryToken, Partition
 from acked.layers.kafka._records import Fetched, leased_first
 from acked.types import Leased, Outcome, Reply, Settlement, Token, Verb
@@ -31,6 +33,8 @@ class Join(Protocol):
 
 
 NACK: Final = Verb.NACK
+MARKS: Final = 1 << 21
+"""Of consumers: three bytes beside each commit. Two alike would not see each other's death."""
 
 
 class KafkaFeed:
@@ -43,7 +47,10 @@ class KafkaFeed:
         self._membership: Membership | None = None
         self._joining: asyncio.Task[None] | None = None
         self.backlog: Final = Backlog()
-        self._held: Final[dict[Token, Leased]] = {}
+        self.mark: Final = 1 + secrets.randbelow(MARKS - 1)
+        """By which it knows its own notes; see `_custody`."""
+        self._noting: Final = Noting(self.backlog, self._commit_notes)
+        self.held: Final[dict[Token, Leased]] = {}
         self._undecided: Final[set[Token]] = set()
         """Whose settlement was not answered before their partition was lost."""
         self._wanted = 0
@@ -52,7 +59,7 @@ class KafkaFeed:
         self._timers: set[asyncio.TimerHandle] = set()
 
     def __repr__(self) -> str:
-        return f"<KafkaFeed, {len(self._held)} held, {len(self.backlog)} buffered>"
+        return f"<KafkaFeed, {len(self.held)} held, {len(self.backlog)} buffered>"
 
     async def enter(self) -> None:
         """Join the group; a join that was begun and cancelled before is taken up again."""
@@ -79,28 +86,33 @@ class KafkaFeed:
         """Wait for records; see `AckFeed.receive`. After a failure the group is joined anew."""
         self._wanted = limit
         try:
-            while not self.backlog:
-                if self._failure is not None:
-                    failure, self._failure = self._failure, None
-                    self._is_broken = True
-                    raise failure
-                if self._is_broken:
-                    await self._recover()
-                    continue
-                self.backlog.changed.clear()
-                self._free()
-                await self.backlog.changed.wait()
+            while not self.backlog or not await self._noting.let_hand_out(limit):
+                await self._refill()
             return self._taken(limit)
         finally:
             self._wanted = 0
 
+    async def _refill(self) -> None:
+        """Wait until there is something to hand out."""
+        while not self.backlog:
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                self._is_broken = True
+                raise failure
+            if self._is_broken:
+                await self._recover()
+                continue
+            self.backlog.changed.clear()
+            self._free()
+            await self.backlog.changed.wait()
+
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Carry out `batch`, with one commit for all of it; see `AckFeed.settle`."""
-        refused = await self._dead_letters.send(batch, self._held)
+        refused = await self._dead_letters.send(batch, self.held)
         replies: list[Reply] = [Outcome.LOST] * len(batch)
         settled: defaultdict[Partition, list[int]] = defaultdict(list)
         tokens = _delivery_tokens([settlement.token for settlement in batch])
-        held, decide = self._held, dict[int, Verb]()
+        held, decide, nacked = self.held, dict[int, Verb](), list[DeliveryToken]()
         for i, token in enumerate(tokens):
             if token not in held:
                 if token in self._undecided:
@@ -109,12 +121,14 @@ class KafkaFeed:
                 replies[i] = refused[i]
             elif batch[i].verb is NACK:
                 replies[i] = self._nack(held.pop(token), batch[i].delay)
+                nacked.append(token)
             else:
                 settled[token.partition].append(i)
         if settled:
             await self._commit(tokens, settled, replies)
         if decide:
             await self._decide(tokens, decide, replies)
+        await self._noting.nacked(nacked)
         self._free()
         return replies
 
@@ -125,14 +139,24 @@ class KafkaFeed:
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Hand `tokens` out again as if they never were, unless the group is being left."""
+        released: list[DeliveryToken] = []
         for token in _delivery_tokens(tokens):
-            leased = self._held.pop(token, None)
+            leased = self.held.pop(token, None)
             if leased is not None:
+                released.append(token)
                 self.backlog.put_back(leased)
+        await self._noting.released(released)
+
+    async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
+        """Note that `token` is handled alone, or not; see `acked.abc.LastChanceFeed`."""
+        (known,) = _delivery_tokens([token])
+        if known in self.held:
+            await self._noting.note_alone(known, alone=alone)
+        return token if known in self.held else None
 
     def room(self) -> int:
         """Return how many more records may be read: `in_flight` bounds held and buffered."""
-        return max(self._in_flight - len(self._held), self._wanted) - len(self.backlog)
+        return max(self._in_flight - len(self.held), self._wanted) - len(self.backlog)
 
     def arrived(self, partition: Partition, records: list[Fetched]) -> None:
         """Buffer `records`, except those the group has settled before."""
@@ -143,6 +167,8 @@ class KafkaFeed:
             wanted = frozenset(owed)
             pairs = zip(offsets, leased, strict=True)
             leased = [one for offset, one in pairs if offset in wanted]
+        if not partition.custody.is_uncharged(offsets[0]):
+            leased = list(map(_charged, leased))
         self.backlog.extend(leased)
 
     def lag(self) -> int | None:
@@ -153,14 +179,10 @@ class KafkaFeed:
         behind = None if self._membership is None else self._membership.lag()
         return None if behind is None else behind + self.backlog.unseen
 
-    def holds(self, partition: Partition) -> bool:
-        """Return whether anything of `partition` is handed out and not settled."""
-        return any(token.partition is partition for token in _delivery_tokens(list(self._held)))
-
     def lost(self, partition: Partition) -> int:
         """Forget all that came of `partition`; return how much of it was handed out."""
         self.backlog.drop(partition)
-        gone = [t for t in _delivery_tokens(list(self._held)) if t.partition is partition]
+        gone = [t for t in _delivery_tokens(list(self.held)) if t.partition is partition]
         for token in gone:
             self._lose(token)
         return len(gone)
@@ -172,7 +194,7 @@ class KafkaFeed:
 
     def _taken(self, limit: int) -> list[Leased]:
         taken = self.backlog.take(limit)
-        self._held.update(
+        self.held.update(
             zip(_delivery_tokens([leased.token for leased in taken]), taken, strict=True)
         )
         self._free()
@@ -185,7 +207,11 @@ class KafkaFeed:
         if token.partition.is_settled(token.offset):
             return Outcome.LOST
         again = msgspec.structs.replace(
-            leased, token=DeliveryToken(token.partition, token.offset), attempt=leased.attempt + 1
+            leased,
+            token=DeliveryToken(token.partition, token.offset),
+            attempt=leased.attempt + 1,
+            failures=(leased.failures or 0) + 1,
+            ended_alone=0,
         )
         if delay <= 0:
             self.backlog.put_back(again)
@@ -201,7 +227,7 @@ class KafkaFeed:
         return Outcome.CONFIRMED
 
     def _lose(self, token: DeliveryToken) -> None:
-        del self._held[token]
+        del self.held[token]
         self._dead_letters.forget([token])
         if token.partition.is_undecided(token.offset):
             self._undecided.add(token)
@@ -209,6 +235,12 @@ class KafkaFeed:
     def _free(self) -> None:
         if self._membership is not None:
             self._membership.reader.freed.set()
+
+    async def _commit_notes(
+        self, partitions: Collection[Partition]
+    ) -> Mapping[Partition, LayerError]:
+        membership = self._membership
+        return {} if membership is None else await membership.committer.commit(partitions)
 
     async def _commit(
         self,
@@ -240,7 +272,7 @@ class KafkaFeed:
                 replies[i] = Outcome.CONFIRMED
 
     def _settled(self, tokens: Sequence[DeliveryToken]) -> None:
-        take = self._held.pop
+        take = self.held.pop
         for token in tokens:
             take(token, None)
         self._dead_letters.forget(tokens)
@@ -249,7 +281,7 @@ class KafkaFeed:
         """Keep `token`, so that settling it again decides what became of it."""
         if not isinstance(failure, ConnectionLost):
             token.partition.refuse([token.offset])
-        elif token not in self._held:
+        elif token not in self.held:
             self._undecided.add(token)
         return failure
 
@@ -293,12 +325,21 @@ class KafkaFeed:
 
     def _forget_all(self) -> None:
         """Nothing that came so far is ours any more."""
-        for token in _delivery_tokens(list(self._held)):
+        for token in _delivery_tokens(list(self.held)):
             self._lose(token)
         self.backlog.clear()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+
+def _charged(leased: Leased) -> Leased:
+    """Return `leased` with what was charged of it before it came to us."""
+    (token,) = _delivery_tokens([leased.token])
+    attempt, failures, ended_alone = token.partition.custody.charged(token.offset)
+    return msgspec.structs.replace(
+        leased, attempt=attempt, failures=failures, ended_alone=ended_alone
+    )
 
 
 def _delivery_tokens(tokens: Sequence[Token]) -> Sequence[DeliveryToken]:

@@ -5,6 +5,7 @@ from typing import Final
 
 from acked.layers.kafka._admin import Settings
 from acked.layers.kafka._commit_metadata import LIMIT, MetadataLimit, spare_records
+from acked.layers.kafka._custody import note_room
 from acked.types import Finding, Severity
 
 __all__ = ("findings", "retention_of")
@@ -204,7 +205,8 @@ def _metadata_limit(settings: Settings) -> Finding:
     size = _number(settings.broker, "offset.metadata.max.bytes")
     if size is None:
         return _unknown("offset_metadata_max_bytes")
-    room = spare_records(0, 0, MetadataLimit(min(size, LIMIT)).room)
+    bytes_ = MetadataLimit(min(size, LIMIT)).room
+    room = spare_records(0, 0, bytes_ - note_room(bytes_))
     message = (
         f"room for what is settled out of order: {room} records or more of a partition are in hand "
         "at a time"

@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol, cast
 
 from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._committer import Committer
-from acked.layers.kafka._partition import Partition
+from acked.layers.kafka._partition import DeliveryToken, Partition
 from acked.layers.kafka._protocols import TopicPartition
 from acked.layers.kafka._reader import PartitionReader
+from acked.types import Leased, Token
 
-__all__ = ("HandOver", "tell_lost")
+__all__ = ("HandOver", "Holder", "tell_lost")
 
 logger: Final = logging.getLogger("acked.layers.kafka")
 
@@ -27,8 +28,9 @@ class Holder(Protocol):
         """Return what waits to be handed out."""
         ...
 
-    def holds(self, partition: Partition) -> bool:
-        """Return whether anything of `partition` is handed out and not settled."""
+    @property
+    def held(self) -> Mapping[Token, Leased]:
+        """Return what is handed out and not settled."""
         ...
 
 
@@ -81,11 +83,13 @@ class HandOver:
         loop = asyncio.get_running_loop()
         while not (free := self._free_to_go(loop.time())):  # noqa: ASYNC110 - every ack would set it
             await asyncio.sleep(LOOK_AGAIN)
-        await self._committer.flush(free)
+        await self._committer.let_go(free)
         self._drop(free)
 
     def _free_to_go(self, now: float) -> Sequence[Partition]:
-        return [p for p, at in self._leaves_at.items() if now >= at or not self._holder.holds(p)]
+        tokens = cast("Iterable[DeliveryToken]", self._holder.held)
+        in_hand = {token.partition for token in tokens}
+        return [p for p, at in self._leaves_at.items() if now >= at or p not in in_hand]
 
 
 def tell_lost(group: str, place: TopicPartition, in_hand: int) -> None:

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 
 from acked.errors import LayerError
 from acked.layers.kafka._assignor import Claims, HandOverAssignor
-from acked.layers.kafka._backlog import Backlog
 from acked.layers.kafka._client import (
     Rebalances,
     connected,
@@ -24,15 +23,14 @@ from acked.layers.kafka._client import (
     topic_partition,
     within,
 )
-from acked.layers.kafka._commit_metadata import MetadataLimit, read_metadata
+from acked.layers.kafka._commit_metadata import MetadataLimit
 from acked.layers.kafka._committer import Committer
 from acked.layers.kafka._errors import is_not_ours, translated
-from acked.layers.kafka._handover import HandOver, tell_lost
+from acked.layers.kafka._handover import HandOver, Holder, tell_lost
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import TopicPartition
-from acked.layers.kafka._reader import PartitionReader
-from acked.layers.kafka._records import Fetched
+from acked.layers.kafka._reader import PartitionReader, RecordTaker
 from acked.layers.kafka._topics import origins
 from acked.types import Start
 
@@ -41,24 +39,12 @@ __all__ = ("Membership", "Owner")
 logger: Final = logging.getLogger("acked.layers.kafka")
 
 
-class Owner(Protocol):
+class Owner(RecordTaker, Holder, Protocol):
     """What is told of records and partitions."""
 
     @property
-    def backlog(self) -> Backlog:
-        """Return what waits to be handed out."""
-        ...
-
-    def room(self) -> int:
-        """Return how many more records there is room for."""
-        ...
-
-    def arrived(self, partition: Partition, records: list[Fetched]) -> None:
-        """Take what was read from `partition`, and empty `records`."""
-        ...
-
-    def holds(self, partition: Partition) -> bool:
-        """Return whether anything of `partition` is handed out and not settled."""
+    def mark(self) -> int:
+        """Return by what it knows what it committed itself."""
         ...
 
     def lost(self, partition: Partition) -> int:
@@ -134,7 +120,7 @@ class Membership:
         """Commit what was settled, leave the group and close; errors are not raised."""
         self.reader.stop()
         self._handover.stop()
-        await self.committer.flush(list(self._partitions.values()))
+        await self.committer.let_go(list(self._partitions.values()))
         self.committer.close()
         for partition in list(self._partitions.values()):
             self._drop(partition)
@@ -157,7 +143,7 @@ class Membership:
         """Go on at `offset` in a log that is not the one `partition` was of."""
         place, position = partition.place, Position(offset, "")
         self._drop(partition)
-        self._partitions[place] = Partition(place, position, read_metadata(*position))
+        self._partitions[place] = Partition(place, position, self._owner.mark)
         commit = self._consumer.commit({topic_partition(place): position})
         await within(self._options.timeout, commit, self._options, "looking up offsets")
 
@@ -222,8 +208,7 @@ class Membership:
             return  # all of this is revoked already, and assigned anew after that
         for place, position in known.items():
             if place not in self._partitions:
-                metadata = read_metadata(*position)
-                self._partitions[place] = Partition(place, position, metadata)
+                self._partitions[place] = Partition(place, position, self._owner.mark)
             # aiokafka may have read from elsewhere already: that is dropped and read again.
             self.reader.go_on(self._partitions[place])
         self._origins = {}  # what we do not know later was made later: it is read from its first

@@ -12,10 +12,11 @@ import msgspec
 
 from acked._machines.window import Window
 from acked.layers.kafka._commit_metadata import (
-    CommitMetadata,
+    read_metadata,
     spare_records,
     written_metadata,
 )
+from acked.layers.kafka._custody import Custody, note_of, note_room
 from acked.layers.kafka._protocols import TopicPartition
 
 __all__ = ("DeliveryToken", "Partition", "Position")
@@ -29,11 +30,14 @@ class Position(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A commit on its way: of which state of the partition, and how far it covers that."""
+    """A commit on its way: of which state of the partition, and what holds once it is there."""
 
     position: Position
     version: int
     kept: int
+    """Up to where it covers what is settled."""
+    reach: int
+    """Up to where it lets hand out."""
 
 
 class Partition:
@@ -52,6 +56,7 @@ class Partition:
         "_metadata",
         "_refused",
         "_unconfirmed",
+        "custody",
         "durable",
         "end",
         "is_leaving",
@@ -62,8 +67,13 @@ class Partition:
         "window",
     )
 
-    def __init__(self, place: TopicPartition, position: Position, metadata: CommitMetadata) -> None:
+    def __init__(self, place: TopicPartition, position: Position, owner: int) -> None:
+        metadata = read_metadata(*position)
         self.place: Final = place
+        self.custody: Final = Custody(
+            owner, note_of(metadata.note, position.offset), position.offset
+        )
+        """What is said of it to whoever has it after us."""
         self.is_ours = True
         """Until somebody else may have it."""
         self.is_leaving = False
@@ -129,6 +139,10 @@ class Partition:
         self.version += 1
         return True
 
+    def note_anew(self) -> None:
+        """Let the next commit say what `custody` says by now, though nothing more is settled."""
+        self.version += 1
+
     def spare(self, room: int) -> int:
         """Return how many more records may be read, so that whatever is settled can be kept.
 
@@ -137,7 +151,7 @@ class Partition:
         known = len(self._later)  # they come again, and are counted already
         unsettled = known + len(self._refused) + len(self.window.unsettled)
         span = max(self._last, self._highest) - self._committed
-        return known + spare_records(unsettled, span, room)
+        return known + spare_records(unsettled, span, room - note_room(room))
 
     def settle(self, offsets: Sequence[int]) -> None:
         """Note that `offsets`, at least one, are settled: `version` is raised by one.
@@ -191,15 +205,18 @@ class Partition:
         reached = self._committed if frontier is None else frontier + 1
         reached = min(reached, unsettled[0]) if unsettled else self.next_offset
         self._committed = max(self._committed, reached)
-        metadata, kept = written_metadata(self._committed, self._highest, unsettled, room)
+        committed = self._committed
+        note, reach = self.custody.note(committed, unsettled, self._last, note_room(room))
+        metadata, kept = written_metadata(committed, self._highest, unsettled, room, note)
         position = Position(self._committed, metadata)
         self._confirmed.add(position)
-        return Commit(position, self.version, kept)
+        return Commit(position, self.version, kept, reach)
 
     def confirm(self, commit: Commit) -> None:
         """Note that the broker has taken `commit`."""
         self.durable = max(self.durable, commit.version)
         self._kept = commit.kept
+        self.custody.reach = commit.reach
         self._confirmed = {commit.position}
 
     def is_at(self, position: Position) -> bool:

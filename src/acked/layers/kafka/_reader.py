@@ -19,7 +19,7 @@ from acked.layers.kafka._partition import Partition
 from acked.layers.kafka._protocols import ConsumerClient, TopicPartition
 from acked.layers.kafka._records import Fetched
 
-__all__ = ("PartitionReader",)
+__all__ = ("PartitionReader", "RecordTaker")
 
 logger: Final = logging.getLogger("acked.layers.kafka")
 

@@ -77,6 +77,8 @@ class Fetched(Protocol):
 class LeasedHere(Leased, frozen=True, gc=False):
     """A record of ours; its position, `partition:offset`, is made when somebody asks for it."""
 
+    failures: int | None = 0
+
     @property  # type: ignore[misc]
     def position(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The partition and the offset, for people to read."""

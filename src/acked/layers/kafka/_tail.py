@@ -20,14 +20,14 @@ from acked.layers._shared.blocked_sink import BlockedSink
 from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._client import connected, make_consumer, stopped, topic_partition, within
-from acked.layers.kafka._commit_metadata import read_metadata
+from acked.layers.kafka._custody import NOBODY
 from acked.layers.kafka._errors import lost_position, translated
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions, arguments_of, check_options, server_list
 from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import (
     ConsumerClient,
-    FreeConsumerClient,
+    LoneConsumerClient,
     ProducerClient,
     TopicPartition,
 )
@@ -80,7 +80,7 @@ class KafkaTail:
         self._reconnects = reconnects(on_loss)
         self._publisher: KafkaPublisher | None = None
         self._task: asyncio.Task[None] | None = None
-        self._consumer: FreeConsumerClient | None = None
+        self._consumer: LoneConsumerClient | None = None
         self._changing = asyncio.Lock()
         self._sinks: dict[str, dict[BlockedSink, None]] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -158,7 +158,7 @@ class KafkaTail:
                 if self._task is not None:
                     await asyncio.wait([self._task])
                 made = make_consumer(self._options, None, linger=LINGER)
-                consumer = cast("FreeConsumerClient", made)
+                consumer = cast("LoneConsumerClient", made)
                 await connected(consumer, self._options)
                 self._consumer = consumer
                 self._task = asyncio.create_task(self._run(consumer), name="acked: Kafka's tail")
@@ -237,7 +237,7 @@ class KafkaTail:
         fresh = [record for record in records if record.offset >= begin]
         if fresh:
             self._next[place] = fresh[-1].offset + 1
-            partition = Partition(place, Position(begin, ""), read_metadata(begin, ""))
+            partition = Partition(place, Position(begin, ""), NOBODY)
             for leased in leased_first(partition, fresh):
                 for sink in tuple(self._sinks.get(place.topic, ())):
                     sink.offer(leased.record)

@@ -31,7 +31,8 @@ FREE_KEYS: Final = """
     ORDER BY seq LIMIT :most"""
 
 FRESH_KEYS: Final = """
-    SELECT seq, key, due FROM message WHERE topic = :topic AND seq > :cursor ORDER BY seq LIMIT :most"""
+    SELECT seq, key, due FROM message WHERE topic = :topic AND seq > :cursor
+    ORDER BY seq LIMIT :most"""
 
 FIRST_OF_KEY: Final = """
     SELECT seq FROM debt INDEXED BY debt_key WHERE grp = ? AND key = ? ORDER BY seq LIMIT 1"""

@@ -1,0 +1,67 @@
+"""A real Kafka for the laws, in real time; its leases are memberships.
+
+It claims an order within each partition only: so the laws are tried with one and with three. Each in
+a module and on a broker of its own: killed, a broker looks through every topic of the laws before.
+"""
+
+import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from acked import Start
+from acked.layers.kafka import KafkaLayer
+from compose.lifecycle import Broker
+from tests.conformance.brokered import BrokerHarness
+from tests.fix_proxy import Proxy
+from tests.layers.kafka_kit import evict, group_at, members_of
+
+SESSION = 6.0
+"""Seconds: the shortest that brokers allow by default."""
+
+
+class KafkaHarness(BrokerHarness):
+    recovery = 2 * SESSION
+    examples = 8
+    notice = 15.0  # two timeouts, and what it takes on a busy machine
+
+    async def end_leases(self, topic: str, group: str) -> None:
+        """Let nothing be heard of the members until another one has what they held."""
+        self.proxy.black_hole()
+        await evict(self.broker, group, await members_of(self.broker, group))
+        async with KafkaLayer.from_url(self.broker.url) as layer:
+            async with layer.consume([topic], group, in_flight=1, lease=1, start=Start.EARLIEST):
+                self.proxy.heal()
+                with anyio.fail_after(4 * SESSION):
+                    while not await self.are_two_in(group):
+                        await anyio.sleep(0.1)
+
+    async def are_two_in(self, group: str) -> bool:
+        """Return whether `group` is at rest with two members, each told what it has."""
+        state, members = await group_at(self.broker, group)
+        return state == "Stable" and len(members) == 2
+
+    async def refuse(self, topic: str) -> None:
+        """Make it with room for no record."""
+        servers = self.broker.url.removeprefix("kafka://")
+        small = NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "1"})
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+        await admin.start()
+        try:
+            await admin.create_topics([small])
+        finally:
+            await admin.close()
+
+
+@contextmanager
+def harness_on(broker: Broker, between: Proxy, partitions: int) -> Iterator[KafkaHarness]:
+    """Give a harness whose topics have so many partitions."""
+    url = f"{between.url}?create_topics={partitions}&timeout=4&session_timeout={SESSION}"
+    yield KafkaHarness(broker, between, url, KafkaLayer.from_url)
+    # aiokafka forgets a connection that is being made while its client is closed.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
