@@ -129,7 +129,8 @@ async def test_an_unknown_option_of_publish_is_refused() -> None:
     layer = ScriptedLayer()
     async with Channel(layer) as channel:
         with pytest.raises(
-            CapabilityError, match="no option kee=; it has connection, headers, id, key"
+            CapabilityError,
+            match="publish has no option kee=; it has at, connection, delay, headers, id, key",
         ):
             await channel.publish("t", 1, kee="x")  # type: ignore[call-overload]
         with pytest.raises(ConfigurationError, match="1 to 255 characters"):

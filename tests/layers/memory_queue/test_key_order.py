@@ -16,7 +16,7 @@ class MemoryKeyOrder(KeyOrderMachine):
         self.holders: list[Holder] = [{} for _ in range(CONSUMERS)]
 
     def publish(self, key: str | None) -> int:
-        return self.topic.add(Record("t", b"", "id", key)).number
+        return self.topic.add(Record("t", b"", "id", key), self.now).number
 
     def claim(self, consumer: int, limit: int) -> list[tuple[int, Any]]:
         holder = self.holders[consumer]

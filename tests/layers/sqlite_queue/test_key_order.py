@@ -159,15 +159,19 @@ async def test_a_file_of_version_3_is_made_ours(path: Path) -> None:
     with oracle(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
         for statement in sql.SCHEMA:
-            if statement not in sql._KEY_ORDER_SINCE_4:
+            if statement not in (*sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4):
                 db.execute(
-                    statement.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "").replace(
-                        "        key TEXT,\n        PRIMARY", "        PRIMARY"
-                    )
+                    statement.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "")
+                    .replace("        key TEXT,\n        PRIMARY", "        PRIMARY")
+                    .replace(",\n        due REAL NOT NULL DEFAULT 0\n", "\n")
                 )
         db.execute("PRAGMA user_version = 3")
         for name in ("a0", "a1", "a2"):
-            db.execute(sql.PUBLISH, ("t", name, "a", None, "x/y", 1.0, b""))
+            db.execute(
+                "INSERT INTO message (topic, id, key, headers, content_type, timestamp, body) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ("t", name, "a", None, "x/y", 1.0, b""),
+            )
         db.execute("INSERT INTO grp (topic, name, cursor) VALUES ('t', 'g', 2)")
         db.execute("INSERT INTO debt VALUES (1, 1, 0, 0, 1, 0, 0), (1, 2, 0, 0, 1, 0, 0)")
     async with SQLiteQueueLayer(path) as layer, in_order(layer) as feed:

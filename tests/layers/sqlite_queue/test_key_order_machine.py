@@ -27,7 +27,7 @@ class SQLiteKeyOrder(KeyOrderMachine):
             self.db.close()
 
     def publish(self, key: str | None) -> int:
-        return store.publish(self.db, [row_of(Record("t", b"", "id", key))])[0]
+        return store.publish(self.db, [row_of(Record("t", b"", "id", key), self.now)])[0]
 
     def claim(self, consumer: int, limit: int) -> list[tuple[int, Any]]:
         held = {one.token for one in self.owed.values() if one.holder == consumer}

@@ -170,7 +170,7 @@ BOUNDS = {
 @pytest.mark.parametrize("name", BOUNDS)
 def test_no_statement_walks_over_rows_that_it_does_not_want(name: str) -> None:
     statement: str = getattr(sql, name)
-    words = ("grp", "topic", "cursor", "last", "room", "until", "lease", "page", "in_order")
+    words = ("grp", "topic", "cursor", "last", "room", "until", "lease", "page", "in_order", "now")
     named = dict.fromkeys(words, 1)
     with oracle(Path(":memory:")) as db:
         for definition in sql.SCHEMA:

@@ -130,8 +130,11 @@ class MQTTConnection:
         owed = SubscribeOptions(qos=1, retainHandling=handling)
         others = SubscribeOptions(qos=0, retainHandling=handling)
         asked = [(one, owed) for one in filters] + [(one, others) for one in also]
+        # MQTT 3.1.1 has no options.
+        plain = [(one, 1) for one in filters] + [(one, 0) for one in also]
+        topics = asked if self.version == 5 else plain
         question = ("subscribe", *filters, *also)
-        codes = await self._ask(question, lambda: self.client.subscribe(asked)[1])
+        codes = await self._ask(question, lambda: self.client.subscribe(topics)[1])
         if codes is not None:
             check_granted(self.where, filters, [one.value for one in codes])
         return codes is not None

@@ -55,7 +55,7 @@ def leased_from(row: asyncpg.Record, topic: str) -> Leased:
     seq = row["seq"]
     token: Token = PostgresLease(row["grp"], seq, row["lease"])
     attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
-    return Leased(record, token, attempt, str(seq), failures, alone)
+    return Leased(record, token, attempt, str(seq), failures, alone // 2)
 
 
 def record_from(row: asyncpg.Record, topic: str) -> Record:

@@ -114,7 +114,7 @@ def leased_again(topic: str, entry_id: bytes, count: int, fields: Fields) -> Lea
     alone, counted = divmod(count, ALONE)
     failures, attempt = divmod(counted, FAILURE)
     record = record_of(topic, position, fields)
-    return Leased(record, token, attempt, position, failures, alone > 0)
+    return Leased(record, token, attempt, position, failures, alone // 2)
 
 
 def lease_of(entry_id: bytes, count: int) -> Lease:

@@ -40,13 +40,14 @@ FIRST_OF_KEY: Final = """
 PARK: Final = "UPDATE debt SET due = ? WHERE grp = ? AND seq = ?"
 
 LEASE_ONE: Final = (
-    "UPDATE debt SET due = ?, lease = ?, attempt = attempt + 1 WHERE grp = ? AND seq = ?"
+    "UPDATE debt SET due = ?, lease = ?, attempt = attempt + 1, alone = alone + alone % 2 "
+    "WHERE grp = ? AND seq = ?"
 )
 
 OWE_ONE: Final = "INSERT INTO debt (grp, seq, due, lease, attempt, key) VALUES (?, ?, ?, ?, ?, ?)"
 
 ONE: Final = """
-    SELECT d.seq, d.attempt, d.failures, d.alone, :before,
+    SELECT d.seq, d.attempt, d.failures, (d.alone + 1) / 2, :before,
         m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
     FROM debt d JOIN message m ON m.seq = d.seq WHERE d.grp = :grp AND d.seq = :seq"""
 

@@ -202,11 +202,12 @@ BEGIN
             END IF;
             IF blocked IS NULL THEN
                 UPDATE @schema.message AS m
-                SET due = now + seconds, lease = number, attempt = m.attempt + 1
+                SET due = now + seconds, lease = number, attempt = m.attempt + 1,
+                    alone = m.alone + m.alone % 2
                 WHERE m.grp = one AND m.seq = candidate.seq AND m.due = candidate.due
                 RETURNING m.* INTO leased;
                 IF FOUND THEN
-                    bytes := bytes + octet_length(leased.body);
+                    bytes := bytes + @schema.size_of(leased);
                     share := share - 1;
                     room := room - 1;
                     RETURN NEXT leased;
