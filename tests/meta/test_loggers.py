@@ -9,8 +9,11 @@ import pytest
 from tests.meta.architecture.rooms import MODULES, room_of
 from tests.meta.source import ROOT, tree
 
-ENGINE = {"acked._core": ("acked.subscription", "acked.channel", "acked.worker")}
-"""Users import the engine from `acked`: its loggers are called after what they speak of."""
+ENGINE = {
+    "acked._core": ("acked.subscription", "acked.channel", "acked.worker"),
+    "acked._boxes": ("acked.outbox", "acked.inbox"),
+}
+"""Where users import from is another place: loggers are called after what they speak of."""
 
 
 def loggers() -> Iterator[tuple[str, str]]:

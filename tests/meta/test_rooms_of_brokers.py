@@ -17,6 +17,7 @@ ROOMS = (
     "compose/{name}/*",
     "tests/layers/*{name}*",
     "tests/conformance/test_{name}*",
+    "tests/conformance/on_{name}*",
 )
 """What is a broker's own. A file of another folder that has its name is that folder's matter."""
 
@@ -60,6 +61,11 @@ STAYS = {
     "docs/tutorials/": "the tutorial needs one broker",
     "tests/docs/": "and its examples run on it",
     "docs/how-to/keep_up_with_news.md": "an example on one layer",
+    "docs/how-to/publish_with_a_transaction.md": "a queue, an outbox or an inbox: by the database",
+    "src/acked/_boxes/": "outbox and inbox are tables in a database of the user's",
+    "src/acked/inbox.py": "likewise",
+    "src/acked/outbox.py": "likewise",
+    "tests/boxes/": "and are tried in it",
     "docs/explanation/guarantees.md": "an example of what is as good as the broker",
     "docs/explanation/design_decisions.md": "a decision names the broker that forced it",
     "tests/meta/": "the tests of the house plant and follow an example",

@@ -8,6 +8,8 @@ Rules:
    finds the connection broken.
 3. Where `is_full`, nothing is read until `go_on`. An answer may be behind what is not read: whoever
    asks is told so instead, makes room, asks the same again, and it is not sent twice.
+
+Longer than 300 lines: one connection is one thing, and all that is done with it is here.
 """
 
 import ssl
@@ -133,8 +135,8 @@ class MQTTConnection:
         # MQTT 3.1.1 has no options.
         plain = [(one, 1) for one in filters] + [(one, 0) for one in also]
         topics = asked if self.version == 5 else plain
-        question = ("subscribe", *filters, *also)
-        codes = await self._ask(question, lambda: self.client.subscribe(topics)[1])
+        asking = ("subscribe", *filters, *also)
+        codes = await self._ask(asking, lambda: self.client.subscribe(topics)[1])
         if codes is not None:
             check_granted(self.where, filters, [one.value for one in codes])
         return codes is not None

@@ -46,6 +46,8 @@ it the next even number, so its half is how many ended like that since the last 
 
 A group that is removed is `ended`: it owes nothing from then on, under a name that no group can
 have, and what it alone owed is deleted in pages, by whoever comes by.
+
+Longer than 300 lines: every statement is here, so that who changes a table sees all of them.
 """
 
 from typing import Final
