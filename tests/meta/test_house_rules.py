@@ -38,7 +38,7 @@ def test_no_file_has_more_than_300_lines_without_an_argument_in_its_head() -> No
     }
     assert {name: lines for name, lines in long.items() if name not in argued} == {}
     assert argued <= long.keys()
-    assert max(long.values(), default=0) <= 450
+    assert max(long.values(), default=0) <= 480
 
 
 ORIGINAL = "the name that applications of both libraries import"

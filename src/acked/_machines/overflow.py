@@ -30,9 +30,9 @@ class BoundedBuffer(Generic[T]):
     def __init__(self, capacity: int, policy: Overflow) -> None:
         self.capacity: Final = capacity
         self.policy: Final = policy
-        self.missed = 0
+        self.missed: int = 0
         """Items dropped here so far."""
-        self.failed = 0
+        self.failed: int = 0
         """Of these, the ones dropped by FAIL."""
         # No deque while nothing waits: an empty one has 760 bytes, and most buffers are empty.
         self.items: deque[tuple[T, Gap | None]] | tuple[()] = ()

@@ -31,7 +31,12 @@ class Backend:
     async def _refuse(self, *_: Any, **__: Any) -> Any:
         raise self.REFUSAL
 
-    connect = disconnect = subscribe = unsubscribe = publish = next_published = _refuse
+    connect: Any = _refuse
+    disconnect: Any = _refuse
+    subscribe: Any = _refuse
+    unsubscribe: Any = _refuse
+    publish: Any = _refuse
+    next_published: Any = _refuse
 
 
 class OwnBackend(Backend):
