@@ -16,7 +16,7 @@ from acked.errors import AlreadySettled, LayerError, hiding_arguments
 
 __all__ = ("Inbox",)
 
-logger = logging.getLogger("acked.inbox")
+logger: Final[logging.Logger] = logging.getLogger("acked.inbox")
 
 WEEK: Final = 7 * 24 * 3600.0
 OFTEN: Final = 300.0

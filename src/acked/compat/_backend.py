@@ -138,7 +138,7 @@ class InMemory(OwnBackend):
         """Which subscriptions hear a name."""
         self._published = 0
         kind, overridden = type(self), ("subscribe", "unsubscribe", "disconnect")
-        self.never_waits = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
+        self.never_waits: bool = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is heard any more."""
