@@ -203,7 +203,7 @@ class _Replaying:
         for n, why in failures.items():
             logger.warning("dead letter %r was not replayed: %s", chosen[n].id, why)
         published = [one for n, one in enumerate(chosen) if n not in failures]
-        gone = await self._access.remove(published) if published else []
+        gone: Sequence[bool] = await self._access.remove(published) if published else ()
         for letter, is_gone in zip(published, gone, strict=True):
             if not is_gone:
                 logger.warning("dead letter %r was replayed and is still there", letter.id)
