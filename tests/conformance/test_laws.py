@@ -10,7 +10,7 @@ from acked.conformance.laws.ack import OPEN
 
 COUNTS: Final = {
     "A": 13,
-    "B": 11,
+    "B": 12,
     "C": 23,
     "D": 7,
     "E": 7,

@@ -119,8 +119,8 @@ def an_ack_settles_the_neighbours_too(patch: pytest.MonkeyPatch) -> None:
 def two_holders_at_once(patch: pytest.MonkeyPatch) -> None:
     original = GroupQueue.lease
 
-    def lease(self: GroupQueue, limit, until, holder) -> Sequence[object]:
-        leased = original(self, limit, until, holder)
+    def lease(self: GroupQueue, limit, until, holder, **options) -> Sequence[object]:
+        leased = original(self, limit, until, holder, **options)
         first = next(iter(holder.values()), None)
         if leased and self._topic.kept and first is not None and len(holder) == 3:
             self._returned.append((first.kept.number, first.charged.after(alone=False), first.kept))
@@ -165,7 +165,7 @@ def dead_letter_not_published(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
-    def add(self: StoredTopic, record):
+    def add(self: StoredTopic, record, now):
         queue, *_ = self.groups.values()
         kept = memory_queue_kept(self, record)
         queue.add(kept)
@@ -184,8 +184,8 @@ def the_second_group_gets_nothing(patch: pytest.MonkeyPatch) -> None:
 def accepted_and_dropped(patch: pytest.MonkeyPatch) -> None:
     original = Broker.publish
 
-    def publish(self: Broker, record):
-        kept = original(self, record)
+    def publish(self: Broker, record, *more):
+        kept = original(self, record, *more)
         if kept is not None and kept.number % 4 == 0:
             for queue in self.topic(record.topic).groups.values():
                 queue._fresh.pop()

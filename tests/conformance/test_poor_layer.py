@@ -9,7 +9,8 @@ from acked.layers.memory_queue import MemoryQueueLayer
 
 LITTLE = {
     **dict.fromkeys(("nack", "nack_delay", "reject", "dead_letter", "extend", "release"), False),
-    **dict.fromkeys(("attempts", "replay", "headers", "keys", "out_of_order_ack"), False),
+    **dict.fromkeys(("attempts", "replay", "headers", "keys", "key_order"), False),
+    "out_of_order_ack": False,
     "order_after_nack": False,
     "max_payload": 4096,
     "topic_pattern": r"[a-z0-9._-]+",

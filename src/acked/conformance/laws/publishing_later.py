@@ -1,7 +1,9 @@
 """Laws B12 of what is published with a delay: it is kept, and nobody has it before that ends."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
+import anyio
 import pytest
 from msgspec.structs import replace
 
@@ -75,8 +77,10 @@ class PublishingLaterLaws:
         many = 300
         async with place(harness) as (channel, topic, group):
             await introduce(channel, topic, group=group)
-            for number in range(many):
-                await channel.publish(topic, number, delay=harness.lease * 2)
+            async with anyio.create_task_group() as tasks:
+                for number in range(many):
+                    later = partial(channel.publish, delay=harness.lease * 2)
+                    tasks.start_soon(later, topic, number)
             await channel.publish(topic, "now")
             async with channel.subscribe(topic, group=group, in_flight=50, lease=LONG) as sub:
                 (first,) = await receive(sub, 1)
