@@ -145,9 +145,13 @@ async def test_no_error_about_a_body_quotes_it_nor_does_what_hangs_on_it(
             assert is_fit("".join(traceback.format_exception(caught.value)).replace(ESC, ""))
             if caught.value.delivery is not None:
                 await caught.value.delivery.reject()
-        for quiet in (buries, skips):
-            with anyio.move_on_after(0.01):
-                await anext(quiet)
+        async with anyio.create_task_group() as quiet:
+            quiet.start_soon(anext, buries)
+            quiet.start_soon(anext, skips)
+            with anyio.move_on_after(5):
+                while not (buries.statistics().dead_lettered and skips.statistics().undecodable):
+                    await anyio.sleep(0.005)
+            quiet.cancel_scope.cancel()
         assert (buries.statistics().dead_lettered, skips.statistics().undecodable) == (1, 1)
     assert caplog.records
     for line in caplog.messages:

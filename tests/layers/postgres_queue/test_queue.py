@@ -234,7 +234,10 @@ async def test_tables_of_version_1_are_brought_up_to_date_with_all_they_owe(priv
         await layer.publish(make("t", "once", "never"))
     async with connected(url) as admin:
         await admin.execute(
-            """alter table acked.message alter column alone drop default,
+            """drop trigger unpark on acked.message;
+            alter table acked.grp drop column in_order;
+            alter table acked.message drop column lane, drop column waits;
+            alter table acked.message alter column alone drop default,
                 alter column alone type boolean using alone = 1,
                 alter column alone set default false;
             update acked.message set alone = true where id = 'once';

@@ -156,7 +156,7 @@ class KeyOrderLaws:
 
     @law("E7", needs=("key_order",))
     async def test_handlers_of_a_key_never_overlap_in_two_workers(self, harness: Harness) -> None:
-        """E7, E3: some fail once; each key is handled in its order, and keys beside one another."""
+        """E7: some fail once; each key is handled in its order, and keys beside one another."""
         keys, each = 6, 6
         story: defaultdict[object, list[object]] = defaultdict(list)
         running: set[object] = set()
