@@ -21,9 +21,8 @@ GOALS = {"_core": 99.0, "_machines": 99.0, "codecs": 99.0, "layers": 96.0}
 GOAL = 90.0
 """Of every other part."""
 FLOORS: Mapping[str, float] = {
-    "_core": 97.0,
-    "cli": 87.5,
-    "layers": 93.0,
+    "_core": 97.5,
+    "layers": 92.5,
 }
 """Of the parts that are below their goal; less than a point below them, as faults fall by chance."""
 SINGLE = "modules"
