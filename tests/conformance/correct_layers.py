@@ -39,7 +39,9 @@ class Claiming(Queue):
 class OrderFree(Claiming):
     """Whatever is ready comes in any order, as from a queue that is spread over many servers."""
 
-    claims = MappingProxyType({"order": "none", "order_after_nack": False, "key_order": False})
+    claims = MappingProxyType(
+        {"order": "none", "order_after_nack": False, "key_order": False, "browse": False}
+    )
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:
