@@ -94,7 +94,11 @@ BEGIN
             UPDATE @schema.message AS m
             SET due = now + seconds, lease = number, attempt = m.attempt + 1,
                 alone = m.alone + m.alone % 2
-            FROM sized WHERE m.grp = one AND m.seq = sized.seq AND sized.before < most
+            -- No join: of a group that is newer than the statistics the planner expects one row, and
+            -- would walk over all of them for each that is claimed.
+            WHERE m.grp = one AND m.seq = ANY (
+                ARRAY(SELECT sized.seq FROM sized WHERE sized.before < most)
+            )
             RETURNING m.*;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
