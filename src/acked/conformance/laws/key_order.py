@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, cast
 
 import anyio
+from msgspec.structs import replace
 
 from acked import Backoff, Channel, Delivery, Redelivery, Start, Topic
 from acked.abc import AckFeed, AckLayer, KeyOrderedLayer
@@ -64,6 +65,25 @@ class KeyOrderLaws:
                 await ack(one, held["a0"])
             await emptied(here, "a1 a4")
 
+    @law("E7", needs=("key_order", "publish_delay"))
+    async def test_what_is_published_with_a_delay_holds_only_what_comes_after_it(
+        self, harness: Harness
+    ) -> None:
+        """E7: until it is due and settled; what was there before it comes at once."""
+        async with place(harness) as here:
+            later = replace(record(here, "a1"), delay=harness.lease / 2)
+            await publish(here, "a0")
+            await here.channel.layer.publish([later])
+            await publish(here, "a2 b3")
+            async with in_order(here) as feed:
+                await ack(feed, *(await came(feed, "a0 b3")).values())
+                await publish(here, "c4")
+                await ack(feed, *(await came(feed, "c4")).values())
+                await harness.pass_time(harness.lease)
+                await ack(feed, *(await came(feed, "a1")).values())
+                await ack(feed, *(await came(feed, "a2")).values())
+            await nothing_is_owed(*here)
+
     @law("E7", needs=("key_order", "release", "lease=timer"))
     async def test_what_comes_back_keeps_its_place(self, harness: Harness) -> None:
         """E7: by a release, by the end of a lease, by a consumer that leaves with it."""
@@ -103,9 +123,9 @@ class KeyOrderLaws:
         async with place(harness) as here:
             layer = here.channel.layer
             await layer.publish([record(here, f"p{n}") for n in range(POISON)])
-            await publish(here, "a0 -1 a2 b3 a4")
             async with in_order(here) as feed:
                 await nack(feed, (await came(feed, "p0"))["p0"], delay=LONG)
+                await publish(here, "a0 -1 a2 b3 a4")
                 got: list[str] = []
                 for _ in range(5):
                     (leased,) = await lease(feed, 1)

@@ -110,7 +110,7 @@ class GroupQueue:
         if kept.due:
             heapq.heappush(self._delayed, (kept.due, kept.number, NOTHING, kept))
             if kept.record.key is not None:
-                self._lanes.begin(kept.record.key)
+                self._lanes.begin_later(kept.record.key, kept.number)
         else:
             self._fresh.append(kept)
 
@@ -120,7 +120,7 @@ class GroupQueue:
             _, number, charged, kept = heapq.heappop(self._delayed)
             heapq.heappush(self._returned, (number, charged, kept))
             self._passed_by += charged is NOTHING
-            self._end_of_key(kept)
+            self._end_of_delay(charged, kept)
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
             if _is_true(end):
@@ -237,8 +237,7 @@ class GroupQueue:
             fresh.popleft()
         if any(kept.number in numbers for kept in fresh):
             self._fresh = deque(kept for kept in fresh if kept.number not in numbers)
-        out = [lease.kept for lease in gone]
-        out += [item[-1] for item in self._delayed if item[-1].number in numbers]
+        delayed = [item[2:] for item in self._delayed if item[1] in numbers]
         passed_by = self._lanes.discard(numbers)
         passed_by += [item for item in self._returned if item[0] in numbers]
         self._passed_by -= sum(item[1] is NOTHING for item in passed_by)
@@ -246,8 +245,10 @@ class GroupQueue:
         self._delayed = [item for item in self._delayed if item[-1].number not in numbers]
         heapq.heapify(self._returned)
         heapq.heapify(self._delayed)
-        for kept in out:
-            self._end_of_key(kept)
+        for lease in gone:
+            self._end_of_key(lease.kept)
+        for charged, kept in delayed:
+            self._end_of_delay(charged, kept)
 
     def forget(self) -> None:
         """Owe nothing any more. Nobody holds a lease of it: its consumers have left."""
@@ -270,9 +271,18 @@ class GroupQueue:
     def _end_of_key(self, kept: Kept) -> None:
         """Note that `kept` is neither leased nor delayed any more; free what waited for that."""
         if kept.record.key is not None:
-            free = self._lanes.end(kept.record.key)
-            if free is not None:
-                heapq.heappush(self._returned, free)
+            self._free(self._lanes.end(kept.record.key))
+
+    def _end_of_delay(self, charged: Charge, kept: Kept) -> None:
+        """Do so for what was delayed, by its publisher or by who nacked it."""
+        if charged is not NOTHING:
+            self._end_of_key(kept)
+        elif kept.record.key is not None:
+            self._free(self._lanes.end_later(kept.record.key, kept.number))
+
+    def _free(self, item: Returned | None) -> None:
+        if item is not None:
+            heapq.heappush(self._returned, item)
 
     def _owe_no_more(self, kept: Kept) -> None:
         kept.owed -= 1

@@ -2,14 +2,16 @@
 
 Rules:
 
-1. A message is *out* while it is leased or waits for its delay, be it a nack's or a publisher's.
-2. Who claims in order and comes to a message of which another one of its key is out, leaves it
-   here, and does not come to it again. So nobody walks twice over what a stuck key keeps waiting.
-3. When none of a key is out any more, the first of what waits is free again, and no other: it goes
-   before those by its number, and they wait for it.
+1. A message is *out* while it is leased or waits for the delay of a nack. It holds all of its key.
+2. One that was published with a delay, and is not due, is *later*: it holds those that come after it.
+3. Who claims in order and comes to a message that is held leaves it here, and does not come to it
+   again. So nobody walks twice over what a stuck key keeps waiting.
+4. When none holds the first of what waits any more, it is free again, and no other: it goes before
+   those by its number, and they wait for it.
 """
 
 import heapq
+from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Set as AbstractSet
 from typing import Generic, TypeVar
@@ -24,6 +26,8 @@ class KeyLanes(Generic[Item]):
 
     def __init__(self) -> None:
         self._out: defaultdict[str, int] = defaultdict(int)
+        self._later: dict[str, list[int]] = {}
+        """The numbers, in order: one that is published is the last."""
         self._waiting: defaultdict[str, list[Item]] = defaultdict(list)
 
     def begin(self, key: str) -> None:
@@ -33,20 +37,25 @@ class KeyLanes(Generic[Item]):
     def end(self, key: str) -> Item | None:
         """Note that one less is out; return what is free now, if it was the last."""
         self._out[key] -= 1
-        if self._out[key]:
-            return None
-        del self._out[key]
-        waiting = self._waiting.get(key)
-        if not waiting:
-            return None
-        first = heapq.heappop(waiting)
-        if not waiting:
-            del self._waiting[key]
-        return first
+        if not self._out[key]:
+            del self._out[key]
+        return self._freed(key)
+
+    def begin_later(self, key: str, number: int) -> None:
+        """Note that `number` of `key` was published with a delay."""
+        insort(self._later.setdefault(key, []), number)
+
+    def end_later(self, key: str, number: int) -> Item | None:
+        """Note that it is due, or gone; return what is free now, as `end` does."""
+        later = self._later[key]
+        del later[bisect_left(later, number)]
+        if not later:
+            del self._later[key]
+        return self._freed(key)
 
     def keep(self, key: str, item: Item) -> bool:
-        """Keep `item` if one of `key` is out; return whether it waits here now."""
-        if key not in self._out:
+        """Keep `item` if another one of `key` holds it; return whether it waits here now."""
+        if not self._is_held(key, item):
             return False
         heapq.heappush(self._waiting[key], item)
         return True
@@ -64,3 +73,16 @@ class KeyLanes(Generic[Item]):
     def items(self) -> list[Item]:
         """Return whatever waits."""
         return [item for waiting in self._waiting.values() for item in waiting]
+
+    def _is_held(self, key: str, item: Item) -> bool:
+        later = self._later.get(key)
+        return key in self._out or (later is not None and (later[0],) < item)
+
+    def _freed(self, key: str) -> Item | None:
+        waiting = self._waiting.get(key)
+        if not waiting or self._is_held(key, waiting[0]):
+            return None
+        first = heapq.heappop(waiting)
+        if not waiting:
+            del self._waiting[key]
+        return first
