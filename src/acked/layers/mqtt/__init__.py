@@ -78,6 +78,7 @@ except ImportError as _absent:
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -173,7 +174,10 @@ class MQTTLayer:
         self._with_retained = retained
         self._keepalive = keepalive
         self._timeout = timeout
-        self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
+        tls = tls_of(self._address, ca_certs, certfile, keyfile)
+        self._connection: Final = partial(
+            MQTTConnection, self._address, tls=tls, keepalive=keepalive, timeout=timeout
+        )
         self._feeds: set[MQTTFeed] = set()
         self._publisher: MQTTPublisher | None = None
         self._client: Client | None = None
@@ -350,27 +354,6 @@ class MQTTLayer:
         connection = self._connection(session, on_puback=on_puback, on_broken=on_broken)
         self._client = connection.client
         return connection
-
-    def _connection(
-        self,
-        session: Session,
-        *,
-        on_broken: Callable[[], None] | None = None,
-        on_arrival: Callable[[Arrival], None] | None = None,
-        on_puback: Callable[[int, int, bytes], bool] | None = None,
-        is_full: Callable[[], bool] = bool,  # never
-    ) -> MQTTConnection:
-        return MQTTConnection(
-            self._address,
-            session,
-            tls=self._tls,
-            keepalive=self._keepalive,
-            timeout=self._timeout,
-            on_arrival=on_arrival,
-            on_puback=on_puback,
-            on_broken=on_broken,
-            is_full=is_full,
-        )
 
     def _count(self, dropped: int) -> None:
         self.dropped += dropped

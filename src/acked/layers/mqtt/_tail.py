@@ -10,6 +10,7 @@ meanwhile is a gap.
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -84,10 +85,12 @@ class MQTTTail:
         )
         self._version = version
         self._client_ids = ClientIds(client_id, is_shared=False)
-        self._keepalive = keepalive
         self._timeout = timeout
         self._reconnects = reconnects(on_loss)
-        self._tls = tls_of(self._address, ca_certs, certfile, keyfile)
+        tls = tls_of(self._address, ca_certs, certfile, keyfile)
+        self._connection: Final = partial(
+            MQTTConnection, self._address, tls=tls, keepalive=keepalive, timeout=timeout
+        )
         self._publisher: MQTTPublisher | None = None
         self._lines: dict[str, ListeningLine] = {}
         """The connections that listen, by filter; that of all topics is at ''."""
@@ -103,7 +106,8 @@ class MQTTTail:
         def connect(
             on_puback: Callable[[int, int, bytes], bool], on_broken: Callable[[], None]
         ) -> MQTTConnection:
-            return self._connection(self._session("publisher", 0), on_puback, None, on_broken)
+            session = self._session("publisher", 0)
+            return self._connection(session, on_puback=on_puback, on_broken=on_broken)
 
         publisher = MQTTPublisher(connect, timeout=self._timeout)
         await publisher.open()
@@ -192,25 +196,7 @@ class MQTTTail:
         on_arrival: Callable[[Arrival], None],
         on_broken: Callable[[], None],
     ) -> MQTTConnection:
-        return self._connection(session, None, on_arrival, on_broken)
-
-    def _connection(
-        self,
-        session: Session,
-        on_puback: Callable[[int, int, bytes], bool] | None,
-        on_arrival: Callable[[Arrival], None] | None,
-        on_broken: Callable[[], None],
-    ) -> MQTTConnection:
-        return MQTTConnection(
-            self._address,
-            session,
-            tls=self._tls,
-            keepalive=self._keepalive,
-            timeout=self._timeout,
-            on_arrival=on_arrival,
-            on_puback=on_puback,
-            on_broken=on_broken,
-        )
+        return self._connection(session, on_arrival=on_arrival, on_broken=on_broken)
 
     def _opened(self) -> MQTTPublisher:
         if self._publisher is None:
