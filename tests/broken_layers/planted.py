@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, cast
 
 import anyio
@@ -32,6 +33,7 @@ __all__ = (
     "Broadcast",
     "ConnectedQueue",
     "Feed",
+    "OtherMoments",
     "Queue",
     "RememberingQueue",
     "changed",
@@ -153,6 +155,24 @@ class RememberingQueue(Queue):
         kept = self._leased[token]
         leases = (lease for feed in self.feeds for lease in feed._held.values())
         return next((lease for lease in leases if lease.kept is kept), None)
+
+
+class OtherMoments(Queue):
+    """A queue whose groups tell otherwise when there may be something for who waits."""
+
+    def next_moment(self, queue: GroupQueue) -> float:
+        """Return the moment at which who waits for `queue` looks again by itself."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def consume(
+        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[Feed]:
+        right = super().consume(topics, group, in_flight=in_flight, lease=lease, start=start)
+        async with right as feed:
+            for queue in feed._queues:
+                vars(queue)["next_moment"] = partial(self.next_moment, queue)
+            yield feed
 
 
 class ConnectedQueue(Queue):

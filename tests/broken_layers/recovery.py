@@ -3,16 +3,14 @@
 # pyright: reportPrivateUsage=false
 
 import heapq
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, cast
 
 from acked.layers.memory_queue._charge import Charge
 from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
-from acked.types import Leased, Outcome, Settlement, Start, Token, Verb
+from acked.types import Leased, Outcome, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
-from tests.broken_layers.planted import Feed, Queue, RightFeed, remove
+from tests.broken_layers.planted import Feed, OtherMoments, Queue, RightFeed, remove
 
 __all__ = ()
 
@@ -55,7 +53,7 @@ class RecoversWhatIsDone(Queue):
         return outcome
 
 
-class LooksSometimes(Queue):
+class LooksSometimes(OtherMoments):
     """Leases that have ended are looked for only if `looks` says so; nobody is woken by them."""
 
     def looks(self, feed: Feed, queue: GroupQueue) -> bool:
@@ -73,19 +71,8 @@ class LooksSometimes(Queue):
             heapq.heapify(queue._ends)
         return taken
 
-    @asynccontextmanager
-    async def consume(
-        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
-    ) -> AsyncGenerator[Feed]:
-        right = super().consume(topics, group, in_flight=in_flight, lease=lease, start=start)
-        async with right as feed:
-            for queue in feed._queues:
-                vars(queue)["next_moment"] = partial(_next_delay, queue)
-            yield feed
-
-
-def _next_delay(queue: GroupQueue) -> float:
-    return queue._delayed[0][0] if queue._delayed else NEVER
+    def next_moment(self, queue: GroupQueue) -> float:
+        return queue._delayed[0][0] if queue._delayed else NEVER
 
 
 @broken("test_a_stale_rejection_writes_no_letter")

@@ -5,7 +5,6 @@
 import heapq
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Final, cast
 
 import anyio
@@ -14,7 +13,7 @@ from acked.abc import Clock
 from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Token
 from tests.broken_layers.catalogue import broken
-from tests.broken_layers.planted import Feed, Queue, RightFeed
+from tests.broken_layers.planted import Feed, OtherMoments, Queue, RightFeed
 
 __all__ = ()
 
@@ -39,25 +38,14 @@ class TheFirstTimerWins(Queue):
 
 
 @broken("test_a_handler_that_fails_is_called_again_by_the_schedule")
-class WhatIsDueWakesNobody(Queue):
+class WhatIsDueWakesNobody(OtherMoments):
     """What was delayed is seen when something else is published.
 
     https://github.com/taskforcesh/bullmq/issues/2534
     """
 
-    @asynccontextmanager
-    async def consume(
-        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
-    ) -> AsyncGenerator[Feed]:
-        right = super().consume(topics, group, in_flight=in_flight, lease=lease, start=start)
-        async with right as feed:
-            for queue in feed._queues:
-                vars(queue)["next_moment"] = partial(_next_end, queue)
-            yield feed
-
-
-def _next_end(queue: GroupQueue) -> float:
-    return min((end[0] for end in queue._ends if end[1] in end[2].holder), default=NEVER)
+    def next_moment(self, queue: GroupQueue) -> float:
+        return min((end[0] for end in queue._ends if end[1] in end[2].holder), default=NEVER)
 
 
 @broken("test_a_longer_delay_holds_back_no_shorter_one")
