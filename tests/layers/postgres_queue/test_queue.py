@@ -334,14 +334,14 @@ async def test_a_claim_stops_after_enough_bytes(postgres_broker) -> None:
 
 
 async def test_a_claim_of_what_is_newer_than_the_statistics_walks_over_it_once(
-    postgres_broker,
+    private_broker,  # its statistics are no other test's
 ) -> None:
-    topic, count = fresh(), 5_000
-    async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
+    url, topic, count = private_broker("postgres").url, fresh(), 5_000
+    async with PostgresQueueLayer(url) as layer, joined(layer, topic) as feed:
         await layer.publish(make(topic, *map(str, range(count))))
         drained = await feed.receive(count)
         await feed.settle([Settlement(one.token, Verb.ACK) for one in drained])
-        async with connected(postgres_broker.url) as admin:
+        async with connected(url) as admin:
             await admin.execute("analyze acked.message")  # as autovacuum does, of an empty queue
         await layer.publish(make(topic, *map(str, range(count))))
         began = time.monotonic()

@@ -88,15 +88,13 @@ class BrowsingLaws:
             for name in (group, other):
                 async with channel.subscribe(topic, group=name, lease=LONG) as sub:
                     (last,) = await receive(sub, 1)
-                    assert last.id == shown[2].record.id
+                    assert last.body == 2
                     await last.ack()
             for name in (group, other):
                 await nothing_is_owed(channel, topic, name)
             async with channel.subscribe(topic, group=harness.group(), lease=LONG) as sub:
                 new = bodies(await all_that_is_owed(channel, topic, sub))
-                assert new in ([], [last.body]), (
-                    "a log keeps what all have settled, not what was removed"
-                )
+                assert new in ([], [2]), "a log keeps what all have settled, not what was removed"
 
     @law("D5", needs=("browse", "lease=timer"))
     async def test_what_a_consumer_holds_is_its_own(self, harness: Harness) -> None:

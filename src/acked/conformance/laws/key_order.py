@@ -1,4 +1,7 @@
-"""Law E7: each key in its order, among all consumers of a group that ask for it."""
+"""Law E7: each key in its order, among all consumers of a group that ask for it.
+
+Longer than 300 lines: one law, tried in all the ways in which an order is lost.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 Rules:
 
 1. A message is *out* while it is leased or waits for the delay of a nack. It holds all of its key.
-2. One that was published with a delay, and is not due, is *later*: it holds those that come after it.
+2. One that was published with a delay, and is not due, is *later*: it holds what comes after it.
 3. Who claims in order and comes to a message that is held leaves it here, and does not come to it
    again. So nobody walks twice over what a stuck key keeps waiting.
 4. When none holds the first of what waits any more, it is free again, and no other: it goes before
