@@ -357,6 +357,8 @@ async def test_what_is_delayed_is_not_walked_over_to_get_at_what_is_free(postgre
         await feed.settle([Settlement(one.token, Verb.NACK, 3600.0) for one in batch])
         await layer.publish(make(topic, "free"))
         async with connected(postgres_broker.url) as admin:
+            # Autovacuum may have looked when the table was empty; then plans are a matter of luck.
+            await admin.execute("analyze acked.message")
             grp = batch[0].token.grp
             plan = await admin.fetch(
                 "explain analyze select seq from acked.message where grp = $1 and due = 0 "
