@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Self
 
 import anyio
@@ -14,6 +15,7 @@ from acked.abc import AckFeed
 from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._connection import MQTTConnection
 from acked.types import Leased, Record, Settlement, Start, Verb
 from compose.lifecycle import Broker
 from compose.mqtt.recipe import MosquittoRecipe
@@ -166,3 +168,10 @@ class Refuser(threading.Thread):
 
 
 CONNACK = bytes([0x20, 3, 0, 0, 0])
+
+
+def redirect(layer: MQTTLayer, broker: Refuser) -> None:
+    """Let the connections that `layer` makes from now on lead to `broker`."""
+    there = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+    layer._address = there
+    layer._connection = partial(MQTTConnection, there, **layer._connection.keywords)

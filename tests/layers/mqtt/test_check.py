@@ -15,6 +15,7 @@ from tests.layers.mqtt.kit import (
     joined,
     mosquitto,
     record,
+    redirect,
 )
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +114,7 @@ async def test_a_session_that_is_kept_shorter_and_no_keep_alive_are_warnings() -
         layer = MQTTLayer(publishing.url, client_id="one", shared=True)
         async with Channel(layer) as channel:
             with Refuser(granted, suback, unsuback) as broker:
-                layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+                redirect(layer, broker)
                 found = {one.name: one for one in await channel.check()}
     expected = {"session_expiry", "keep_alive", "shared_subscriptions"}
     assert verdicts(found, Severity.WARNING) == expected

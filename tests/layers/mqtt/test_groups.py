@@ -24,6 +24,7 @@ from tests.layers.mqtt.kit import (
     feed_at,
     joined,
     record,
+    redirect,
     take,
     what_is_owed,
 )
@@ -45,7 +46,7 @@ async def test_a_session_taken_over_is_no_reason_to_try_again(url: str, topic: s
     suback, taken_over = bytes([0x90, 5, 0, 1, 0, 1, 1]), bytes([0xE0, 2, 0x8E, 0])
     async with MQTTLayer(url) as layer:
         with Refuser(CONNACK, suback + taken_over) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             async with joined(layer, topic) as feed:
                 with pytest.raises(LayerError, match="taken over") as caught:
                     await take(feed, 1)

@@ -35,6 +35,7 @@ from tests.layers.mqtt.kit import (
     foreign_client,
     joined,
     record,
+    redirect,
     take,
     what_is_owed,
 )
@@ -147,7 +148,7 @@ async def test_what_breaks_the_rules_of_mqtt_ends_nothing(url: str) -> None:
     suback = bytes([0x90, 5, 0, 1, 0, 1, 1])
     async with MQTTLayer(url) as layer:
         with Refuser(CONNACK, suback + BAD_TOPIC + BAD_PROPERTIES) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             async with joined(layer, "t") as feed:
                 (leased,) = await take(feed, 1)
                 assert (leased.record.body, leased.record.headers) == (b"kept", {})
@@ -159,7 +160,7 @@ async def test_what_is_no_packet_at_all_is_no_lost_connection(url: str) -> None:
     suback, publish = bytes([0x90, 5, 0, 1, 0, 1, 1]), bytes([0x32, 3, 0, 9, 0])
     async with MQTTLayer(url) as layer:
         with Refuser(CONNACK, suback + publish) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             async with joined(layer, "t") as feed:
                 with pytest.raises(LayerError, match="no packet of MQTT 5") as caught:
                     await take(feed, 1)

@@ -6,7 +6,17 @@ import pytest
 from acked import Channel, Severity
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from tests.layers.mqtt.kit import CONNACK, Refuser, bodies, feed_at, joined, mosquitto, record, take
+from tests.layers.mqtt.kit import (
+    CONNACK,
+    Refuser,
+    bodies,
+    feed_at,
+    joined,
+    mosquitto,
+    record,
+    redirect,
+    take,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +82,7 @@ async def test_a_connection_that_the_broker_ends_says_why(
     bye = bytes([0xE0, 2 + len(properties), code, len(properties)]) + properties
     async with MQTTLayer(url) as layer:
         with Refuser(CONNACK, suback + bye) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             async with joined(layer, topic) as feed:
                 with pytest.raises(LayerError, match=f"ended the connection: {words}") as caught:
                     await take(feed, 1)

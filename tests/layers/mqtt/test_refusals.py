@@ -7,7 +7,7 @@ import pytest
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from tests.layers.mqtt.kit import CONNACK, Refuser, joined, record, take
+from tests.layers.mqtt.kit import CONNACK, Refuser, joined, record, redirect, take
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_a_refused_subscription_raises(topic: str) -> None:
     with Refuser(CONNACK) as publishing:
         async with MQTTLayer(publishing.url) as layer:
             with Refuser(CONNACK, suback) as broker:
-                layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+                redirect(layer, broker)
                 with pytest.raises(LayerError, match="Not authorized") as caught:
                     async with joined(layer, topic):
                         pass
@@ -57,7 +57,7 @@ async def test_a_broker_that_cannot_owe_anything_is_refused(
 ) -> None:
     async with MQTTLayer(url) as layer:
         with Refuser(granted) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             with pytest.raises(LayerError, match=words):
                 async with joined(layer, topic):
                     pass
@@ -70,7 +70,7 @@ async def test_a_shorter_expiry_than_asked_for_is_a_warning(
     suback = bytes([0x90, 5, 0, 1, 0, 1, 1])
     async with MQTTLayer(url) as layer:
         with Refuser(granted, suback) as broker:
-            layer._address = layer._address._replace(port=int(broker.url.rpartition(":")[2]))
+            redirect(layer, broker)
             async with joined(layer, topic) as feed:
                 broker.hang_up()
                 with pytest.raises(ConnectionLost):

@@ -185,8 +185,8 @@ def test_an_encrypted_key_is_refused_instead_of_asking_at_the_terminal(
 
 
 def test_tls_checks_the_broker() -> None:
-    context = MQTTLayer("mqtts://broker")._tls
+    context = MQTTLayer("mqtts://broker")._connection.keywords["tls"]
     assert context is not None
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
-    assert MQTTLayer("mqtt://broker")._tls is None
+    assert MQTTLayer("mqtt://broker")._connection.keywords["tls"] is None
