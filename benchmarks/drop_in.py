@@ -28,6 +28,8 @@ COUNTS: Mapping[str, int] = {
 """How often each is done over a broker."""
 IN_MEMORY = 20
 """So many times as often within the process."""
+ORIGINAL_FAILS = {("redis-stream", "subscribe_leave")}
+"""Its listener ends once nobody is subscribed: it asks Redis to read from no stream."""
 
 
 def measured(python: str, url: str, what: str, count: int, path: str) -> float:
@@ -55,6 +57,8 @@ def run(*, quick: bool) -> Report:
         with nullcontext() if kind == "memory" else create(kind) as broker:
             url = f"{scheme}://{broker.url.partition('://')[2] if broker else ''}"
             for what, count in COUNTS.items():
+                if (scheme, what) in ORIGINAL_FAILS:
+                    continue
                 times = IN_MEMORY if broker is None else 1
                 ours, original = (f"{who}, {scheme}, {what}" for who in ("compat", "broadcaster"))
                 for _ in range(rounds):

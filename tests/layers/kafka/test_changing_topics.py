@@ -217,3 +217,22 @@ class TestProgress:
                 got = await take(feed, 1)
                 await ack(feed, got)
                 acked += len(got)
+
+    @pytest.mark.parametrize("others", [0, 1])
+    async def test_what_was_paused_is_read_on_as_soon_as_it_is_settled(
+        self, kafka_broker, monkeypatch, others: int
+    ) -> None:
+        """Not when a read that cannot bring anything is over: with, and without, idle partitions.
+
+        Who acks while reading is paused all the time: each pause cost 200 ms, four fifths of all.
+        """
+        monkeypatch.setattr("acked.layers.kafka._reader.PAUSE_AT", 300)
+        topic, total = fresh("topic"), 2000
+        layer = layer_at(kafka_broker, create_topics=1 + others)
+        async with layer, feed_of(layer, topic, "g") as feed:
+            await layer.publish([record(topic, i, key="one") for i in range(total)])
+            monkeypatch.setattr("acked.layers.kafka._reader.WAIT", 1000 * 2 * SOON)
+            monkeypatch.setattr("acked.layers.kafka._reader.IDLE", 2 * SOON)
+            with anyio.fail_after(SOON):
+                for _ in range(0, total, 500):
+                    await ack(feed, await take(feed, 500))

@@ -27,6 +27,8 @@ MOST: Final = 250
 """Records taken at once, so that other tasks have their turn."""
 WAIT: Final = 200
 """Milliseconds for which one read waits for records."""
+WAIT_PAUSED: Final = 20
+"""The same while a partition is paused: nothing else notes that it may be read again."""
 PAUSE_AT: Final = 20_000
 """Records of a partition read beyond its oldest unsettled one, before it is paused."""
 PAUSED_LONG: Final = 10.0
@@ -134,7 +136,7 @@ class PartitionReader:
                 self._parsing.end_if_due(asyncio.get_running_loop().time())
                 most = MOST if self.is_held else self._throttle()
                 room = self._owner.room()
-                if room <= 0:
+                if room <= 0 or self._is_all_paused():
                     await self._idle()
                 else:
                     await self._take(min(room, most))
@@ -143,7 +145,8 @@ class PartitionReader:
 
     async def _take(self, most: int) -> None:
         try:
-            found = await self._consumer.getmany(timeout_ms=WAIT, max_records=most)
+            wait = WAIT_PAUSED if any(map(_is_paused, self._partitions.values())) else WAIT
+            found = await self._consumer.getmany(timeout_ms=wait, max_records=most)
         except UnicodeDecodeError:
             self._read_leniently()
             return
@@ -247,6 +250,11 @@ class PartitionReader:
                 self._tell_if_long(partition)
         return most
 
+    def _is_all_paused(self) -> bool:
+        """Say whether only a settlement can bring more: whoever has settled wakes `_idle`."""
+        partitions = self._partitions.values()
+        return bool(partitions) and not self.is_held and all(map(_is_paused, partitions))
+
     def _pause(self, partition: Partition) -> None:
         self._consumer.pause(topic_partition(partition.place))
         partition.paused_since = asyncio.get_running_loop().time()
@@ -271,3 +279,7 @@ class PartitionReader:
         except TimeoutError:
             await self._consumer.getmany(NO_PARTITION, timeout_ms=0)
             await self._ask_for_ends("asking how far behind the group is")
+
+
+def _is_paused(partition: Partition) -> bool:
+    return partition.paused_since is not None
