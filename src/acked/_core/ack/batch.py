@@ -61,7 +61,7 @@ class Batch(Sequence[Delivery[T]]):
 
     async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
         errors: list[AckedError] = []
-        waiting: list[tuple[InFlight, Flush]] = []
+        waiting: dict[Flush, list[InFlight]] = {}
         for delivery in self._deliveries:
             entry = entry_of(delivery)
             try:
@@ -70,20 +70,15 @@ class Batch(Sequence[Delivery[T]]):
                 errors.append(error)
             else:
                 if flush is not None:
-                    waiting.append((entry, flush))
-        await _collect(waiting, errors)
+                    waiting.setdefault(flush, []).append(entry)
+        for flush, entries in waiting.items():
+            failures = await flush.failures()
+            if failures:
+                errors += [failures[entry] for entry in entries if entry in failures]
         if errors:
             raise ExceptionGroup(
                 f"{len(errors)} of {len(self)} deliveries were not settled", errors
             )
-
-
-async def _collect(waiting: list[tuple[InFlight, Flush]], errors: list[AckedError]) -> None:
-    for entry, flush in waiting:
-        try:
-            await flush.confirmed(entry)
-        except AckedError as error:
-            errors.append(error)
 
 
 def together(deliveries: Sequence[Delivery[T]]) -> Batch[T]:

@@ -57,11 +57,15 @@ class Flush:
 
     async def confirmed(self, entry: InFlight) -> None:
         """Wait for the layer's answer; raise if the settlement of `entry` was not carried out."""
-        while not self._finished:
-            await self._answered.wait()
-        error = self._failures.get(entry)
+        error = (await self.failures()).get(entry)
         if error is not None:
             raise error
+
+    async def failures(self) -> Mapping[InFlight, AckedError]:
+        """Wait for the layer's answer; return which settlements were not carried out, and why."""
+        while not self._finished:
+            await self._answered.wait()
+        return self._failures
 
 
 class Settler:
