@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
-from acked.layers.memory_queue._group import NEVER, Holder
+from acked.layers.memory_queue._group import Holder
+from acked.layers.memory_queue._topic_set import NEVER
 from acked.types import KeptRecord
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Queue

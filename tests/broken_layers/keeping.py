@@ -32,8 +32,7 @@ class LeaksConsumers(Queue):
 
     def leave(self, feed: Feed) -> None:
         super().leave(feed)
-        for queue in feed._queues:
-            queue.consumers += 1
+        feed._topics.consumers += 1
 
 
 class KeepsSome(Queue):

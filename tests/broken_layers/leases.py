@@ -3,7 +3,7 @@
 # pyright: reportPrivateUsage=false
 
 import heapq
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -175,7 +175,7 @@ class GivesOneMessageToTwo(Queue):
         taken = super().take(feed, limit)
         for one in taken:
             lease = feed._held[one.token]
-            if any(other is not feed for other in lease.queue.waiting):
+            if any(other is not feed for other in feed._topics.asleep):
                 lease.kept.owed += 1
                 lease.queue._fresh.append(lease.kept)
         return taken
@@ -253,11 +253,8 @@ class CountsAttemptsInTheConsumer(Queue):
 @contextmanager
 def _silent(feed: Feed) -> Generator[None]:
     """Let `feed` wake nobody meanwhile."""
-    aside = [queue.waiting for queue in feed._queues]
-    for queue in feed._queues:
-        queue.waiting = {}
+    aside, feed._topics.asleep = feed._topics.asleep, OrderedDict()
     try:
         yield
     finally:
-        for queue, waiting in zip(feed._queues, aside, strict=True):
-            queue.waiting = waiting
+        feed._topics.asleep = aside

@@ -15,8 +15,9 @@ from acked.abc import Clock
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, RecordLease
 from acked.layers.memory_queue._kept import Kept
+from acked.layers.memory_queue._topic_set import NEVER, TopicSet
 from acked.types import (
     Gap,
     GapCause,
@@ -51,8 +52,8 @@ class Feed(MemoryQueueFeed):
 
     layer: "Queue"
 
-    def __init__(self, layer: "Queue", queues: Sequence[GroupQueue], lease: float) -> None:
-        super().__init__(layer._broker, layer._clock, queues, lease)
+    def __init__(self, layer: "Queue", topics: TopicSet[GroupQueue], lease: float) -> None:
+        super().__init__(layer._broker, layer._clock, topics, lease)
         self.layer = layer
         self.notes: list[Any] = []
         """What a bug remembers of this consumer."""
@@ -73,7 +74,23 @@ class Feed(MemoryQueueFeed):
         self.layer.leave(self)
 
     def _take(self, limit: int) -> list[Leased]:
-        return self.layer.take(self, limit)
+        self._look()
+        taken = self.layer.take(self, limit)
+        self._look()
+        return taken
+
+    async def _wait(self) -> None:
+        self._look()
+        await super()._wait()
+
+    def _nudge(self) -> None:
+        self._look()
+        super()._nudge()
+
+    def _look(self) -> None:
+        """Find what bugs did to the groups, which did not tell their sets of it."""
+        for queue in self._queues:
+            self._topics.look_at(queue)
 
     def _settle(self, lease: RecordLease, settlement: Settlement, now: float) -> Outcome:
         return self.layer.settle_one(self, lease, settlement, now)
@@ -91,14 +108,14 @@ class Queue(MemoryQueueLayer):
         self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
     ) -> AsyncGenerator[Feed]:
         """Join as the memory queue does."""
-        queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
-        feed = Feed(self, queues, lease)
+        feed = Feed(self, self._broker.join(group, topics, start), lease)
         self.feeds.append(feed)
         try:
             yield feed
         finally:
             self.feeds.remove(feed)
             feed.leave()
+            self._broker.leave(group, topics)
 
     async def refuse(self, topic: str) -> None:
         """Fill the topic up, as the hook of the harness must."""

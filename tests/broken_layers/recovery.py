@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from acked.layers.memory_queue._charge import Charge
-from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, RecordLease
+from acked.layers.memory_queue._topic_set import NEVER
 from acked.types import Leased, Outcome, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, OtherMoments, Queue, RightFeed, remove

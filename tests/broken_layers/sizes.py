@@ -9,7 +9,8 @@ import msgspec
 
 from acked.abc import Clock
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import NEVER, RecordLease
+from acked.layers.memory_queue._group import RecordLease
+from acked.layers.memory_queue._topic_set import NEVER
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Token, Verb
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, Queue
@@ -250,14 +251,14 @@ class ListensToTheFirstTopic(Queue):
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         queues = [queue for feed in self.feeds for queue in list(feed._queues)[1:]]
-        aside = [queue.waiting for queue in queues]
+        aside = [queue.sets for queue in queues]
         for queue in queues:
-            queue.waiting = {}
+            queue.sets = {}
         try:
             return await super().publish(records)
         finally:
-            for queue, waiting in zip(queues, aside, strict=True):
-                queue.waiting = waiting
+            for queue, sets in zip(queues, aside, strict=True):
+                queue.sets = sets
 
 
 @broken("test_three_groups_have_each_their_own")

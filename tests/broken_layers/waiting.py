@@ -10,7 +10,8 @@ from typing import Any, Final, cast
 import anyio
 
 from acked.abc import Clock
-from acked.layers.memory_queue._group import NEVER, GroupQueue, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, RecordLease
+from acked.layers.memory_queue._topic_set import NEVER
 from acked.types import Leased, Outcome, Receipt, Record, Settlement, Start, Token
 from tests.broken_layers.catalogue import broken
 from tests.broken_layers.planted import Feed, OtherMoments, Queue, RightFeed

@@ -176,12 +176,13 @@ class MemoryQueueLayer:
         start: Start,
     ) -> AsyncGenerator[MemoryQueueFeed]:
         """Join `group`; what is still held on leaving is free at once, its attempt charged."""
-        queues = [self._broker.topic(name).join(group, start) for name in dict.fromkeys(topics)]
-        feed = MemoryQueueFeed(self._broker, self._clock, queues, lease)
+        joined = self._broker.join(group, topics, start)
+        feed = MemoryQueueFeed(self._broker, self._clock, joined, lease)
         try:
             yield feed
         finally:
             feed.leave()
+            self._broker.leave(group, topics)
 
     @asynccontextmanager
     async def consume_in_key_order(
@@ -215,7 +216,10 @@ class MemoryQueueLayer:
         """Let no group owe what is at `positions`; see `acked.abc.BrowsableLayer`."""
         await anyio.lowlevel.checkpoint()
         stored, numbers = self._broker.topics.get(topic), [int(one) for one in positions]
-        held = stored.discard(frozenset(numbers), self._clock.time()) if stored is not None else ()
+        if stored is None:
+            return [True] * len(positions)
+        held = stored.discard(frozenset(numbers), self._clock.time())
+        stored.nudge()  # what waited for an earlier one of its key
         return [number not in held for number in numbers]
 
     async def check(self) -> Sequence[Finding]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from acked.errors import LayerError
-from acked.layers.memory_queue._group import StoredTopic
+from acked.layers.memory_queue._group import GroupQueue, StoredTopic
 from acked.layers.memory_queue._kept import Kept
-from acked.types import Record
+from acked.layers.memory_queue._topic_set import TopicSet
+from acked.types import Record, Start
 
 __all__ = ("Broker",)
 
@@ -16,6 +17,7 @@ class Broker:
     def __init__(self, max_backlog: int | None) -> None:
         self.max_backlog: int | None = max_backlog
         self.topics: dict[str, StoredTopic] = {}
+        self._sets: dict[tuple[str, frozenset[str]], TopicSet[GroupQueue]] = {}
 
     def __repr__(self) -> str:
         lines = [_described(name, topic) for name, topic in sorted(self.topics.items())]
@@ -27,6 +29,28 @@ class Broker:
         if found is None:
             found = self.topics[name] = StoredTopic()
         return found
+
+    def join(self, group: str, topics: Sequence[str], start: Start) -> TopicSet[GroupQueue]:
+        """Return what `group` owes of `topics`, for one consumer more; `leave` it afterwards."""
+        queues = [self.topic(name).join(group, start) for name in dict.fromkeys(topics)]
+        place = group, frozenset(topics)
+        found = self._sets.get(place)
+        if found is None:
+            found = self._sets[place] = TopicSet(queues)
+            for queue in queues:
+                queue.sets[found] = None
+        found.consumers += 1
+        return found
+
+    def leave(self, group: str, topics: Sequence[str]) -> None:
+        """Note that a consumer of `topics` is gone."""
+        place = group, frozenset(topics)
+        found = self._sets[place]
+        found.consumers -= 1
+        if not found.consumers:
+            del self._sets[place]
+            for queue in found.queues:
+                del queue.sets[found]
 
     def publish(self, record: Record, now: float) -> Kept | None:
         """Keep `record`, or return None if its topic is full; `nudge` the topic afterwards."""

@@ -1,7 +1,6 @@
 """A consumer of a memory queue: what it holds, and how it waits."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -10,7 +9,8 @@ import anyio.lowlevel
 from acked.abc import Clock
 from acked.clocks import SystemClock
 from acked.layers.memory_queue._broker import Broker
-from acked.layers.memory_queue._group import NEVER, GroupQueue, Holder, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, Holder, RecordLease
+from acked.layers.memory_queue._topic_set import NEVER, TopicSet
 from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
 
 __all__ = ("MemoryQueueFeed",)
@@ -26,7 +26,7 @@ class MemoryQueueFeed:
     """
 
     def __init__(
-        self, broker: Broker, clock: Clock, queues: Sequence[GroupQueue], lease: float
+        self, broker: Broker, clock: Clock, topics: TopicSet[GroupQueue], lease: float
     ) -> None:
         self.until: float = NEVER
         self.in_key_order = False
@@ -35,12 +35,11 @@ class MemoryQueueFeed:
         """When the last batch was leased, by the system's clock, whatever the layer's is."""
         self._broker = broker
         self._clock = clock
-        self._queues: deque[GroupQueue] = deque(queues)
+        self._topics = topics
+        self._queues: Sequence[GroupQueue] = topics.queues
         self._lease = lease
         self._held: Holder = {}
         self._nap = anyio.CancelScope()
-        for queue in queues:
-            queue.consumers += 1
 
     def __repr__(self) -> str:
         return f"<feed of {len(self._queues)} topics, {len(self._held)} held>"
@@ -57,7 +56,7 @@ class MemoryQueueFeed:
             while not (batch := self._take(limit)):
                 await self._wait()
         except BaseException:
-            self._nudge()  # Race: woken, or sleeping for the others too; the next one takes over
+            self._topics.nudge()  # Race: woken, or sleeping for others too; the next takes over
             raise
         return batch
 
@@ -69,31 +68,38 @@ class MemoryQueueFeed:
         """Carry out `batch` at once and return one answer for each."""
         now = self._clock.time()
         answers: list[Reply] = []
+        touched: dict[GroupQueue, None] = {}
         for settlement in batch:
             lease = self._held.get(settlement.token)
             answers.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
-        self._nudge()
+            if lease is not None:
+                touched[lease.queue] = None
+        _nudge(touched)
         return answers
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
         now = self._clock.time()
         outcomes: list[Outcome] = []
+        touched: dict[GroupQueue, None] = {}
         for token in tokens:
             lease = self._held.get(token)
             if lease is not None:
                 lease.queue.extend(lease, now + seconds)
+                touched[lease.queue] = None
             outcomes.append(Outcome.LOST if lease is None else Outcome.CONFIRMED)
-        self._nudge()
+        _nudge(touched)
         return outcomes
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back; their next delivery has the same attempt."""
+        touched: dict[GroupQueue, None] = {}
         for token in tokens:
             lease = self._held.pop(token, None)
             if lease is not None:
                 lease.queue.give_back(lease, charge=False)
-        self._nudge()
+                touched[lease.queue] = None
+        _nudge(touched)
 
     async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
         """Note that what `token` leases is handled alone, or is not any more."""
@@ -109,12 +115,10 @@ class MemoryQueueFeed:
             lease.is_alone = False  # it left in good order
             lease.queue.give_back(lease, charge=True)
         self._held.clear()
-        for queue in self._queues:
-            queue.consumers -= 1
         self._nudge()
 
     def wake(self) -> None:
-        """End the wait; called only while this feed is among the `waiting` of a queue."""
+        """End the wait; called only while this feed is among those `asleep`."""
         self._nap.cancel()
 
     def _take(self, limit: int) -> list[Leased]:
@@ -123,40 +127,35 @@ class MemoryQueueFeed:
         A share that a topic cannot fill is shared out among the others.
         """
         now = self._clock.time()
-        for queue in self._queues:
+        touched: dict[GroupQueue, None] = {}
+        for queue in self._topics.due(now):
             queue.tick(now, self._held)
+            touched[queue] = None
         self.leased_at = SYSTEM.time()
-        self._queues.rotate(-1)
         taken: list[Leased] = []
-        ready: list[GroupQueue] = [queue for queue in self._queues if queue.ready]
-        while ready and len(taken) < limit:
-            share = max(1, (limit - len(taken)) // len(ready))
+        while (room := limit - len(taken)) and (ready := self._topics.ready(room)):
+            share = max(1, room // len(ready))
             for queue in ready:
-                room = min(share, limit - len(taken))
                 taken += queue.lease(
-                    room, now + self._lease, self._held, in_key_order=self.in_key_order
+                    share, now + self._lease, self._held, in_key_order=self.in_key_order
                 )
-            ready = [queue for queue in ready if queue.ready]
-        if taken or any(queue.has_overdue for queue in self._queues):
-            self._nudge()
+            touched.update(dict.fromkeys(ready))
+        _nudge(touched)
         return taken
 
     async def _wait(self) -> None:
-        self.until = min(queue.next_moment() for queue in self._queues)
-        for queue in self._queues:
-            queue.waiting[self] = None
+        self.until = self._topics.next_moment()
+        self._topics.asleep[self] = None
         try:
             with anyio.CancelScope() as self._nap:
                 if self.until == NEVER:
                     await anyio.sleep_forever()
                 await self._clock.sleep_until(self.until)
         finally:
-            for queue in self._queues:
-                del queue.waiting[self]
+            del self._topics.asleep[self]
 
     def _nudge(self) -> None:
-        for queue in self._queues:
-            queue.nudge()
+        _nudge(self._queues)
 
     def _settle(self, lease: RecordLease, settlement: Settlement, now: float) -> Reply:
         dead_letter = settlement.dead_letter
@@ -178,3 +177,9 @@ class MemoryQueueFeed:
             return False
         self._broker.topic(dead_letter.topic).nudge()
         return True
+
+
+def _nudge(queues: Iterable[GroupQueue]) -> None:
+    """Wake whom there is a reason to wake, after something was done to `queues`."""
+    for queue in queues:
+        queue.nudge()

@@ -34,12 +34,11 @@ import msgspec
 from acked.layers.memory_queue._charge import NOTHING, Charge
 from acked.layers.memory_queue._kept import Kept, Returned
 from acked.layers.memory_queue._lanes import KeyLanes
-from acked.layers.memory_queue._waiter import Waiter
+from acked.layers.memory_queue._topic_set import NEVER, TopicSet
 from acked.types import KeptRecord, Leased, Record, Start
 
 __all__ = ("GroupQueue", "Holder", "RecordLease", "StoredTopic")
 
-NEVER = float("inf")
 TOKENS = count(1)
 """One number for each lease of this process: no token is ever taken for another."""
 
@@ -71,10 +70,9 @@ class GroupQueue:
     """What one group owes of one topic."""
 
     def __init__(self, topic: "StoredTopic", owed: Iterable[Kept]) -> None:
-        self.waiting: dict[Waiter, None] = {}
-        """Consumers that wait, in the order in which they fell asleep."""
+        self.sets: dict[TopicSet[GroupQueue], None] = {}
+        """Those that consumers read of which this is one topic."""
         self.held: int = 0
-        self.consumers: int = 0
         self._topic = topic
         self._fresh = deque[Kept]()
         self._returned: list[Returned] = []  # by number, which is unique
@@ -96,6 +94,11 @@ class GroupQueue:
         return len(self._fresh) + len(self._returned)
 
     @property
+    def consumers(self) -> int:
+        """How many read of it."""
+        return sum(one.consumers for one in self.sets)
+
+    @property
     def has_overdue(self) -> bool:
         """Whether leases are over that their holders have seen end, and nobody else has."""
         return bool(self._overdue)
@@ -109,22 +112,27 @@ class GroupQueue:
         """Owe a record that was just published."""
         if kept.due:
             heapq.heappush(self._delayed, (kept.due, kept.number, NOTHING, kept))
+            self._note_moment(kept.due)
             if kept.record.key is not None:
                 self._lanes.begin_later(kept.record.key, kept.number)
         else:
+            if not self.ready:
+                self._note_ready()
             self._fresh.append(kept)
 
     def tick(self, now: float, own: Holder) -> None:
         """Make ready what the clock has freed for the holder of `own`: rule 4."""
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
-            heapq.heappush(self._returned, (number, charged, kept))
+            self._return((number, charged, kept))
             self._passed_by += charged is NOTHING
             self._end_of_delay(charged, kept)
         while self._ends and self._ends[0][0] <= now:
             end = heapq.heappop(self._ends)
             if _is_true(end):
                 self._overdue[end[1]] = end[2]
+                for one in self.sets:
+                    one.note_overdue(self)
         if self._overdue:
             for lease in [one for one in self._overdue.values() if one.holder is not own]:
                 del lease.holder[lease.token]
@@ -137,29 +145,14 @@ class GroupQueue:
         lease_end = self._ends[0][0] if self._ends else NEVER
         return min(lease_end, self._delayed[0][0]) if self._delayed else lease_end
 
-    def nudge(self) -> None:
-        """Wake one waiter if there is a reason; call this after whatever may be one.
+    def is_overdue_for(self, held: object) -> bool:
+        """Say whether a lease is over that is none of `held`."""
+        return any(lease.holder is not held for lease in self._overdue.values())
 
-        1. Something is ready: the one that waited longest. It calls this again after it has
-           taken its part, or when it was cancelled: so nothing stays that somebody waits for.
-        2. A lease is overdue, and somebody waits who is not its holder.
-        3. Race: the clock will free something before the waiters look again, since they fell
-           asleep before that came up. The last one looked last, so it is enough to wake that one;
-           it is the last again when it sleeps again, until the right moment.
-        """
-        if not self.waiting:
-            return
-        if self._fresh or self._returned:
-            next(iter(self.waiting)).wake()
-            return
-        for lease in self._overdue.values():
-            for waiter in self.waiting:
-                if waiter.held is not lease.holder:
-                    waiter.wake()
-                    return
-        last = next(reversed(self.waiting))
-        if self.next_moment() < last.until:
-            last.wake()
+    def nudge(self) -> None:
+        """Wake whom there is a reason to wake; call this after whatever may be one."""
+        for one in self.sets:
+            one.nudge()
 
     def lease(
         self, limit: int, until: float, holder: Holder, *, in_key_order: bool = False
@@ -188,8 +181,10 @@ class GroupQueue:
             heapq.heappush(ends, (until, token, lease))
             counts = (charged.deliveries + 1, kept.position, charged.failures, charged.ended_alone)
             leased.append(Leased(kept.record, token, *counts))
-        self.held += len(leased)
-        self._drop_untrue_ends()
+        if leased:
+            self.held += len(leased)
+            self._note_moment(until)
+            self._drop_untrue_ends()
         return leased
 
     def extend(self, lease: RecordLease, until: float) -> None:
@@ -199,6 +194,7 @@ class GroupQueue:
         self._overdue.pop(lease.token, None)
         lease.until = until
         heapq.heappush(self._ends, (until, lease.token, lease))
+        self._note_moment(until)
         self._drop_untrue_ends()
 
     # The three ways out of a lease. The caller has taken it out of the holder.
@@ -213,7 +209,7 @@ class GroupQueue:
         """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
         charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=lease.has_failed)
-        heapq.heappush(self._returned, (lease.kept.number, charged, lease.kept))
+        self._return((lease.kept.number, charged, lease.kept))
         self._end_of_key(lease.kept)
 
     def delay(self, lease: RecordLease, due: float) -> None:
@@ -221,6 +217,7 @@ class GroupQueue:
         self._let_go(lease)
         charged = lease.charged.after(alone=lease.is_alone, failed=lease.has_failed)
         heapq.heappush(self._delayed, (due, lease.kept.number, charged, lease.kept))
+        self._note_moment(due)
 
     def held_at(self, now: float) -> AbstractSet[int]:
         """Return the numbers of the records whose leases are not over."""
@@ -282,7 +279,20 @@ class GroupQueue:
 
     def _free(self, item: Returned | None) -> None:
         if item is not None:
-            heapq.heappush(self._returned, item)
+            self._return(item)
+
+    def _return(self, item: Returned) -> None:
+        if not self.ready:
+            self._note_ready()
+        heapq.heappush(self._returned, item)
+
+    def _note_ready(self) -> None:
+        for one in self.sets:
+            one.note_ready(self)
+
+    def _note_moment(self, moment: float) -> None:
+        for one in self.sets:
+            one.note_moment(self, moment)
 
     def _owe_no_more(self, kept: Kept) -> None:
         kept.owed -= 1
