@@ -25,11 +25,13 @@ from tests.broken_layers import (
     publishing,
     publishing_later,
     recovery,
+    refusals,
     settlement,
     several,
     sizes,
     values,
     waiting,
+    wall_clocks,
 )
 from tests.broken_layers.catalogue import CATALOGUE, Broken
 
@@ -40,5 +42,6 @@ CONCERNS = (
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
     *(recovery, bookkeeping, charges, waiting, keeping, publishing_later),
+    *(refusals, wall_clocks),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from acked.layers.memory_queue._group import GroupQueue
 from acked.types import Leased, Outcome, Settlement, Token
 from tests.broken_layers.catalogue import broken
-from tests.broken_layers.planted import ConnectedQueue, Feed
+from tests.broken_layers.planted import ConnectedQueue, Feed, Queue
 
 __all__ = ()
 
@@ -47,3 +48,22 @@ class ConfirmsAfterTheConnectionBroke(ConnectedQueue):
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
         await super().settle(feed, batch)
         return [Outcome.CONFIRMED for _ in batch]
+
+
+@broken("test_after_a_failover_that_lost_writes_all_that_is_there_comes")
+class ReadsOnFromWhereItWas(Queue):
+    """A consumer knows its place in the log, and the log is shorter now: what is added is skipped.
+
+    https://github.com/tulios/kafkajs/issues/818
+    """
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        places: dict[GroupQueue, int] = dict(feed.notes)
+        for queue in feed._queues:
+            while queue._fresh and queue._fresh[0].number <= places.get(queue, 0):
+                queue._fresh.popleft()
+        taken = super().take(feed, limit)
+        for one in taken:
+            lease = feed._held[one.token]
+            feed.notes.append((lease.queue, lease.kept.number))
+        return taken

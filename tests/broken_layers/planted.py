@@ -3,8 +3,10 @@
 # pyright: reportPrivateUsage=false
 # Bugs are planted where bugs are: inside.
 
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from functools import partial
 from typing import Any, Final, cast
 
@@ -12,10 +14,12 @@ import anyio
 import msgspec
 
 from acked.abc import Clock
+from acked.conformance.harness import Call
+from acked.errors import LayerError, PublishFailed
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.memory_queue._feed import MemoryQueueFeed
-from acked.layers.memory_queue._group import GroupQueue, RecordLease
+from acked.layers.memory_queue._group import GroupQueue, RecordLease, StoredTopic
 from acked.layers.memory_queue._kept import Kept
 from acked.layers.memory_queue._topic_set import NEVER, TopicSet
 from acked.types import (
@@ -23,6 +27,7 @@ from acked.types import (
     GapCause,
     Leased,
     Outcome,
+    Receipt,
     Record,
     Settlement,
     Start,
@@ -96,12 +101,43 @@ class Feed(MemoryQueueFeed):
         return self.layer.settle_one(self, lease, settlement, now)
 
 
+class Remembered:
+    """What a topic keeps, and what its groups owe of it; what is held now is free then."""
+
+    def __init__(self, stored: StoredTopic) -> None:
+        self._stored = stored
+        self._numbers = copy(stored._numbers)
+        self._kept = {number: (kept, kept.owed) for number, kept in stored.kept.items()}
+        self._queues = {
+            queue: (
+                deque(queue._fresh),
+                [*queue._returned, *((one.kept.number, one.charged, one.kept) for one in held)],
+                list(queue._delayed),
+            )
+            for queue in stored.groups.values()
+            for held in [list(queue._leases())]
+        }
+
+    def restore(self) -> None:
+        """Let all be as it was."""
+        self._stored._numbers = self._numbers
+        self._stored.kept = {number: kept for number, (kept, _) in self._kept.items()}
+        for kept, owed in self._kept.values():
+            kept.owed = owed
+        for queue, (fresh, returned, delayed) in self._queues.items():
+            queue._fresh, queue._returned, queue._delayed = fresh, sorted(returned), delayed
+            queue._ends, queue._overdue, queue.held = [], {}, 0
+        self._stored.nudge()
+
+
 class Queue(MemoryQueueLayer):
     """A memory queue; a broken one overrides the step that it does wrongly."""
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock, max_backlog=BACKLOG)
         self.feeds: list[Feed] = []
+        self.refusals: dict[Call, LayerError] = {}
+        """What is refused at present, and why."""
 
     @asynccontextmanager
     async def consume(
@@ -121,18 +157,52 @@ class Queue(MemoryQueueLayer):
         """Fill the topic up, as the hook of the harness must."""
         await MemoryQueueLayer.publish(self, [Record(topic, b"", str(n)) for n in range(BACKLOG)])
 
+    @asynccontextmanager
+    async def saying_no(self, call: Call, *, may_pass: bool) -> AsyncGenerator[None]:
+        """Refuse `call` while within, as the hooks `busy` and `forbid` must."""
+        error = LayerError(f"the broker refuses to {call}", may_pass=may_pass)
+        error.__cause__ = OSError("what the broker said")
+        self.refusals[call] = error
+        try:
+            yield
+        finally:
+            del self.refusals[call]
+
+    @asynccontextmanager
+    async def fall_back(self) -> AsyncGenerator[None]:
+        """Forget what happens while within, as the hook of that name must."""
+        before = [Remembered(stored) for stored in self._broker.topics.values()]
+        yield
+        for feed in self.feeds:
+            feed._held.clear()
+        for one in before:
+            one.restore()
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Publish all of `records`, or none."""
+        if (error := self.refusals.get("publish")) is not None:
+            failures = dict.fromkeys(range(len(records)), error)
+            raise PublishFailed(f"refused: {error}", failures, indeterminate=False)
+        return await super().publish(records)
+
     async def receive(self, feed: Feed, limit: int) -> Sequence[Leased]:
         """Wait for messages."""
+        if (error := self.refusals.get("receive")) is not None:
+            raise error
         return await RightFeed.receive(feed, limit)
 
     async def settle(self, feed: Feed, batch: Sequence[Settlement]) -> Sequence[Outcome]:
         """Settle a batch."""
+        if (error := self.refusals.get("settle")) is not None:
+            return cast("Sequence[Outcome]", [error] * len(batch))
         return cast("Sequence[Outcome]", await RightFeed.settle(feed, batch))
 
     async def extend(
         self, feed: Feed, tokens: Sequence[Token], seconds: float
     ) -> Sequence[Outcome]:
         """Extend leases."""
+        if (error := self.refusals.get("extend")) is not None:
+            return cast("Sequence[Outcome]", [error] * len(tokens))
         return await RightFeed.extend(feed, tokens, seconds)
 
     async def release(self, feed: Feed, tokens: Sequence[Token]) -> None:

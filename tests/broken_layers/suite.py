@@ -1,5 +1,6 @@
 """The laws on every broken layer, and on the healthy ones they are made from; see `plugin`."""
 
+from functools import partial
 from typing import Final
 
 import pytest
@@ -11,6 +12,7 @@ from acked.conformance.laws.fire_and_forget import FireAndForgetLaws
 from tests.broken_layers import CATALOGUE
 from tests.broken_layers.catalogue import HEALTHY
 from tests.broken_layers.planted import Broadcast, ConnectedQueue, Queue
+from tests.conformance.clocks import wrong_clock
 from tests.conformance.remains import kept_in_memory
 
 __all__ = ("TestBroadcast", "TestQueue")
@@ -32,7 +34,12 @@ class QueueHarness(VirtualHarness):
         super().__init__(lambda clock: self._made(name, clock))
         self.refuse = self._refuse
         self.kept = self._kept
+        self.set_clock = wrong_clock
         layer = self.layer()
+        if isinstance(layer, Queue):
+            self.fall_back = layer.fall_back
+            self.busy = partial(layer.saying_no, may_pass=True)
+            self.forbid = partial(layer.saying_no, may_pass=False)
         if isinstance(layer, ConnectedQueue):
             self.end_leases = layer.end_leases
 

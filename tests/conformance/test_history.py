@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
+from acked._core.ack import fetcher
 from acked.conformance import VirtualHarness
 from acked.conformance._workload import Workload
-from acked.conformance.history import History, HistoryEvent, violations
+from acked.conformance.history import UNSEEN, History, HistoryEvent, violations
 from acked.layers.memory_queue import CAPABILITIES, MemoryQueueLayer
 from acked.types import Capabilities, Verb
 
@@ -13,14 +14,15 @@ ACK, NACK = Verb.ACK, Verb.NACK
 
 
 class Record:
-    """Writes histories with few words; everything takes a second, in one group."""
+    """Writes histories with few words, in one group; everything takes `pace` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = 1.0) -> None:
         self.history: list[HistoryEvent] = []
+        self.pace = pace
 
     def note(self, kind, **fields) -> "Record":
         fields.setdefault("group", "" if kind in {"publish", "accepted"} else "g")
-        self.history.append(HistoryEvent(kind=kind, at=float(len(self.history)), **fields))
+        self.history.append(HistoryEvent(kind=kind, at=self.pace * len(self.history), **fields))
         return self
 
     def published(self, *messages: str, key: str = "k") -> "Record":
@@ -120,13 +122,22 @@ def test_an_answer_needs_a_question() -> None:
 
 
 def test_one_consumer_receives_in_the_order_of_publishing() -> None:
-    record = Record().published("m", "n").delivered("n").delivered("m").settled("n").settled("m")
-    assert rules(record) == ["order"]
+    record = Record(0.1).published("m", "n").delivered("n").delivered("m").settled("n")
+    assert rules(record.settled("m")) == ["order"]
 
 
 def test_unless_somebody_left_whose_buffer_came_later() -> None:
-    record = Record().published("m", "n").delivered("n").left("c2").delivered("m")
+    record = Record(0.1).published("m", "n").delivered("n").left("c2").delivered("m")
     assert rules(record.settled("n").settled("m")) == []
+
+
+def test_or_somebody_was_busy_for_long_enough_to_give_back_what_it_had_not_read() -> None:
+    """`m` is in the buffer of `c2`, which handles `l`; given back, it comes after `n`."""
+    assert UNSEEN == fetcher.UNSEEN
+    for pace, found in ((0.2, []), (0.1, ["order"])):
+        record = Record(pace).published("l").delivered("l", "c2").published("m", "n")
+        record.delivered("n").settled("n").delivered("m").settled("m").settled("l", "c2")
+        assert rules(record) == found
 
 
 def test_what_comes_again_may_come_late() -> None:
@@ -136,11 +147,11 @@ def test_what_comes_again_may_come_late() -> None:
 
 def test_where_order_is_kept_by_key_other_keys_have_none() -> None:
     keyed = msgspec.structs.replace(CAPABILITIES, order="key")
-    record = Record().published("m", key="red").published("n", key="blue")
+    record = Record(0.1).published("m", key="red").published("n", key="blue")
     record.delivered("n").delivered("m").settled("n").settled("m")
     assert rules(record, keyed) == []
     assert rules(record) == ["order"]
-    same = Record().published("m", "n", key="red").delivered("n").delivered("m")
+    same = Record(0.1).published("m", "n", key="red").delivered("n").delivered("m")
     assert rules(same.settled("n").settled("m"), keyed) == ["order"]
 
 

@@ -8,6 +8,7 @@ from acked import Record
 from acked.conformance import AckLayerLaws, VirtualHarness
 from acked.conformance.harness import Remains
 from acked.layers.memory_queue import MemoryQueueLayer
+from tests.conformance.clocks import wrong_clock
 from tests.conformance.remains import kept_in_memory
 
 BACKLOG: Final = 2000
@@ -17,6 +18,7 @@ BACKLOG: Final = 2000
 class MemoryQueueHarness(VirtualHarness):
     def __init__(self) -> None:
         super().__init__(lambda clock: MemoryQueueLayer(clock=clock, max_backlog=BACKLOG))
+        self.set_clock = wrong_clock
 
     async def refuse(self, topic: str) -> None:
         """Fill the topic up."""

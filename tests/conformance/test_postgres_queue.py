@@ -1,16 +1,35 @@
 """The laws on the queue in PostgreSQL, on a real server."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
 import asyncpg
 import pytest
 
 from acked.conformance import AckLayerLaws
-from acked.conformance.harness import Remains
+from acked.conformance.harness import Call, Remains
 from acked.layers.postgres_queue import PostgresQueueLayer
-from tests.conformance.brokered import BrokerHarness
+from tests.conformance.brokered import StoringHarness
+from tests.conformance.clocks import wrong_clock
+
+WRITES: Final[dict[Call, dict[str, str]]] = {
+    "publish": {"INSERT": "true"},
+    "receive": {"UPDATE": "NEW.lease <> 0 AND NEW.lease <> OLD.lease"},
+    "settle": {"DELETE": "true", "UPDATE": "NEW.lease = 0 AND OLD.lease <> 0"},
+    "extend": {"UPDATE": "NEW.lease <> 0 AND NEW.lease = OLD.lease AND NEW.due <> OLD.due"},
+}
+"""What each call does to which rows."""
+DISK_FULL: Final = "53100"
+INSUFFICIENT_PRIVILEGE: Final = "42501"
 
 
-class PostgresQueueHarness(BrokerHarness):
+class PostgresQueueHarness(StoringHarness):
     recovery = 6.0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.set_clock = wrong_clock
 
     async def refuse(self, topic: str) -> None:
         await self._execute(
@@ -20,6 +39,33 @@ class PostgresQueueHarness(BrokerHarness):
             "CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON acked.grp FOR EACH ROW "
             f"WHEN (NEW.topic = '{topic}') EXECUTE FUNCTION refuse()",
         )
+
+    @asynccontextmanager
+    async def busy(self, call: Call) -> AsyncGenerator[None]:
+        async with self._saying_no(call, DISK_FULL):
+            yield
+
+    @asynccontextmanager
+    async def forbid(self, call: Call) -> AsyncGenerator[None]:
+        async with self._saying_no(call, INSUFFICIENT_PRIVILEGE):
+            yield
+
+    @asynccontextmanager
+    async def _saying_no(self, call: Call, code: str) -> AsyncGenerator[None]:
+        await self._execute(
+            "CREATE OR REPLACE FUNCTION say_no() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = TG_ARGV[0]; END $$",
+            *(
+                f"CREATE TRIGGER no_{verb} BEFORE {verb} ON acked.message FOR EACH ROW "
+                f"WHEN ({rows}) EXECUTE FUNCTION say_no('{code}')"
+                for verb, rows in WRITES[call].items()
+            ),
+        )
+        try:
+            yield
+        finally:
+            drops = [f"DROP TRIGGER no_{verb} ON acked.message" for verb in WRITES[call]]
+            await self._execute(*drops)
 
     async def wipe(self, topic: str) -> None:
         await self._execute("DELETE FROM acked.message", "DELETE FROM acked.grp")

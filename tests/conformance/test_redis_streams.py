@@ -1,23 +1,52 @@
 """The laws on Redis Streams, in real time, on a real server."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
 from redis.asyncio import Redis
 
 from acked.conformance import AckLayerLaws
-from acked.conformance.harness import Remains
+from acked.conformance.harness import Call, Remains
 from acked.layers.redis_streams import RedisStreamsLayer
 from acked.layers.redis_streams._scripts import FREE
-from tests.conformance.brokered import BrokerHarness
+from tests.conformance.brokered import StoringHarness
+from tests.conformance.clocks import wrong_clock
 
 
-class RedisStreamsHarness(BrokerHarness):
+class RedisStreamsHarness(StoringHarness):
     recovery = 4.0  # two leases, and what starting to read costs on a busy machine
     examples = 10
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.set_clock = wrong_clock
 
     async def refuse(self, topic: str) -> None:
         """Let its key be of another type."""
         async with Redis.from_url(self.broker.url) as client:
             await client.set(topic, "taken")
+
+    @asynccontextmanager
+    async def busy(self, call: Call) -> AsyncGenerator[None]:
+        """Be full for who publishes, and without replicas for whoever else writes."""
+        option = "maxmemory" if call == "publish" else "min-replicas-to-write"
+        async with Redis.from_url(self.broker.url) as client:
+            await client.config_set(option, 1)
+            try:
+                yield
+            finally:
+                await client.config_set(option, 0)
+
+    @asynccontextmanager
+    async def forbid(self, call: Call) -> AsyncGenerator[None]:
+        async with Redis.from_url(self.broker.url) as client:
+            await client.execute_command("ACL", "SETUSER", "default", "-@write")
+            try:
+                yield
+            finally:
+                await client.execute_command("ACL", "SETUSER", "default", "+@all")
 
     async def wipe(self, topic: str) -> None:
         async with Redis.from_url(self.broker.url) as client:

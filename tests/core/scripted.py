@@ -65,6 +65,8 @@ class ScriptedLayer:
         self.receives: list[int] = []
         self.extended: list[tuple[list[Token], float]] = []
         self.released: list[Token] = []
+        self.releasing = anyio.Event()
+        self.releasing.set()
         self.story: list[str] = []
 
     async def __aenter__(self) -> Self:
@@ -133,6 +135,7 @@ class ScriptedFeed:
 
     async def release(self, tokens: Sequence[Token]) -> None:
         self.layer.released.extend(tokens)
+        await self.layer.releasing.wait()
         self.layer.story.append("release")
 
 

@@ -40,6 +40,30 @@ async def test_closing_hands_out_nothing_more_and_gives_back_the_unseen_at_once(
     assert layer.story[-1] == "closed"
 
 
+@pytest.mark.parametrize("by", ["the closing channel", "the user"])
+async def test_who_leaves_waits_for_what_another_task_gives_back(by: str) -> None:
+    """Else the layer would find it held, and charge an attempt for what nobody saw."""
+    layer = ScriptedLayer(leased(1))
+    layer.releasing = anyio.Event()
+
+    async def answer() -> None:
+        await wait_all_tasks_blocked()  # also who leaves
+        assert layer.released == [1]
+        assert "left" not in layer.story
+        layer.releasing.set()
+
+    async with Channel(layer) as channel, anyio.create_task_group() as tasks:
+        async with channel.subscribe("t", group="g") as sub:
+            if by == "the user":
+                tasks.start_soon((await anext(sub)).release)
+            else:
+                await prefetch(sub, 1)
+                tasks.start_soon(channel.aclose)
+            await wait_all_tasks_blocked()
+            tasks.start_soon(answer)
+    assert layer.story == ["opened", "joined", "release", "left", "closed"]
+
+
 async def test_what_is_in_hand_for_longer_than_close_timeout_is_given_back() -> None:
     layer = ScriptedLayer(leased(1))
     async with Channel(layer, close_timeout=0.05) as channel, anyio.create_task_group() as tasks:

@@ -17,6 +17,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
@@ -26,13 +27,14 @@ from anyio.lowlevel import checkpoint
 from acked import Channel, SystemClock, VirtualClock
 from acked.abc import Clock, Layer
 
-__all__ = ("HOOKS", "Direction", "Harness", "Remains", "VirtualHarness", "fresh")
+__all__ = ("HOOKS", "Call", "Direction", "Harness", "Remains", "VirtualHarness", "fresh")
 
+Call: TypeAlias = Literal["publish", "receive", "settle", "extend"]
 Direction: TypeAlias = Literal["to_server", "to_client"]
 
 HOOKS: Final = (
-    *("restart_broker", "kill_broker", "cut", "cut_after", "black_hole"),
-    *("end_leases", "refuse", "wipe", "kept"),
+    *("restart_broker", "kill_broker", "fall_back", "cut", "cut_after", "black_hole"),
+    *("end_leases", "refuse", "busy", "forbid", "wipe", "kept", "set_clock"),
 )
 """The methods of a harness that may be left out."""
 
@@ -75,6 +77,9 @@ class Harness:
     """Stop the broker, start it again on the same data, return when it answers."""
     kill_broker: Callable[[], Coroutine[Any, Any, None]] | None = None
     """The same with SIGKILL in place of stopping."""
+    fall_back: Callable[[], AbstractAsyncContextManager[None]] | None = None
+    """Let the broker lose what is written while within, when that is left: as if another one took
+    over, to which nothing of it had come. Meanwhile it answers, and afterwards."""
     cut: Callable[[], Coroutine[Any, Any, None]] | None = None
     """Close every connection that layers of this harness have, as a failing network does."""
     cut_after: Callable[[int, Direction], Coroutine[Any, Any, None]] | None = None
@@ -87,11 +92,18 @@ class Harness:
     live and stay, what they hold, as this broker does (a broken connection, a new generation)."""
     refuse: Callable[[str], Coroutine[Any, Any, None]] | None = None
     """From now on let the broker accept no dead letter for the topic, as if there was no room."""
+    busy: Callable[[Call], AbstractAsyncContextManager[None]] | None = None
+    """While within, let the broker say to whoever calls this that it cannot now: it is locked,
+    full, read-only, without replicas. What else it cannot do then is all the same."""
+    forbid: Callable[[Call], AbstractAsyncContextManager[None]] | None = None
+    """While within, let the broker say that we may not do this: somebody took a right away."""
     wipe: Callable[[str], Coroutine[Any, Any, None]] | None = None
     """Remove all that the broker keeps of the topic, its groups too."""
 
     kept: Callable[[str, str], Coroutine[Any, Any, Remains]] | None = None
     """Ask the broker, past the layer, what it keeps of the topic, and of the group on it."""
+    set_clock: Callable[[float], AbstractAsyncContextManager[None]] | None = None
+    """While within, let the wall clock that the layer may read be wrong by so many seconds."""
 
     shares_layer: bool = False
     """True where two layer objects know nothing of each other: `layer()` returns the same one."""

@@ -11,7 +11,8 @@ record is in one order. Afterwards `violations` reads it. Rules:
    or its lease was over.
 5. *Stale settlement*: none is confirmed that began when the message was another's already.
 6. *Order*: what a consumer receives first of a key (of all, where the order is total) comes in
-   the order of publishing; unless somebody left meanwhile, whose buffer came later.
+   the order of publishing; unless it may have been in another's buffer meanwhile: in that of one
+   who left, or of one who was busy, and gave back after `UNSEEN` seconds what it had not read.
 7. *Attempts* rise by one with each delivery, beginning with 1; a release leaves them as they are.
 8. *Delay*: what was nacked with a delay does not come before that is over.
 """
@@ -23,7 +24,7 @@ import msgspec
 
 from acked.types import Capabilities, Verb
 
-__all__ = ("History", "HistoryEvent", "Kind", "Violation", "violations")
+__all__ = ("UNSEEN", "History", "HistoryEvent", "Kind", "Violation", "violations")
 
 Kind: TypeAlias = Literal[
     "publish", "accepted", "join", "deliver", "settle", "confirmed", "lost", "leave", "release"
@@ -33,6 +34,8 @@ without an answer may have been carried out. `leave` and `release` are the begin
 after `release` nothing is charged, since the holder was interrupted."""
 
 NEVER = float("inf")
+UNSEEN = 1.0
+"""Seconds after which the engine gives back what nobody has read."""
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,6 +219,8 @@ def _disorder(history: History, published: _Publishing, *, total: bool) -> list[
         before = latest.get((event.consumer, key))
         latest[event.consumer, key] = event
         if before is None or not published.before(event.message, before.message):
+            continue
+        if event.at - history[published.called[event.message]].at >= UNSEEN:
             continue
         since = history[published.accepted[event.message] : number]
         if not any(e.kind in {"leave", "release"} and e.group == event.group for e in since):

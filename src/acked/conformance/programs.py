@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from acked.conformance._ending import finish
 from acked.conformance._environment import CONSUMERS, GROUPS, Environment
+from acked.conformance._stalls import watched
 from acked.conformance._steps import STEPS
 from acked.conformance.harness import Harness
 from acked.types import Capabilities, Verb
@@ -29,11 +30,19 @@ LONGEST: Final = 24
 
 
 class ProgramFailure(AssertionError):
-    """The layer and the model disagree; the words hold the program as a test to paste."""
+    """The layer and the model disagree; the words hold the program as a test to paste.
 
-    def __init__(self, program: Program, at: str, cause: BaseException) -> None:
-        super().__init__(f"{cause}\n\nat {at} of this program:\n\n{rendered(program)}")
+    `stood_still`: meanwhile nothing in this process had a turn for so many seconds that leases may
+    have ended by that: then it is no proof.
+    """
+
+    def __init__(
+        self, program: Program, at: str, cause: BaseException, *, stood_still: float = 0.0
+    ) -> None:
+        doubt = f" (this process stood still for {stood_still:.2f} s)" if stood_still else ""
+        super().__init__(f"{cause}{doubt}\n\nat {at} of this program:\n\n{rendered(program)}")
         self.program: Final = program
+        self.stood_still: Final = stood_still
 
 
 def rendered(program: Program) -> str:
@@ -97,7 +106,7 @@ async def run_program(harness: Harness, program: Program, *, fragile: bool = Fal
     """
     failure: ProgramFailure | None = None
     at = "the beginning"
-    async with anyio.create_task_group() as tasks:
+    async with watched(harness) as watch, anyio.create_task_group() as tasks:
         env = Environment(harness, tasks, fragile=fragile)
         try:
             await env.begin()
@@ -109,7 +118,8 @@ async def run_program(harness: Harness, program: Program, *, fragile: bool = Fal
             await finish(env)
             await env.close()
         except Exception as error:  # noqa: BLE001 - whatever it was, the program belongs to it
-            failure = ProgramFailure(program, at, error)
+            stood_still = 0.0 if watch.was_harmless else watch.longest
+            failure = ProgramFailure(program, at, error, stood_still=stood_still)
             failure.__cause__ = error
             with anyio.CancelScope(shield=True):
                 tasks.cancel_scope.cancel()

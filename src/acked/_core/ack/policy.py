@@ -77,7 +77,7 @@ class SettlementPolicy:
             on_outlived=self._take_back,
         )
         self._owner, self._error, self._doubts = EnteringTask(), PendingError(), Doubts()
-        self._forgotten: deque[InFlight] = deque()
+        self._forgotten, self._giving_back = deque[InFlight](), anyio.Lock()
         self._dead_letters = PendingDeadLetters(options.redelivery.dead_letter, options.group)
         parts = (self.fetcher, tracker, options, clock)
         self._last_chances = LastChances(feed, *parts, self.give_up, self._expire)
@@ -117,7 +117,8 @@ class SettlementPolicy:
                 begin(entry.state, Verb.REJECT)
         self._tracker.give_back(entries, seen=True)
         with anyio.move_on_after(RELEASE_WITHIN, shield=True):  # cancelled, it is done all the same
-            await self._feed.release([entry.leased.token for entry in entries])
+            async with self._giving_back:
+                await self._feed.release([entry.leased.token for entry in entries])
 
     def forget(self, entry: InFlight) -> None:
         """Note that the user let go of `entry` unsettled.
@@ -135,7 +136,7 @@ class SettlementPolicy:
 
     @property
     def has_dead_letters(self) -> bool:
-        """Whether there is a topic for dead letters."""
+        """Whether they have a topic."""
         return self._options.redelivery.dead_letter is not None
 
     def give_up(self, entry: InFlight, reason: str) -> bool:
@@ -169,7 +170,7 @@ class SettlementPolicy:
     async def leave(self, *, interrupted: bool) -> None:
         """Stop receiving, send what is queued, give back what is unsettled; in this order.
 
-        An attempt is charged only for what the user saw and was not interrupted at.
+        An attempt is charged for what the user saw and was not interrupted at.
         """
         try:
             await self.stop_receiving()
@@ -191,14 +192,13 @@ class SettlementPolicy:
 
     async def _release(self, entries: Sequence[InFlight], *, charge: bool) -> None:
         """Let `entries` come again. A layer that cannot now is logged: leases end by themselves."""
-        if not entries:
-            return
+        tokens = [entry.leased.token for entry in entries]
         try:
-            tokens = [entry.leased.token for entry in entries]
-            if charge and self._capabilities.nack:
-                await self._feed.settle([Settlement(token, Verb.NACK) for token in tokens])
-            elif self._capabilities.release:
-                await self._feed.release(tokens)
+            async with self._giving_back:  # by a channel that closes while we leave, for instance
+                if tokens and charge and self._capabilities.nack:
+                    await self._feed.settle([Settlement(one, Verb.NACK) for one in tokens])
+                elif tokens and self._capabilities.release:
+                    await self._feed.release(tokens)
         except Exception as error:
             failure = layer_failure(error, "giving back what is unsettled")
             logger.warning("%s", failure, exc_info=error)
@@ -287,7 +287,7 @@ class SettlementPolicy:
         self.fetcher.tell()
 
     def _note_unconfirmed(self, entry: InFlight, reply: Reply) -> None:
-        """Note that `entry` is not known to be settled: it may be tried again, for a while."""
+        """Note that `entry` is not known to be settled, and may be tried again for a while."""
         self._doubts.note(entry)
         if is_refusal(reply) and not reply.may_pass:
             self._dead_letters.refused(entry)

@@ -34,10 +34,12 @@ from acked.conformance.laws.patience import PatienceLaws
 from acked.conformance.laws.publishing import PublishingLaws
 from acked.conformance.laws.publishing_later import PublishingLaterLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
+from acked.conformance.laws.refusals import RefusalLaws
 from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
 from acked.conformance.laws.traces import TraceLaws
+from acked.conformance.laws.wall_clocks import WallClockLaws
 
 __all__ = ("OPEN", "AckLayerLaws")
 
@@ -55,7 +57,6 @@ OPEN: Final[Mapping[str, str]] = {
     "G10": "what a killed process leaves on the broker needs an oracle, which is yet to come",
     "H7": "trimming is each broker's own: in the tests of the layer",
     "H8": "of fire-and-forget layers",
-    "H9": "how a broker is busy is each one's own: in the tests of the layer",
     "H10": "clusters are each one's own: in the tests of the layer",
     "I2": "events are yet to come",
     "I3": "trace context is yet to come",
@@ -93,9 +94,11 @@ class AckLayerLaws(
     LifecycleLaws,
     FaultLaws,
     ReconnectLaws,
+    RefusalLaws,
     ObservabilityLaws,
     PatienceLaws,
     TraceLaws,
+    WallClockLaws,
     ModelledLaws,
 ):
     """What every ack-capable layer promises, as far as its `capabilities` claim it.

@@ -20,7 +20,7 @@ from acked.conformance.harness import Harness
 from acked.conformance.laws.owed import all_that_is_owed
 from acked.conformance.laws.steps import joined, opened, place, receive
 
-__all__ = ("Account", "accepted_of", "goes_on_after", "published")
+__all__ = ("PATIENCE", "Account", "accepted_of", "goes_on_after", "published")
 
 PATIENCE: Final = 30.0
 """Seconds within which a consumer goes on after what broke is whole again."""

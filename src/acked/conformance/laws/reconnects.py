@@ -5,10 +5,10 @@ from typing import Final
 
 import anyio
 
-from acked import LayerError
+from acked import Delivery, LayerError
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.fault_steps import Account, published
+from acked.conformance.laws.fault_steps import PATIENCE, Account, published
 from acked.conformance.laws.owed import everybody_waits, nothing_is_owed
 from acked.conformance.laws.steps import (
     LONG,
@@ -93,3 +93,27 @@ class ReconnectLaws:
                     with suppress(LayerError):  # loud
                         await account.settle_until(sub, {"once"})
                     tasks.cancel_scope.cancel()
+
+    @law("H1", "C7", needs=("confirmed_ack",), hooks=("fall_back",))
+    async def test_after_a_failover_that_lost_writes_all_that_is_there_comes(
+        self, harness: Harness
+    ) -> None:
+        """H1, C7: also what takes the place of something lost; what was held before is stale."""
+        assert harness.fall_back is not None
+        async with place(harness) as (channel, topic, group):
+            account = Account(channel)
+            await channel.publish_many(topic, range(2))
+            async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                await account.settle((await receive(sub, 1))[0])
+                stale: list[Delivery[object]] = []
+                async with harness.fall_back():
+                    await published(channel, topic, "lost")
+                    with anyio.fail_after(PATIENCE):
+                        while not any(one.body == "lost" for one in stale):
+                            stale.append(await anext(sub))
+                await published(channel, topic, "new")
+                for delivery in stale:
+                    with suppress(LayerError):
+                        await account.settle(delivery)
+                await account.settle_until(sub, {1, "new"})
+            await nothing_is_owed(channel, topic, group)

@@ -24,11 +24,11 @@ import os
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import anyio
@@ -69,6 +69,8 @@ CAPABILITIES: Final = Capabilities(
     order="total",
     lease="timer",
 )
+
+T = TypeVar("T")
 
 POLL: Final = 0.02
 """Seconds between two looks at an empty folder."""
@@ -123,7 +125,7 @@ class FolderLayer:
             yield feed
         finally:
             with anyio.CancelScope(shield=True):
-                await run_sync(feed.give_back)
+                await feed.leave()
 
     def publish_now(self, record: Record) -> Receipt:
         """Publish from a thread that may wait for files."""
@@ -172,6 +174,7 @@ class _Feed:
         self._lease = lease
         self._held: dict[Token, Path] = {}
         self._unseen: list[Leased] = []
+        self._lock = anyio.Lock()
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Look again and again; what a cancelled call leased is returned by the next one."""
@@ -185,21 +188,29 @@ class _Feed:
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle one after the other; LOST where the file has another name by now."""
-        return await run_sync(lambda: [self._settle(settlement) for settlement in batch])
+        return await self._alone(lambda: [self._settle(settlement) for settlement in batch])
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Write a later time into the names."""
         until = _now() + _milliseconds(seconds)
-        return await run_sync(
+        return await self._alone(
             lambda: [self._move(token, until=until, keep=True) for token in tokens]
         )
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Take our part off the names; the attempt stays."""
-        await run_sync(lambda: [self._move(token) for token in tokens])
+        await self._alone(lambda: [self._move(token) for token in tokens])
 
-    def give_back(self) -> None:
+    async def leave(self) -> None:
         """Free all that is held: unseen without, seen with an attempt charged."""
+        await self._alone(self._give_back)
+
+    async def _alone(self, work: Callable[[], T]) -> T:
+        """Work in a thread, while no other one renames what is held: renewals come any time."""
+        async with self._lock:
+            return await run_sync(work)
+
+    def _give_back(self) -> None:
         for leased in self._unseen:
             self._move(leased.token)
         for token in tuple(self._held):
@@ -208,9 +219,11 @@ class _Feed:
     def _take(self, limit: int) -> None:
         self._folders.append(self._folders.pop(0))  # every topic's turn to be first comes round
         share = max(1, limit // len(self._folders))
+        ours = {path.name for path in self._held.values()}  # nothing is taken from oneself
         for folder in self._folders:
             names = sorted(one.name for one in folder.iterdir() if _NAME.fullmatch(one.name))
-            taken = (found for name in names if (found := self._leased(folder, _Name.parse(name))))
+            free = (_Name.parse(name) for name in names if name not in ours)
+            taken = (found for name in free if (found := self._leased(folder, name)))
             self._unseen.extend(islice(taken, share))
 
     def _leased(self, folder: Path, name: _Name) -> Leased | None:
