@@ -3,7 +3,7 @@
 #   make demo    the main job: publish, kill a worker, count; INPUT=path LAYER=name COUNT=n JSON=1
 #   make test    every test, with the brokers it starts itself; BROKER=redis: those that ask for it
 #   make test-fast     the core, the machines, the codecs, the memory layers: under a minute
-#   make test-lowest   the core and the layers, with the lowest versions that are promised
+#   make test-lowest   the core, the codecs and the layers, with the lowest versions that are promised
 #   make test-pythons  what test-fast runs, on every other Python of this machine
 #   make coverage      every test, measured; below a floor it fails
 #   make crash   break everything in mid-stream and count: LAYER=name
@@ -66,7 +66,7 @@ test-fast: $(INSTALLED)
 
 test-lowest: $(LOWEST)/.installed
 	@$(LOWEST)/bin/python compose/brokers.py install || echo 'going on without'
-	@$(LOWEST)/bin/python -m tests.rooms --second-look core layers
+	@$(LOWEST)/bin/python -m tests.rooms --second-look core codecs layers
 
 test-pythons: $(INSTALLED)
 	@python -m tests.pythons $(FAST)

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = ROOT / "tests"
 MECHANISMS = (
     *("kafka", "mqtt", "postgres", "redis_streams", "redis_pubsub", "redis", "sqlite", "memory"),
-    *("broadcaster", "starlette_web", "broken"),
+    *("broadcaster", "starlette_web", "broken", "correct", "slow"),
 )
 """Words in the path of a test that make a room; the first that fits."""
 LONGEST_FIRST = (
@@ -41,6 +41,8 @@ LONGEST_FIRST = (
 """They decide when all are done."""
 LANES = 4
 """On two cores: most rooms wait most of their time."""
+UNMEASURED = ("conformance/broken", "conformance/correct", "conformance/slow")
+"""They try the laws, on layers made for that: what they run of `acked`, other rooms measure."""
 MEASURED = 300
 """Seconds after which a test hangs while coverage is measured: what computes takes twice as long."""
 PATIENCE = 15.0
@@ -113,15 +115,20 @@ class Ended:
 class Runs:
     """Runs of pytest in processes of their own, which all end if one asks for it."""
 
-    def __init__(self, command: Sequence[str], options: Sequence[str]) -> None:
-        self._command = [sys.executable, *command, "-p", "no:cacheprovider", *options]
+    def __init__(
+        self, command: Sequence[str], options: Sequence[str], measuring: Sequence[str] = ()
+    ) -> None:
+        self._command = [*command, "-p", "no:cacheprovider", *options]
+        self._measuring = measuring
+        """What comes before the command, where a room is measured."""
         self._under_way: list[subprocess.Popen[str]] = []
 
     def run(self, room: str, chosen: Sequence[Path | str]) -> Ended:
         """Run the tests of a room to their end: those of files, or some by their names."""
         began = time.monotonic()
+        measuring = () if room in UNMEASURED else self._measuring
         run = subprocess.Popen(
-            [*self._command, *map(str, chosen)],
+            [sys.executable, *measuring, *self._command, *map(str, chosen)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -230,9 +237,9 @@ def main(arguments: Sequence[str]) -> int:
         print(*(f"{room}: {len(files)} files" for room, files in chosen.items()), sep="\n")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    measured = ["-m", "coverage", "run", "-m", "pytest", f"--timeout={MEASURED}"]
-    command = measured if parsed.coverage else ["-m", "pytest"]
-    runs = Runs(command, arguments[end + 1 :])
+    measuring = ["-m", "coverage", "run"] if parsed.coverage else []
+    patience = [f"--timeout={MEASURED}"] if parsed.coverage else []
+    runs = Runs(["-m", "pytest", *patience], arguments[end + 1 :], measuring)
     try:
         return tell(
             ended(runs, chosen, parsed.lanes),

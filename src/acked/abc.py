@@ -20,7 +20,7 @@ Rules for every method here:
 - *Lifetime.* `async with layer:` may be entered and left by different tasks, and again after it
   was left. So a layer opens no task group and no cancel scope across that boundary.
 
-Longer than 300 lines: it is the contract in one place, and nine tenths of it are docstrings.
+Longer than 300 lines: it is the contract in one place, and half of it are docstrings.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence

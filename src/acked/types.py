@@ -3,7 +3,7 @@
 They are msgspec structs, which cost a tenth of a frozen dataclass to create: a delivery needs
 several of them. Nothing here does I/O or knows a layer.
 
-Longer than 300 lines: all of them are here, and more than half are docstrings.
+Longer than 300 lines: all of them are here, and a third are docstrings.
 """
 
 import enum

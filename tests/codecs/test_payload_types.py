@@ -20,6 +20,9 @@ from acked.layers.memory_queue import MemoryQueueLayer
 
 pytestmark = pytest.mark.anyio
 
+UNREADABLE = (ValueError, msgspec.DecodeError)
+"""What a decoder raises is its library's: from msgspec 0.21 on both are one."""
+
 
 class Typed(TypedDict):
     id: int
@@ -258,7 +261,7 @@ async def test_who_does_not_want_it_checked_says_so() -> None:
 def test_a_byte_order_mark_is_no_part_of_a_body(codec: Codec) -> None:
     decode = codec.decoder(dict[str, int])
     assert decode(b'\xef\xbb\xbf{"a": 1}') == decode(b'{"a": 1}') == {"a": 1}
-    with pytest.raises(ValueError):
+    with pytest.raises(UNREADABLE):
         decode(b'\xef\xbb\xbf\xef\xbb\xbf{"a": 1}')
 
 
@@ -268,7 +271,7 @@ def test_plain_text_is_read_as_others_write_it() -> None:
     assert [TEXT.decoder(bool)(text) for text in (b"true", b"0", b"False")] == [True, False, False]
     assert TEXT.decoder(object)(b"ON\n") == "ON\n"
     for payload, body in ((float, b"warm"), (Switch, b"on"), (str, b"\xff"), (int, b"1.5")):
-        with pytest.raises(ValueError):
+        with pytest.raises(UNREADABLE):
             TEXT.decoder(payload)(body)
 
 

@@ -11,7 +11,7 @@ from tests.meta.source import PACKAGE, ROOT
 from tests.mutation.__main__ import main, sample
 from tests.mutation.equivalent import EQUIVALENT
 from tests.mutation.mutants import Mutant, mutants_of
-from tests.mutation.rooms import all_rooms
+from tests.mutation.rooms import PARTS, all_rooms
 
 MODULE = Path("src/acked/layers/kafka/_feed.py")
 
@@ -51,9 +51,9 @@ def test_what_a_module_holds_outside_its_functions_stays() -> None:
     assert list(mutants_of(MODULE, "A = 1 if 2 < 3 else 4\n")) == []
 
 
-def test_each_module_of_the_engine_and_the_layers_is_in_one_room(mutants: list[Mutant]) -> None:
+def test_each_module_of_the_parts_and_the_layers_is_in_one_room(mutants: list[Mutant]) -> None:
     found = [ROOT / module for room in all_rooms().values() for module in room.modules]
-    parts = [PACKAGE / part for part in ("_core", "_machines", "layers")]
+    parts = [PACKAGE / part for part in (*PARTS, "layers")]
     there = [file for part in parts for file in part.rglob("*.py")]
     assert Counter(found) == Counter(set(there) - {PACKAGE / "layers/__init__.py"})
     assert all(room.tests for room in all_rooms().values())

@@ -10,12 +10,19 @@ from tests.mutation.mutants import PACKAGE, Mutant, mutants_of
 
 ROOT: Final = Path(__file__).parents[2]
 
+PARTS: Final = ("_core", "_machines", "_app", "_boxes", "cli", "codecs")
+"""What is a room beside the mechanisms of `layers`."""
+
 NOTICED_BY: Final = {
     "_core": (
         *("layers/memory_queue", "core", "layers/test_memory.py"),
         *("conformance/test_memory.py", "conformance/test_memory_queue.py"),
     ),
     "_machines": ("machines",),
+    "_app": ("worker",),
+    "_boxes": ("boxes",),
+    "cli": ("cli", "worker/test_run.py"),
+    "codecs": ("codecs",),
     "_postgres": ("layers/postgres_notify", "layers/postgres_queue"),
     "redis_pubsub": ("layers/redis_pubsub", "layers/_redis"),
     "redis_streams": ("layers/_redis", "layers/redis_streams"),
@@ -61,10 +68,7 @@ def all_rooms() -> dict[str, Room]:
 
 def _parts() -> Iterator[tuple[str, list[Path]]]:
     layers = ROOT / PACKAGE / "layers"
-    for part in (
-        *(ROOT / PACKAGE / one for one in ("_core", "_machines")),
-        *sorted(layers.iterdir()),
-    ):
+    for part in (*(ROOT / PACKAGE / one for one in PARTS), *sorted(layers.iterdir())):
         files = sorted(part.rglob("*.py")) if part.is_dir() else [part]
         if part.name not in ("__init__.py", "__pycache__"):
             yield part.stem, [file.relative_to(ROOT) for file in files]

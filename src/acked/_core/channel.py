@@ -1,6 +1,7 @@
 """What the user opens over a layer: publishes, subscribes, and keeps the two kinds apart.
 
-Longer than 300 lines: a third are overloads, by which type checkers keep the two kinds apart.
+Longer than 300 lines: half are docstrings, and overloads by which type checkers keep the two
+kinds apart.
 """
 
 from collections.abc import Callable, Iterable, Sequence

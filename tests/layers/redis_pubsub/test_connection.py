@@ -6,7 +6,7 @@ import pytest
 import redis
 from anyio import fail_after, to_thread
 
-from acked import Channel, LayerError, Topic
+from acked import Channel, LayerError
 from acked.errors import ConnectionLost
 from acked.layers._redis.connection import Connection
 from acked.layers._redis.urls import read_url, readable
@@ -26,11 +26,6 @@ from tests.layers.redis_pubsub_kit import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> Topic[bytes]:
-    return fresh()
 
 
 def server_at(url: str) -> Connection:

@@ -15,14 +15,9 @@ from acked.codecs import RAW
 from acked.layers.redis_pubsub import RedisPubSubLayer, _publisher
 from acked.layers.redis_pubsub._envelope import MAGIC, packed, unpacked
 from acked.types import Record
-from tests.layers.redis_pubsub_kit import SOON, Recorder, client_of, fresh, until
+from tests.layers.redis_pubsub_kit import SOON, Recorder, client_of, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> Topic[bytes]:
-    return fresh()
 
 
 async def test_what_is_published_after_entering_is_delivered(redis_broker, topic) -> None:

@@ -14,18 +14,12 @@ from acked import (
     ConnectionLost,
     LayerError,
     PublishFailed,
-    Topic,
 )
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from compose.native.process import free_ports
-from tests.layers.redis_pubsub_kit import SOON, Recorder, connections_to, fresh, tasks, until
+from tests.layers.redis_pubsub_kit import SOON, Recorder, connections_to, tasks, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> Topic[bytes]:
-    return fresh()
 
 
 async def test_nothing_is_left_after_closing(private_redis, topic) -> None:

@@ -4,13 +4,7 @@ import anyio
 import pytest
 from anyio import fail_after, to_thread
 
-from acked import (
-    Channel,
-    ConnectionLost,
-    Gap,
-    Overflow,
-    Topic,
-)
+from acked import Channel, ConnectionLost, Gap, Overflow
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_pubsub import _listener as listeners
 from acked.types import Record
@@ -20,17 +14,11 @@ from tests.layers.redis_pubsub_kit import (
     SOON,
     Recorder,
     client_of,
-    fresh,
     tasks,
     until,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def topic() -> Topic[bytes]:
-    return fresh()
 
 
 async def test_fifty_subscribers_that_come_and_go_are_never_deaf(redis_broker, topic) -> None:

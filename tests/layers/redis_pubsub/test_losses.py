@@ -20,11 +20,6 @@ from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, t
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def topic() -> Topic[bytes]:
-    return fresh()
-
-
 async def test_a_cut_is_told_by_a_gap_and_later_messages_arrive(redis_broker, proxy, topic) -> None:
     between = proxy(redis_broker)
     async with Channel(RedisPubSubLayer(between.url)) as channel:

@@ -41,11 +41,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 async def test_receives_cancelled_at_random_moments_lose_nothing(path: Path) -> None:
     chance = random.Random(7)
     names = [str(number) for number in range(300)]

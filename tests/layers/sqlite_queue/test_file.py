@@ -39,11 +39,6 @@ pytestmark = pytest.mark.anyio
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 def permissions(path: Path) -> set[str]:
     return {oct(stat.S_IMODE(one.stat().st_mode)) for one in path.parent.iterdir()}
 

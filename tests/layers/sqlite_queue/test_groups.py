@@ -30,11 +30,6 @@ from tests.layers.sqlite_kit import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 async def test_a_group_with_an_idle_consumer_is_not_removed(path: Path) -> None:
     async with SQLiteQueueLayer(path) as layer, SQLiteQueueLayer(path) as other:
         async with consuming(layer) as feed:

@@ -35,11 +35,6 @@ def ids(batch: Sequence[Leased]) -> list[str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
-@pytest.fixture
 async def layer(path: Path) -> AsyncGenerator[SQLiteQueueLayer]:
     async with SQLiteQueueLayer(path) as layer:
         yield layer

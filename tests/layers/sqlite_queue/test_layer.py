@@ -31,11 +31,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 async def test_acked_is_never_delivered_again_and_leaves_the_file(path: Path) -> None:
     clock = VirtualClock()
     async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer) as feed:

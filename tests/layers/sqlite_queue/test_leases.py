@@ -33,11 +33,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 async def test_expired_leases_come_first_in_their_order_and_count(path: Path) -> None:
     clock = VirtualClock()
     async with SQLiteQueueLayer(path, time=clock.time) as layer, consuming(layer) as dead:

@@ -30,11 +30,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.crash]
 CHILD = Path(__file__).parent.with_name("sqlite_child.py")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 class Child:
     """One process at work on the file."""
 

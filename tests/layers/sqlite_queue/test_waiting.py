@@ -30,11 +30,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "queue.db"
-
-
 @asynccontextmanager
 async def waiting(
     layer: SQLiteQueueLayer, feed: AckFeed, expected: list[tuple[str, int]]

@@ -44,7 +44,7 @@ of the topics and `acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpendin
 `+client|info +client|kill` let a cut reader be followed by the next at once; for `check()` `+info
 +config|get +xlen +multi +discard`, which names what is missing.
 
-Longer than 300 lines: half of it says what the layer promises.
+Longer than 300 lines: a third says what the layer promises.
 """
 
 import math
