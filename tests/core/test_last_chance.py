@@ -98,6 +98,29 @@ async def test_what_others_took_down_is_handed_out_alone_and_not_buried() -> Non
         assert letters(layer) == []
 
 
+async def test_what_was_fetched_behind_a_last_chance_does_not_overtake_it() -> None:
+    """Or a key would be out of order where a worker keeps it, in a partition for instance."""
+    layer, begun = MemoryQueueLayer(), list[bytes]()
+    async with channel_of(layer, 6) as channel:
+        for _ in range(2):
+            await die(layer, 3)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+
+            async def handle() -> None:
+                async for delivery in sub:
+                    begun.append(delivery.body)
+                    await delivery.ack()
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(6):
+                    tasks.start_soon(handle)
+                with anyio.fail_after(5):
+                    while len(begun) < 6:
+                        await anyio.sleep(0.001)
+                tasks.cancel_scope.cancel()
+    assert begun == [b"%d" % number for number in range(6)]
+
+
 async def test_what_ends_its_process_alone_is_buried_and_nobody_with_it() -> None:
     layer = MemoryQueueLayer()
     async with channel_of(layer, 5) as channel:
