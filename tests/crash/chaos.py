@@ -105,7 +105,8 @@ async def work(url: str, diary: Diary, crowd: Crowd) -> None:
     async with Channel.from_url(url) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(stop_on_signal)
         await channel.process(
-            *(JOBS, handle),
+            JOBS,
+            handle,
             group=GROUP,
             ordered_by="key",
             lease=LEASE,

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -99,6 +98,8 @@ async def with_aiokafka(shift: Shift) -> None:
         diary.note("up", "-")
         while not is_told.is_set():
             found = await consumer.getmany(timeout_ms=200, max_records=AT_ONCE)
+            if not found:
+                continue
             numbers = [one.value.decode() for records in found.values() for one in records]
             await asyncio.gather(*map(handle, numbers))
             outcome = "acked"
@@ -186,8 +187,7 @@ class Crew:
 async def publish(servers: str, count: int) -> None:
     """Make the topic, and publish to each of its partitions as many."""
     async with Channel.from_url(f"kafka://{servers}?create_topics={PARTITIONS}") as channel:
-        with suppress(LookupError):
-            await channel.publish(Topic(TOPIC, bytes, codec=RAW), b"0")
+        await channel.publish(Topic(TOPIC, bytes, codec=RAW), b"0")
         producer = channel.layer.producer
         for number in range(1, count):
             partition = number % PARTITIONS
