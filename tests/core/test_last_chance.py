@@ -7,6 +7,7 @@ fetched is charged, and none was nacked. That real processes die in the crash ru
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -15,6 +16,7 @@ from anyio import wait_all_tasks_blocked
 
 from acked import (
     RAW,
+    Backoff,
     Channel,
     ChannelClosed,
     Delivery,
@@ -96,6 +98,54 @@ async def test_what_others_took_down_is_handed_out_alone_and_not_buried() -> Non
         assert most == 1
         assert sorted(handled, key=int) == [b"%d" % number for number in range(20)]
         assert letters(layer) == []
+
+
+async def test_what_was_fetched_behind_a_last_chance_does_not_overtake_it() -> None:
+    """Or a key would be out of order where a worker keeps it, in a partition for instance."""
+    layer, begun = MemoryQueueLayer(), list[bytes]()
+    async with channel_of(layer, 6) as channel:
+        for _ in range(2):
+            await die(layer, 3)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+
+            async def handle() -> None:
+                async for delivery in sub:
+                    begun.append(delivery.body)
+                    await delivery.ack()
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(6):
+                    tasks.start_soon(handle)
+                with anyio.fail_after(5):
+                    while len(begun) < 6:
+                        await anyio.sleep(0.001)
+                tasks.cancel_scope.cancel()
+    assert begun == [b"%d" % number for number in range(6)]
+
+
+async def test_what_a_worker_tries_again_itself_is_told_no_more_attempts_than_there_may_be() -> (
+    None
+):
+    """What others did is charged before it, and its own failures are counted apart."""
+    layer, attempts = MemoryQueueLayer(), list[int]()
+    at_once = Redelivery(max_deliveries=3, dead_letter=DEAD, backoff=Backoff(initial=0.0))
+
+    async def handle(delivery: Delivery[bytes]) -> None:
+        attempts.append(delivery.attempt)
+        raise ValueError("as planned")
+
+    async with channel_of(layer, 1) as channel, anyio.create_task_group() as tasks:
+        for _ in range(2):
+            await die(layer, 1)
+        working = partial(
+            channel.process, group="g", ordered_by=lambda _: "key", redelivery=at_once
+        )
+        tasks.start_soon(working, TOPIC, handle)
+        with anyio.fail_after(5):
+            while not letters(layer):
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
+    assert attempts == [3, 3, 3]
 
 
 async def test_what_ends_its_process_alone_is_buried_and_nobody_with_it() -> None:

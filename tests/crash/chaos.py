@@ -3,7 +3,8 @@
 Messages with failing handlers and with poison among them, half of which kills its process, are
 handled by supervised workers, while two of these are killed, the broker is restarted and all
 workers are restarted one after the other. Exit status 0 if every message was handled or is among
-the dead letters, these are the poison and nothing else, and no attempt was above the cap.
+the dead letters, these are the poison and nothing else, no attempt was above the cap, and, where
+the layer promises it, each key was handled in its order.
 """
 
 import argparse
@@ -44,8 +45,18 @@ FAILS_EVERY = 20
 """One in so many fails at its first delivery."""
 WITHOUT_PROGRESS = 60.0
 """Seconds after which a run is given up."""
-LAYERS = {"sqlite-queue": None, "redis-streams": "redis", "postgres-queue": "postgres"}
+LAYERS = {
+    "sqlite-queue": None,
+    "redis-streams": "redis",
+    "postgres-queue": "postgres",
+    "kafka": "kafka",
+}
 """The layers that keep last chances, and their brokers."""
+QUERIES = {"kafka": "?create_topics=8&session_timeout=6&group_instance_id={}"}
+"""The options of a layer. A worker that is started again is the same member of its group on Kafka,
+where one that was killed is waited for else: for six seconds each time."""
+IN_ORDER = frozenset({"sqlite-queue", "postgres-queue", "kafka"})
+"""Where what is handled by key is so in all processes."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,13 @@ async def work(url: str, diary: Diary, crowd: Crowd) -> None:
     async with Channel.from_url(url) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(stop_on_signal)
         await channel.process(
-            JOBS, handle, group=GROUP, lease=LEASE, drain=5.0, redelivery=redelivery
+            JOBS,
+            handle,
+            group=GROUP,
+            ordered_by="key",
+            lease=LEASE,
+            drain=5.0,
+            redelivery=redelivery,
         )
 
 
@@ -102,7 +119,8 @@ async def work(url: str, diary: Diary, crowd: Crowd) -> None:
 class Account:
     """What became of the messages, from the diaries of the workers and the dead letters."""
 
-    handled: set[int] = field(default_factory=set)
+    handled: dict[int, int] = field(default_factory=dict)
+    """When each was handled first."""
     buried: set[int] = field(default_factory=set)
     highest_attempt: int = 0
     deaths: int = 0
@@ -112,13 +130,25 @@ class Account:
     @property
     def settled(self) -> int:
         """How many are done with."""
-        return len(self.handled | self.buried)
+        return len(self.handled.keys() | self.buried)
+
+    @property
+    def out_of_order(self) -> int:
+        """How many were handled only after a later one of their key."""
+        earliest: dict[int, int] = {}  # by key, of those that come later
+        count = 0
+        for number in sorted(self.handled, reverse=True):
+            when, key = self.handled[number], number % KEYS
+            count += when > earliest.get(key, when)
+            earliest[key] = min(when, earliest.get(key, when))
+        return count
 
     def note(self, line: str) -> None:
         """Take in a line of a diary."""
-        _, what, number, *attempt = line.split()
+        when, what, number, *attempt = line.split()
         if what == "handled":
-            self.handled.add(int(number))
+            before = self.handled.get(int(number), int(when))
+            self.handled[int(number)] = min(before, int(when))
             self.last_news = time.monotonic()
         else:
             self.highest_attempt = max(self.highest_attempt, int(attempt[0]))
@@ -133,7 +163,7 @@ class Workers:
         self._account = account
         self._diaries = Diaries(folder)
         self._paths: list[str] = []
-        self._running = [self._start() for _ in range(WORKERS)]
+        self._running = [self._start(place) for place in range(WORKERS)]
 
     def look(self) -> None:
         """Read what is new, and replace who died."""
@@ -143,7 +173,7 @@ class Workers:
         for place, worker in enumerate(self._running):
             if worker.poll() is not None:
                 self._account.deaths += 1
-                self._running[place] = self._start()
+                self._running[place] = self._start(place)
 
     def kill(self) -> None:
         """Kill one, whatever it has in hand."""
@@ -155,7 +185,7 @@ class Workers:
         for place, worker in enumerate(self._running):
             worker.terminate()
             worker.wait(30)
-            self._running[place] = self._start()
+            self._running[place] = self._start(place)
 
     def stop(self) -> None:
         """End them all."""
@@ -163,10 +193,10 @@ class Workers:
             worker.kill()
             worker.wait()
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self, place: int) -> "subprocess.Popen[bytes]":
         self._paths.append(self._diaries.path(f"worker-{len(self._paths)}"))
-        crowd = self._crowd
-        words = ("work", self._url, self._paths[-1], str(crowd.count), str(crowd.poison))
+        crowd, url = self._crowd, self._url.format(place)
+        words = ("work", url, self._paths[-1], str(crowd.count), str(crowd.poison))
         return subprocess.Popen([sys.executable, "-m", "tests.crash.chaos", *words], cwd=ROOT)
 
 
@@ -200,7 +230,8 @@ async def play(url: str, folder: Path, crowd: Crowd, broker: Broker | None) -> A
             broker.stop()
             broker.start()
 
-    async with Channel.from_url(url) as channel, anyio.create_task_group() as tasks:
+    ours = url.format("undertaker")
+    async with Channel.from_url(ours) as channel, anyio.create_task_group() as tasks:
         # The dead letters' group is there before there can be any.
         tasks.start_soon(bury, channel, account)
         tasks.start_soon(publish, channel, crowd)
@@ -242,7 +273,7 @@ def run(layer: str, crowd: Crowd) -> tuple[dict[str, object], bool]:
             broker = create(name)
             stack.callback(broker.close)
             broker.start()
-            url = f"{layer}://{broker.url.partition('://')[2]}"
+            url = f"{layer}://{broker.url.partition('://')[2]}{QUERIES.get(layer, '')}"
         account = anyio.run(partial(play, url, folder, crowd, broker))
     poison = crowd.killers | crowd.hopeless
     report: dict[str, object] = {
@@ -253,11 +284,12 @@ def run(layer: str, crowd: Crowd) -> tuple[dict[str, object], bool]:
         "innocent_dead_letters": len(account.buried - poison),
         "unsettled": crowd.count - account.settled,
         "highest_attempt": account.highest_attempt,
+        "out_of_order": account.out_of_order if layer in IN_ORDER else None,
         "deaths": account.deaths,
         "seconds": round(time.monotonic() - began, 1),
     }
     held = account.buried == poison and account.settled == crowd.count
-    return report, held and account.highest_attempt <= MOST
+    return report, held and account.highest_attempt <= MOST and not report["out_of_order"]
 
 
 def main(words: list[str]) -> int:

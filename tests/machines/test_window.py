@@ -26,9 +26,11 @@ def test_the_frontier_is_the_end_of_the_settled_prefix(given_positions, random) 
         ]
         assert window.frontier == (prefix[-1] if prefix else None)
         assert moved == (window.frontier != before)
-        assert window.unsettled == set(given_positions) - settled
-        beyond = [p for p in given_positions if p in settled and p not in prefix]
-        assert window.settled_beyond() == tuple(beyond)
+        left = [p for p in given_positions if p not in settled]
+        assert window.oldest == min(left, default=None)
+        assert window.unsettled_count == len(left)
+        assert [p for p in given_positions if window.is_unsettled(p)] == left
+        assert window.unsettled_to(position) == [p for p in left if p <= position]
         assert len(window) == len(given_positions) - len(prefix)
     assert window.frontier == given_positions[-1]
 
@@ -68,7 +70,7 @@ def test_the_one_that_is_wrong_among_many_is_named() -> None:
         window.settle(5, 4)
     with pytest.raises(ValueError, match="position 6"):
         window.settle(6, 6)
-    assert window.unsettled == {5, 6}
+    assert window.unsettled_to(6) == [5, 6]
 
 
 def test_an_empty_delivery_changes_nothing() -> None:
@@ -78,4 +80,4 @@ def test_an_empty_delivery_changes_nothing() -> None:
     window.deliver()
     with pytest.raises(ValueError, match="position 4 was delivered after 5"):
         window.deliver(4)
-    assert window.unsettled == {5}
+    assert window.unsettled_to(6) == [5]

@@ -14,7 +14,7 @@ Rules:
 """
 
 from collections import deque
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from operator import lt
 
 __all__ = ("Window",)
@@ -35,9 +35,23 @@ class Window:
         return len(self._open)
 
     @property
-    def unsettled(self) -> frozenset[int]:
-        """Delivered and not settled."""
-        return frozenset(self._unsettled)
+    def oldest(self) -> int | None:
+        """The first that was delivered and is not settled."""
+        return self._open[0] if self._open else None
+
+    @property
+    def unsettled_count(self) -> int:
+        """How many were delivered and are not settled."""
+        return len(self._unsettled)
+
+    def is_unsettled(self, position: int) -> bool:
+        """Return whether `position` was delivered and is not settled."""
+        return position in self._unsettled
+
+    def unsettled_to(self, position: int) -> list[int]:
+        """Return what is unsettled up to `position`, in rising order; it costs nothing beyond."""
+        unsettled = self._unsettled
+        return [one for one in takewhile(position.__ge__, self._open) if one in unsettled]
 
     def deliver(self, *positions: int) -> None:
         """Note that `positions` were delivered, each above all delivered before it."""
@@ -62,7 +76,3 @@ class Window:
             frontier = undecided.popleft()
         self.frontier = frontier
         return frontier != before
-
-    def settled_beyond(self) -> tuple[int, ...]:
-        """Return the settled positions that wait for one before them, in rising order."""
-        return tuple(position for position in self._open if position not in self._unsettled)

@@ -34,7 +34,7 @@ def custody(me: int, note: CustodyNote | None = None) -> Custody:
 
 def left(one: Custody, unsettled=(), last: int = FIRST, room: int = 10_000) -> CustodyNote:
     """Return what the next owner reads."""
-    numbers, one.reach = one.note(FIRST, unsettled, last, room)
+    numbers, one.reach = one.note(FIRST, unsettled.__contains__, last, room)
     text, _ = written_metadata(FIRST, FIRST - 1, unsettled, 20_000, numbers)
     return note_of(read_metadata(FIRST, text).note, FIRST)
 

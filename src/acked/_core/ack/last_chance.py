@@ -84,6 +84,7 @@ class LastChances:
                     # What others did makes it no more deliveries than it may have.
                     attempt = min(leased.attempt, most)
                     entry.leased = msgspec.structs.replace(leased, attempt=attempt)
+                    self.fetcher.pause()  # or what was fetched behind it would overtake it
                     self.fetcher.last_chances.append(entry)
                     self._queued.set()
                 case Chance.NONE:
@@ -240,10 +241,11 @@ class Crowd:
             member.fetcher.pause()
 
     def resume(self) -> None:
-        """Let all go on."""
+        """Let all go on, but those whose turn is still to come."""
         self.is_paused = False
         for member in self.members:
-            member.fetcher.resume()
+            if not member.fetcher.last_chances:
+                member.fetcher.resume()
 
 
 _crowds: Final[RunVar[Crowd]] = RunVar("acked.crowd")

@@ -138,9 +138,9 @@ class AnswerSettler:
         if delay is None:
             delay = self._delay(cast("Exception", failure), attempt)
         if is_ordered or (delay and not self._capabilities.nack_delay):
-            entry.leased = msgspec.structs.replace(
-                entry.leased, attempt=attempt + 1, failures=failures
-            )
+            # What others did makes it no more deliveries than it may have.
+            again = attempt + 1 if most is None else min(attempt + 1, most)
+            entry.leased = msgspec.structs.replace(entry.leased, attempt=again, failures=failures)
             return delay
         await delivery.nack(delay=delay)
         return None

@@ -84,7 +84,6 @@ import msgspec
 
 from acked.errors import LayerError, hiding_arguments
 from acked.layers._shared.passwords import Password
-from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._admin import forget_group, read_settings
 from acked.layers.kafka._browsing import TopicBrowser
 from acked.layers.kafka._client import HEADERS
@@ -101,7 +100,7 @@ from acked.layers.kafka._options import (
     server_list,
 )
 from acked.layers.kafka._protocols import ProducerClient
-from acked.layers.kafka._publisher import KafkaPublisher
+from acked.layers.kafka._publisher import KafkaPublisher, open_publisher
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.layers.kafka._tail import KafkaTail
 from acked.layers.kafka._transport import transport
@@ -233,12 +232,9 @@ class KafkaLayer:
 
     async def __aenter__(self) -> Self:
         """Connect the producer."""
-        require_asyncio("aiokafka")
-        publisher = KafkaPublisher(
+        self._publisher = await open_publisher(
             self._options, partitions=self._create_topics, replicas=self._replicas
         )
-        await publisher.open()
-        self._publisher = publisher
         return self
 
     async def __aexit__(

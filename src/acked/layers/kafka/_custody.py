@@ -20,7 +20,7 @@ Rules:
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from acked.layers.kafka._commit_metadata import packed
@@ -161,14 +161,14 @@ class Custody:
         return was_alone
 
     def note(
-        self, committed: int, unsettled: Collection[int], last: int, room: int
+        self, committed: int, is_owed: Callable[[int], bool], last: int, room: int
     ) -> tuple[Sequence[int], int]:
         """Return what a commit says of it, and up to where that lets hand out.
 
-        Of what has come, up to `last`, only what is `unsettled` counts any more.
+        Of what has come, up to `last`, only what `is_owed` counts any more.
         """
         if self._failures or self._alone or self._ended_alone:
-            self._forget_all_but(unsettled, last)
+            self._forget_what_is_settled(is_owed, last)
         note = CustodyNote(
             self._me if self._is_open else NOBODY,
             self._next_reach(committed) if self._is_open else -1,
@@ -186,12 +186,11 @@ class Custody:
         self._handed_before = handed
         return handed + 3 * self._pace + SPARE
 
-    def _forget_all_but(self, unsettled: Collection[int], last: int) -> None:
-        owed = set(unsettled)
+    def _forget_what_is_settled(self, is_owed: Callable[[int], bool], last: int) -> None:
         gone = {
             offset
             for offset in (*self._failures, *self._alone, *self._ended_alone)
-            if offset <= last and offset not in owed
+            if offset <= last and not is_owed(offset)
         }
         self._alone -= gone
         self._ended_alone = Counter(_without(self._ended_alone, gone))

@@ -110,7 +110,7 @@ class Partition:
     @property
     def oldest(self) -> int | None:
         """The offset of the first record that is delivered and not settled."""
-        return min(self.window.unsettled, default=None)
+        return self.window.oldest
 
     def arrived(self, offsets: Sequence[int]) -> Sequence[int]:
         """Note that `offsets`, at least one, were fetched; return those that are still owed.
@@ -134,7 +134,7 @@ class Partition:
         if offset <= self.next_offset:
             return False
         self._came_to(offset - 1)
-        if self.window.unsettled or self._refused:
+        if self.window.unsettled_count or self._refused:
             return False
         self.version += 1
         return True
@@ -149,7 +149,7 @@ class Partition:
         `room` is what the commit's metadata takes, in bytes.
         """
         known = len(self._later)  # they come again, and are counted already
-        unsettled = known + len(self._refused) + len(self.window.unsettled)
+        unsettled = known + len(self._refused) + self.window.unsettled_count
         span = max(self._last, self._highest) - self._committed
         return known + spare_records(unsettled, span, room - note_room(room))
 
@@ -188,6 +188,8 @@ class Partition:
         for offset in offsets:
             self._unconfirmed.pop(offset, None)
             self._refused.add(offset)
+        # What we asked for and did not get is no commit: the next one begins before it.
+        self._committed = min([self._committed, *self._refused])
 
     def is_undecided(self, offset: int) -> bool:
         """Return whether `offset` was settled here, and nobody knows whether at the broker's."""
@@ -199,16 +201,16 @@ class Partition:
         return version is not None and version <= self.durable and offset <= self._kept
 
     def commit(self, room: int) -> Commit:
-        """Return what to commit now: never below an earlier one, nor past what was delivered."""
-        unsettled = self._unsettled()
-        frontier = self.window.frontier
-        reached = self._committed if frontier is None else frontier + 1
-        reached = min(reached, unsettled[0]) if unsettled else self.next_offset
-        self._committed = max(self._committed, reached)
-        committed = self._committed
-        note, reach = self.custody.note(committed, unsettled, self._last, note_room(room))
-        metadata, kept = written_metadata(committed, self._highest, unsettled, room, note)
-        position = Position(self._committed, metadata)
+        """Return what to commit now: never past what was delivered, nor before an earlier one.
+
+        Unless that was refused.
+        """
+        committed = self._committed = max(self._committed, self._reached())
+        note, reach = self.custody.note(committed, self._is_owed, self._last, note_room(room))
+        metadata, kept = written_metadata(
+            committed, self._highest, self._unsettled_below(), room, note
+        )
+        position = Position(committed, metadata)
         self._confirmed.add(position)
         return Commit(position, self.version, kept, reach)
 
@@ -228,8 +230,26 @@ class Partition:
         if self._later:  # those that did not come are not there any more
             self._later = {one for one in self._later if one > offset}
 
-    def _unsettled(self) -> list[int]:
-        return sorted([*self.window.unsettled, *self._later, *self._refused])
+    def _reached(self) -> int:
+        """Return the offset before which everything is settled."""
+        first, frontier = self.window.oldest, self.window.frontier
+        owed = [*self._later, *self._refused]
+        if first is not None:
+            owed.append(first)
+        if not owed:
+            return self.next_offset
+        return min([*owed, self._committed if frontier is None else frontier + 1])
+
+    def _unsettled_below(self) -> list[int]:
+        """Return what is unsettled before the last settled record: no more is ever written."""
+        found = self.window.unsettled_to(self._highest)
+        if self._later or self._refused:
+            found = sorted([*found, *self._later, *self._refused])
+        return found
+
+    def _is_owed(self, offset: int) -> bool:
+        window = self.window
+        return window.is_unsettled(offset) or offset in self._later or offset in self._refused
 
 
 class DeliveryToken(msgspec.Struct, frozen=True, eq=False, gc=False):

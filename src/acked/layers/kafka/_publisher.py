@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, TypeAlias
 import anyio
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
+from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._dead_letters import encodable
 from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
 from acked.layers.kafka._options import KafkaOptions
@@ -16,7 +17,7 @@ from acked.layers.kafka._records import headers_of, key_of, size_of, value_of
 from acked.layers.kafka._topics import Topics
 from acked.types import Receipt, Record
 
-__all__ = ("KafkaPublisher", "Published")
+__all__ = ("KafkaPublisher", "Published", "open_publisher")
 
 Sending: TypeAlias = "asyncio.Future[RecordMetadata]"
 
@@ -60,7 +61,7 @@ class KafkaPublisher:
         return self._producers[0].client
 
     async def open(self) -> None:
-        """Connect; see `Layer.__aenter__`."""
+        """Connect the producer that most records go through."""
         await self._producers[0].connect()
 
     async def close(self) -> None:
@@ -164,6 +165,16 @@ class KafkaPublisher:
             return translated(error, self._options, "publishing")
         where = sending.result()
         return Receipt(record.id, record.topic, f"{where.partition}:{where.offset}")
+
+
+async def open_publisher(
+    options: KafkaOptions, *, partitions: int | None, replicas: int
+) -> KafkaPublisher:
+    """Return a publisher that is connected; see `Layer.__aenter__`."""
+    require_asyncio("aiokafka")
+    publisher = KafkaPublisher(options, partitions=partitions, replicas=replicas)
+    await publisher.open()
+    return publisher
 
 
 async def _begun(client: ProducerClient, record: Record) -> Sending:

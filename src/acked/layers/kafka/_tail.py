@@ -18,7 +18,6 @@ from acked.abc import Sink
 from acked.errors import ChannelClosed, ConnectionLost, LayerError, hiding_arguments
 from acked.layers._shared.blocked_sink import BlockedSink
 from acked.layers._shared.reconnect import OnLoss, reconnects
-from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._client import connected, make_consumer, stopped, topic_partition, within
 from acked.layers.kafka._custody import NOBODY
 from acked.layers.kafka._errors import lost_position, translated
@@ -31,7 +30,7 @@ from acked.layers.kafka._protocols import (
     ProducerClient,
     TopicPartition,
 )
-from acked.layers.kafka._publisher import KafkaPublisher
+from acked.layers.kafka._publisher import KafkaPublisher, open_publisher
 from acked.layers.kafka._records import Fetched, leased_first
 from acked.types import Capabilities, Gap, GapCause, Record
 
@@ -106,13 +105,10 @@ class KafkaTail:
 
     async def __aenter__(self) -> Self:
         """Connect the producer; reading connects when somebody listens."""
-        require_asyncio("aiokafka")
-        publisher = KafkaPublisher(
+        self._publisher = await open_publisher(
             self._options, partitions=self._create_topics, replicas=self._replicas
         )
-        await publisher.open()
         self._changing = asyncio.Lock()  # of this event loop
-        self._publisher = publisher
         return self
 
     async def __aexit__(
