@@ -60,6 +60,22 @@ async def test_overflow_policies_apply_and_losses_are_told(layer: AckLayer) -> N
             assert (first.body, first.gap.missed) == (3, 3)
 
 
+async def test_what_only_a_group_can_is_not_claimed_for_news(layer: AckLayer) -> None:
+    news = fire_and_forget(layer)
+    claims = msgspec.structs.asdict(news.capabilities)
+    assert {name for name, claimed in claims.items() if claimed is True} == {
+        name
+        for name in (
+            *("batch_publish", "coalesced_publish", "headers", "keys", "lossy"),
+            *("publish_confirm", "publish_delay"),
+        )
+        if name == "lossy" or getattr(layer.capabilities, name)
+    }
+    async with Channel(news) as channel:
+        with pytest.raises(CapabilityError, match="cannot show what a topic keeps"):
+            channel.dead_letters("t")
+
+
 async def test_a_listeners_group_is_removed_on_leaving() -> None:
     layer = MemoryQueueLayer()
     async with Channel(fire_and_forget(layer)) as channel:

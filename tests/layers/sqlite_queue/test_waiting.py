@@ -1,8 +1,9 @@
 """What wakes a consumer of a queue file that waits."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +15,7 @@ from acked.types import Settlement, Verb
 from tests.layers.sqlite_kit import (
     CONFIRMED,
     LEASE,
+    TIMEOUT,
     consuming,
     make,
     receive,
@@ -89,3 +91,60 @@ async def test_a_waiting_receive_sees_the_end_of_a_delay_or_a_lease(path: Path, 
                 if event == "lease cut short":
                     assert await holder.extend([a.token], 1.0) == [CONFIRMED]
                 clock.advance(1.0 if event == "lease cut short" else LEASE)
+
+
+def looks_of(layer: SQLiteQueueLayer, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what grows by one whenever something of `layer` asks the file."""
+    looks: list[object] = []
+    run = layer._access.run
+
+    async def counting(job: Callable[[], Any]) -> Any:
+        looks.append(job)
+        return await run(job)
+
+    monkeypatch.setattr(layer._access, "run", counting)
+    return looks
+
+
+async def test_many_idle_consumers_ask_the_file_no_more_often_than_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SQLiteQueueLayer(path) as layer, AsyncExitStack() as leaving:
+        relying = layer._access.watch._relying
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                context = consuming(layer, f"t{number}")
+                tasks.start_soon(receive, await leaving.enter_async_context(context))
+            with anyio.fail_after(TIMEOUT):
+                while len(relying) < 29:
+                    await anyio.sleep(0.01)
+            looks = looks_of(layer, monkeypatch)
+            await anyio.sleep(1.0)
+            assert len(looks) <= 8  # four a second
+            tasks.cancel_scope.cancel()
+
+
+async def test_of_those_who_rely_on_one_look_each_learns_what_another_process_did(
+    path: Path,
+) -> None:
+    async with SQLiteQueueLayer(path) as layer, SQLiteQueueLayer(path) as other:
+        relying = layer._access.watch._relying
+        got: list[str] = []
+
+        async def consume(topic: str) -> None:
+            async with consuming(layer, topic) as feed:
+                got.append((await receive(feed))[0].record.id)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(consume, f"t{number}")
+            for number in (2, 0, 1):  # the first is who looks, until it has got its own
+                with anyio.fail_after(TIMEOUT):
+                    while len(relying) < 2 - len(got):
+                        await anyio.sleep(0.01)
+                began = anyio.current_time()
+                await other.publish(make(str(number), topic=f"t{number}"))
+                with anyio.fail_after(TIMEOUT):
+                    while str(number) not in got:
+                        await anyio.sleep(0.01)
+                assert anyio.current_time() - began < 5.0  # a sign of life is due after ten

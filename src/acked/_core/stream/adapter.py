@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final, Self, cast
 
 import anyio
-import msgspec
 
 from acked._core.reconnect import ReconnectBudget
 from acked._machines.backoff import Backoff
@@ -33,7 +32,16 @@ from acked.errors import (
     PublishFailed,
     layer_failure,
 )
-from acked.types import Finding, Leased, Outcome, Record, Settlement, Start, Verb
+from acked.types import (
+    Capabilities,
+    Finding,
+    Leased,
+    Outcome,
+    Record,
+    Settlement,
+    Start,
+    Verb,
+)
 
 __all__ = ("fire_and_forget",)
 
@@ -80,25 +88,18 @@ class _FireAndForgetAdapter:
 
     def __init__(self, layer: AckLayer, reconnect: Backoff, timeout: float | None) -> None:
         claims = layer.capabilities
-        self.capabilities: Final = msgspec.structs.replace(
-            claims,
-            confirmed_ack=False,
-            nack=False,
-            nack_delay=False,
-            reject=False,
-            dead_letter=False,
-            extend=False,
-            release=False,
-            attempts=False,
-            persistent=False,
-            groups=False,
-            remove_group=False,
-            replay=False,
-            out_of_order_ack=False,
-            patterns=False,
-            lag=False,
+        # What publishing can do; of what a group can, a listener has nothing.
+        self.capabilities: Final = Capabilities(
+            batch_publish=claims.batch_publish,
+            coalesced_publish=claims.coalesced_publish,
+            publish_delay=claims.publish_delay,
+            publish_confirm=claims.publish_confirm,
+            headers=claims.headers,
+            keys=claims.keys,
+            order=claims.order,
+            max_payload=claims.max_payload,
+            topic_pattern=claims.topic_pattern,
             lossy=True,
-            lease="none",
         )
         self._layer = layer
         self._reconnect = reconnect

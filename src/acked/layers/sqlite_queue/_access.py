@@ -11,6 +11,7 @@ from acked.errors import LayerError
 from acked.layers._shared.runtime import running_loop
 from acked.layers.sqlite_queue import _removal as removal
 from acked.layers.sqlite_queue._file import QueueFile
+from acked.layers.sqlite_queue._watch import Watch
 
 __all__ = ("Access",)
 
@@ -37,6 +38,7 @@ class Access:
         self.file: Final = file
         self.time: Final = time
         self.awake: Final = awake
+        self.watch: Final = Watch()
         self._waiting: Final[dict[anyio.Event, Sequence[str]]] = {}
         self._limiter: CapacityLimiter | None = None
         self._loop: object = None

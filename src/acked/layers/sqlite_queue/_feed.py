@@ -25,6 +25,7 @@ from acked.layers.sqlite_queue._file import Version
 from acked.layers.sqlite_queue._key_order import ClaimInOrder, keep_keys
 from acked.layers.sqlite_queue._removal import ALIVE_FOR, LISTENERS
 from acked.layers.sqlite_queue._rows import GroupRow
+from acked.layers.sqlite_queue._watch import LONGEST_POLL
 from acked.types import Leased, Outcome, Reply, Settlement, Start, Token, Verb
 
 __all__ = ("SQLiteQueueFeed",)
@@ -32,9 +33,6 @@ __all__ = ("SQLiteQueueFeed",)
 logger = logging.getLogger("acked.layers.sqlite_queue")
 
 SYSTEM: Final = SystemClock()
-
-LONGEST_POLL: Final = 0.25
-"""How long a consumer that has had no news for a while may take to learn of some, in seconds."""
 
 SHORTEST_WAIT: Final = 0.002
 """No two looks follow one another faster, however near the next moment of interest is."""
@@ -60,8 +58,7 @@ class SQLiteQueueFeed:
     """One consumer of a group.
 
     It waits for whatever comes first: a publish or nack through this layer, the end of a delay or
-    a lease, another version of the file. Only the last one needs polling, and a poll reads a number
-    from shared memory.
+    a lease, another version of the file. Only the last one needs polling (see `_watch`).
     """
 
     def __init__(
@@ -113,13 +110,16 @@ class SQLiteQueueFeed:
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Lease up to `limit`; what a cancelled call has leased is given back by the next one."""
-        while True:
-            # Before the look: what is published after it must wake us.
-            with self._access.news(tuple(self._topics)) as news:
-                found = await self._look(limit)
-                if found.batch:
-                    return found.batch
-                await self._wait(found, news)
+        try:
+            while True:
+                # Before the look: what is published after it must wake us.
+                with self._access.news(tuple(self._topics)) as news:
+                    found = await self._look(limit)
+                    if found.batch:
+                        return found.batch
+                    await self._wait(found, news)
+        finally:
+            self._access.watch.leave(self)
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle `batch` in one transaction; why not, for what the file does not take."""
@@ -259,7 +259,9 @@ class SQLiteQueueFeed:
     def _beat(self, db: sqlite3.Connection) -> None:
         awake = self._access.awake()
         if awake >= self._beat_due:
+            before = db.total_changes
             store.heartbeat(db, self._grps, self._feed, awake + ALIVE_FOR)
+            self._access.file.count_no_news(db.total_changes - before)
             self._beat_due = awake + ALIVE_FOR / 3
 
     def _give_back(self) -> None:
@@ -273,15 +275,20 @@ class SQLiteQueueFeed:
 
     async def _wait(self, found: Found, news: anyio.Event) -> None:
         """Wait until there is a reason to look again."""
-        access, pause = self._access, self._poll
+        access, watch, pause = self._access, self._access.watch, self._poll
+        watch.saw(self, found.version)
         while True:
-            left = max(SHORTEST_WAIT, found.due - access.time())
-            with anyio.move_on_after(min(pause, left)):
+            looks = pause < LONGEST_POLL or watch.is_kept_by(self, found.version, news)
+            due = min(found.due - access.time(), self._beat_due - access.awake())
+            with anyio.move_on_after(max(SHORTEST_WAIT, min(pause, due) if looks else due)):
                 await news.wait()
             if news.is_set() or access.time() >= found.due or access.awake() >= self._beat_due:
                 return
-            if await access.run(access.file.version) != found.version:
-                return
+            if looks:
+                version = await access.run(access.file.version)
+                watch.saw(self, version)
+                if version != found.version:
+                    return
             pause = min(pause * 1.5, max(self._poll, LONGEST_POLL))
 
     def _announce(self, batch: Sequence[Settlement]) -> None:

@@ -74,6 +74,7 @@ class QueueFile:
         self._identity = (0, 0)
         self._generation = 0
         self._synchronous = ""
+        self._no_news = 0
 
     def open(self) -> None:
         """Connect, and make the tables if the file is new."""
@@ -123,7 +124,11 @@ class QueueFile:
     def version_within(self, db: sqlite3.Connection) -> Version:
         """Return the version as of the transaction that is open."""
         (others,) = self._patiently(db, "PRAGMA data_version").fetchone()
-        return (self._generation, others, db.total_changes)
+        return (self._generation, others, db.total_changes - self._no_news)
+
+    def count_no_news(self, changes: int) -> None:
+        """Take so many changes, made within a transaction, for no other version."""
+        self._no_news += changes
 
     def _check_process(self) -> None:
         # Before the lock: after a fork it may be held by a thread that this process has not got.
