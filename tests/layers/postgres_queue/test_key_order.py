@@ -156,3 +156,45 @@ async def test_long_keys_and_such_with_a_nul_are_keys_like_others(postgres_broke
         assert len(batch) == 3
         await ack(feed, batch)
         assert len(await receive(feed)) == 3
+
+
+async def test_what_committed_late_frees_what_was_parked_behind_a_later_one(
+    postgres_broker,
+) -> None:
+    """It is the first of its key and was never parked: so nobody had noted that others wait."""
+    url, topic = postgres_broker.url, fresh()
+    async with (
+        PostgresQueueLayer(url) as layer,
+        connected(url) as mine,
+        in_order(layer, topic) as feed,
+    ):
+        transaction = mine.transaction()
+        await transaction.start()
+        await layer.publish_in(mine, of_key(topic, "a", 1))
+        await layer.publish(of_key(topic, "a", 2, start=1))
+        held = await receive(feed)
+        assert ids(held) == ["a1"]
+        await transaction.commit()
+        await ack(feed, held)
+        for name in ("a0", "a2"):
+            batch = await receive(feed)
+            assert ids(batch) == [name]
+            await ack(feed, batch)
+
+
+async def test_many_delays_of_one_key_that_end_at_once_keep_no_other_key_waiting(
+    postgres_broker,
+) -> None:
+    topic, many = fresh(), 50
+    async with PostgresQueueLayer(postgres_broker.url) as layer, in_order(layer, topic) as feed:
+        delayed = [Record(topic, b"", f"a{n}", "a", delay=0.2) for n in range(many)]
+        await layer.publish([*delayed, Record(topic, b"", "b0", "b", delay=0.3)])
+        (first,) = await receive(feed, 1)
+        assert first.record.id == "a0"
+        (other,) = await receive(feed, 1)
+        assert other.record.id == "b0"
+        await ack(feed, [first, other])
+        for number in range(1, many):
+            batch = await receive(feed)
+            assert ids(batch) == [f"a{number}"]
+            await ack(feed, batch)

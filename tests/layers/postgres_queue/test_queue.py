@@ -248,6 +248,33 @@ async def test_tables_of_version_1_are_brought_up_to_date_with_all_they_owe(priv
     assert found == [("once", 1), ("never", 0)]
 
 
+async def test_tables_of_version_2_are_brought_up_to_date_with_their_indexes(
+    private_broker,
+) -> None:
+    url = private_broker("postgres").url
+    indexes = "select indexname, replace(indexdef, $1, '') from pg_indexes where schemaname = $1"
+    publish = "(text[], text[], text[], text[], text[], double precision[], bytea[], boolean)"
+    async with PostgresQueueLayer(url) as layer, joined(layer, "t"):
+        await layer.publish(make("t", "owed"))
+    async with connected(url) as admin:
+        await admin.execute(
+            f"""drop index acked.message_free, acked.message_out;
+            create index message_free on acked.message (grp, seq) where due = 0;
+            create index message_out on acked.message (grp, lane)
+                where lane is not null and due > 0 and due < 'Infinity';
+            create function acked.publish{publish} returns bigint[] language sql
+                as 'select null::bigint[]';
+            update acked.version set number = 2"""
+        )
+        async with PostgresQueueLayer(url) as layer, PostgresQueueLayer(url, schema="fresh"):
+            async with joined(layer, "t") as feed:
+                assert [one.record.id for one in await feed.receive(10)] == ["owed"]
+        mended, new = [set(await admin.fetch(indexes, name)) for name in ("acked", "fresh")]
+        assert mended == new
+        publishing = "select count(*) from pg_proc where proname = 'publish' and pronamespace = $1"
+        assert await admin.fetchval(publishing.replace("$1", "'acked'::regnamespace")) == 1
+
+
 async def test_a_role_that_may_not_make_tables_is_told_who_does(private_broker) -> None:
     url = private_broker("postgres").url
     async with connected(url) as admin:
@@ -331,41 +358,3 @@ async def test_a_claim_stops_after_enough_bytes(postgres_broker) -> None:
         first = await feed.receive(100)
         assert [leased.record.id for leased in first] == ["a", "b", "c"]
         assert [leased.record.id for leased in await feed.receive(100)] == ["d"]
-
-
-async def test_a_claim_of_what_is_newer_than_the_statistics_walks_over_it_once(
-    private_broker,  # its statistics are no other test's
-) -> None:
-    url, topic, count = private_broker("postgres").url, fresh(), 5_000
-    async with PostgresQueueLayer(url) as layer, joined(layer, topic) as feed:
-        await layer.publish(make(topic, *map(str, range(count))))
-        drained = await feed.receive(count)
-        await feed.settle([Settlement(one.token, Verb.ACK) for one in drained])
-        async with connected(url) as admin:
-            await admin.execute("analyze acked.message")  # as autovacuum does, of an empty queue
-        await layer.publish(make(topic, *map(str, range(count))))
-        began = time.monotonic()
-        assert len(await feed.receive(count)) == count
-        assert time.monotonic() - began < 5, "a join walks over all for each: a quarter minute"
-
-
-async def test_what_is_delayed_is_not_walked_over_to_get_at_what_is_free(postgres_broker) -> None:
-    topic, count = fresh(), 20_000
-    async with PostgresQueueLayer(postgres_broker.url) as layer, joined(layer, topic) as feed:
-        await layer.publish(make(topic, *map(str, range(count))))
-        batch = await feed.receive(count)
-        await feed.settle([Settlement(one.token, Verb.NACK, 3600.0) for one in batch])
-        await layer.publish(make(topic, "free"))
-        async with connected(postgres_broker.url) as admin:
-            # Autovacuum may have looked when the table was empty; then plans are a matter of luck.
-            await admin.execute("analyze acked.message")
-            grp = batch[0].token.grp
-            plan = await admin.fetch(
-                "explain analyze select seq from acked.message where grp = $1 and due = 0 "
-                "order by seq limit 10",
-                grp,
-            )
-        words = " ".join(row[0] for row in plan)
-        assert "message_free" in words
-        (leased,) = await feed.receive(10)
-        assert leased.record.id == "free"

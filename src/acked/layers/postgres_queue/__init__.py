@@ -85,7 +85,7 @@ from acked.layers.postgres_queue._publishing import (
     receipts_of,
     taken_of,
 )
-from acked.layers.postgres_queue._records import columns
+from acked.layers.postgres_queue._records import columns, delays_of
 from acked.layers.postgres_queue._schema import (
     channel_of,
     check_version,
@@ -116,6 +116,7 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
+    publish_delay=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -266,7 +267,7 @@ class PostgresQueueLayer:
         taken, failures = taken_of(records)
         if failures:
             raise not_taken(records, failures)
-        arguments = (*columns(taken), True)
+        arguments = (*columns(taken), True, delays_of(taken))
         try:
             numbers = await call_in(
                 connection, self._functions.publish, arguments, self._server.address
@@ -359,7 +360,7 @@ class PostgresQueueLayer:
                 await check_version(connection, self._schema, address)
 
     async def _commit(self, records: Sequence[Record], asked: int) -> Sequence[int]:
-        arguments = (*columns(records), False)
+        arguments = (*columns(records), False, delays_of(records))
         is_sent = False
         try:
             with self._server.translated():

@@ -25,9 +25,10 @@ KEPT: Final = f"""
         SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) - octet_length(body) AS before
         FROM (
             SELECT DISTINCT ON (m.seq) m.*, EXISTS (
-                SELECT FROM @schema.message AS h
-                WHERE h.grp IN {OF_TOPIC} AND h.seq = m.seq
-                AND h.lease <> 0 AND h.due > @schema.moment()
+                SELECT FROM {OF_TOPIC} AS o, LATERAL (
+                    SELECT h.lease, h.due FROM @schema.message AS h
+                    WHERE h.grp = o.id AND h.seq = m.seq OFFSET 0
+                ) AS h WHERE h.lease <> 0 AND h.due > @schema.moment()
             ) AS held
             FROM {OF_TOPIC} AS g, LATERAL (
                 SELECT * FROM @schema.message AS m
@@ -37,34 +38,14 @@ KEPT: Final = f"""
         ) AS page
     ) AS sized WHERE before < $5 ORDER BY seq"""  # noqa: S608 - constants
 
-REMOVE: Final = f"""
-    WITH there AS MATERIALIZED (
-        SELECT m.grp, m.seq FROM @schema.message AS m
-        WHERE m.grp IN {OF_TOPIC} AND m.seq = ANY ($2)
-    ), locked AS MATERIALIZED (
-        SELECT m.grp, m.seq, m.lease <> 0 AND m.due > @schema.moment() AS held
-        FROM @schema.message AS m
-        WHERE m.grp IN {OF_TOPIC} AND m.seq = ANY ($2)
-        FOR UPDATE SKIP LOCKED
-    ), left_alone AS MATERIALIZED (
-        SELECT DISTINCT t.seq FROM there AS t LEFT JOIN locked AS l USING (grp, seq)
-        WHERE l.held IS DISTINCT FROM false
-    ), gone AS (
-        DELETE FROM @schema.message AS m USING locked AS l
-        WHERE m.grp = l.grp AND m.seq = l.seq
-        AND NOT EXISTS (SELECT FROM left_alone AS a WHERE a.seq = l.seq)
-    )
-    SELECT coalesce(array_agg(seq), '{{}}') FROM left_alone"""  # noqa: S608 - constants
-"""Returns what is left: what is held, or what somebody else has locked at the moment."""
-
 
 class QueueBrowser:
     """Shows and removes what the topics of a queue keep; `schema` is a name as SQL has it."""
 
     def __init__(self, store: QueueStore, schema: str) -> None:
         self._store = store
-        self._last, self._kept, self._remove = (
-            statement.replace("@schema", schema) for statement in (LAST, KEPT, REMOVE)
+        self._last, self._kept = (
+            statement.replace("@schema", schema) for statement in (LAST, KEPT)
         )
 
     async def browse(self, topic: str) -> AsyncGenerator[Sequence[KeptRecord], None]:
@@ -80,5 +61,6 @@ class QueueBrowser:
     async def remove(self, topic: str, positions: Sequence[str]) -> Sequence[bool]:
         """Let no group of `topic` owe `positions`; False for what is held."""
         numbers = [int(position) for position in positions]
-        left: list[int] = await self._store.value(self._remove, topic, numbers)
-        return [number not in left for number in numbers]
+        left: list[int] = await self._store.value(self._store.functions.remove, topic, numbers)
+        stays = frozenset(left)
+        return [number not in stays for number in numbers]

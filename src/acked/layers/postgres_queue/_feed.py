@@ -244,7 +244,7 @@ class PostgresQueueFeed:
         if row["known"] < len(grps):
             await self._rejoin()
             return 0.0
-        if self._in_key_order and await self._store.value(self._store.functions.has_free, grps):
+        if self._in_key_order and row["has_free"]:
             return AGAIN  # a claim parked all that it may at once, or somebody settles just now
         most = self._poll if self._wakeups.is_live else min(self._poll, POLL_UNTOLD)
         return most if due is None else max(0.001, min(due, most))

@@ -22,7 +22,9 @@ class QueueFunctions:
     """The functions of the queue in `schema`, a name as SQL has it."""
 
     def __init__(self, schema: str) -> None:
-        self.publish: Final = StoredFunction(f"{schema}.publish", (*_RECORDS, "boolean"))
+        self.publish: Final = StoredFunction(
+            f"{schema}.publish", (*_RECORDS, "boolean", "double precision[]")
+        )
         self.settle: Final = StoredFunction(
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
@@ -30,15 +32,13 @@ class QueueFunctions:
         self.claim: Final = f"SELECT * FROM {schema}.claim($1, $2, $3, $4, $5, $6)"  # noqa: S608
         self.claim_in_order: Final = self.claim.replace(".claim(", ".claim_in_order(")
         self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
-        self.has_free: Final = (
-            f"SELECT EXISTS (SELECT FROM {schema}.message WHERE grp = ANY ($1) AND due = 0)"  # noqa: S608
-        )
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
         self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"
         self.release: Final = f"SELECT {schema}.release($1, $2, $3)"
         self.release_claims: Final = f"SELECT {schema}.release_claims($1, $2)"
         self.join: Final = f"SELECT {schema}.join_group($1, $2, $3, $4)"
-        self.remove: Final = f"SELECT {schema}.remove_group($1, $2)"
+        self.remove: Final = f"SELECT {schema}.remove($1, $2)"
+        self.remove_group: Final = f"SELECT {schema}.remove_group($1, $2)"
         self.beat: Final = f"SELECT {schema}.beat($1, $2, $3)"
         self.sweep: Final = f"SELECT {schema}.sweep($1, $2, $3)"
         self.farewell: Final = f"DELETE FROM {schema}.consumer WHERE grp = ANY ($1) AND feed = $2"  # noqa: S608
@@ -48,15 +48,9 @@ class QueueFunctions:
         )
         self.lag: Final = (
             f"SELECT count(*) FROM {schema}.message "  # noqa: S608
-            "WHERE grp = ANY ($1) AND (due = 0 OR due = 'Infinity') AND attempt = 0"
+            f"WHERE grp = ANY ($1) AND (due <= {schema}.moment() OR due = 'Infinity') "
+            "AND attempt = 0"
         )
-        self.outlook: Final = f"""
-            SELECT
-                (SELECT count(*) FROM {schema}.grp
-                    WHERE id = ANY ($1) AND name IS NOT NULL) AS known,
-                (SELECT min(soon.due) FROM unnest($1::bigint[]) AS g (id), LATERAL (
-                    SELECT m.due FROM {schema}.message AS m
-                    WHERE m.grp = g.id AND m.due > 0 AND m.due > (SELECT {schema}.moment())
-                    ORDER BY m.due LIMIT 1
-                ) AS soon) - {schema}.moment() AS due"""  # noqa: S608
-        """How many of the groups there are still, and in how many seconds something may be free."""
+        self.outlook: Final = f"SELECT * FROM {schema}.outlook($1)"  # noqa: S608
+        """How many of the groups there are still, in how many seconds something may be free, and
+        whether something is."""

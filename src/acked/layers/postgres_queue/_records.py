@@ -10,7 +10,15 @@ from acked.layers._postgres.texts import as_it_was, kept
 from acked.layers._shared.headers import column_of, headers_in
 from acked.types import Leased, Record, Token
 
-__all__ = ("Columns", "PostgresLease", "columns", "leased_from", "record_from", "refusal_of")
+__all__ = (
+    "Columns",
+    "PostgresLease",
+    "columns",
+    "delays_of",
+    "leased_from",
+    "record_from",
+    "refusal_of",
+)
 
 Columns: TypeAlias = tuple[Sequence[object], ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
@@ -35,6 +43,11 @@ def columns(records: Sequence[Record]) -> Columns:
         [record.timestamp for record in records],
         [record.body for record in records],
     )
+
+
+def delays_of(records: Sequence[Record]) -> Sequence[float] | None:
+    """Return for how many seconds each of `records` is kept back; None where none is."""
+    return [record.delay for record in records] if any(one.delay for one in records) else None
 
 
 def refusal_of(record: Record) -> LayerError | None:

@@ -80,7 +80,7 @@ class QueueStore:
     async def remove(self, topics: Sequence[str], group: str) -> None:
         """Let `group` of `topics` owe nothing more, or raise `LayerError`, nothing changed."""
         what = f"group {group!r} is removed"
-        busy = await self._alone(what, self.functions.remove, list(topics), group)
+        busy = await self._alone(what, self.functions.remove_group, list(topics), group)
         if busy is not None:
             raise LayerError(
                 f"group {group!r} has a consumer of {busy!r}, or had one until {ALIVE_FOR:g} s ago "

@@ -1,20 +1,31 @@
 -- The verbs, each one statement for a batch: so they work through a pool that shares sessions
 -- between transactions, within anybody's transaction, from any client, and from triggers. They are
--- replaced with every version. No planner may seize on statistics of a queue that was empty when
--- somebody looked: index scans and nested loops are right whatever there is.
+-- replaced with every version.
+--
+-- What they cost is in proportion whatever the statistics say, and they may have been made of an
+-- empty queue: autovacuum does that, and then one plan looks as good as another. So:
+--     1. What is named is looked up one by one, by the primary key: in a LATERAL behind a fence (FOR
+--        UPDATE, OFFSET 0), where no other index serves, and what is asked beside that stands outside
+--        of it; or in a join with index scans off, so that the table can be searched, by a bitmap,
+--        and cannot be walked, from whichever side the planner begins.
+--     2. What was locked is written by its place (`ctid`) in the next statement, which sees it.
+--     3. What is walked has the order of one index and of no other, and nothing may be sorted: thus
+--        `due <= 0` and `lane BETWEEN` where an equation would say the same.
 
 CREATE OR REPLACE FUNCTION @schema.moment() RETURNS double precision
 LANGUAGE sql VOLATILE AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
 
--- Stores records and returns their numbers, in their order. `announce` wakes consumers when the
--- transaction commits. The lock, which publishers share, keeps a group from being made meanwhile:
--- it would miss what is committed after it and was published before.
+-- Stores records and returns their numbers, in their order; one with a delay is free when so many
+-- seconds are over. `announce` wakes consumers when the transaction commits. The lock, which
+-- publishers share, keeps a group from being made meanwhile: it would miss what is committed after
+-- it and was published before.
 CREATE OR REPLACE FUNCTION @schema.publish(
     topics text[], ids text[], keys text[], headers text[], content_types text[],
-    published double precision[], bodies bytea[], announce boolean
-) RETURNS bigint[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    published double precision[], bodies bytea[], announce boolean,
+    delays double precision[] DEFAULT NULL
+) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
+    now double precision := @schema.moment();
     named text[] := ARRAY(SELECT DISTINCT t FROM unnest(topics) AS t ORDER BY t);
     numbers bigint[];
     one text;
@@ -36,12 +47,15 @@ BEGIN
     numbers := ARRAY(
         SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
     );
-    INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body, lane)
-    SELECT g.id, r.seq, r.published, r.id, r.key, r.headers, r.content_type, r.body,
-        CASE WHEN g.in_order THEN md5(r.key) END
-    FROM unnest(numbers, topics, ids, keys, headers, content_types, published, bodies)
-        AS r (seq, topic, id, key, headers, content_type, published, body)
-    JOIN @schema.grp AS g ON g.topic = r.topic AND g.gets;
+    INSERT INTO @schema.message
+        (grp, seq, due, published, id, key, headers, content_type, body, lane)
+    SELECT g.id, r.seq, CASE WHEN r.delay > 0 THEN now + r.delay ELSE 0 END, r.published, r.id,
+        r.key, r.headers, r.content_type, r.body, CASE WHEN g.in_order THEN md5(r.key) END
+    FROM unnest(numbers, topics, ids, keys, headers, content_types, published, bodies, delays)
+        AS r (seq, topic, id, key, headers, content_type, published, body, delay),
+    LATERAL (
+        SELECT o.id, o.in_order FROM @schema.grp AS o WHERE o.topic = r.topic AND o.gets OFFSET 0
+    ) AS g;
     IF announce THEN
         PERFORM pg_notify('@channel', t) FROM unnest(named) AS t;
     END IF;
@@ -62,7 +76,7 @@ CREATE OR REPLACE FUNCTION @schema.claim(
     grps bigint[], room integer, seconds double precision, number bigint, held bigint[],
     most bigint
 ) RETURNS SETOF @schema.message LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
     now double precision := @schema.moment();
     ready bigint[] := grps;
@@ -70,6 +84,7 @@ DECLARE
     one bigint;
     wanted integer;
     got integer;
+    places tid[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     WHILE room > 0 AND cardinality(ready) > 0 LOOP
@@ -77,28 +92,26 @@ BEGIN
         FOREACH one IN ARRAY ready LOOP
             wanted := least(room, greatest(1, room / cardinality(ready)));
             EXIT WHEN wanted < 1;
-            RETURN QUERY
             WITH free AS MATERIALIZED (
-                SELECT m.seq, @schema.size_of(m) AS size FROM @schema.message AS m
-                WHERE m.grp = one AND m.due = 0
-                ORDER BY m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
+                SELECT m.ctid AS place, m.seq, @schema.size_of(m) AS size
+                FROM @schema.message AS m WHERE m.grp = one AND m.due <= 0
+                ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), ended AS MATERIALIZED (
-                SELECT m.seq, @schema.size_of(m) AS size FROM @schema.message AS m
+                SELECT m.ctid AS place, m.seq, @schema.size_of(m) AS size
+                FROM @schema.message AS m
                 WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
                 ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), sized AS (
-                SELECT u.seq, sum(u.size) OVER (ORDER BY u.seq) - u.size AS before
+                SELECT u.place, sum(u.size) OVER (ORDER BY u.seq) - u.size AS before
                 FROM (SELECT * FROM free UNION ALL SELECT * FROM ended) AS u
                 ORDER BY u.seq LIMIT wanted
             )
+            SELECT array_agg(s.place) INTO places FROM sized AS s WHERE s.before < most;
+            RETURN QUERY
             UPDATE @schema.message AS m
             SET due = now + seconds, lease = number, attempt = m.attempt + 1,
                 alone = m.alone + m.alone % 2
-            -- No join: of a group that is newer than the statistics the planner expects one row, and
-            -- would walk over all of them for each that is claimed.
-            WHERE m.grp = one AND m.seq = ANY (
-                ARRAY(SELECT sized.seq FROM sized WHERE sized.before < most)
-            )
+            WHERE m.ctid = ANY (places)
             RETURNING m.*;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
@@ -113,8 +126,9 @@ END $$;
 -- Keeps a message of the lane of `blocker` out of the way of all claims until that is settled: where
 -- somebody settles it just now, nothing is changed, and the next claim will see. The note with the
 -- blocker is also what a transaction with an older snapshot fails on, which would free nothing.
-CREATE OR REPLACE FUNCTION @schema.park(of_grp bigint, parked bigint, blocker bigint)
-RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE OR REPLACE FUNCTION @schema.park(
+    of_grp bigint, parked bigint, was_due double precision, blocker bigint
+) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM @schema.message AS m WHERE m.grp = of_grp AND m.seq = blocker
     FOR UPDATE SKIP LOCKED;
@@ -122,23 +136,32 @@ BEGIN
         UPDATE @schema.message AS m SET waits = true
         WHERE m.grp = of_grp AND m.seq = blocker AND NOT m.waits;
         UPDATE @schema.message AS m SET due = 'Infinity'
-        WHERE m.grp = of_grp AND m.seq = parked AND m.due = 0;
+        WHERE m.grp = of_grp AND m.seq = parked AND m.due = was_due AND m.lease = 0;
     END IF;
 END $$;
 
 -- Frees the first of a lane when what it waited for is deleted, by whomever. What is parked behind
--- that one waits for it now.
+-- that one waits for it now, also where it was never parked itself: one that was published before
+-- the others and committed after them, or with a delay.
 CREATE OR REPLACE FUNCTION @schema.unpark() RETURNS trigger LANGUAGE plpgsql
-SET enable_seqscan = off AS $$
+SET enable_seqscan = off SET enable_sort = off SET enable_indexscan = on AS $$
+DECLARE
+    earliest record;
 BEGIN
-    UPDATE @schema.message AS m SET due = 0, waits = true
-    WHERE m.grp = OLD.grp AND m.due = 'Infinity' AND m.seq = (
-        SELECT o.seq FROM @schema.message AS o WHERE o.grp = OLD.grp AND o.lane = OLD.lane
-        ORDER BY o.seq LIMIT 1
-    );
-    IF FOUND THEN
-        PERFORM pg_notify('@channel', g.topic) FROM @schema.grp AS g WHERE g.id = OLD.grp;
-    END IF;
+    LOOP
+        SELECT m.seq, m.waits AND m.due < 'Infinity' AS knows INTO earliest
+        FROM @schema.message AS m
+        WHERE m.grp = OLD.grp AND m.lane BETWEEN OLD.lane AND OLD.lane
+        ORDER BY m.lane, m.seq LIMIT 1;
+        EXIT WHEN NOT FOUND OR earliest.knows;
+        UPDATE @schema.message AS m
+        SET due = CASE WHEN m.due < 'Infinity' THEN m.due ELSE 0 END, waits = true
+        WHERE m.grp = OLD.grp AND m.seq = earliest.seq;
+        IF FOUND THEN
+            PERFORM pg_notify('@channel', g.topic) FROM @schema.grp AS g WHERE g.id = OLD.grp;
+            EXIT;
+        END IF;
+    END LOOP;
     RETURN NULL;
 END $$;
 
@@ -148,18 +171,20 @@ CREATE TRIGGER unpark AFTER DELETE ON @schema.message
 FOR EACH ROW WHEN (OLD.waits) EXECUTE FUNCTION @schema.unpark();
 
 -- Returns which message keeps the one with the number `of_seq` of a lane waiting, null if none does:
--- one that is leased or delayed, or else the first.
+-- one that is leased or was nacked with a delay, or else the first, free or not.
 CREATE OR REPLACE FUNCTION @schema.blocker(of_grp bigint, of_lane text, of_seq bigint)
-RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off AS $$
+RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     found_seq bigint;
 BEGIN
     SELECT m.seq INTO found_seq FROM @schema.message AS m
-    WHERE m.grp = of_grp AND m.lane = of_lane AND m.due > 0 AND m.due < 'Infinity'
-    AND m.seq <> of_seq LIMIT 1;
+    WHERE m.grp = of_grp AND m.lane BETWEEN of_lane AND of_lane
+    AND m.due > 0 AND m.due < 'Infinity' AND m.attempt > 0 AND m.seq <> of_seq
+    ORDER BY m.lane, m.due LIMIT 1;
     IF NOT FOUND THEN
         SELECT m.seq INTO found_seq FROM @schema.message AS m
-        WHERE m.grp = of_grp AND m.lane = of_lane ORDER BY m.seq LIMIT 1;
+        WHERE m.grp = of_grp AND m.lane BETWEEN of_lane AND of_lane
+        ORDER BY m.lane, m.seq LIMIT 1;
     END IF;
     RETURN nullif(found_seq, of_seq);
 END $$;
@@ -192,12 +217,12 @@ BEGIN
         bytes := 0;
         share := ceil(room::numeric / (cardinality(grps) - n + 1));
         FOR candidate IN
-            (SELECT m.seq, m.lane, m.due FROM @schema.message AS m
+            (SELECT m.seq, m.lane, m.due, m.attempt FROM @schema.message AS m
             WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
-            ORDER BY m.due, m.seq LIMIT share)
+            ORDER BY m.due, m.seq)
             UNION ALL
-            (SELECT m.seq, m.lane, m.due FROM @schema.message AS m
-            WHERE m.grp = one AND m.due = 0 ORDER BY m.seq)
+            (SELECT m.seq, m.lane, m.due, m.attempt FROM @schema.message AS m
+            WHERE m.grp = one AND m.due <= 0 ORDER BY m.due, m.seq)
         LOOP
             EXIT WHEN share < 1 OR bytes >= most OR parks < 1;
             blocked := NULL;
@@ -216,12 +241,19 @@ BEGIN
                     room := room - 1;
                     RETURN NEXT leased;
                 END IF;
-            ELSIF candidate.due = 0 THEN
+            ELSIF candidate.due <= 0 OR candidate.attempt = 0 THEN
                 parks := parks - 1;
-                PERFORM @schema.park(one, candidate.seq, blocked);
+                PERFORM @schema.park(one, candidate.seq, candidate.due, blocked);
             END IF;
         END LOOP;
     END LOOP;
+END $$;
+
+DO $$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 130000 THEN  -- it is new there
+        ALTER FUNCTION @schema.claim_in_order SET enable_incremental_sort = off;
+    END IF;
 END $$;
 
 -- Lets the messages of a group have their lanes from now on; waits as `join_group` does.
@@ -242,14 +274,15 @@ END $$;
 
 -- Settles a batch and returns the places (from 1) of those that were ours. `delays` is null for
 -- what is done, else the seconds after which it is free again; below 0 nothing failed, and it is
--- free now. A dead letter, whose member stands
--- in `of_members`, is published in the same step if its member was ours.
+-- free now. A dead letter, whose member stands in `of_members`, is published in the same step if
+-- its member was ours.
 CREATE OR REPLACE FUNCTION @schema.settle(
     grps bigint[], seqs bigint[], leases bigint[], delays double precision[],
     of_members integer[], topics text[], ids text[], keys text[], headers text[],
     content_types text[], published double precision[], bodies bytea[], announce boolean
 ) RETURNS integer[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     now double precision := @schema.moment();
     ours integer[];
@@ -274,19 +307,19 @@ BEGIN
             RETURNING s.n::integer AS n
         )
         SELECT coalesce(array_agg(n), '{}') INTO again FROM back;
-        ours := ours || again;
     END IF;
     IF cardinality(of_members) > 0 THEN
+        ours := ARRAY(SELECT n FROM unnest(ours) AS n ORDER BY n);
         PERFORM @schema.publish(
             array_agg(l.topic), array_agg(l.id), array_agg(l.key), array_agg(l.headers),
             array_agg(l.content_type), array_agg(l.published), array_agg(l.body), announce
         )
         FROM unnest(of_members, topics, ids, keys, headers, content_types, published, bodies)
             AS l (n, topic, id, key, headers, content_type, published, body)
-        WHERE l.n = ANY (ours)
+        WHERE ours[width_bucket(l.n, ours)] = l.n  -- found by halves
         HAVING count(*) > 0;
     END IF;
-    RETURN ours;
+    RETURN ours || again;
 END $$;
 
 -- Lets leases end `seconds` from now and returns the places (from 1) of those that are ours. One
@@ -294,65 +327,65 @@ END $$;
 -- is our own settlement, perhaps in a transaction that is still open, and must not be waited for.
 CREATE OR REPLACE FUNCTION @schema.extend(
     grps bigint[], seqs bigint[], leases bigint[], seconds double precision
-) RETURNS integer[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+) RETURNS integer[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     now double precision := @schema.moment();
-    ours integer[];
-    locked integer[];
+    places tid[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    WITH found AS MATERIALIZED (
-        SELECT m.grp, m.seq, s.n::integer AS n
-        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
-        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
-        FOR UPDATE OF m SKIP LOCKED
-    ), changed AS (
-        UPDATE @schema.message AS m SET due = now + seconds
-        FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq
-        RETURNING f.n
-    )
-    SELECT coalesce(array_agg(n), '{}') INTO ours FROM changed;
-    IF cardinality(ours) = cardinality(grps) THEN
-        RETURN ours;
+    places := ARRAY(
+        SELECT f.place FROM unnest(grps, seqs, leases) AS s (grp, seq, lease), LATERAL (
+            SELECT m.ctid AS place FROM @schema.message AS m
+            WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease FOR UPDATE SKIP LOCKED
+        ) AS f
+    );
+    UPDATE @schema.message AS m SET due = now + seconds WHERE m.ctid = ANY (places);
+    IF cardinality(places) = cardinality(grps) THEN
+        RETURN ARRAY(SELECT generate_subscripts(grps, 1));
     END IF;
-    SELECT coalesce(array_agg(s.n::integer), '{}') INTO locked
-    FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
-    JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
-    WHERE m.due > now AND s.n <> ALL (ours);
-    RETURN ours || locked;
+    RETURN ARRAY(
+        SELECT s.n::integer
+        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n), LATERAL (
+            SELECT m.due FROM @schema.message AS m
+            WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease OFFSET 0
+        ) AS f
+        WHERE f.due > now
+    );
 END $$;
 
 -- Gives back after `delays` seconds what was settled in transactions that were rolled back, and
 -- returns the places (from 1) of those whose transactions are still open: nobody waits for them.
 CREATE OR REPLACE FUNCTION @schema.nack_unless_committed(
     grps bigint[], seqs bigint[], leases bigint[], delays double precision[]
-) RETURNS integer[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+) RETURNS integer[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     now double precision := @schema.moment();
+    back tid[];
+    back_after double precision[];
 BEGIN
-    WITH found AS MATERIALIZED (
-        SELECT m.grp, m.seq, s.delay
-        FROM unnest(grps, seqs, leases, delays) AS s (grp, seq, lease, delay)
-        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
-        FOR UPDATE OF m SKIP LOCKED
-    )
+    SELECT array_agg(f.place), array_agg(s.delay) INTO back, back_after
+    FROM unnest(grps, seqs, leases, delays) AS s (grp, seq, lease, delay), LATERAL (
+        SELECT m.ctid AS place FROM @schema.message AS m
+        WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease FOR UPDATE SKIP LOCKED
+    ) AS f;
     UPDATE @schema.message AS m
-    SET due = CASE WHEN f.delay > 0 THEN now + f.delay ELSE 0 END, lease = 0,
+    SET due = CASE WHEN b.delay > 0 THEN now + b.delay ELSE 0 END, lease = 0,
         failures = m.failures + 1, alone = 0
-    FROM found AS f WHERE m.grp = f.grp AND m.seq = f.seq;
+    FROM unnest(back, back_after) AS b (place, delay) WHERE m.ctid = b.place;
     RETURN ARRAY(
         SELECT s.n::integer
-        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n)
-        JOIN @schema.message AS m ON m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease
+        FROM unnest(grps, seqs, leases) WITH ORDINALITY AS s (grp, seq, lease, n), LATERAL (
+            SELECT FROM @schema.message AS m
+            WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease OFFSET 0
+        ) AS f
     );
 END $$;
 
 -- Gives leases back, no attempt charged.
 CREATE OR REPLACE FUNCTION @schema.release(grps bigint[], seqs bigint[], leases bigint[])
 RETURNS void LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
@@ -369,6 +402,65 @@ BEGIN
     UPDATE @schema.message AS m
     SET due = 0, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
     WHERE m.grp = ANY (grps) AND m.due > 0 AND m.lease = ANY (numbers);
+END $$;
+
+-- Lets no group of a topic owe `seqs` any more, but for those that somebody holds, or has locked at
+-- the moment: returns these.
+CREATE OR REPLACE FUNCTION @schema.remove(of_topic text, seqs bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+    grps bigint[] := ARRAY(
+        SELECT g.id FROM @schema.grp AS g WHERE g.topic = of_topic AND g.name IS NOT NULL
+    );
+    places tid[];
+    left_alone bigint[];
+BEGIN
+    SELECT array_agg(o.place) FILTER (WHERE NOT o.stays),
+        coalesce(array_agg(DISTINCT o.seq) FILTER (WHERE o.stays), '{}')
+    INTO places, left_alone
+    FROM (
+        SELECT s.seq, f.place,
+            bool_or(f.lease <> 0 AND f.due > now OR f.place IS NULL)
+                OVER (PARTITION BY s.seq) AS stays
+        FROM unnest(seqs) AS s (seq) CROSS JOIN unnest(grps) AS g (id)
+        CROSS JOIN LATERAL (
+            SELECT FROM @schema.message AS m WHERE m.grp = g.id AND m.seq = s.seq OFFSET 0
+        ) AS there
+        LEFT JOIN LATERAL (
+            SELECT m.ctid AS place, m.lease, m.due FROM @schema.message AS m
+            WHERE m.grp = g.id AND m.seq = s.seq FOR UPDATE SKIP LOCKED
+        ) AS f ON true
+    ) AS o;
+    DELETE FROM @schema.message AS m WHERE m.ctid = ANY (places);
+    RETURN left_alone;
+END $$;
+
+-- Returns how many of the groups there are still, in how many seconds something may be free, and
+-- whether something is already: of what a claim in order had no time for, or somebody settles.
+CREATE OR REPLACE FUNCTION @schema.outlook(
+    grps bigint[], OUT known bigint, OUT due double precision, OUT has_free boolean
+) LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
+DECLARE
+    now double precision := @schema.moment();
+BEGIN
+    SELECT count(*) INTO known FROM @schema.grp AS g WHERE g.id = ANY (grps) AND g.name IS NOT NULL;
+    SELECT min(soon.due) - now INTO due FROM unnest(grps) AS g (id), LATERAL (
+        SELECT m.due FROM @schema.message AS m
+        WHERE m.grp = g.id AND m.due > 0 AND m.due > now ORDER BY m.due, m.seq LIMIT 1
+    ) AS soon;
+    has_free := EXISTS (
+        SELECT FROM unnest(grps) AS g (id), LATERAL (
+            SELECT m.due FROM @schema.message AS m
+            WHERE m.grp = g.id AND m.due <= 0 ORDER BY m.due, m.seq LIMIT 1
+        ) AS free
+    ) OR EXISTS (
+        SELECT FROM unnest(grps) AS g (id), LATERAL (
+            SELECT m.due FROM @schema.message AS m
+            WHERE m.grp = g.id AND m.due > 0 AND m.due <= now AND m.attempt = 0
+            ORDER BY m.due, m.seq LIMIT 1
+        ) AS past
+    );
 END $$;
 
 -- Returns a group's id and makes the group if it is new. `begins`: earliest, latest, or time.
@@ -405,9 +497,12 @@ BEGIN
     IF begins <> 'latest' THEN
         UPDATE @schema.message AS m SET grp = found_id
         WHERE m.grp = keeper AND (begins = 'earliest' OR m.published >= since);
-        INSERT INTO @schema.message (grp, seq, published, id, key, headers, content_type, body)
-        SELECT DISTINCT ON (m.seq)
-            found_id, m.seq, m.published, m.id, m.key, m.headers, m.content_type, m.body
+        INSERT INTO @schema.message
+            (grp, seq, due, published, id, key, headers, content_type, body)
+        SELECT DISTINCT ON (m.seq) found_id, m.seq,
+            -- Nobody was given it yet: then that is its publisher's delay.
+            CASE WHEN m.attempt = 0 AND m.lease = 0 AND m.due < 'Infinity' THEN m.due ELSE 0 END,
+            m.published, m.id, m.key, m.headers, m.content_type, m.body
         FROM @schema.message AS m
         WHERE m.grp = ANY (others) AND (begins = 'earliest' OR m.published >= since)
         ORDER BY m.seq;
@@ -474,7 +569,7 @@ DECLARE
     now double precision := @schema.moment();
     dead record;
     ending bigint;
-    deleted integer;
+    places tid[];
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     IF NOT pg_try_advisory_xact_lock(@lock, 0) THEN
@@ -495,11 +590,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    DELETE FROM @schema.message AS m WHERE m.grp = ending AND m.seq = ANY (
-        ARRAY(SELECT d.seq FROM @schema.message AS d WHERE d.grp = ending LIMIT page)
+    places := ARRAY(
+        SELECT m.ctid FROM @schema.message AS m WHERE m.grp = ending LIMIT page FOR UPDATE
     );
-    GET DIAGNOSTICS deleted = ROW_COUNT;
-    IF deleted < page THEN
+    DELETE FROM @schema.message AS m WHERE m.ctid = ANY (places);
+    IF cardinality(places) < page THEN
         DELETE FROM @schema.grp AS g WHERE g.id = ending;
     END IF;
     RETURN true;
