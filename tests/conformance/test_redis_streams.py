@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from acked.conformance import AckLayerLaws
 from acked.conformance.harness import Call, Remains
 from acked.layers.redis_streams import RedisStreamsLayer
-from acked.layers.redis_streams._scripts import FREE
+from acked.layers.redis_streams._scripts import FREE, PARKED
 from tests.conformance.brokered import StoringHarness
 from tests.conformance.clocks import wrong_clock
 
@@ -53,12 +53,12 @@ class RedisStreamsHarness(StoringHarness):
             await client.flushall()
 
     async def kept(self, topic: str, group: str) -> Remains:
-        """Count whom the group knows beside the one that has what was given back."""
+        """Count whom the group knows beside those that have what nobody has."""
         async with Redis.from_url(self.broker.url) as client:
             if group.encode() not in [one["name"] for one in await client.xinfo_groups(topic)]:
                 return Remains(leases=0, consumers=0)
             known = await client.xinfo_consumers(topic, group)
-        alive = [one for one in known if one["name"] != FREE]
+        alive = [one for one in known if one["name"] not in {FREE, PARKED}]
         return Remains(leases=sum(one["pending"] for one in alive), consumers=len(alive))
 
 

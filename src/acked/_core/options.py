@@ -30,7 +30,7 @@ __all__ = (
 MEBIBYTE: Final = 1024 * 1024
 NO_KEY_ORDER: Final = (
     "this layer does not keep the order of a key among the consumers of a group; memory-queue, "
-    "sqlite-queue and postgres-queue do. Within one process any worker does: "
+    "sqlite-queue, postgres-queue and redis-streams do. Within one process any worker does: "
     "process(..., ordered_by=lambda delivery: delivery.key)"
 )
 NO_PATTERNS: Final = "this layer cannot subscribe by pattern; name each topic: subscribe('a', 'b')"

@@ -4,12 +4,14 @@
 whatever is not settled is in the group's pending list, kept by the server: no process has to live
 for it. An entry is readable with any client (`body`, `id`, `content_type`, `timestamp`, `key`,
 `h:name` for each header), and entries that another client added arrive too. Beside a stream
-there are up to three small keys for each group, named `acked:{stream}:group:...`: when what was
-given back is due, a stream that wakes consumers, and a note of who looked for ended leases last.
+there are up to five keys for each group, named `acked:{stream}:group:...`: when what was given back
+is due, a stream that wakes consumers, a note of who looked for ended leases last, and in the order
+of keys which entries of a key are owed.
 
 **Ordering** — Each topic in the order in which the server took it, as long as nothing is
 delivered again; consumers of one group share it. A busy topic does not keep a quiet one of the
-same subscription waiting: each has its share of every read.
+same subscription waiting: each has its share of every read. With `ordered_by="key"` one message of
+a key is leased in a group at a time, the earliest; what comes to wait for it costs nobody else.
 
 **Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only what
 this consumer still owns with the same delivery count, so a late ack changes nothing for the next
@@ -40,7 +42,8 @@ others go on. With `sentinel=NAME` the URL names a sentinel (which asks for no p
 master of that name is used, whichever server it is. Replicas are not read. Rights (ACL): the keys
 of the topics and `acked:*`, and `+ping +xadd +xreadgroup +xack +xclaim +xpending +xgroup +xinfo
 +xtrim +zadd +zrem +zrange +zrangebyscore +zscore +zcard +get +set +del +exists +time +eval
-+evalsha`; for a look into dead letters `+xrange +xrevrange +xdel`; on a cluster `+cluster|slots`;
++evalsha`; for the order of keys `+xrange +hget +hset +hdel`; for a look into dead letters `+xrange
++xrevrange +xdel`; on a cluster `+cluster|slots`;
 `+client|info +client|kill` let a cut reader be followed by the next at once; for `check()` `+info
 +config|get +xlen +multi +discard`, which names what is missing.
 
@@ -49,7 +52,7 @@ Longer than 300 lines: a third says what the layer promises.
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -104,6 +107,7 @@ CAPABILITIES: Final = Capabilities(
     out_of_order_ack=True,
     headers=True,
     keys=True,
+    key_order=True,
     lag=True,
     order="total",
     lease="timer",
@@ -276,12 +280,41 @@ class RedisStreamsLayer:
             settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
         ]
 
-    @asynccontextmanager
-    async def consume(
-        self, topics: Sequence[str], group: str, *, in_flight: int, lease: float, start: Start
-    ) -> AsyncGenerator[RedisStreamsFeed]:
+    def consume(
+        self,
+        topics: Sequence[str],
+        group: str,
+        *,
+        in_flight: int,  # noqa: ARG002 - nothing is fetched ahead of what `receive` asks for
+        lease: float,
+        start: Start,
+    ) -> AbstractAsyncContextManager[RedisStreamsFeed]:
         """Join `group`, creating it where it does not exist; leaving gives back what is held."""
-        del in_flight  # nothing is fetched ahead of what `receive` asks for
+        return self._consuming(topics, group, start, lease=lease)
+
+    def consume_in_key_order(
+        self,
+        topics: Sequence[str],
+        group: str,
+        /,
+        *,
+        in_flight: int,  # noqa: ARG002 - as above
+        lease: float,
+        start: Start,
+    ) -> AbstractAsyncContextManager[RedisStreamsFeed]:
+        """Join `group` as `consume` does, for each key in its order; see `KeyOrderedLayer`."""
+        return self._consuming(topics, group, start, lease=lease, in_key_order=True)
+
+    @asynccontextmanager
+    async def _consuming(
+        self,
+        topics: Sequence[str],
+        group: str,
+        start: Start,
+        *,
+        lease: float,
+        in_key_order: bool = False,
+    ) -> AsyncGenerator[RedisStreamsFeed]:
         way = self._open_way()
         seat = ConsumerState(
             dict.fromkeys(topics),
@@ -290,6 +323,7 @@ class RedisStreamsLayer:
             lease=lease,
             on_trimmed=self._count,
             keep_settled=self._keep_settled,
+            in_key_order=in_key_order,
         )
         await seat.join(way.run, start)
         self._consumed.update(topics)

@@ -20,7 +20,7 @@ _Entry = tuple[bytes, Fields, bytes]
 
 
 class _Stream(NamedTuple):
-    """A stream, its groups, and where these keep their moments."""
+    """A stream, its groups, and what these have beside it."""
 
     keys: tuple[bytes, ...]
     groups: Sequence[bytes]
@@ -72,8 +72,8 @@ async def _look(way: Client, topic: str) -> _Stream:
         raise newest
     entries = cast("list[tuple[bytes, Fields]]", newest)
     groups = [cast("bytes", told[b"name"]) for told in groups_of(groups_told)]
-    moments = [group_keys(topic, name.decode()).until for name in groups]
-    return _Stream((key, *moments), groups, entries[0][0] if entries else b"")
+    beside = [one for name in groups for one in group_keys(topic, name.decode()).keys[1:]]
+    return _Stream((key, *beside), groups, entries[0][0] if entries else b"")
 
 
 async def _run(way: Client, call: ScriptCall) -> object:

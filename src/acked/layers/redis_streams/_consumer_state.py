@@ -34,13 +34,17 @@ class ConsumerState:
         lease: float,
         on_trimmed: Callable[[int], None],
         keep_settled: float | None = None,
+        in_key_order: bool = False,
     ) -> None:
         self.places: Final = {topic: group_keys(topic, group) for topic in topics}
         self.group: Final = group.encode()
         self.lease: Final = lease
         self.keep_settled: Final = keep_settled
-        # Others have to know for how long we may be silent, whatever their own lease is.
-        self.consumer: Final = f"{consumer}~{max(1, round(lease * 1000))}".encode()
+        self.in_key_order: Final = in_key_order
+        # Others have to know for how long we may be silent, whatever their own lease is, and that
+        # we hand out nothing that is in no lane.
+        name = f"{consumer}~k" if in_key_order else consumer
+        self.consumer: Final = f"{name}~{max(1, round(lease * 1000))}".encode()
         self.clock: Final = SystemClock()
         self.known: Final[dict[TokenOf, float]] = {}
         """What was handed to the engine and is not settled, as far as we know, and until when at
@@ -60,7 +64,7 @@ class ConsumerState:
 
     def call_for_all(self, script: Script, topics: Iterable[str], *arguments: bytes) -> ScriptCall:
         """Return the call of `script` for several topics at once."""
-        keys = tuple(key for topic in topics for key in self.places[topic][:4])
+        keys = tuple(key for topic in topics for key in self.places[topic].keys)
         return ScriptCall(script, keys, (self.group, self.consumer, *arguments))
 
     def hold(self, tokens: Iterable[TokenOf], until: float) -> None:
@@ -108,7 +112,7 @@ class ConsumerState:
         """Remove the groups; raises `LayerError`, before any is gone, where a consumer lives."""
         for deed in (b"ask", b"remove"):
             calls = [
-                ScriptCall(REMOVE, place[:4], (self.group, FREE, b"%d" % ALIVE, deed))
+                ScriptCall(REMOVE, place.keys, (self.group, FREE, b"%d" % ALIVE, deed))
                 for place in self.places.values()
             ]
             for topic, reply in zip(self.places, await run(calls), strict=True):

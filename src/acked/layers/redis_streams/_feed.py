@@ -13,6 +13,7 @@ from acked.layers._redis.connection import CLOSE_WITHIN
 from acked.layers._redis.errors import group_is_missing, says
 from acked.layers._redis.scripts import Script, ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState
+from acked.layers.redis_streams._key_order import ReceiverInOrder
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
 from acked.layers.redis_streams._pulse import Pulse
 from acked.layers.redis_streams._receiver import Receiver
@@ -49,7 +50,8 @@ class RedisStreamsFeed:
         self._seat = seat
         self._pulse = Pulse(way, seat)
         self._pulse.start()
-        parts = [Receiver(way, seat, topics) for topics in way.together(seat.places)]
+        kind = ReceiverInOrder if seat.in_key_order else Receiver
+        parts = [kind(way, seat, topics) for topics in way.together(seat.places)]
         self._intake = parts[0] if len(parts) == 1 else MultiSlotReceiver(parts, seat, self.extend)
 
     def __repr__(self) -> str:

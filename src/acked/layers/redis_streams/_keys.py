@@ -1,6 +1,6 @@
 """A stream as one group sees it: the names of its keys.
 
-Three keys for each stream and group, in the stream's hash slot, hold what Redis 6.2 to 7 has no
+Five keys for each stream and group, in the stream's hash slot, hold what Redis 6.2 to 7 has no
 place for:
 
 - `until` (a sorted set): entry id -> the moment, by the server's clock in milliseconds, before
@@ -12,15 +12,20 @@ place for:
   to wait and the waiting.
 - `scan` (a key that expires): while it is there, somebody has looked for ended leases a moment
   ago. It limits a rate and locks nothing.
+- `lane_of` (a hash) and `lanes` (a sorted set), only where a consumer asked for the order of keys:
+  entry id -> its lane, which is a digest of its key, and lane with entry id, in the order of both.
+  What is settled is in neither. See `scripts/lanes.lua`.
 """
 
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redis.crc import key_slot
 
 __all__ = ("GroupKeys", "group_keys")
+
+_BESIDE: Final = ("until", "wake", "scan", "lane-of", "lanes")
 
 
 class GroupKeys(NamedTuple):
@@ -30,21 +35,33 @@ class GroupKeys(NamedTuple):
     until: bytes
     wake: bytes
     scan: bytes
+    lane_of: bytes
+    lanes: bytes
     group: bytes
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """What scripts get of it: the stream, and what is beside it."""
+        return self[:6]
 
 
 def group_keys(topic: str, group: str) -> GroupKeys:
-    """Return the keys of `topic` for `group`, all in one hash slot.
+    """Return the keys of `topic` for `group`, all in one hash slot."""
+    beside = (_beside(topic, group, end) for end in _BESIDE)
+    return GroupKeys(topic.encode(), *beside, group=group.encode())
 
-    The group's name is escaped so that no two pairs of names meet in one key.
+
+def _beside(topic: str, name: str, end: str) -> bytes:
+    """Return a key in the hash slot of `topic`.
+
+    The name is escaped so that no two pairs of names meet in one key.
     """
-    escaped = group.replace("%", "%25").replace(":", "%3A")
+    escaped = name.replace("%", "%25").replace(":", "%3A")
     tag = _hash_tag(topic)
     if "}" in tag:  # in braces it would end too early
         tag = _tag_of_slot(key_slot(topic.encode()))
     named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
-    until, wake, scan = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
-    return GroupKeys(topic.encode(), until.encode(), wake.encode(), scan.encode(), group.encode())
+    return f"acked:{named}:{escaped}:{end}".encode()
 
 
 def _hash_tag(key: str) -> str:

@@ -13,7 +13,8 @@ from acked.errors import LayerError
 from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Command
 from acked.layers.redis_streams._consumer_state import ConsumerState
-from acked.layers.redis_streams._records import told_of
+from acked.layers.redis_streams._records import owned_by, told_of
+from acked.layers.redis_streams._scripts import PARKED
 
 __all__ = ("Pulse",)
 
@@ -56,9 +57,12 @@ class Pulse:
     async def _beat(self) -> None:
         seat = self._seat
         replies = await self._way.exchange([*self._signs()])
-        for topic, reply in zip(seat.places, replies[1::2], strict=True):
-            told = told_of(seat.group, reply)
+        signs = len(replies) // len(seat.places)
+        for topic, at in zip(seat.places, range(0, len(replies), signs), strict=True):
+            told = told_of(seat.group, replies[at + 1])
             seat.lags[topic] = told.lag
+            if told.lag is not None and seat.in_key_order:
+                seat.lags[topic] = told.lag + owned_by(PARKED, replies[at + 2])
             if told.last_id:
                 seat.last_ids[topic] = told.last_id
 
@@ -68,3 +72,5 @@ class Pulse:
             words = (place.group, self._seat.consumer, b"COUNT", b"1", b"STREAMS")
             yield (b"XREADGROUP", b"GROUP", *words, place.stream, _BEHIND_ALL)
             yield (b"XINFO", b"GROUPS", place.stream)
+            if self._seat.in_key_order:
+                yield (b"XPENDING", place.stream, place.group)

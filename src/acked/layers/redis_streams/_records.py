@@ -32,6 +32,7 @@ __all__ = (
     "leased_first",
     "letter_of",
     "noted_alone",
+    "owned_by",
     "record_of",
     "settled_of",
     "told_of",
@@ -139,6 +140,15 @@ def told_of(group: bytes, reply: object) -> GroupTold:
             lag = cast("int | None", told.get(b"lag"))
             return GroupTold(lag, cast("bytes", told.get(b"last-delivered-id", b"")))
     return GroupTold()
+
+
+def owned_by(consumer: bytes, reply: object) -> int:
+    """Return how much of a group `consumer` owns, as XPENDING replied; 0 where it was refused."""
+    if isinstance(reply, list):
+        for name, count in cast("list[tuple[bytes, bytes]]", reply[3] or ()):
+            if name == consumer:
+                return int(count)
+    return 0
 
 
 def backlog_of(reply: object) -> int | None:

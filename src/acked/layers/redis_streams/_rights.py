@@ -19,7 +19,7 @@ def commands_for(topic: str) -> Sequence[Command]:
 
     None of this is ever carried out; see `acked.layers._redis.findings.rights`.
     """
-    stream, until, wake, scan, group = group_keys(topic, "acked-check")
+    stream, until, wake, scan, lane_of, lanes, group = group_keys(topic, "acked-check")
     script, entry = b"return 0", b"0-1"
     return [
         (b"XADD", stream, b"*", b"a", b"b"),
@@ -44,6 +44,11 @@ def commands_for(topic: str) -> Sequence[Command]:
         (b"GET", scan),
         (b"SET", scan, b"0"),
         (b"DEL", until, scan),
+        (b"HGET", lane_of, b"a"),
+        (b"HSET", lane_of, b"a", b"b"),
+        (b"HDEL", lane_of, b"a"),
+        (b"ZADD", lanes, b"0", b"a"),
+        (b"XRANGE", stream, entry, entry),
         (b"EXISTS", until),
         (b"TIME",),
         (b"EVAL", script, b"1", stream),

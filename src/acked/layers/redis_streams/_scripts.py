@@ -1,10 +1,12 @@
 """What must happen on the server in one step, as Lua: one file in `scripts/` for each.
 
 A group's state is where Redis keeps it: the pending entries, their owners and their delivery
-counts; and in the three keys of `GroupKeys`.
+counts; and in the keys of `GroupKeys` beside the
+stream.
 
 What is given back belongs to the consumer `FREE`, which nobody reads as: so the holder that gave
-it back is fenced like any other former holder, by not being its owner.
+it back is fenced like any other former holder, by not being its owner. So does what waits for an
+earlier entry of its key to `PARKED`, where a consumer asked for the order of keys.
 
 The delivery count of an entry tells more than deliveries: in its millions how many of these were
 nacked (`FAILURE`). So 2000003 was delivered three times and nacked twice; no key more has to be
@@ -14,7 +16,7 @@ one, so its half is how many ended like that since the last nack.
 
 A *lease* is the entry and the delivery count it was handed out with: `id/count`, or only `id` for
 the first delivery. It is still the caller's if he owns the entry and the count is the same.
-Every script gets KEYS stream, until, wake, scan, and ARGV[1] the group, ARGV[2] the consumer; but
+Every script gets `GroupKeys.keys`, and ARGV[1] the group, ARGV[2] the consumer; but
 for those that are about a stream and all its groups: they say what they get. What a script
 does is bounded by some thousand entries: the server does nothing else meanwhile.
 """
@@ -37,7 +39,9 @@ __all__ = (
     "FREE",
     "LEAVE",
     "NOTE_ALONE",
+    "PARKED",
     "READ",
+    "READ_IN_ORDER",
     "RECOVER",
     "REMOVE",
     "REQUEUE",
@@ -47,12 +51,15 @@ __all__ = (
 FREE: Final = b"acked-given-back"
 """The consumer that owns what was given back and waits to be claimed."""
 
+PARKED: Final = b"acked-parked"
+"""The consumer that owns what may not come before an earlier entry of its key is settled."""
+
 FAILURE: Final = 1_000_000
 ALONE: Final = 1_000_000_000_000
 """What a delivery count grows by; Lua is exact beyond ten thousand times that."""
 
 _FOLDER: Final = files("acked.layers.redis_streams") / "scripts"
-_CONSTANTS: Final = {"FREE": FREE.decode(), "ALONE": str(ALONE)}
+_CONSTANTS: Final = {"FREE": FREE.decode(), "PARKED": PARKED.decode(), "ALONE": str(ALONE)}
 
 ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
 BROWSE: Final = load_script(_FOLDER, "browse", _CONSTANTS)
@@ -64,6 +71,7 @@ EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
 LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
 NOTE_ALONE: Final = load_script(_FOLDER, "note_alone", _CONSTANTS)
 READ: Final = load_script(_FOLDER, "read", _CONSTANTS)
+READ_IN_ORDER: Final = load_script(_FOLDER, "read_in_order", _CONSTANTS)
 RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)
 REMOVE: Final = load_script(_FOLDER, "remove", _CONSTANTS)
 REQUEUE: Final = load_script(_FOLDER, "requeue", _CONSTANTS)

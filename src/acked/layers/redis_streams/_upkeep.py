@@ -93,4 +93,4 @@ class Upkeep:
             return ()
         place = group_keys(topic, group.decode("utf-8", "surrogateescape"))
         silence = b"%d" % (FORGOTTEN_AFTER * 1000)
-        return [ScriptCall(REMOVE, place[:4], (group, FREE, silence, b"force"))]
+        return [ScriptCall(REMOVE, place.keys, (group, FREE, silence, b"force"))]

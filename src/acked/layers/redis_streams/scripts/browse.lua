@@ -1,6 +1,6 @@
 -- Show a page of a stream, and take nothing.
 -- uses: now precedes state_of
--- KEYS stream, and for each group its moments; ARGV[1] the entry behind which the page begins,
+-- KEYS stream, and for each group those beside it; ARGV[1] the entry behind which the page begins,
 -- ARGV[2] the last one, ARGV[3] how many to look at, ARGV[4...] the groups. Returns {id, fields,
 -- held or owed} for each that is not settled, and the last that was looked at.
 local page = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[2], 'COUNT', ARGV[3])

@@ -1,5 +1,5 @@
 -- Let leases end later.
--- uses: now fenced
+-- uses: now wake lanes fenced
 -- ARGV[3] their new idle time, ARGV[4] milliseconds until they end if that is more than a lease,
 -- else 0; ARGV[5...] leases. Returns what REQUEUE does.
 local owned, lost, _, places = fenced(5, #ARGV)
@@ -18,7 +18,7 @@ for _, id in ipairs(redis.call('XCLAIM', unpack(words))) do still[id] = true end
 for i, id in ipairs(owned) do
   if not still[id] then
     redis.call('ZREM', KEYS[2], id)
-    trimmed = trimmed + 1
+    trimmed = trimmed + 1 + leave_lanes(only_place(), {id}, 1)
     lost[#lost + 1] = places[i]
   end
 end

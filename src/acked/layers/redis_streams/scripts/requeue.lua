@@ -1,5 +1,5 @@
 -- Give leases back, to be delivered again.
--- uses: now wake fenced notes
+-- uses: now wake lanes fenced notes
 -- ARGV[3] a delay in milliseconds, ARGV[4] what to add to the delivery count,
 -- ARGV[5...] leases. Returns the positions of those that were lost, and how many of these were
 -- trimmed away.
@@ -19,7 +19,7 @@ for i, id in ipairs(owned) do
     'RETRYCOUNT', math.max(0, count_after(counts[i], added)), 'JUSTID')
   if #moved == 0 then
     redis.call('ZREM', KEYS[2], id)
-    trimmed = trimmed + 1
+    trimmed = trimmed + 1 + leave_lanes(only_place(), {id}, 1)
     lost[#lost + 1] = places[i]
   end
 end

@@ -1,16 +1,17 @@
--- Say what an entry is to the groups whose names begin at ARGV[first]; each has its moments in KEYS,
--- from the second on: 'settled' by all, 'owed' to one at least (or there is no group), or 'held' by
--- a consumer, whose name tells its lease. `delivered` has what each group was given last.
+-- Say what an entry is to the groups whose names begin at ARGV[first]; each has five keys, from the
+-- second on, of which the first has its moments: 'settled' by all, 'owed' to one at least (or there is
+-- no group), or 'held' by a consumer, whose name tells its lease. `delivered` has what each group was
+-- given last.
 local function state_of(id, first, delivered, time)
   local state = #KEYS > 1 and 'settled' or 'owed'
-  for k = 2, #KEYS do
-    local group = ARGV[first + k - 2]
+  for k = 2, #KEYS, 5 do
+    local group = ARGV[first + (k - 2) / 5]
     local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1)[1]
     if pending then
       local ends = redis.call('ZSCORE', KEYS[k], id)
       local lease = tonumber(string.match(pending[2], '~(%d+)$') or 0)
       local is_over = ends and tonumber(ends) <= time or not ends and pending[3] >= lease
-      if pending[2] ~= FREE and not is_over then return 'held' end
+      if pending[2] ~= FREE and pending[2] ~= PARKED and not is_over then return 'held' end
       state = 'owed'
     elseif not delivered[group] or precedes(delivered[group], id) then
       state = 'owed'
