@@ -65,13 +65,16 @@ class Service:
 
         await until(answers, 30)
 
-    def work(self, processes: int = 2) -> None:
+    def work(self, processes: int) -> None:
+        """Start workers, and what replaces those that die."""
         self._supervisor = self.start(
             "acked", "run", f"{MODULE}:shipping", "--processes", str(processes)
         )
 
     def workers(self) -> list[psutil.Process]:
-        return psutil.Process(self._supervisor.pid).children()
+        """Return those that live."""
+        all_of_them = psutil.Process(self._supervisor.pid).children()
+        return [one for one in all_of_them if one.status() != psutil.STATUS_ZOMBIE]
 
     def stop(self) -> None:
         for process in self._running:
@@ -153,7 +156,7 @@ class Page:
             writer.close()
 
 
-async def until(is_true: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
+async def until(is_true: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
     """Return when `is_true`, looking often."""
     deadline = time.monotonic() + seconds
     while not await is_true():

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 
 CUSTOMERS = 12
 ORDERS_OF_EACH = 25
+WORKERS = 2
 BROKEN = {(3, 6), (8, 11)}
 """Which orders of which customer cannot be shipped."""
 SEEN = """
@@ -57,7 +58,8 @@ async def kill_when(service: Service, effects: int, count: int) -> None:
     """Kill so many workers at once, in the middle of their work."""
 
     async def is_time() -> bool:
-        return len(await service.fetch("select from effects")) >= effects
+        is_whole = len(service.workers()) == WORKERS
+        return is_whole and len(await service.fetch("select from effects")) >= effects
 
     await until(is_time)
     for worker in service.workers()[:count]:
@@ -75,7 +77,7 @@ async def test_each_order_is_shipped_once_and_in_the_order_of_its_customer(
     once = [item for item in items if item.startswith("once")]
     assert len(once) == len(items) // 10
     await service.execute(SEEN + "".join(f"create sequence {item};" for item in once))
-    service.work()
+    service.work(WORKERS)
     pages = [Page(service) for _ in range(3)]
     looking = [asyncio.create_task(page.stay()) for page in pages]
     async with asyncio.TaskGroup() as tasks:
@@ -87,7 +89,7 @@ async def test_each_order_is_shipped_once_and_in_the_order_of_its_customer(
     async def is_done() -> bool:
         return not await service.fetch("select from orders where state = 'placed'")
 
-    await until(is_done, 90)
+    await until(is_done)
     states = {row["number"]: row["state"] for row in await service.fetch("select * from orders")}
     assert len(states) == len(items)
     assert [*states.values()].count("failed") == len(BROKEN)
@@ -101,7 +103,7 @@ async def test_each_order_is_shipped_once_and_in_the_order_of_its_customer(
     async def all_is_shown() -> bool:
         return all(page.shown == states for page in pages)
 
-    await until(all_is_shown, 20)
+    await until(all_is_shown)
     assert service.log.count("ended (-9)") == 3
     await foreign_messages_are_set_aside(service)
     for one in looking:
@@ -130,7 +132,7 @@ async def foreign_messages_are_set_aside(service: Service) -> None:
             )
             return bool(row) and await foreign.count() == 12
 
-        await until(is_over, 30)
+        await until(is_over)
 
 
 def test_it_has_no_more_than_150_lines() -> None:

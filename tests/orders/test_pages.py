@@ -28,7 +28,7 @@ async def test_three_browsers_see_every_order_placed_and_shipped(
     numbers = [await service.order(f"<b>{n}</b>") for n in range(COUNT)]
     for page in pages:
         await expect(page.locator("li.placed")).to_have_count(COUNT + 1, timeout=20_000)
-    service.work()
+    service.work(1)
     for page in pages:
         await expect(page.locator("li.shipped")).to_have_count(COUNT + 1, timeout=40_000)
         shown = await page.locator("li").evaluate_all("all => all.map(li => li.value)")

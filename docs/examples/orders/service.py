@@ -26,7 +26,8 @@ BROKER: Final = os.environ["ORDERS_BROKER"]  # redis-streams://, kafka:// or pos
 IN_DATABASE: Final = BROKER.startswith("postgres-queue:")
 TABLE: Final = """select pg_advisory_xact_lock(1); create table if not exists orders (
     id uuid primary key, number bigint generated always as identity unique, customer text not null,
-    item text not null, quantity int not null, state text not null default 'placed')"""
+    item text not null, quantity int not null, state text not null default 'placed');
+    create index if not exists orders_owed on orders (customer, number) where state = 'placed'"""
 Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f]{1,64}\Z")]
 
 
@@ -75,7 +76,7 @@ async def place(order_id: UUID, request: Request) -> dict[str, int]:
         async with asyncio.timeout(5):
             order = msgspec.json.decode(await request.body(), type=Order)
     except (TimeoutError, ClientDisconnect, ValueError, msgspec.DecodeError):
-        raise HTTPException(400, "customer, item, quantity", {"Connection": "close"}) from None
+        raise HTTPException(400, "send customer, item, quantity", {"Connection": "close"}) from None
     row = order_id, order.customer, order.item, order.quantity
     new = """insert into orders (id, customer, item, quantity) values ($1, $2, $3, $4)
         on conflict do nothing returning number"""
