@@ -8,7 +8,12 @@ import psutil
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fix_marks", "tests.fix_brokers", "tests.fix_proxy"]
+pytest_plugins = [
+    "tests.fix_marks",
+    "tests.fix_brokers",
+    "tests.fix_proxy",
+    "tests.fix_browser",
+]
 
 # Where the run was started in the background, SIGINT is ignored, and children would inherit that:
 # tests that interrupt one need it as a terminal leaves it.

@@ -373,7 +373,8 @@ class TransactionalFeed(Protocol):
         CONFIRMED means: settled when it commits, and if it is rolled back still leased until the
         lease ends, as if nothing had been asked. The feed counts it as held no more. Asked again
         for a token, it does so again. *Raises* `LayerError`, after which the transaction cannot
-        commit, and `ConfigurationError` for what is no connection that the layer knows.
+        commit, and `ConfigurationError` for what is no connection that the layer knows, or in no
+        transaction.
         """
         ...
 

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import aiosqlite
 import anyio
-import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from acked import Channel, Delivery
 from acked.outbox import Outbox
-from tests.layers.postgres_kit import connected, fresh
+from tests.layers.postgres_kit import fresh
 from tests.layers.postgres_ways import WAYS, by_asyncpg
 
 Begun = Callable[[str], AbstractAsyncContextManager[object]]
@@ -70,18 +69,6 @@ async def by_session_of_aiosqlite(url: str) -> AsyncIterator[object]:
             yield session
     finally:
         await engine.dispose()
-
-
-@asynccontextmanager
-async def outside_by_asyncpg(url: str) -> AsyncIterator[object]:
-    async with connected(url) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def outside_by_psycopg(url: str) -> AsyncIterator[object]:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        yield connection
 
 
 @asynccontextmanager

@@ -6,8 +6,9 @@ import pytest
 from acked import AlreadySettled, Channel, ConfigurationError, LayerError
 from acked.inbox import Inbox
 from acked.layers.memory_queue import MemoryQueueLayer
-from tests.boxes.kit import Database, outside_by_asyncpg, outside_by_sqlite3, postgres_at
+from tests.boxes.kit import Database, outside_by_sqlite3, postgres_at
 from tests.layers.postgres_kit import connected
+from tests.layers.postgres_ways import outside_by_asyncpg
 
 pytestmark = pytest.mark.anyio
 

@@ -28,14 +28,13 @@ from acked.outbox import Outbox
 from tests.boxes.kit import (
     Database,
     firsts,
-    outside_by_asyncpg,
-    outside_by_psycopg,
     outside_by_sqlite3,
     postgres_at,
     published,
     until_waiting,
 )
 from tests.layers.postgres_kit import connected
+from tests.layers.postgres_ways import OUTSIDE
 
 pytestmark = pytest.mark.anyio
 
@@ -228,7 +227,7 @@ async def test_a_message_is_encoded_and_checked_before_anything_is_written(datab
 
 async def test_a_connection_in_no_transaction_is_refused(database) -> None:
     is_sqlite = database.url.startswith("sqlite")
-    outside = [outside_by_sqlite3] if is_sqlite else [outside_by_asyncpg, outside_by_psycopg]
+    outside = [outside_by_sqlite3] if is_sqlite else OUTSIDE
     async with database.outbox() as outbox:
         for one in outside:
             async with one(database.url) as connection:

@@ -1,31 +1,15 @@
-"""A served chat, and a real browser to sit before it."""
+"""A served chat."""
 
-import asyncio
-import os
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import anyio
 import pytest
-from playwright.async_api import Browser, async_playwright
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = os.environ.get("ACKED_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-
-# No sandbox: the tests may run as root. The rest keeps it from talking to anybody but the chat.
-QUIETLY = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Server:
@@ -73,16 +57,3 @@ def serve() -> Generator[Callable[..., Server]]:
     yield make
     for server in made:
         server.stop()
-
-
-@pytest.fixture
-async def browser() -> AsyncGenerator[Browser]:
-    """Debian's Chromium, headless; missing, it is a skip, or an error where CI requires it."""
-    if not Path(CHROMIUM).exists():
-        reason = "no chromium here: `apt-get install chromium`, or set ACKED_CHROMIUM"
-        (pytest.fail if "chromium" in os.environ.get("ACKED_REQUIRE", "") else pytest.skip)(reason)
-    assert asyncio.get_running_loop()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIETLY)
-        yield browser
-        await browser.close()

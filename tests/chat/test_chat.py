@@ -167,7 +167,18 @@ def socket_of(server) -> str:
     return server.address.replace("http", "ws") + "/talk"
 
 
-@pytest.mark.parametrize("riddle", ["no JSON", b"\x00\xff", '{"kind": "line"}'])
+RIDDLES = {
+    "no JSON": "no JSON",
+    "binary": b"\x00\xff",
+    "too little": '{"kind": "line"}',
+    "deep": '{"kind": "line", "x": ' + "[" * 30_000,
+    "NaN": '{"kind": "line", "id": "1", "name": "w", "text": NaN}',
+    "half a surrogate pair": r'{"kind": "line", "id": "1", "name": "w", "text": "\ud800"}',
+    "a list": "[]",
+}
+
+
+@pytest.mark.parametrize("riddle", RIDDLES.values(), ids=RIDDLES)
 async def test_a_browser_that_speaks_in_riddles_is_shown_out(
     serve, riddle: str | bytes, capfd
 ) -> None:

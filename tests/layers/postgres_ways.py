@@ -72,3 +72,45 @@ WAYS = [
     by_session_of_psycopg,
     by_an_object_of_ours,
 ]
+
+
+@asynccontextmanager
+async def outside_by_asyncpg(url: str) -> AsyncIterator[object]:
+    async with connected(url) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def outside_by_psycopg(url: str) -> AsyncIterator[object]:
+    psycopg = pytest.importorskip("psycopg")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def outside_by_connection(
+    url: str, driver: str = "asyncpg", kind: str = "AsyncConnection"
+) -> AsyncIterator[object]:
+    alchemy = pytest.importorskip("sqlalchemy.ext.asyncio")
+    address = url.replace("postgresql://", f"postgresql+{driver}://")
+    engine = alchemy.create_async_engine(address, isolation_level="AUTOCOMMIT")
+    try:
+        async with getattr(alchemy, kind)(engine) as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def outside_by_session_of_psycopg(url: str) -> AsyncIterator[object]:
+    async with outside_by_connection(url, "psycopg", "AsyncSession") as session:
+        yield session
+
+
+OUTSIDE = [
+    outside_by_asyncpg,
+    outside_by_psycopg,
+    outside_by_connection,
+    outside_by_session_of_psycopg,
+]
+"""The same in no transaction: each statement commits by itself."""

@@ -126,7 +126,7 @@ async def hear(channel: Channel[FireAndForgetLayer], websocket: WebSocket, limit
     async for text in paced(texts(websocket), limits):
         try:
             line = msgspec.json.decode(text, type=Line)
-        except (msgspec.DecodeError, UnicodeEncodeError):
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             await websocket.close(1003, "say a line as JSON")
             return
         if len(line.text) > limits.characters:

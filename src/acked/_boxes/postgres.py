@@ -14,7 +14,7 @@ from acked.errors import LayerError
 from acked.layers._postgres.schema import MAKE_SCHEMA, quoted
 from acked.layers._postgres.server import NotifyConnection, PostgresServer, close, dead_after
 from acked.layers._postgres.texts import kept
-from acked.layers._postgres.transactions import StoredFunction, call_in, require_transaction
+from acked.layers._postgres.transactions import StoredFunction, call_in
 from acked.layers._shared.headers import column_of
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.schema import checked_schema
@@ -91,7 +91,6 @@ class PostgresBox:
 
     async def _call_in(self, connection: object, name: str, types: str, *given: object) -> object:
         """Call the function of this box in the transaction of `connection`."""
-        require_transaction(connection)
         function = StoredFunction(f"{self._table}_{name}", tuple(types.split()))
         return await call_in(connection, function, given, self._server.address)
 

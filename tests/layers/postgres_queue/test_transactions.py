@@ -6,7 +6,16 @@ import anyio
 import asyncpg
 import pytest
 
-from acked import Channel, LayerError, LeaseLost, PublishFailed
+from acked import (
+    Channel,
+    Delivery,
+    LayerError,
+    LeaseLost,
+    PublishFailed,
+    Reject,
+    Release,
+    Retry,
+)
 from acked.errors import CapabilityError, ConfigurationError
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.postgres_notify import PostgresNotifyLayer
@@ -14,7 +23,7 @@ from acked.layers.postgres_queue import PostgresQueueLayer
 from tests.crash import exactly_once
 from tests.fix_brokers import or_skip
 from tests.layers.postgres_kit import connected, fresh
-from tests.layers.postgres_ways import WAYS, by_asyncpg, by_psycopg, by_session
+from tests.layers.postgres_ways import OUTSIDE, WAYS, by_asyncpg, by_psycopg, by_session
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +114,59 @@ async def test_a_handler_that_fails_behind_its_ack_gets_the_message_again_soon(
             async with again, by_asyncpg(url) as mine:
                 await again.ack(connection=mine)
             assert await owed(url, topic) == []
+
+
+@pytest.mark.parametrize("raised", [Failed(), Retry(after=0.1), Reject("no"), Release()])
+async def test_a_worker_whose_handler_fails_behind_its_ack_gets_the_message_again_soon(
+    postgres_broker, caplog, raised: Exception
+) -> None:
+    url, topic = postgres_broker.url, fresh()
+    attempts: list[int] = []
+
+    async def handle(delivery: Delivery[int]) -> None:
+        attempts.append(delivery.attempt)
+        async with by_asyncpg(url) as mine:
+            await delivery.ack(connection=mine)
+            if delivery.attempt == 1:
+                raise raised
+        tasks.cancel_scope.cancel()
+
+    async with Channel(PostgresQueueLayer(url)) as channel:
+        await channel.publish(topic, 1)
+        with anyio.fail_after(15):  # its lease is longer
+            async with anyio.create_task_group() as tasks:
+                await channel.process(topic, handle, group="g", lease=60.0)
+        assert attempts == [1, 2]
+        assert await owed(url, topic) == []
+    assert "failed at attempt 1: " + type(raised).__name__ in caplog.text
+
+
+@pytest.mark.parametrize("begun", OUTSIDE)
+async def test_a_connection_in_no_transaction_is_refused_and_nothing_is_touched(
+    postgres_broker, begun
+) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with Channel(PostgresQueueLayer(url)) as channel, begun(url) as mine:
+        await channel.publish(topic, 1)
+        with pytest.raises(ConfigurationError, match="in no transaction"):
+            await channel.publish(topic, 2, connection=mine)
+        async with channel.subscribe(topic, group="g") as subscription:
+            delivery = await anext(subscription)
+            with pytest.raises(ConfigurationError, match="in no transaction"):
+                await delivery.ack(connection=mine)
+            assert [body for body, *_ in await owed(url, topic)] == ["1"]
+            await delivery.ack()
+        assert await owed(url, topic) == []
+
+
+async def test_news_are_refused_on_a_connection_in_no_transaction(postgres_broker) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with Channel(PostgresNotifyLayer(url)) as channel, connected(url) as mine:
+        async with channel.subscribe(topic) as news:
+            with pytest.raises(ConfigurationError, match="in no transaction"):
+                await channel.publish(topic, "at once", connection=mine)
+            await channel.publish(topic, "next")
+            assert (await anext(news)).body == "next"
 
 
 async def test_a_long_transaction_keeps_its_message_from_others_and_their_renewals_going(

@@ -1,5 +1,6 @@
 """What a topic may be called, where its messages are then, and what a stranger may put there."""
 
+import os
 from pathlib import Path
 
 import anyio
@@ -61,7 +62,7 @@ def test_what_has_such_a_name_arrives(tmp_path: Path, name: str) -> None:
 
 
 def test_files_of_somebody_else_stop_no_reader_and_lead_nowhere(tmp_path: Path) -> None:
-    """A link to a secret, files of any name, a message that is none: the next one is delivered."""
+    """A link to a secret, a pipe, any name, what is no message: the next one is delivered."""
     secret, inside = tmp_path / "secret", tmp_path / "inside"
     secret.write_bytes(b"a secret")
 
@@ -73,6 +74,8 @@ def test_files_of_somebody_else_stop_no_reader_and_lead_nowhere(tmp_path: Path) 
             (group / f"{0:020}.1").symlink_to(secret)
             (group / f"{0:020}.2").write_bytes(b"\xff no message")
             (group / f"{0:020}.3").mkdir()
+            (group / f"{0:020}.4").write_bytes(b"\x81\xa1x" + b"\x91" * 100_000)  # very deep
+            os.mkfifo(group / f"{0:020}.5")
             for name in ("notes.txt", "1", "1.2.3", "a.b", f"{0:020}.1.x.y", "\u0661" * 20 + ".1"):
                 (group / name).write_bytes(b"")
             await layer.publish([Record("t", b"ours", "1")])

@@ -17,7 +17,7 @@ from acked._core.options import checked_seconds
 from acked._machines.settlement import State
 from acked.errors import AckedError, ConfigurationError, UnsettledWarning
 
-__all__ = ("Delivery", "Settles", "entry_of", "reason_of")
+__all__ = ("Delivery", "Settles", "entry_of", "nack_unless_committed", "reason_of")
 
 T = TypeVar("T")
 
@@ -216,9 +216,8 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
     ) -> None:
         """Ack, nack or leave alone. What was settled within the block stays as it is."""
         if self._entry.state is not _HELD:
-            if self._in_transaction and isinstance(exc, Exception):
-                delay = self._policy.retry_delay(self.attempt)
-                self._policy.transactional.nack_unless_committed(self._entry, delay)
+            if isinstance(exc, Exception):
+                nack_unless_committed(self, self._policy.retry_delay(self.attempt))
             return
         if exc is None:
             await self.ack()
@@ -244,6 +243,16 @@ class Delivery(msgspec.Struct, Generic[T], eq=False):
 def entry_of(delivery: Delivery[T]) -> InFlight:
     """Return the engine's side of `delivery`."""
     return delivery._entry  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
+
+
+def nack_unless_committed(delivery: Delivery[Any], delay: float) -> None:
+    """Let what was acked in a transaction come again after `delay` seconds, unless that commits.
+
+    What was settled otherwise stays so.
+    """
+    if delivery._in_transaction:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]  # same room
+        policy = delivery._policy  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        policy.transactional.nack_unless_committed(entry_of(delivery), delay)
 
 
 def reason_of(reason: object) -> Reason:

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from acked._core.ack.batch import Batch, together
-from acked._core.ack.delivery import Delivery, entry_of
+from acked._core.ack.delivery import Delivery, entry_of, nack_unless_committed
 from acked._core.bounds import MAX_ID
 from acked._core.options import Redelivery
 from acked._core.worker.answers import HandlerVerdict, Publish, Reject, Release, Retry
@@ -49,6 +49,7 @@ class AnswerSettler:
         nothing of its key can come before it; so is what the layer cannot delay.
         """
         if entry_of(delivery).state is not State.HELD:
+            self._settled_before(delivery, answer)
             return None
         try:
             answer = await self._published(delivery, answer)
@@ -123,8 +124,8 @@ class AnswerSettler:
     async def _failed(
         self, delivery: Delivery[Any], answer: object, *, is_ordered: bool
     ) -> float | None:
-        failure = answer.__cause__ or answer if isinstance(answer, Retry) else answer
-        assert isinstance(failure, BaseException)  # noqa: S101 - all else was told apart before
+        assert isinstance(answer, Exception)  # noqa: S101 - all else was told apart before
+        failure = _failure_of(answer)
         attempt, entry = delivery.attempt, entry_of(delivery)
         # Its own failures count, and no attempt that was charged for what ended beside it.
         before = entry.leased.failures
@@ -136,7 +137,7 @@ class AnswerSettler:
             return None
         delay = answer.after if isinstance(answer, Retry) else None
         if delay is None:
-            delay = self._delay(cast("Exception", failure), attempt)
+            delay = self._delay(failure, attempt)
         if is_ordered or (delay and not self._capabilities.nack_delay):
             # What others did makes it no more deliveries than it may have.
             again = attempt + 1 if most is None else min(attempt + 1, most)
@@ -145,7 +146,14 @@ class AnswerSettler:
         await delivery.nack(delay=delay)
         return None
 
-    def _delay(self, failure: Exception, attempt: int) -> float:
+    def _settled_before(self, delivery: Delivery[Any], answer: object) -> None:
+        """Tell what a handler raised that had settled `delivery`; its transaction may be undone."""
+        if isinstance(answer, Exception):
+            failure = _failure_of(answer)
+            _log_failure(delivery, answer, failure)
+            nack_unless_committed(delivery, self._delay(failure, delivery.attempt))
+
+    def _delay(self, failure: BaseException, attempt: int) -> float:
         kinds = (kind for kind in type(failure).__mro__ if kind in self._settings.retry)
         kind = next(kinds, None)
         backoff = self._redelivery.backoff if kind is None else self._settings.retry[kind]
@@ -191,6 +199,11 @@ def _strange(answer: object) -> ConfigurationError:
         f"a handler returns None, Publish(...) or several of them, not a {type(answer).__name__}; "
         "it raises Retry, Reject or Release"
     )
+
+
+def _failure_of(answer: Exception) -> BaseException:
+    """Return what went wrong: of `raise Retry() from error` that is the error."""
+    return answer.__cause__ or answer if isinstance(answer, Retry) else answer
 
 
 def _log_failure(delivery: Delivery[Any], answer: object, failure: BaseException) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from acked.errors import ConfigurationError, LayerError
+from acked.errors import AckedError, ConfigurationError, LayerError
 from acked.layers._postgres.errors import OF_ASYNCPG, translated
 
 __all__ = ("FetchesValue", "StoredFunction", "call_in", "require_transaction")
@@ -66,9 +66,18 @@ async def _by_psycopg(
     return next(iter(row.values())) if hasattr(row, "values") else row[0]
 
 
+async def _by_session(
+    session: Any, function: StoredFunction, arguments: Sequence[object]
+) -> object:
+    return await _by_sqlalchemy(await session.connection(), function, arguments)
+
+
 async def _by_sqlalchemy(
     connection: Any, function: StoredFunction, arguments: Sequence[object]
 ) -> object:
+    # It begins transactions by itself, unless its isolation level is AUTOCOMMIT.
+    if (await connection.get_raw_connection()).dbapi_connection.autocommit:
+        raise _in_no_transaction()
     text = import_module("sqlalchemy").text
     named = {f"p{n}": argument for n, argument in enumerate(arguments, 1)}
     return (await connection.execute(text(function.with_names()), named)).scalar_one()
@@ -86,8 +95,8 @@ _CALLERS: Final[Mapping[tuple[str, str], _Caller]] = {
     ("asyncpg", "Connection"): _by_asyncpg,
     ("asyncpg", "PoolConnectionProxy"): _by_asyncpg,
     ("psycopg", "AsyncConnection"): _by_psycopg,
-    ("sqlalchemy", "AsyncSession"): _by_sqlalchemy,
-    ("sqlalchemy", "async_scoped_session"): _by_sqlalchemy,
+    ("sqlalchemy", "AsyncSession"): _by_session,
+    ("sqlalchemy", "async_scoped_session"): _by_session,
     ("sqlalchemy", "AsyncConnection"): _by_sqlalchemy,
 }
 """By the package and the name of a class, or of one that it is derived from."""
@@ -98,15 +107,16 @@ async def call_in(
 ) -> object:
     """Return what `function` returns, called in the transaction that `connection` is in.
 
-    Raises `ConfigurationError` for what is no connection that we know, and `LayerError` for what
-    the server or the driver refuses: after that the transaction cannot commit.
+    Raises `ConfigurationError` for what is no connection that we know, or in no transaction, and
+    `LayerError` for what the server or the driver refuses: after that it cannot commit.
     """
     call = _caller_of(connection)
+    require_transaction(connection)
     try:
         return await call(connection, function, arguments)
     except OF_ASYNCPG as error:
         raise translated(error, address) from error
-    except (LayerError, asyncio.CancelledError):
+    except (AckedError, asyncio.CancelledError):
         raise
     except Exception as error:
         code = _sqlstate_of(error)
@@ -120,7 +130,7 @@ async def call_in(
 def require_transaction(connection: Any) -> None:
     """Raise `ConfigurationError` where each statement on `connection` would commit by itself.
 
-    As far as its driver says: asyncpg and psycopg do, SQLAlchemy begins transactions by itself.
+    As far as its driver says: asyncpg and psycopg do, SQLAlchemy is asked when it is used.
     """
     is_inside = getattr(connection, "is_in_transaction", None)
     if callable(is_inside):
@@ -130,10 +140,14 @@ def require_transaction(connection: Any) -> None:
             connection.info.transaction_status == 0
         )
     if is_outside:
-        raise ConfigurationError(
-            "connection= is in no transaction, so this would stand without your work, or your work "
-            "without it; begin one: async with connection.transaction()"
-        )
+        raise _in_no_transaction()
+
+
+def _in_no_transaction() -> ConfigurationError:
+    return ConfigurationError(
+        "connection= is in no transaction, so this would stand without your work, or your work "
+        "without it; begin one: async with connection.transaction()"
+    )
 
 
 def _caller_of(connection: object) -> _Caller:

@@ -77,6 +77,7 @@ from acked.layers._postgres.server import (
     dead_after,
 )
 from acked.layers._postgres.tls import TLS_OPTIONS
+from acked.layers._postgres.transactions import require_transaction
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import HIDDEN, number, url_options, whole_number
 from acked.layers.postgres_notify._envelope import (
@@ -264,18 +265,17 @@ class PostgresNotifyLayer:
         ```
 
         They are delivered when it commits, in that order, and never if it is rolled back. The
-        layer need not be open. Raises `MessageTooLarge` with nothing sent, and `PublishFailed`,
-        after which the transaction cannot commit.
+        layer need not be open. Raises `MessageTooLarge` with nothing sent, `ConfigurationError` for
+        a connection in no transaction, and `PublishFailed`, after which it cannot commit.
         """
         if records:
             query, arguments = statement(records)
-            alone = not connection.is_in_transaction()
+            require_transaction(connection)
             try:
                 with self._server.translated():
                     await connection.execute(query, *arguments)
             except LayerError as error:
-                unknown = alone and isinstance(error, ConnectionLost)
-                raise not_published(records, error, indeterminate=unknown) from error
+                raise not_published(records, error, indeterminate=False) from error
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:

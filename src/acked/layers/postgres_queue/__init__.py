@@ -260,7 +260,8 @@ class PostgresQueueLayer:
         """Publish `records` in the transaction that `connection` is in; consumers get them then.
 
         As `acked.abc.TransactionalLayer` says; `channel.publish(..., connection=)` calls it. The
-        layer need not be open. Raises `PublishFailed`, after which the transaction cannot commit.
+        layer need not be open. Raises `PublishFailed`, after which the transaction cannot commit,
+        and `ConfigurationError` for a connection in no transaction, with nothing published.
         """
         if not records:
             return []

@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -238,7 +239,7 @@ class _Feed:
             record = decode(_bytes_of(ours))
         except FileNotFoundError:
             return None  # another consumer was faster
-        except (msgspec.MsgspecError, UnicodeError, OSError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, OSError):
             ours.rename(folder / f".{ours.name}")  # nobody's message: set aside
             return None
         self._held[ours.name] = ours
@@ -301,8 +302,11 @@ def _folder_name(name: str) -> str:
 
 
 def _bytes_of(path: Path) -> bytes:
-    """Return what is in the file, but not what a link in its place leads to."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+    """Return what is in the file; follow no link in its place, and wait for nobody at a pipe."""
+    safely = os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | safely)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("this is no file")
         return file.read()
 
 
