@@ -1,27 +1,17 @@
 """What is installed is the typed package, its layers' names and its licence; nothing else."""
 
-import subprocess
-import sys
 from configparser import ConfigParser
 from zipfile import ZipFile
 
 import pytest
 
 from tests.meta.source import ROOT
+from tests.wheel import built_wheel
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, ROOT),
-        ],
-        check=True,
-    )
-    (built,) = folder.glob("acked-*.whl")
-    return ZipFile(built)
+    return ZipFile(built_wheel(tmp_path_factory.mktemp("wheel")))
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: ZipFile) -> None:
