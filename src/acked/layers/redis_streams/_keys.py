@@ -48,7 +48,7 @@ class GroupKeys(NamedTuple):
 def group_keys(topic: str, group: str) -> GroupKeys:
     """Return the keys of `topic` for `group`, all in one hash slot."""
     beside = (_beside(topic, group, end) for end in _BESIDE)
-    return GroupKeys(topic.encode(), *beside, group=group.encode())
+    return GroupKeys._make((topic.encode(), *beside, group.encode()))
 
 
 def _beside(topic: str, name: str, end: str) -> bytes:
