@@ -1,10 +1,10 @@
-"""No correct layer is accused, however little it claims and however slow it is."""
+"""No correct layer is accused, however little it claims."""
 
 import pytest
 
-from acked.conformance import AckLayerLaws, Harness, VirtualHarness
+from acked.conformance import AckLayerLaws, VirtualHarness
 from tests.broken_layers.planted import Queue
-from tests.conformance.correct_layers import CORRECT, Slow
+from tests.conformance.correct_layers import CORRECT
 
 
 class CorrectHarness(VirtualHarness):
@@ -24,21 +24,3 @@ class TestCorrectLayers(AckLayerLaws):
     @pytest.fixture(params=CORRECT, ids=lambda kind: kind.__name__)
     def harness(self, request: pytest.FixtureRequest) -> CorrectHarness:
         return CorrectHarness(request.param)
-
-
-class SlowHarness(Harness):
-    lease = 1.0
-    examples = 4
-    shares_layer = True
-
-    def __init__(self) -> None:
-        self._layer = Slow(clock=self.clock)
-
-    def layer(self) -> Slow:
-        return self._layer
-
-
-class TestSlowLayer(AckLayerLaws):
-    @pytest.fixture
-    def harness(self) -> SlowHarness:
-        return SlowHarness()
