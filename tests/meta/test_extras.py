@@ -2,8 +2,10 @@
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -30,6 +32,23 @@ def test_a_module_without_its_client_names_the_extra(module: str, client: str, e
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith((f"ImportError: {module} needs ", "ModuleNotFoundError: "))
     assert last.endswith(f"pip install '{extra}'")
+
+
+NOT_FOR_ALL = {"all", "dev", "conformance"}
+"""Who writes a layer asks for the laws, who works on `acked` for its tools."""
+
+
+def test_all_is_every_extra_that_an_application_may_want() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = re.fullmatch(r"acked\[(.*)\]", everything)[1].split(",")
+    assert set(named) == extras.keys() - NOT_FOR_ALL
+    asked = {
+        re.search(r"\[(.*)\]|$", layer)[1]
+        for layer in project["entry-points"]["acked.layers"].values()
+    }
+    assert asked - {None} <= extras.keys()
 
 
 BROUGHT = {"anyio", "msgspec", "hypothesis", "pytest", "psutil", "click", "rich"}
