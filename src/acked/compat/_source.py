@@ -197,7 +197,9 @@ def as_bytes(message: object) -> bytes | None:
     """Return the bytes of text or bytes, None for whatever is neither."""
     if isinstance(message, str):
         return message.encode()
-    return bytes(message) if isinstance(message, bytes | bytearray | memoryview) else None
+    if isinstance(message, memoryview):
+        return message.tobytes()
+    return bytes(message) if isinstance(message, bytes | bytearray) else None
 
 
 def layers_way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:
