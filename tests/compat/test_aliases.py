@@ -67,4 +67,4 @@ def test_a_shim_is_not_the_original_by_whatever_path_it_is_found(tmp_path: Path)
     imports = "from starlette_web.common.channels.base import Channel"
     for path in ((SHIMS, current), (current / SHIMS.relative_to(SOURCE), SOURCE), (other,)):
         found = said(f"{imports}; print(Channel.__module__)", *path)
-        assert found == ["acked.compat.starlette_web._channels"]
+        assert found == ["acked.compat.starlette_web.common.channels.base"]

@@ -104,7 +104,7 @@ def test_the_shim_overlays_the_channels_and_leaves_the_rest_as_it_is(tmp_path: P
         env={"PYTHONPATH": os.pathsep.join(map(str, (SHIMS, SOURCE, tmp_path)))},
     )
     assert done.stdout.split() == [
-        "acked.compat.starlette_web._channels",
+        "acked.compat.starlette_web.common.channels.base",
         "theirs",
         "theirs",
         "False",

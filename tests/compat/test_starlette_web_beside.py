@@ -21,7 +21,7 @@ def test_the_shim_overlays_starlette_web_that_is_installed(redis_broker: Broker)
     said = subprocess.check_output(
         [python, "-c", script], env={"PYTHONPATH": str(SHIMS)}, text=True, cwd=ROOT / "tests"
     )
-    assert said.split() == ["acked.compat.starlette_web._channels", "True"]
+    assert said.split() == ["acked.compat.starlette_web.common.channels.base", "True"]
     arguments = ["shared", redis_broker.url, f"g{uuid.uuid4().hex}"]
     here = Playing(python, "starlette_chat", *arguments, path=(SHIMS,)).result()
     assert here == Playing(python, "starlette_chat", *arguments).result()

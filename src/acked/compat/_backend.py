@@ -27,6 +27,8 @@ class Backend:
     """
 
     REFUSAL: ClassVar[type[Exception]] = NotImplementedError
+    EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
+    """What an event is made by, of a place and a message."""
 
     async def _refuse(self, *_: Any, **__: Any) -> Any:
         raise self.REFUSAL
@@ -37,6 +39,10 @@ class Backend:
     unsubscribe: Any = _refuse
     publish: Any = _refuse
     next_published: Any = _refuse
+    _send: Any = _refuse
+    """What `publish` of a backend of ours asks."""
+    _listen: Any = _refuse
+    _unlisten: Any = _refuse
 
 
 class OwnBackend(Backend):
@@ -118,18 +124,12 @@ class OwnBackend(Backend):
         """Undo `subscribe`, for these or for all places of the same subscription."""
         await self._unlisten(*places, *[named[one] for one in named if one in NAMES])
 
-    async def _listen(self, *names: str) -> None:
-        raise NotImplementedError
-
-    async def _unlisten(self, *names: str) -> None:
-        raise NotImplementedError
-
 
 class InMemory(OwnBackend):
     """Any object, by reference, and any name; within one process, on asyncio or trio."""
 
     CLOSED: ClassVar[type[Exception]]
-    EVENT: ClassVar[Callable[[str, Any], BaseEvent]]
+    """What is raised by publishing while this is not connected."""
     IN_A_TURN: ClassVar[int]
     """Messages that are published before others have their turn, who may read them."""
 

@@ -12,7 +12,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -43,9 +43,8 @@ class _Place(set[EventReader[Any]]):
         self, name: str, options: Mapping[str, Any], turn: AbstractAsyncContextManager[None]
     ) -> None:
         super().__init__()
-        self.name: Final = name
-        self.options: Final = options
-        self.turn: Final = turn
+        self.name, self.options = name, options
+        self.turn = turn
         """What those wait for who subscribe and leave: no two of them at once."""
 
 
@@ -57,13 +56,13 @@ class Hub:
     """
 
     EXIT_MAX_DELAY: float
-    """Seconds that leaving a subscription may take."""
+    """Seconds that leaving a subscription may take, and closing a channel of starlette_web."""
     PLACE: ClassVar[str]
     """Which field of an event says where it was published."""
-    BACKEND: ClassVar[str]
-    """Which attribute has the backend, as in the original."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        """May be changed while this is not open."""
         self._subscribers: dict[str, _Place] = {}
         self._is_open = self._never_waits = False
         self._ended: AckedError | None = None
@@ -72,16 +71,11 @@ class Hub:
 
     def __repr__(self) -> str:
         state = "connected" if self._is_open else "not connected"
-        return f"<{type(self).__name__} over {type(self._over).__name__}, {state}>"
-
-    @property
-    def _over(self) -> Any:
-        """The backend, which may be changed while this is not open."""
-        return getattr(self, self.BACKEND)
+        return f"<{type(self).__name__} over {type(self._backend).__name__}, {state}>"
 
     async def _enter(self, connect: Callable[[], Awaitable[None]]) -> None:
         """Connect, and listen to what is the backend now."""
-        backend = self._over
+        backend = self._backend
         by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         self._never_waits = getattr(backend, "never_waits", False)
         await connect()
@@ -107,10 +101,10 @@ class Hub:
             await disconnect()
 
     async def _ask_for_events(self) -> None:
-        backend, goes_on = self._over, True
+        goes_on = True
         while goes_on:
             try:
-                event = await backend.next_published()
+                event = await self._backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
                 goes_on = self._fail(error)
             else:
@@ -130,12 +124,11 @@ class Hub:
         """Tell everybody whom `error` is about; return whether it goes on for others."""
         whose: str | None = getattr(error, "owner", None)
         failure: AckedError
-        if not isinstance(error, ChannelClosed):
-            backend, kind = type(self._over).__name__, type(error).__name__
-            failure = LayerError(f"next_published() of {backend} raised {kind}: {error}")
-            failure.__cause__ = error
-        else:
+        if isinstance(error, ChannelClosed):
             failure = error
+        else:
+            failure = LayerError(f"next_published() raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
         if whose is None:
             self._ended = failure
         for name, place in self._subscribers.items():
@@ -205,7 +198,7 @@ class Hub:
         """Let the backend do `method`; what names it registers meanwhile belong to `place`."""
         token = OWNER.set(place.name)
         try:
-            await getattr(self._over, method)(place.name, **place.options)
+            await getattr(self._backend, method)(place.name, **place.options)
         finally:
             OWNER.reset(token)
 
@@ -213,22 +206,20 @@ class Hub:
 class _Listening:
     """A task in nobody's group, so that any task may stop it."""
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._scope, self._ended = anyio.CancelScope(), anyio.Event()
+        self._task: object  # asyncio keeps none by itself
         try:
-            loop = asyncio.get_running_loop()
+            self._task = asyncio.get_running_loop().create_task(self._run(work))
         except RuntimeError:
             import trio  # noqa: PLC0415 - only here for who runs on it
 
-            self._task: object = trio.lowlevel.spawn_system_task(self._run)
-        else:
-            self._task = loop.create_task(self._run())
+            self._task = trio.lowlevel.spawn_system_task(self._run, work)
 
-    async def _run(self) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             with self._scope:
-                await self._work()
+                await work()
         finally:
             self._ended.set()
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
+from types import new_class
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
 from acked import (
@@ -23,7 +24,7 @@ from acked.codecs import RAW
 from acked.compat._backend import Late, OwnBackend
 from acked.compat._events import OWNER, BaseEvent, offer_again
 
-__all__ = ("Driver", "OnLoss", "Source", "layers_way")
+__all__ = ("Driver", "OnLoss", "Source", "as_bytes", "layers_way")
 
 logger = logging.getLogger("acked.compat")
 
@@ -43,16 +44,15 @@ class Driver(NamedTuple):
         """Return a copy of `error` that is an instance of the driver's kinds, too."""
         ours, theirs = type(error), self.lost if _is_loss(error) else self.refused
         parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
-        # Of the parents' metaclasses the most special one: asyncpg's errors have their own.
-        metaclass: Any = max(map(type, parents), key=lambda kind: len(kind.__mro__))
         content = {
             "__module__": ours.__module__,
             "__doc__": ours.__doc__,
             "__str__": _words,
             "__repr__": Exception.__repr__,  # redis' one needs what its __init__ would have set
         }
-        kind = cast("type[LayerError]", metaclass(ours.__name__, parents, content))
-        made = kind.__new__(kind, *error.args)
+        # Not `type`, which would not do: asyncpg's errors have a metaclass of their own.
+        kind = new_class(ours.__name__, parents, exec_body=lambda body: body.update(content))
+        made = cast("LayerError", kind.__new__(kind, *error.args))
         made.args = error.args
         made.__dict__.update(error.__dict__)
         return made
@@ -86,6 +86,9 @@ class Source(OwnBackend):
     driver: ClassVar[Driver] = Driver()
     publishes_unconnected: ClassVar[bool] = False
     """Whether publishing connects by itself, each time, as the original's client does."""
+    _encode: Callable[[Any], bytes]
+    _decode: Callable[[bytes], Any]
+    """How a message becomes a body, and a body the message of an event."""
 
     def __init__(
         self, kind: Callable[..., FireAndForgetLayer], url: str, on_loss: OnLoss, **options: Any
@@ -111,14 +114,14 @@ class Source(OwnBackend):
 
     def event(self, record: Record) -> BaseEvent:
         """Return the event that `record` is; raise what its serializer raises."""
-        raise NotImplementedError
+        return type(self).EVENT(record.topic, self._decode(record.body))
 
     def _new_channel(self) -> Channel[FireAndForgetLayer]:
         return Channel(self._make(), codec=RAW, verify_bodies=False)
 
-    async def _send(self, place: str, body: bytes) -> None:
-        """Publish `body`; raises an error of `acked` that is the driver's own, too."""
-        topic = Topic(place, bytes)
+    async def _send(self, place: str, message: Any) -> None:
+        """Publish `message`; raises an error of `acked` that is the driver's own, too."""
+        topic, body = Topic(place, bytes), self._encode(message)
         with self.driver.translated():
             if self._inbox is not None or not self.publishes_unconnected:
                 await self._channel.publish(topic, body)
@@ -188,6 +191,15 @@ class _Call:
         error.__cause__ = cause
         vars(error)["owner"] = self.whose[0]
         self._source.put(error)
+
+
+def as_bytes(message: object) -> bytes | None:
+    """Return the bytes of text or bytes, None for whatever is neither."""
+    if isinstance(message, str):
+        return message.encode()
+    if isinstance(message, memoryview):
+        return message.tobytes()
+    return bytes(message) if isinstance(message, bytes | bytearray) else None
 
 
 def layers_way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:

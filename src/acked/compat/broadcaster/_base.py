@@ -1,18 +1,20 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
-import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
-from acked import AckedError, ConfigurationError, EncodeError, LayerError, Record
+import anyio
+
+from acked import AckedError, ConfigurationError, EncodeError, LayerError
 from acked.compat._backend import Backend
 from acked.compat._events import CAPACITY, BaseEvent, EventReader
 from acked.compat._hub import Hub
-from acked.compat._source import OnLoss, Source
+from acked.compat._source import OnLoss, Source, as_bytes
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
@@ -64,35 +66,31 @@ class Subscriber(EventReader[Event]):
 class BroadcastBackend(Backend):
     """What a backend of your own may inherit from."""
 
+    EVENT: ClassVar[Callable[[str, Any], Event]] = Event
+
     def __init__(self, url: str) -> None:
         raise NotImplementedError
+
+    async def publish(self, channel: str, message: Any) -> None:
+        """Publish `message`: any object within a process, text by a broker."""
+        await self._send(channel, message)
 
 
 class TextSource(Source, BroadcastBackend):
     """A backend that is a face of a layer; inherit from it to change what `publish` does."""
 
-    async def publish(self, channel: str, message: Any) -> None:
-        """Publish `message`; see `acked.Channel.publish`."""
-        await self._send(channel, as_bytes(message))
+    def _encode(self, message: Any) -> bytes:
+        is_number = isinstance(message, int | float) and not isinstance(message, bool)
+        body = as_bytes(repr(message) if is_number else message)
+        if body is None:
+            raise EncodeError(
+                f"nothing was published: {type(message).__name__} is no text; "
+                "publish json.dumps(...) of it"
+            )
+        return body
 
-    def event(self, record: Record) -> Event:
-        """Return the event, with U+FFFD where it is no UTF-8: nobody's bytes are an error."""
-        return Event(record.topic, record.body.decode(errors="replace"))
-
-
-def as_bytes(message: object) -> bytes:
-    """Return the bytes of a text, of bytes, or of a number's digits; else raise `EncodeError`."""
-    if isinstance(message, bytes | bytearray):
-        return bytes(message)
-    if isinstance(message, memoryview):
-        return message.tobytes()
-    if isinstance(message, int | float) and not isinstance(message, bool):
-        message = repr(message)
-    if isinstance(message, str):
-        return message.encode()
-    raise EncodeError(
-        f"nothing was published: {type(message).__name__} is no text; publish json.dumps(...) of it"
-    )
+    def _decode(self, body: bytes) -> str:
+        return body.decode(errors="replace")  # nobody's bytes are an error
 
 
 class Broadcast(Hub):
@@ -106,7 +104,6 @@ class Broadcast(Hub):
 
     EXIT_MAX_DELAY: float = 5.0
     PLACE: ClassVar[str] = "channel"
-    BACKEND: ClassVar[str] = "_backend"
 
     def __init__(
         self,
@@ -122,10 +119,10 @@ class Broadcast(Hub):
             raise ConfigurationError("on_loss= goes with a url; give it to the backend instead")
         if capacity < 1:
             raise ConfigurationError(f"capacity={capacity}: needs to be at least 1")
-        super().__init__()
-        self._backend = _backend_of(url or "", on_loss) if backend is None else backend
+        super().__init__(_backend_of(url or "", on_loss) if backend is None else backend)
         self._capacity = capacity
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = anyio.Lock(fast_acquire=True)
+        """What those wait for who connect and disconnect."""
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -133,14 +130,6 @@ class Broadcast(Hub):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.disconnect()
-
-    @property
-    def _turn(self) -> asyncio.Lock:
-        """What those wait for who connect and disconnect: another one on each event loop."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._lock = loop, asyncio.Lock()
-        return self._lock
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from aiokafka.errors import (  # pyright: ignore[reportMissingTypeStubs] - it has none
-    KafkaConnectionError,
-    KafkaError,
-)
+from aiokafka import errors  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from acked import ConfigurationError
 from acked.compat._source import Driver, OnLoss
@@ -25,18 +22,14 @@ class KafkaBackend(TextSource):
     """
 
     INNER: ClassVar[Sequence[str]] = ("_wait_for_assignment",)
-    driver: ClassVar[Driver] = Driver(lost=(KafkaConnectionError,), refused=(KafkaError,))
+    driver: ClassVar[Driver] = Driver((errors.KafkaConnectionError,), (errors.KafkaError,))
 
     def __init__(self, urls: str | Sequence[str], on_loss: OnLoss = "reconnect") -> None:
         parts = [urlsplit(url) for url in ([urls] if isinstance(urls, str) else urls)]
         if not parts:
-            raise ConfigurationError(
-                "KafkaBackend(urls=[]) names no server; give kafka://host:port"
-            )
+            raise ConfigurationError("KafkaBackend(urls=[]) names no server: kafka://host:port")
         login, at, _ = parts[0].netloc.rpartition("@")
         servers = ",".join(one.netloc.rpartition("@")[2] for one in parts)
-        options = parts[0].query
-        if "create_topics=" not in options:
-            options = f"{options}&create_topics=1".lstrip("&")
-        self._url = f"kafka://{login}{at}{servers}?{options}"
+        # Of an option that is there twice the last one counts.
+        self._url = f"kafka://{login}{at}{servers}?create_topics=1&{parts[0].query}"
         super().__init__(KafkaTail.from_url, self._url, on_loss)

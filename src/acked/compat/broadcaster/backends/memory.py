@@ -1,12 +1,11 @@
 """`memory://`: within one process, any object, by reference."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from acked import ChannelClosed
 from acked.compat._backend import InMemory
 from acked.compat._source import OnLoss, layers_way
-from acked.compat.broadcaster._base import BroadcastBackend, Event
+from acked.compat.broadcaster._base import BroadcastBackend
 
 __all__ = ("MemoryBackend",)
 
@@ -15,14 +14,9 @@ class MemoryBackend(InMemory, BroadcastBackend):
     """Passes messages on within this `Broadcast`; the URL says no more than that."""
 
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
-    EVENT: ClassVar[Callable[[str, Any], Event]] = Event
     IN_A_TURN: ClassVar[int] = 32
 
     def __init__(self, url: str = "memory://", on_loss: OnLoss = "reconnect") -> None:
         super().__init__()
         del url
         layers_way(on_loss)  # there is nothing to lose; but what it cannot be is told
-
-    async def publish(self, channel: str, message: Any) -> None:
-        """Publish the very object; raise `ChannelClosed` when not connected."""
-        await self._send(channel, message)

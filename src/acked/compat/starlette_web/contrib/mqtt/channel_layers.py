@@ -7,13 +7,10 @@ from urllib.parse import quote
 import anyio.lowlevel
 
 from acked.compat._source import OnLoss
-from acked.compat.starlette_web._channels import (
-    BaseSerializer,
-    MQTTSerializer,
-    NotSupportedError,
-    SourceLayer,
-    configured,
-)
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
+from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
+from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
+from acked.compat.starlette_web.contrib.mqtt.serializers import MQTTSerializer
 from acked.layers.mqtt import MQTTTail
 
 __all__ = ("MQTTChannelLayer",)
@@ -63,11 +60,10 @@ class MQTTChannelLayer(SourceLayer):
 
         Raises what the serializer raises, and `PublishFailed`.
         """
-        body = self._serializer.serialize(message)
         if qos == 1 and not retain:
-            await self._send(group, body)
+            await self._send(group, message)
         else:
             layer: Any = self._channel.layer
-            await layer.send(group, body, qos=qos, retain=retain)
+            await layer.send(group, self._encode(message), qos=qos, retain=retain)
             # The readers' turn: of a burst of QoS 0 only so many wait for them.
             await anyio.lowlevel.checkpoint()

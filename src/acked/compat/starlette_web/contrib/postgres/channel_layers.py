@@ -2,15 +2,11 @@
 
 from typing import Any, ClassVar, Final
 
-from acked import MessageTooLarge, Record
+from acked import MessageTooLarge
 from acked.compat._source import Driver, OnLoss
 from acked.compat.broadcaster.backends.postgres import PostgresBackend
-from acked.compat.starlette_web._channels import (
-    Event,
-    NotSupportedError,
-    SourceLayer,
-    configured,
-)
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
+from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
 from acked.layers.postgres_notify import PostgresNotifyLayer, dsn_of
 
 __all__ = ("PostgreSQLChannelLayer",)
@@ -38,13 +34,15 @@ class PostgreSQLChannelLayer(SourceLayer):
 
     async def publish(self, group: str, message: Any, **_: Any) -> None:
         """Publish the text `message`; `NotSupportedError` for what is no text, or too long."""
-        if not isinstance(message, str):
-            raise NotSupportedError(f"NOTIFY carries text, not {type(message).__name__}")
         try:
-            await self._send(group, message.encode())
+            await self._send(group, message)
         except MessageTooLarge as error:
             raise NotSupportedError(str(error)) from error
 
-    def event(self, record: Record) -> Event:
-        """Return the event."""
-        return Event(record.topic, record.body.decode())
+    def _encode(self, message: Any) -> bytes:
+        if not isinstance(message, str):
+            raise NotSupportedError(f"NOTIFY carries text, not {type(message).__name__}")
+        return message.encode()
+
+    def _decode(self, body: bytes) -> str:
+        return body.decode()

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from acked.compat._source import OnLoss
 from acked.compat.broadcaster.backends.redis import RedisSource
-from acked.compat.starlette_web._channels import SourceLayer, configured
+from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.layers.redis_pubsub import RedisPubSubLayer, url_of
 
 __all__ = ("RedisPubSubChannelLayer",)
@@ -28,8 +28,3 @@ class RedisPubSubChannelLayer(RedisSource, SourceLayer):
     def redis(self) -> Redis:
         """A client for whatever else Redis can do; `LayerError` while there is no connection."""
         return self._conn
-
-    async def publish(self, group: str, message: Any, **_: Any) -> None:
-        """Publish `message`; raises what the serializer raises, or the driver's own error."""
-        body = self._serializer.serialize(message)
-        await self._send(group, body.encode() if isinstance(body, str) else body)
