@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from acked import ConnectionLost
 from acked.conformance.harness import fresh
-from acked.layers.kafka._assignor import Claims, plan, read_claims
-from acked.layers.kafka._protocols import TopicPartition
+from acked.layers.kafka._assignor import Claims, HandOverAssignor, plan, read_claims
+from acked.layers.kafka._protocols import TopicPartition, member_assignment
 from acked.types import Outcome, Settlement, Verb
 from tests.layers.kafka_kit import (
     SOON,
@@ -97,6 +98,30 @@ class TestKeeping:
         assert "went to another member" in caplog.text
         assert "handover_timeout" in caplog.text
 
+    async def test_what_nobody_wants_any_more_before_it_went_stays_and_comes_once(
+        self, kafka_broker
+    ) -> None:
+        topic, group = fresh("topic"), fresh("group")
+        async with layer_at(kafka_broker, create_topics=4) as layer:
+            await filled(layer, topic, 4, 10)
+            async with feed_of(layer, topic, group) as old:
+                held = await take(old, 41)
+                kept = {one.token.partition: one for one in held}
+                others = [one for one in held if one not in kept.values()]
+                assert len(kept) == 4, "something of each is in hand"
+                async with feed_of(layer, topic, group):
+                    with anyio.fail_after(SOON):
+                        while not any(partition.is_leaving for partition in kept):
+                            await anyio.sleep(0.05)
+                    nacks = [Settlement(one.token, Verb.NACK) for one in others]
+                    assert set(await old.settle(nacks)) == {Outcome.CONFIRMED}
+                    staying = [one for one in others if not one.token.partition.is_leaving]
+                    again = await take(old, len(staying))
+                    assert not any(one.token.partition.is_leaving for one in again)
+                again += await take(old, len(others) - len(again))
+                assert sorted(bodies(again)) == sorted(bodies(others))
+                await ack(old, [*again, *kept.values()])
+
     async def test_a_delayed_nack_stays_where_it_is_and_comes_once(self, kafka_broker) -> None:
         topic, group = fresh("topic"), fresh("group")
         async with layer_at(kafka_broker) as layer:
@@ -143,6 +168,33 @@ class TestKeeping:
                 assert await acks(feed, held) == {Outcome.CONFIRMED: 3}
                 await layer.publish([record(topic, 3)])
                 assert bodies(await take(feed, 1)) == [3]
+
+    async def test_an_ack_while_others_are_waited_for_is_unconfirmed_and_decided_later(
+        self, kafka_broker, proxy
+    ) -> None:
+        """A member that nobody hears of holds up the distribution, for a session."""
+        topic, group, between = fresh("topic"), fresh("group"), proxy(kafka_broker)
+        async with (
+            layer_at(kafka_broker, timeout=1.0) as layer,
+            layer_at(kafka_broker) as third,
+            layer_at(between) as silent,
+            feed_of(layer, topic, group) as feed,
+        ):
+            await layer.publish([record(topic, i) for i in range(500)])
+            held = await take(feed, 500)
+            async with feed_of(silent, topic, group), anyio.create_task_group() as tasks:
+                between.black_hole()
+                tasks.start_soon(stay, third, topic, group)
+                with anyio.fail_after(SOON):
+                    while await acks(feed, [one := held.pop()]) == {Outcome.CONFIRMED: 1}:
+                        await anyio.sleep(0.02)
+                    (reply,) = await feed.settle([Settlement(one.token, Verb.ACK)])
+                    assert isinstance(reply, ConnectionLost)
+                    assert "not joined again in time" in str(reply)
+                    while await acks(feed, [one, *held]) != {Outcome.CONFIRMED: 1 + len(held)}:
+                        await anyio.sleep(0.02)
+                between.heal()
+                tasks.cancel_scope.cancel()
 
     async def test_another_client_in_the_group_is_served_too(self, kafka_broker) -> None:
         """It knows nothing of handing over; what it does not have stays with us."""
@@ -204,6 +256,12 @@ class TestStaticMembers:
                 assert len(await members_of(kafka_broker, group)) == 2
 
 
+async def stay(layer, topic: str, group: str) -> None:
+    """Be a member, until cancelled."""
+    async with feed_of(layer, topic, group):
+        await anyio.sleep_forever()
+
+
 def partition_of(leased) -> int:
     return leased.token.partition.place.partition
 
@@ -250,6 +308,28 @@ def test_a_plan_gives_each_partition_to_one_and_moves_no_more_than_it_must(topic
         counts = [len(one.keeps) for one in settled.values()]
         assert max(counts) - min(counts) <= 1
         assert not any(one.gives_up for one in settled.values())
+
+
+class _Cluster:
+    @staticmethod
+    def partitions_for_topic(topic: str) -> set[int] | None:
+        return {"t": {0, 1, 2, 3}}.get(topic)
+
+
+def test_a_member_learns_what_it_has_and_what_of_it_is_wanted_elsewhere() -> None:
+    old, new = HandOverAssignor(), HandOverAssignor()
+    old.claims = Claims(3, [("t", n) for n in range(4)])
+    members = {"old": old.metadata({"t", "gone"}), "new": new.metadata({"t"})}
+    told = new.assign(_Cluster(), members)
+    ((topic, places),) = told["old"].assignment
+    assert (topic, sorted(places)) == ("t", [0, 1, 2, 3])
+    assert told["new"].assignment == []
+    old.on_assignment(told["old"])
+    new.on_assignment(told["new"])
+    assert len(set(old.gives_up)) == 2
+    assert new.gives_up == []
+    old.on_assignment(member_assignment(0, [("t", [0])], b"of another client"))
+    assert old.gives_up == ()
 
 
 @given(st.binary())

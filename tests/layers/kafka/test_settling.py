@@ -1,6 +1,7 @@
 """What is confirmed is kept, what was not is decided truly, and what is refused has a name."""
 
 import random
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -68,6 +69,7 @@ class TestUnconfirmed:
                 assert all(isinstance(reply, ConnectionLost) for reply in replies)
                 with anyio.fail_after(SOON), pytest.raises(ConnectionLost):
                     await feed.receive(1)
+                await self.nobody_knows_while_it_is_joined_again(feed, [acking(zero), acking(two)])
                 broker.resume()
                 again: list = []
                 with anyio.fail_after(2 * SOON):
@@ -84,6 +86,24 @@ class TestUnconfirmed:
                 else:
                     assert replies == [Outcome.LOST] * 3
                     assert bodies(again) == [0]
+
+    async def nobody_knows_while_it_is_joined_again(self, feed, batch) -> None:
+        """The old membership is left, and the new one not there: a lost lease would be a lie."""
+
+        async def join() -> None:
+            with suppress(LayerError):
+                await feed.receive(1)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(join)
+            with anyio.fail_after(SOON):
+                while not any("again" in str(reply) for reply in await feed.settle(batch)):
+                    await anyio.sleep(0.05)
+                for _ in range(20):
+                    replies = await feed.settle(batch)
+                    assert all(isinstance(reply, ConnectionLost) for reply in replies)
+                    await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
 
     async def test_a_nack_after_an_ack_without_answer_comes_again(
         self, kafka_broker, proxy
@@ -150,11 +170,12 @@ class TestRoom:
     """Row 24: an ack that is confirmed holds, however little there is room for."""
 
     async def test_with_much_more_in_flight_than_there_is_room_for(self, kafka_broker) -> None:
-        """Gaps between all that is unsettled; each confirmed ack survives a restart."""
+        """Gaps between all that is unsettled; each ack is confirmed, and survives a restart."""
         topic, group, count = fresh("topic"), fresh("group"), 12_000
         async with layer_at(kafka_broker) as layer:
             await layer.publish([record(topic, i) for i in range(count)])
-            confirmed = await self.ack_every_second(layer, topic, group, count, in_flight=count)
+            asked, confirmed = await self.ack_every_second(layer, topic, group, count, count)
+            assert asked == confirmed, "what could not be kept was not read"
             assert len(confirmed) >= 1000
             await self.nothing_of_it_comes_again(layer, topic, group, count, confirmed)
 
@@ -166,16 +187,20 @@ class TestRoom:
             topic, group, count = fresh("topic"), fresh("group"), 400
             async with layer_at(broker) as layer:
                 await layer.publish([record(topic, i) for i in range(count)])
-                confirmed = await self.ack_every_second(layer, topic, group, count, in_flight=200)
+                _, confirmed = await self.ack_every_second(layer, topic, group, count, 200)
                 await self.nothing_of_it_comes_again(layer, topic, group, count, confirmed)
+                await self.what_is_said_to_be_removed_is(layer, topic, count)
         finally:
             broker.close()
 
     async def ack_every_second(
-        self, layer, topic: str, group: str, count: int, *, in_flight: int
-    ) -> set[int]:
-        """Ack those of an odd number, latest first, until nothing more comes; then leave."""
-        dice, confirmed, held = random.Random(7), set[int](), []
+        self, layer, topic: str, group: str, count: int, in_flight: int
+    ) -> tuple[set[int], set[int]]:
+        """Ack those of an odd number, in any order, until nothing more comes; then leave.
+
+        Return them, and those that were confirmed.
+        """
+        dice, asked, confirmed, held = random.Random(7), set[int](), set[int](), []
         async with feed_of(layer, topic, group, in_flight=in_flight) as feed:
             while True:
                 with anyio.move_on_after(1.5):
@@ -183,6 +208,7 @@ class TestRoom:
                     held += got
                     odd = [one for one in got if int(one.record.body) % 2]
                     dice.shuffle(odd)
+                    asked.update(bodies(odd))
                     for start in range(0, len(odd), 100):
                         members = odd[start : start + 100]
                         replies = await feed.settle(list(map(acking, members)))
@@ -193,7 +219,7 @@ class TestRoom:
                                 assert isinstance(reply, LayerError)
                                 assert "offset.metadata.max.bytes" in str(reply)
                     continue
-                return confirmed
+                return asked, confirmed
 
     async def nothing_of_it_comes_again(
         self, layer, topic: str, group: str, count: int, confirmed: set[int]
@@ -207,6 +233,16 @@ class TestRoom:
                     await ack(feed, got)
             assert not seen & confirmed
             assert seen | confirmed == set(range(count))
+
+    async def what_is_said_to_be_removed_is(self, layer, topic: str, count: int) -> None:
+        """And the rest is still shown, and nobody is told of an error."""
+        gone = set[str]()
+        for asked in (["0:2"], [f"0:{count - 1}"], ["0:0", "0:7", "0:1"], ["0:3", "0:9"]):
+            done = await layer.remove(topic, asked)
+            gone.update(position for position, is_done in zip(asked, done, strict=True) if is_done)
+            shown = {one.position async for page in layer.browse(topic) for one in page}
+            assert shown == {f"0:{n}" for n in range(count)} - gone
+        assert {"0:0", "0:1"} <= gone, "it takes no room"
 
 
 class TestOrder:

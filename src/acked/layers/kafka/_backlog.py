@@ -75,11 +75,6 @@ class Backlog:
         self._take_out(partition)
         self._withheld.pop(partition, None)
 
-    def clear(self) -> None:
-        """Forget all of it."""
-        for waiting in (self._returned, self._fetched, self._withheld):
-            waiting.clear()
-
     def _take_out(self, partition: Partition) -> list[Leased]:
         found: list[Leased] = []
         for waiting in (self._returned, self._fetched):

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 
 import anyio
 
-from acked.errors import ConnectionLost
+from acked.errors import ConnectionLost, LayerError
 from acked.layers.kafka._client import (
     connected,
     make_consumer,
@@ -29,6 +29,7 @@ from acked.layers.kafka._commit_metadata import (
     written_metadata,
 )
 from acked.layers.kafka._custody import NOBODY
+from acked.layers.kafka._errors import is_metadata_too_large
 from acked.layers.kafka._lenient import LenientParsing
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
@@ -53,6 +54,8 @@ class _Removed(NamedTuple):
 
     first: int
     metadata: CommitMetadata
+    position: Position
+    """As it is committed, if anything is."""
 
     def has(self, offset: int) -> bool:
         """Say whether the record at `offset` was removed."""
@@ -118,12 +121,29 @@ class TopicBrowser:
             asked[TopicPartition(topic, int(partition))].add(int(offset))
         async with self._removing, self._consumer([*asked]) as consumer:
             removed = await self._ask(self._removed(consumer, [*asked]))
-            after = {place: self._with(removed[place], place, asked[place]) for place in asked}
-            offsets = {topic_partition(place): position for place, position in after.items()}
-            await self._ask(consumer.commit(offsets))
-        gone = {place: _Removed(at.offset, read_metadata(*at)) for place, at in after.items()}
+            after = await self._commit(consumer, removed, asked)
+        gone = {place: _Removed(at.offset, read_metadata(*at), at) for place, at in after.items()}
         places = [position.partition(":") for position in positions]
         return [gone[TopicPartition(topic, int(n))].has(int(offset)) for n, _, offset in places]
+
+    async def _commit(
+        self,
+        consumer: ConsumerClient,
+        removed: Mapping[TopicPartition, _Removed],
+        asked: Mapping[TopicPartition, set[int]],
+    ) -> Mapping[TopicPartition, Position]:
+        """Commit that `asked` is removed, too, as far as the brokers keep it; return what is so."""
+        while True:
+            after = {place: self._with(removed[place], place, asked[place]) for place in asked}
+            offsets = {topic_partition(place): position for place, position in after.items()}
+            try:
+                await self._ask(consumer.commit(offsets))
+            except LayerError as error:
+                longest = max(len(position.metadata) for position in after.values())
+                if not (is_metadata_too_large(error.__cause__) and self._limit.refused(longest)):
+                    raise
+            else:
+                return after
 
     def _with(self, removed: _Removed, place: TopicPartition, more: set[int]) -> Position:
         """Return what to commit so that `more` is removed, too: as much of it as there is room."""
@@ -141,7 +161,7 @@ class TopicBrowser:
         left = [offset for offset in range(first, highest + 1) if not is_done(offset)]
         metadata, covered = written_metadata(first, highest, left, self._limit.room)
         if covered < before:  # nothing that was removed may come back
-            metadata, _ = written_metadata(first, before, left, self._limit.room)
+            return removed.position
         return Position(first, metadata)
 
     async def _removed(
@@ -153,9 +173,8 @@ class TopicBrowser:
         found: dict[TopicPartition, _Removed] = {}
         for place in places:
             known = committed.get(place)  # none where nobody has removed anything yet
-            first = -1 if known is None else known.offset
-            metadata = read_metadata(first, "" if known is None else known.metadata or "")
-            found[place] = _Removed(max(first, begin[place]), metadata)
+            at = Position(-1, "") if known is None else Position(known.offset, known.metadata or "")
+            found[place] = _Removed(max(at.offset, begin[place]), read_metadata(*at), at)
         return found
 
     async def _places(self, topic: str) -> Sequence[TopicPartition]:

@@ -6,7 +6,7 @@ the generation of the moment, and not the one in which a record was read.
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.kafka._client import coordinator_of, topic_partition, within
@@ -174,10 +174,7 @@ class Committer:
             self._commit = None
         if not commit.done() or commit.cancelled():
             return TimeoutError()
-        error = commit.exception()
-        if error is None or isinstance(error, Exception):
-            return error
-        raise error
+        return cast("Exception | None", commit.exception())
 
     def _translated(self, error: Exception) -> LayerError:
         return translated(error, self._options, f"committing for group {self._group!r}")

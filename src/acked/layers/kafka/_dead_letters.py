@@ -58,8 +58,6 @@ class DeadLetters:
             and settlement.token in held
             and settlement.token not in self._sent
         }
-        if not letters:
-            return {}
         failures = await self._publish(list(letters.values()))
         refused = {i: failures[n] for n, i in enumerate(letters) if n in failures}
         self._sent.update(batch[i].token for i in letters if i not in refused)

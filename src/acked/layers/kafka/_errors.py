@@ -63,7 +63,7 @@ def is_answer(error: BaseException) -> bool:
     return isinstance(error, _ANSWERED)
 
 
-def is_metadata_too_large(error: BaseException) -> bool:
+def is_metadata_too_large(error: BaseException | None) -> bool:
     """Return whether the broker keeps less beside an offset than a commit had."""
     return isinstance(error, _METADATA)
 

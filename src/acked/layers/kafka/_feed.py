@@ -49,7 +49,7 @@ class KafkaFeed:
         self.backlog: Final = Backlog()
         self.mark: Final = 1 + secrets.randbelow(MARKS - 1)
         """By which it knows its own notes; see `_custody`."""
-        self._noting: Final = Noting(self.backlog, self._commit_notes)
+        self._noting: Final = Noting(self.backlog, self._committed)
         self.held: Final[dict[Token, Leased]] = {}
         self._undecided: Final[set[Token]] = set()
         """Whose settlement was not answered before their partition was lost."""
@@ -74,13 +74,12 @@ class KafkaFeed:
         if joining is not None:
             await asyncio.wait({joining}, timeout=SILENT)
             joining.cancel()
-            await asyncio.wait({joining})
-            if not joining.cancelled():
-                joining.exception()
+            await asyncio.gather(joining, return_exceptions=True)
         membership, self._membership = self._membership, None
         if membership is not None:
             await membership.leave()
-        self._forget_all()
+        for timer in self._timers:
+            timer.cancel()
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Wait for records; see `AckFeed.receive`. After a failure the group is joined anew."""
@@ -236,11 +235,12 @@ class KafkaFeed:
         if self._membership is not None:
             self._membership.reader.freed.set()
 
-    async def _commit_notes(
-        self, partitions: Collection[Partition]
-    ) -> Mapping[Partition, LayerError]:
+    async def _committed(self, partitions: Collection[Partition]) -> Mapping[Partition, LayerError]:
+        """Commit what changed in `partitions`; return what went wrong, and where."""
         membership = self._membership
-        return {} if membership is None else await membership.committer.commit(partitions)
+        if membership is None:
+            return dict.fromkeys(partitions, _joining_again())
+        return await membership.committer.commit(partitions)
 
     async def _commit(
         self,
@@ -253,9 +253,7 @@ class KafkaFeed:
             partition.settle([tokens[i].offset for i in members])
         versions = [partition.version for partition in settled]
         membership = self._membership
-        failures: Mapping[Partition, LayerError] = {}
-        if membership is not None:
-            failures = await membership.committer.commit(settled)
+        failures = await self._committed(settled)
         for (partition, members), version in zip(settled.items(), versions, strict=True):
             not_kept = partition.not_kept([tokens[i].offset for i in members], version)
             failure = failures.get(partition)
@@ -291,9 +289,9 @@ class KafkaFeed:
         """Write down what became of settlements that had no answer: the broker knows."""
         wanted = {i: (tokens[i].partition.place, tokens[i].offset) for i in verbs}
         membership = self._membership
-        if membership is None:
-            return
         try:
+            if membership is None:
+                raise _joining_again()
             settled = await membership.committer.settled_of(set(wanted.values()))
         except LayerError as error:
             for i in verbs:
@@ -318,19 +316,14 @@ class KafkaFeed:
         membership, self._membership = self._membership, None
         is_first = membership is None and not self._is_broken
         if membership is not None:
-            await membership.leave()
-        self._forget_all()
+            await membership.leave()  # with all that came of it
         self._failure = None
         self._membership = await self._join(self, is_first=is_first)
 
-    def _forget_all(self) -> None:
-        """Nothing that came so far is ours any more."""
-        for token in _delivery_tokens(list(self.held)):
-            self._lose(token)
-        self.backlog.clear()
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+
+def _joining_again() -> LayerError:
+    """Return what became of a settlement while there is no membership: nobody knows yet."""
+    return ConnectionLost("the group is being joined again; settling again decides it")
 
 
 def _charged(leased: Leased) -> Leased:
