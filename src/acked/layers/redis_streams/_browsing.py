@@ -72,7 +72,8 @@ async def _look(way: Client, topic: str) -> _Stream:
         raise newest
     entries = cast("list[tuple[bytes, Fields]]", newest)
     groups = [cast("bytes", told[b"name"]) for told in groups_of(groups_told)]
-    moments = [group_keys(topic, name.decode()).until for name in groups]
+    names = [name.decode(errors="surrogateescape") for name in groups]
+    moments = [group_keys(topic, name).until for name in names]
     return _Stream((key, *moments), groups, entries[0][0] if entries else b"")
 
 

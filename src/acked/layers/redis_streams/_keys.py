@@ -36,15 +36,16 @@ class GroupKeys(NamedTuple):
 def group_keys(topic: str, group: str) -> GroupKeys:
     """Return the keys of `topic` for `group`, all in one hash slot.
 
-    The group's name is escaped so that no two pairs of names meet in one key.
+    The group's name is escaped so that no two pairs of names meet in one key. That of somebody
+    else's group may be no UTF-8: it comes with surrogates, and leaves without.
     """
     escaped = group.replace("%", "%25").replace(":", "%3A")
     tag = _hash_tag(topic)
     if "}" in tag:  # in braces it would end too early
         tag = _tag_of_slot(key_slot(topic.encode()))
     named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
-    until, wake, scan = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
-    return GroupKeys(topic.encode(), until.encode(), wake.encode(), scan.encode(), group.encode())
+    beside = (f"acked:{named}:{escaped}:{end}" for end in ("until", "wake", "scan"))
+    return GroupKeys(*(text.encode(errors="surrogateescape") for text in (topic, *beside, group)))
 
 
 def _hash_tag(key: str) -> str:
