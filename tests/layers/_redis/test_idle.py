@@ -47,6 +47,7 @@ async def test_idle_subscriptions_to_streams(redis_broker) -> None:
             topic = Topic(fresh("idle"), bytes, codec=RAW)
             subscription = channel.subscribe(topic, group="g")
             waiting.start_soon(wait, await entered.enter_async_context(subscription))
+        await anyio.sleep(0.5)  # so are the first looks
         info = channel.layer.client.info
         before = (await info("stats"))["total_commands_processed"]
         share = await share_of_a_core()
