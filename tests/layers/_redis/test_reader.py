@@ -48,6 +48,25 @@ async def test_a_refused_sign_in_leaves_no_connection(private_redis) -> None:
     await until(lambda: connections_to(broker.port) == 0)
 
 
+async def test_who_is_signed_out_is_refused_whatever_else_was_asked(private_redis) -> None:
+    """redis-py hangs up on the first such reply: the others would pass for lost, and unknown."""
+    broker = private_redis()
+    link = server(broker.url)
+    reader = reader_of(link)
+    await link.ask(b"CONFIG", b"SET", b"requirepass", b"new")
+    for opened in (False, True):  # the second time it has an old connection to be ended, too
+        if opened:
+            reader._name = [b"ID", b"1"]
+        with pytest.raises(LayerError, match="refuses us") as caught:
+            await reader.open()
+        assert not isinstance(caught.value, ConnectionLost)
+    await link.aclose()
+    replies = await link.exchange([(b"PING",)] * 3)
+    assert [type(reply) for reply in replies] == [LayerError] * 3
+    await link.aclose()
+    await until(lambda: connections_to(broker.port) == 0)
+
+
 async def test_leaving_ends_a_read_that_the_server_still_believes_in(redis_broker) -> None:
     link = server(redis_broker.url)
     reader = reader_of(link)

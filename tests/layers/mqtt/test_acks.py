@@ -151,6 +151,13 @@ def test_a_message_of_another_id_under_the_same_number_is_no_redelivery() -> Non
     assert [one.record.id for one in receiver.take(1, 0.0)] == ["2"]
 
 
+def test_of_what_may_not_have_been_acked_the_last_is_remembered() -> None:
+    receiver = MQTTReceiver(2, lambda _: True)
+    for token in ((0, 1), (0, 2), (0, 3)):
+        receiver.doubt(token)
+    assert [receiver.is_doubtful((0, n)) for n in (1, 2, 3)] == [False, True, True]
+
+
 async def test_what_was_nacked_comes_back_in_its_order_before_what_is_new(
     url: str, topic: str
 ) -> None:

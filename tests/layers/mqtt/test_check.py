@@ -4,10 +4,14 @@ from typing import Any
 
 import anyio
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from acked import Channel, Finding, Severity
 from acked.errors import ChannelClosed, ConnectionLost
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._address import address_of
+from acked.layers.mqtt._findings import findings
 from tests.layers.mqtt.kit import (
     Refuser,
     broker_has_read,
@@ -23,9 +27,9 @@ pytestmark = pytest.mark.anyio
 
 async def check(url: str, **options: Any) -> dict[str, Finding]:
     async with Channel(MQTTLayer(url, **options)) as channel:
-        findings = await channel.check()
-    found = {one.name: one for one in findings}
-    assert len(found) == len(findings)
+        told = await channel.check()
+    found = {one.name: one for one in told}
+    assert len(found) == len(told)
     return found
 
 
@@ -122,6 +126,16 @@ async def test_a_session_that_is_kept_shorter_and_no_keep_alive_are_warnings() -
     assert "604800" in found["session_expiry"].message
     assert found["keep_alive"].value == 0
     assert found["shared_subscriptions"].value is False
+
+
+def test_a_longer_keep_alive_than_ours_is_told() -> None:
+    granted = Properties(PacketTypes.CONNACK)
+    granted.ServerKeepAlive = 60
+    options = {"session_expiry": 1, "keepalive": 15, "is_shared": False, "unheard": []}
+    found = {one.name: one for one in findings(granted, {}, address_of("mqtt://h"), **options)}
+    assert found["keep_alive"].severity is Severity.NOTICE
+    assert found["keep_alive"].value == 60
+    assert "instead of 15" in found["keep_alive"].message
 
 
 async def test_checking_leaves_no_session_behind() -> None:

@@ -7,9 +7,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from acked.errors import ConnectionLost, PublishFailed
+from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
-from acked.types import Outcome, Settlement, Verb
+from acked.types import Leased, Outcome, Settlement, Verb
 from tests.layers.mqtt.kit import (
     acks,
     bodies,
@@ -174,16 +174,32 @@ async def test_a_session_that_the_broker_forgot_is_a_warning_and_consuming_goes_
             await take(feed, 1)
         await anyio.to_thread.run_sync(forget_session, url, client_id)
         between.accept()
+        got: list[Leased] = []
+
+        async def consume() -> None:
+            got.extend(await take(feed, 1, reconnect=True))
+
         with caplog.at_level(logging.WARNING, logger="acked.layers.mqtt"):
-            with anyio.CancelScope() as scope:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(feed.receive, 1)
-                    while not caplog.records:
-                        await anyio.sleep(0.01)
-                    scope.cancel()
-        assert "forgotten the session" in caplog.text
-        await publisher.publish([record(topic, "after")])
-        assert bodies(await take(feed, 1, reconnect=True)) == ["after"]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume)
+                while "forgotten the session" not in caplog.text or not feed._is_joined:
+                    await anyio.sleep(0.01)
+                await publisher.publish([record(topic, "after")])
+        assert bodies(got) == ["after"]
+
+
+async def test_a_defect_over_what_arrived_is_no_lost_connection(url: str, topic: str) -> None:
+    """It would come again, over each new connection."""
+
+    def broken(_: int) -> bool:
+        raise ZeroDivisionError
+
+    async with feed_at(url, topic) as (layer, feed):
+        feed._connection.client.read_packets = broken
+        await layer.publish([record(topic)])
+        with pytest.raises(LayerError, match="failed: ZeroDivisionError") as caught:
+            await take(feed, 1)
+        assert not isinstance(caught.value, ConnectionLost)
 
 
 async def test_a_silent_network_is_noticed_within_some_keepalives(

@@ -13,6 +13,7 @@ from acked.layers.mqtt._packets import pack_publish
 from acked.layers.mqtt._records import fitted_letter, properties_of
 from acked.types import Outcome, Record, Settlement, Verb
 from tests.layers.mqtt.kit import (
+    acks,
     feed_at,
     foreign_client,
     joined,
@@ -59,6 +60,33 @@ async def buried(url: str, topic: str, size: int, reason: str, **headers: str) -
                 await letter.ack()
     assert await what_is_owed(url, topic) == []
     return letter
+
+
+async def test_a_dead_letter_that_is_refused_leaves_the_message_owed(tmp_path, topic: str) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"topic readwrite {topic}\n")
+    acl.chmod(0o600)
+    with mosquitto(f"acl_file {acl}") as broker:
+        async with feed_at(broker.url, topic) as (layer, feed):
+            await layer.publish([record(topic)])
+            (leased,) = await take(feed, 1)
+            letter = record(f"{topic}-dead")
+            (reply,) = await feed.settle([Settlement(leased.token, Verb.REJECT, 0.0, letter)])
+            assert "Not authorized; check what this user may write" in str(reply)
+            assert await feed.settle(acks([leased])) == [Outcome.SENT]
+
+
+def test_a_letter_with_a_header_that_mqtt_cannot_carry_is_cut_to_what_it_can() -> None:
+    more = {"acked-reason": "because", "acked-topic": "t", "huge": "x" * 70_000}
+    cut = fitted_letter(Record("dead", b"body", "id", None, more), None)
+    assert cut.headers == {"acked-reason": "because", "acked-topic": "t"}
+    assert cut.body == b"body"
+
+
+def test_more_headers_than_a_packet_has_room_for_are_refused_by_their_size() -> None:
+    headers = {str(n): "x" * 60_000 for n in range(20)}
+    with pytest.raises(LayerError, match=r"12\d{5} bytes of headers; \d+ is the limit here"):
+        properties_of(Record("t", b"", "id", None, headers))
 
 
 async def test_a_message_as_large_as_the_broker_takes_is_buried_with_its_body(topic: str) -> None:

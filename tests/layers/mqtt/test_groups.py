@@ -13,6 +13,7 @@ import pytest
 from acked.conformance.harness import fresh
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._identity import share_name
 from acked.layers.mqtt._ownership import MARKS
 from tests.layers.mqtt.kit import (
     CONNACK,
@@ -30,6 +31,14 @@ from tests.layers.mqtt.kit import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+def test_names_of_groups_that_mqtt_cannot_share_by_do_not_meet() -> None:
+    names = ["a/b", "a+b", "a#b", "a_b", "a b"]
+    shares = {share_name(name) for name in names}
+    assert len(shares) == len(names)
+    assert not any(set(share) & set("/+#") for share in shares)
+    assert share_name("a_b") == "a_b"
 
 
 async def test_a_second_consumer_takes_the_session_over(url: str, topic: str) -> None:

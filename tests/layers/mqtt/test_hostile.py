@@ -1,6 +1,7 @@
 """MQTT: whatever is on the wire, a consumer goes on."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ from acked.layers.mqtt._ownership import MARKS
 from acked.layers.mqtt._packets import (
     Arrival,
     header_of,
+    pack_properties,
     pack_publish,
     read_properties,
     read_puback,
@@ -156,8 +158,13 @@ async def test_what_breaks_the_rules_of_mqtt_ends_nothing(url: str) -> None:
                 broker.hang_up()
 
 
-async def test_what_is_no_packet_at_all_is_no_lost_connection(url: str) -> None:
-    suback, publish = bytes([0x90, 5, 0, 1, 0, 1, 1]), bytes([0x32, 3, 0, 9, 0])
+@pytest.mark.parametrize(
+    "publish",
+    [bytes([0x32, 3, 0, 9, 0]), bytes([0x32, 0x80, 0x80, 0x80, 0x80, 1])],
+    ids=["without a topic", "of an endless length"],
+)
+async def test_what_is_no_packet_at_all_is_no_lost_connection(url: str, publish: bytes) -> None:
+    suback = bytes([0x90, 5, 0, 1, 0, 1, 1])
     async with MQTTLayer(url) as layer:
         with Refuser(CONNACK, suback + publish) as broker:
             redirect(layer, broker)
@@ -229,6 +236,33 @@ def test_any_bytes_are_a_message_or_none_and_nothing_else(command: int, content:
             carried, _ = record_of(found)
             assert carried.id
             str(carried.headers).encode(errors="strict")
+
+
+PAIR = b"\x26\x00\x01a\x00\x01b"
+
+
+@pytest.mark.parametrize(
+    ("packed", "pairs"),
+    [
+        (b"\x0b\xff\x01" + PAIR, [("a", "b")]),  # behind a subscription identifier
+        (PAIR + b"\x26\x00\x01a\x00\x09b", [("a", "b")]),  # before one that breaks off
+        (PAIR + b"\x7f" + PAIR, [("a", "b")]),  # before what MQTT does not know
+    ],
+)
+def test_properties_are_read_as_far_as_they_can_be(
+    packed: bytes, pairs: list[tuple[str, str]]
+) -> None:
+    assert read_properties(packed).pairs == pairs
+
+
+@pytest.mark.parametrize("told", ["soon", "nan", "inf"])
+def test_a_time_that_is_none_is_the_time_of_arrival(told: str) -> None:
+    pairs = [(b"acked:id", b"1"), (b"acked:timestamp", told.encode())]
+    packed = pack_properties(pairs, b"", None, None)
+    began = time.time()
+    carried, is_known = record_of(Arrival("t", 1, 1, False, False, packed[1:], b""))
+    assert is_known
+    assert began <= carried.timestamp <= time.time()
 
 
 @pytest.mark.parametrize("reason", ["", "no", "x" * 124, "x" * 125, "x" * 20_000])

@@ -63,6 +63,7 @@ async def test_a_layer_can_be_opened_again_and_refuses_while_closed(url: str, to
             await layer.publish([record(topic)])
             assert layer.client.is_connected()
             assert repr(layer).endswith(", open>")
+        await layer.__aexit__(None, None, None)  # again: a no-op
     assert repr(layer).endswith(", closed>")
 
 

@@ -6,9 +6,11 @@ import pytest
 from acked import Channel, Severity
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._expectations import TOPICS_REMEMBERED, Expectations
 from tests.layers.mqtt.kit import (
     CONNACK,
     Refuser,
+    acks,
     bodies,
     feed_at,
     joined,
@@ -71,6 +73,7 @@ async def test_a_broker_without_mqtt_5_is_named_as_such(connack: bytes) -> None:
         (0x87, "Not authorized", False),
         (0x8B, "Server shutting down", True),
         (0x98, "Administrative action", True),
+        (0x00, "reason code 0x00", True),
     ],
 )
 async def test_a_connection_that_the_broker_ends_says_why(
@@ -117,6 +120,33 @@ async def test_a_topic_that_may_not_be_read_is_found_out(
     assert "may read" in said.getMessage()
     assert found.severity is Severity.WARNING
     assert found.value == repr(f"closed/{topic}")
+
+
+async def test_what_the_broker_keeps_back_is_no_topic_that_may_not_be_read(
+    url: str, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It sends one message beyond those unsettled, of whatever topic."""
+    names = f"{topic}/1", f"{topic}/2"
+    async with MQTTLayer(url, timeout=0.2) as layer, joined(layer, *names, in_flight=1) as feed:
+        for name in names:
+            await layer.publish([record(name)])
+        held = await take(feed, 1)
+        with anyio.move_on_after(0.6):
+            await feed.receive(1)
+        assert not feed.unheard
+        await feed.settle(acks(held))
+        await feed.settle(acks(await take(feed, 1)))
+    assert not caplog.records
+
+
+def test_of_many_topics_the_last_that_were_heard_are_remembered() -> None:
+    expectations = Expectations(1.0)
+    topics = [str(n) for n in range(TOPICS_REMEMBERED + 1)]
+    for topic in topics:
+        expectations.arrive(topic)
+    assert not expectations.publish(topics[-1], 0.0)
+    assert expectations.publish(topics[0], 0.0)
+    assert expectations.take_overdue(1.0) == [topics[0]]
 
 
 async def test_what_waits_behind_a_held_message_is_no_topic_that_may_not_be_read(

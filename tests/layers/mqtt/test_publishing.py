@@ -97,6 +97,33 @@ async def test_closing_answers_a_publish_that_waits(topic: str) -> None:
         assert caught[0].indeterminate
 
 
+async def test_closing_ends_a_publish_that_makes_its_connection_anew(
+    mqtt_broker, proxy, topic: str
+) -> None:
+    between = proxy(mqtt_broker)
+    async with MQTTLayer(between.url) as layer:
+        between.delay(0.3)
+        between.cut()
+        with anyio.fail_after(10):
+            while layer.client.is_connected():
+                await anyio.sleep(0.001)
+
+        async def publish() -> None:
+            with pytest.raises(PublishFailed, match="was closed") as caught:
+                await layer.publish([record(topic)])
+            assert not caught.value.indeterminate
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(publish)
+            with anyio.fail_after(10):
+                while between.statistics().connections < 2:
+                    await anyio.sleep(0.01)
+            await layer.__aexit__(None, None, None)
+    with anyio.fail_after(10):
+        while between.statistics().open_connections:
+            await anyio.sleep(0.01)
+
+
 async def test_a_publish_with_nobody_to_keep_it_for_fails_and_says_so(url: str, topic: str) -> None:
     async with feed_at(url, topic) as (layer, feed):
         heard, unheard = record(topic), record(f"{topic}-nobody")

@@ -7,6 +7,7 @@ import pytest
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._packets import pack_publish
 from tests.layers.mqtt.kit import CONNACK, Refuser, joined, record, redirect, take
 
 pytestmark = pytest.mark.anyio
@@ -22,6 +23,24 @@ async def test_a_refused_publish_raises(topic: str) -> None:
             with pytest.raises(PublishFailed, match="Not authorized") as caught:
                 await layer.publish([record(topic)])
             assert not caught.value.indeterminate
+
+
+async def test_a_publish_refused_for_no_reason_that_we_know_says_what_the_broker_says(
+    topic: str,
+) -> None:
+    puback = bytes([0x40, 4, 0, 1, 0x80, 0])
+    with Refuser(CONNACK, puback) as broker:
+        async with MQTTLayer(broker.url) as layer:
+            with pytest.raises(PublishFailed, match=r"of 4 bytes: Unspecified error$"):
+                await layer.publish([record(topic)])
+
+
+async def test_what_comes_to_a_publisher_unasked_disturbs_nobody(topic: str) -> None:
+    unasked = pack_publish(5, b"t", b"\x00", b"x") + bytes([0x40, 2, 0, 9])
+    with Refuser(CONNACK, unasked + bytes([0x40, 2, 0, 1])) as broker:
+        async with MQTTLayer(broker.url) as layer:
+            (receipt,) = await layer.publish([record(topic)])
+            assert receipt.topic == topic
 
 
 async def test_a_refused_subscription_raises(topic: str) -> None:

@@ -49,6 +49,10 @@ def test_a_password_that_is_encoded_arrives_whole(password: str) -> None:
     assert (found.host, found.port, found.password) == ("broker", 1884, password)
 
 
+def test_an_address_is_shown_without_who_we_are() -> None:
+    assert repr(address_of("mqtts://shop:secret@broker")) == "<Address mqtts://broker:8883>"
+
+
 def test_an_address_says_what_to_encode() -> None:
     with pytest.raises(ConfigurationError, match=r"percent-encode.*'#' is %23"):
         MQTTLayer.from_url("mqtt://shop:a/b@broker?shared=true")

@@ -1,6 +1,7 @@
 """Redis pub/sub: the one connection that listens, and who is behind it, at its edges."""
 
 import asyncio
+import logging
 
 import pytest
 import redis
@@ -9,11 +10,11 @@ from anyio import fail_after, to_thread
 from acked import Channel, LayerError
 from acked.errors import ConnectionLost
 from acked.layers._redis.connection import Connection
+from acked.layers._redis.refusals import RefusalBudget
 from acked.layers._redis.urls import read_url, readable
-from acked.layers.redis_pubsub import RedisPubSubLayer, _retry
+from acked.layers.redis_pubsub import RedisPubSubLayer, _slot_listener
 from acked.layers.redis_pubsub._connection import NAMED, SHARDED, SLICE, PubSubConnection, dial
 from acked.layers.redis_pubsub._listener import RedisListener
-from acked.layers.redis_pubsub._retry import RefusalBudget
 from acked.layers.redis_pubsub._slot_listener import SlotListener
 from tests.layers.redis_cluster_kit import name_on
 from tests.layers.redis_pubsub_kit import (
@@ -72,7 +73,7 @@ async def test_a_node_that_does_not_serve_a_slot_loses_its_connection(redis_clus
 async def test_nobody_is_connected_for_once_the_last_listener_has_left_a_lost_one(
     private_redis, topic, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_retry, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(_slot_listener, "pause", lambda _: 0.1)
     broker, before = private_redis(), tasks()
     async with Channel(RedisPubSubLayer(broker.url)) as channel:
         async with channel.subscribe(topic):
@@ -113,7 +114,7 @@ async def test_a_defect_that_ends_the_listening_is_told_to_who_waits(topic) -> N
 async def test_a_refusal_that_cannot_pass_ends_the_listening_at_once(caplog) -> None:
     for_good = LayerError("no such user")
     with pytest.raises(LayerError) as caught:
-        RefusalBudget().note(for_good)
+        RefusalBudget(logging.getLogger()).note(for_good)
     assert caught.value is for_good
     assert caplog.text == ""
 

@@ -13,7 +13,8 @@ from acked import (
     Topic,
 )
 from acked.codecs import RAW
-from acked.layers.redis_pubsub import RedisPubSubLayer, _retry, _slot_listener
+from acked.layers._redis import refusals
+from acked.layers.redis_pubsub import RedisPubSubLayer, _slot_listener
 from compose.native.process import free_ports
 from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, tasks, until
 
@@ -151,7 +152,7 @@ async def test_subscribing_while_nobody_answers_is_refused_at_once(
 async def test_a_password_changed_meanwhile_ends_the_subscriptions(
     private_redis, topic, monkeypatch
 ) -> None:
-    monkeypatch.setattr(_retry, "REFUSED_FOR", 0.5)
+    monkeypatch.setattr(refusals, "REFUSED_FOR", 0.5)
     broker = private_redis()
     async with Channel(RedisPubSubLayer(broker.url)) as channel:
         async with client_of(broker) as stranger, channel.subscribe(topic) as sub:

@@ -190,7 +190,7 @@ async def test_one_lost_moment_among_many_is_found_a_page_at_a_time(
             oracle.config_resetstat()
             (back,) = await receive(feed, 1)
             assert back.position == lost
-            assert for_each_script(oracle, "zscore") <= 2_000
+            assert for_each_script(oracle, "zscore") <= 4_000  # `walk`, 7 for each
 
 
 async def test_names_of_dead_consumers_are_forgotten(private_redis, topic, monkeypatch) -> None:

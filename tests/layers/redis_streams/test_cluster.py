@@ -101,6 +101,30 @@ async def test_what_one_part_refuses_for_good_is_raised_and_not_tried_for_ever(
     assert not told.value.may_pass
 
 
+# As above.
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")
+async def test_where_several_parts_refuse_leaving_leaves_none_of_them_open(redis_cluster) -> None:
+    topics = names(redis_cluster)
+    with oracle_of(redis_cluster) as oracle:
+        async with layer_of(redis_cluster) as layer, consuming(layer, *topics) as feed:
+            for topic in topics:
+                oracle.delete(topic)
+                oracle.set(topic, "no stream")
+            with anyio.fail_after(SOON):
+                with pytest.raises(LayerError, match="WRONGTYPE"):
+                    while True:
+                        await feed.receive(10)
+                while not all(task.done() for task in feed._intake._reading):
+                    await anyio.sleep(0.01)
+            readers = [part._reader for part in feed._intake._idle]
+            readers += [part._reader for part in feed._intake._reading.values()]
+            for reader in readers:
+                await reader.open()
+        assert [reader.is_open for reader in readers] == [False] * 3
+        for topic in topics:
+            oracle.delete(topic)
+
+
 async def test_receives_cancelled_at_any_time_lose_and_repeat_nothing(redis_cluster) -> None:
     topics = names(redis_cluster)
     got: list[Leased] = []

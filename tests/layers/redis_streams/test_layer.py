@@ -213,6 +213,19 @@ async def test_topics_and_groups_with_odd_names_do_not_meet(layer, topic) -> Non
         assert len(await receive(feed, len(names))) == len(names)
 
 
+async def test_groups_of_others_whose_names_are_no_text_stop_nobody(layer, topic, oracle) -> None:
+    foreign = b"acked-news-\xff"  # and begins as the groups of listeners do
+    oracle.xgroup_create(topic, foreign, mkstream=True)
+    oracle.xgroup_createconsumer(topic, foreign, "somebody")
+    async with consuming(layer, topic) as feed:
+        await layer.publish(records(topic, 1))
+        assert bodies(got := await receive(feed, 1)) == ["1"]
+        assert [[kept.position for kept in page] async for page in layer.browse(topic)] == [
+            [got[0].position]
+        ]
+    assert [one["name"] for one in oracle.xinfo_groups(topic)] == [foreign, GROUP.encode()]
+
+
 async def test_entries_trimmed_while_they_are_owed_are_counted_and_reported(
     layer, topic, oracle, caplog
 ) -> None:

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from acked.errors import ConnectionLost, LayerError
-from acked.layers._redis.errors import lost, translated
+from acked.layers._redis.errors import ends_connection, lost, translated
 from acked.layers._redis.scripts import ScriptCall, run_scripts
 from acked.layers._redis.urls import RedisUrl
 
@@ -141,21 +141,23 @@ class Connection(CommandRunner):
                 raise self.translated(error) from error
             raise
         for reply in replies:
-            if isinstance(reply, ConnectionLost):
-                raise reply  # `talk` has closed it
+            if ends_connection(reply):
+                raise cast("LayerError", reply)  # `talk` has closed it
         return connection, replies
 
     async def talk(
         self, connection: AbstractConnection, packed: list[bytes], replies: list[object]
     ) -> None:
-        """Send commands and append their replies; a broken connection closes itself."""
+        """Send commands and append their replies; what breaks meanwhile the caller has to close."""
         await connection.send_packed_command(packed)
         for _ in packed:
             try:
-                replies.append(cast("object", await connection.read_response()))
+                # redis-py would hang up on a refusal to sign us in, with replies to come.
+                reply: object = await connection.read_response(disconnect_on_error=False)
+                replies.append(reply)
             except _REFUSALS as error:
                 replies.append(self.translated(error))
-        if any(isinstance(reply, ConnectionLost) for reply in replies):
+        if any(map(ends_connection, replies)):
             # A demoted master answers for ever that it is one: look anew who is at the address.
             await close(connection)
 

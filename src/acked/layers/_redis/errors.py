@@ -32,6 +32,7 @@ from redis.exceptions import (
 from acked.errors import ConnectionLost, LayerError, without_frames
 
 __all__ = (
+    "ends_connection",
     "group_is_missing",
     "has_moved",
     "is_denied",
@@ -122,6 +123,13 @@ def is_unanswered(reply: object) -> bool:
     """Say whether `reply` stands for one that did not come: then the command may have worked."""
     return isinstance(reply, ConnectionLost) and not isinstance(
         reply.__cause__, ResponseError | BusyLoadingError
+    )
+
+
+def ends_connection(reply: object) -> bool:
+    """Say whether nothing more is to be asked on the connection: it is lost, or signed out."""
+    return isinstance(reply, ConnectionLost) or (
+        isinstance(reply, LayerError) and isinstance(reply.__cause__, AuthenticationError)
     )
 
 

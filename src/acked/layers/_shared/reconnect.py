@@ -9,7 +9,7 @@ import anyio
 from acked._machines.backoff import Backoff
 from acked.errors import ConfigurationError
 
-__all__ = ("RECONNECT", "NextTry", "OnLoss", "pause_before", "reconnects")
+__all__ = ("NextTry", "OnLoss", "pause", "pause_before", "reconnects")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise"]
 
@@ -24,9 +24,14 @@ def reconnects(on_loss: OnLoss) -> bool:
     return on_loss == "reconnect"
 
 
+def pause(attempt: int) -> float:
+    """Return the seconds to wait before the try to connect number `attempt`, from 1."""
+    return RECONNECT.delay(attempt, random.random())  # noqa: S311 - no secret
+
+
 async def pause_before(attempt: int) -> None:
     """Wait before the try to connect number `attempt`, from 1."""
-    await asyncio.sleep(RECONNECT.delay(attempt, random.random()))  # noqa: S311 - no secret
+    await asyncio.sleep(pause(attempt))
 
 
 class NextTry:

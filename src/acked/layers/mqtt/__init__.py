@@ -80,7 +80,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -210,11 +210,9 @@ class MQTTLayer:
 
     @property
     def client(self) -> Client:
-        """The `paho.mqtt.client.Client` that publishes; raises `LayerError` while there is none."""
+        """The `paho.mqtt.client.Client` that publishes; raises `LayerError` while it is closed."""
         self._open_publisher()
-        if self._client is None:
-            raise LayerError(f"{self!r} is not connected")
-        return self._client
+        return cast("Client", self._client)  # it was made with the publisher
 
     async def __aenter__(self) -> Self:
         """Connect for publishing."""

@@ -89,17 +89,15 @@ class MQTTClient(Client):
         mid = self._mid_generate()
         return mid, pack_publish(mid, topic, properties, payload)
 
-    def send_packets(self, packets: bytes) -> bool:
-        """Send whole packets, or what the socket takes of them now; False if it is closed."""
-        if self.socket() is None:
-            return False
+    def send_packets(self, packets: bytes) -> None:
+        """Send whole packets, or what the socket takes of them now."""
         # A view: what the socket does not take at once would be copied for each part.
         view: bytes = memoryview(packets)  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
-        return self._packet_queue(PUBACK, view, 0, 1) == MQTT_ERR_SUCCESS
+        self._packet_queue(PUBACK, view, 0, 1)
 
-    def send_pubacks(self, mids: list[int]) -> bool:
-        """PUBACK `mids` in their order; False if the connection is closed."""
-        return self.send_packets(pack_pubacks(mids))
+    def send_pubacks(self, mids: list[int]) -> None:
+        """PUBACK `mids` in their order."""
+        self.send_packets(pack_pubacks(mids))
 
     def abandon(self) -> None:
         """Let no CONNECT be sent any more: it would take the session from whoever comes next."""

@@ -166,12 +166,11 @@ class MQTTConnection:
         """Return the error of a consumer whose session another one has."""
         return taken_over(self.where, self._session.client_id)
 
-    def acknowledge(self, mids: list[int]) -> bool:
-        """PUBACK `mids`, in their order; False if the connection broke over it."""
-        if mids and self.broken is None:
-            self.client.send_pubacks(mids)
-            self._loop.send_rest()
-        return self.broken is None
+    def acknowledge(self, mids: list[int]) -> LayerError | None:
+        """PUBACK `mids`, in their order; return what broke the connection over it."""
+        self.client.send_pubacks(mids)
+        self._loop.send_rest()
+        return self.broken
 
     def send_rest(self) -> None:
         """Let the task send what the socket did not take at once."""

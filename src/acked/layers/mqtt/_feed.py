@@ -133,13 +133,11 @@ class MQTTFeed:
         failures = await self._publish_dead_letters(batch)
         mids: list[int] = []
         replies = [self._carry_out(one, failures.get(one.token), mids) for one in batch]
-        connection = self._connection
-        if not mids or connection is None or connection.acknowledge(mids):
+        broken = self._connection.acknowledge(mids) if mids and self._connection else None
+        if broken is None:
             return replies
-        return [
-            self._doubtful(one, reply, connection.broken)
-            for one, reply in zip(batch, replies, strict=True)
-        ]
+        pairs = zip(batch, replies, strict=True)
+        return [self._doubtful(one, reply, broken) for one, reply in pairs]
 
     def published(self, topics: Iterable[str]) -> None:
         """Expect what the broker accepted for those of `topics` that are of this group.
@@ -179,12 +177,12 @@ class MQTTFeed:
         mids += self._receiver.settle(place)
         return Outcome.SENT
 
-    def _doubtful(self, one: Settlement, reply: Reply, broken: LayerError | None) -> Reply:
-        """Return UNKNOWN, with its cause, for what was settled while the connection broke."""
+    def _doubtful(self, one: Settlement, reply: Reply, broken: LayerError) -> Reply:
+        """Return `broken`, which leaves it unknown, for what was settled while that happened."""
         if reply is not Outcome.SENT or one.verb is Verb.NACK:
             return reply
         self._receiver.doubt(one.token)
-        return broken if broken is not None else Outcome.UNKNOWN
+        return broken
 
     async def _publish_dead_letters(
         self, batch: Sequence[Settlement]

@@ -56,10 +56,9 @@ class PublishResults:
         }
 
     async def wait(self) -> None:
-        """Return when each record that was handed on has its answer; for one caller."""
-        if self.awaited:
-            self._complete = anyio.Event()
-            await self._complete.wait()
+        """Return when the last of those that are awaited has its answer; for one caller."""
+        self._complete = anyio.Event()
+        await self._complete.wait()
 
     def _answer(self) -> None:
         self.awaited -= 1
@@ -127,8 +126,7 @@ class MQTTPublisher:
                 await self._discard(current)
 
     async def _discard(self, current: "_PublishConnection") -> None:
-        if self._current is current:
-            self._current = None
+        self._current = None
         current.give_up(timed_out(current.connection.where, self._timeout))
         await current.connection.close(gently=False)
 
@@ -213,8 +211,6 @@ class _PublishConnection:
 
     def _packet(self, at: int, record: Record, answers: PublishResults) -> bytes:
         connection = self.connection
-        if connection.broken is not None:
-            raise connection.broken
         beside = properties_of(record) if connection.version == 5 else b""
         mid, packet = connection.client.send_publish(record.topic.encode(), beside, record.body)
         largest = connection.largest_packet

@@ -51,8 +51,8 @@ class MQTTTail:
 
     `version` is 5, or 4 for 3.1.1. `on_loss` says what a lost connection is: it is made again
     ("reconnect"), or whoever listens gets `ConnectionLost` ("raise"). The other arguments are those
-    of `MQTTLayer`. Whoever listens begins with what is retained; one task may enter `listen`,
-    another leave it.
+    of `MQTTLayer`. Whoever is the first to listen to a topic or filter begins with what is retained
+    of it; one task may enter `listen`, another leave it.
     """
 
     @hiding_arguments

@@ -24,10 +24,11 @@ from typing import Final, TypeAlias
 
 from acked._machines.glob import glob
 from acked.errors import ConnectionLost, LayerError
+from acked.layers._redis.refusals import RefusalBudget
+from acked.layers._shared.reconnect import pause
 from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
 from acked.layers.redis_pubsub._envelope import unpacked
 from acked.layers.redis_pubsub._listener import RedisListener
-from acked.layers.redis_pubsub._retry import RefusalBudget, pause
 from acked.types import Gap, GapCause
 
 __all__ = ("SlotListener",)
@@ -219,7 +220,7 @@ class SlotListener:
 
     async def _run(self) -> None:
         """Keep a connection while anybody listens."""
-        failures, refusals = 0, RefusalBudget()
+        failures, refusals = 0, RefusalBudget(logger)
         try:
             while self._topics:
                 failures += 1

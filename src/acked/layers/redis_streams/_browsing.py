@@ -72,7 +72,8 @@ async def _look(way: Client, topic: str) -> _Stream:
         raise newest
     entries = cast("list[tuple[bytes, Fields]]", newest)
     groups = [cast("bytes", told[b"name"]) for told in groups_of(groups_told)]
-    beside = [one for name in groups for one in group_keys(topic, name.decode()).keys[1:]]
+    names = [name.decode(errors="surrogateescape") for name in groups]
+    beside = [one for name in names for one in group_keys(topic, name).keys[1:]]
     return _Stream((key, *beside), groups, entries[0][0] if entries else b"")
 
 

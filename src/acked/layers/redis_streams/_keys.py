@@ -48,20 +48,22 @@ class GroupKeys(NamedTuple):
 def group_keys(topic: str, group: str) -> GroupKeys:
     """Return the keys of `topic` for `group`, all in one hash slot."""
     beside = (_beside(topic, group, end) for end in _BESIDE)
-    return GroupKeys._make((topic.encode(), *beside, group.encode()))
+    names = topic.encode(), *beside, group.encode(errors="surrogateescape")
+    return GroupKeys._make(names)
 
 
 def _beside(topic: str, name: str, end: str) -> bytes:
     """Return a key in the hash slot of `topic`.
 
-    The name is escaped so that no two pairs of names meet in one key.
+    The name is escaped so that no two pairs of names meet in one key. That of somebody else's
+    group may be no UTF-8: it comes with surrogates, and leaves without.
     """
     escaped = name.replace("%", "%25").replace(":", "%3A")
     tag = _hash_tag(topic)
     if "}" in tag:  # in braces it would end too early
         tag = _tag_of_slot(key_slot(topic.encode()))
     named = f"{{{tag}}}" if tag == topic else f"{{{tag}}}:{topic}"
-    return f"acked:{named}:{escaped}:{end}".encode()
+    return f"acked:{named}:{escaped}:{end}".encode(errors="surrogateescape")
 
 
 def _hash_tag(key: str) -> str:

@@ -1,6 +1,6 @@
 """Several receivers as one: on a cluster, one read cannot wait for streams in different slots.
 
-Each intake reads in a task of its own, for a second at most, whether or not anybody receives then.
+Each intake reads in a task of its own, for seconds at most, whether or not anybody receives then.
 So cancelling `receive` interrupts nothing. What was read and not handed out yet waits here, leased;
 what has waited for half of its lease is handed out only if the server says that it still is ours.
 
@@ -88,7 +88,7 @@ class MultiSlotReceiver:
         self._seat.forget(as_ours([one.token for _, one in self._found]))
         self._found.clear()
         async with anyio.create_task_group() as together:  # a dead node keeps no other waiting
-            for intake in self._idle:
+            for intake in (*self._idle, *self._reading.values()):  # where `_collect` raised
                 together.start_soon(intake.leave)
 
     @property

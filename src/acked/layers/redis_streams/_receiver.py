@@ -6,7 +6,7 @@ Three sources, in this order:
    delivered them, the reply was lost. Nobody has seen them, so no attempt is charged.
 2. What is free again, of any other consumer: given back and due, or held beyond its lease. Looked
    for when a wake-up says so, when something becomes due, and otherwise four times a lease, at
-   least every second.
+   least every five seconds.
 3. New entries, waiting for them no longer than until the next look.
 
 If the second has brought something the third has its turn next, so neither starves the other.
@@ -39,10 +39,11 @@ __all__ = ("Receiver",)
 
 CLAIMS_IN_A_ROW: Final = 64
 """What came back is older, so it comes first; but it must not keep what is new away for ever."""
-LONGEST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 5.0
 """Seconds between two looks for what is free again, and so the longest blocking read."""
-LONGEST_SCAN: Final = 5.0
-"""Seconds between two scans for ended leases, by one consumer of the group for all."""
+LONGEST_SCAN: Final = 4.0
+"""Seconds between two scans for ended leases, by one consumer of the group for all: less than
+between two looks, so that one who is alone scans each time."""
 SHORTEST_WAIT: Final = 0.02
 """Seconds between two looks with a very short lease: looking must stay cheap."""
 NO_BOUND: Final = 1 << 20
@@ -88,7 +89,7 @@ class Receiver:
                 return found
 
     async def look(self, limit: int) -> Sequence[Leased]:
-        """Do one turn of `receive`, which may bring nothing; it waits for a second at most."""
+        """Do one turn of `receive`, which may bring nothing; it waits for five seconds at most."""
         limit = min(limit, self._most)
         try:
             found = await self._step(limit)

@@ -7,25 +7,23 @@ nothing is missed.
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeAlias, cast
 
-import anyio
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
-from acked._machines.backoff import Backoff
 from acked.abc import Sink
 from acked.errors import ChannelClosed, ConnectionLost, LayerError, PublishFailed
 from acked.layers._redis.connection import Command, Connection
-from acked.layers._redis.errors import says
+from acked.layers._redis.errors import is_denied, says
 from acked.layers._redis.reader import Reader
+from acked.layers._redis.refusals import RefusalBudget
 from acked.layers._redis.urls import read_url, readable
 from acked.layers._shared.blocked_sink import BlockedSink
-from acked.layers._shared.reconnect import OnLoss, reconnects
+from acked.layers._shared.reconnect import OnLoss, pause_before, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.redis_streams._records import Fields, fields_of, leased_first
 from acked.types import Capabilities, Record
@@ -45,7 +43,6 @@ BLOCK: Final = 1000
 """Milliseconds that a read waits for an entry; a new listener ends it."""
 MOST: Final = 256
 """Entries of one stream in a read."""
-BACKOFF: Final = Backoff(initial=0.05, maximum=5.0)
 
 
 class RedisStreamsTail:
@@ -171,29 +168,41 @@ class RedisStreamsTail:
             del self._seen[topic]
 
     async def _run(self) -> None:
-        """Read for as long as somebody listens."""
+        """Read for as long as somebody listens; who does is told what ends it."""
         link = self._entered()
 
         async def home() -> Connection:
             return link
 
-        reader, tries = Reader(home), 0
+        reader = Reader(home)
         try:
-            while self._seen:
-                try:
-                    await self._read(reader)
-                    tries = 0
-                except ConnectionLost as error:
-                    if not self._reconnects:
-                        self._fail(error, tuple(self._sinks))
-                        return
-                    tries += 1
-                    if tries == 1:
-                        logger.warning("%s; reconnecting", error)
-                    await anyio.sleep(BACKOFF.delay(tries, random.random()))  # noqa: S311 - no secret
+            await self._keep_reading(reader)
+        except LayerError as error:
+            self._fail(error, tuple(self._sinks))
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; subscribers must know
+            self._fail(LayerError(f"listening ended by {error!r}"), tuple(self._sinks))
         finally:
             self._session = b""
             await reader.close()
+
+    async def _keep_reading(self, reader: Reader) -> None:
+        """Read, and go on after what passes; raise what does not."""
+        tries, refusals = 0, RefusalBudget(logger)
+        while self._seen:
+            try:
+                await self._read(reader)
+            except LayerError as error:
+                if not self._reconnects:
+                    raise
+                refusals.note(error)
+                tries += 1
+                if tries == 1 and isinstance(error, ConnectionLost):
+                    logger.warning("%s; reconnecting", error)
+                await reader.close()  # what refuses us now may let another connection in
+                await pause_before(tries)
+            else:
+                refusals.note(None)
+                tries = 0
 
     async def _read(self, reader: Reader) -> None:
         if not reader.is_open:
@@ -201,9 +210,9 @@ class RedisStreamsTail:
             (told,) = await reader.exchange([(b"CLIENT", b"ID")])
             self._session = b"%d" % told if isinstance(told, int) else b""
         (reply,) = await reader.exchange([_xread(self._seen, BLOCK)], wait=BLOCK / 1000)
-        if isinstance(reply, ConnectionLost):
-            raise reply
         if isinstance(reply, LayerError):
+            if reply.may_pass and not is_denied(reply):
+                raise reply
             await self._fail_those_hurt(reader)
             return
         for name, entries in cast("Sequence[tuple[bytes, Entries]]", reply or ()):
