@@ -3,7 +3,8 @@
 Messages with failing handlers and with poison among them, half of which kills its process, are
 handled by supervised workers, while two of these are killed, the broker is restarted and all
 workers are restarted one after the other. Exit status 0 if every message was handled or is among
-the dead letters, these are the poison and nothing else, and no attempt was above the cap.
+the dead letters, these are the poison and nothing else, each key was in its order, and no attempt
+was above the cap.
 """
 
 import argparse
@@ -94,7 +95,13 @@ async def work(url: str, diary: Diary, crowd: Crowd) -> None:
     async with Channel.from_url(url) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(stop_on_signal)
         await channel.process(
-            JOBS, handle, group=GROUP, lease=LEASE, drain=5.0, redelivery=redelivery
+            JOBS,
+            handle,
+            group=GROUP,
+            lease=LEASE,
+            drain=5.0,
+            redelivery=redelivery,
+            ordered_by="key",
         )
 
 
@@ -105,6 +112,10 @@ class Account:
     handled: set[int] = field(default_factory=set)
     buried: set[int] = field(default_factory=set)
     highest_attempt: int = 0
+    began: dict[int, int] = field(default_factory=dict[int, int])
+    """When a handler of it began first."""
+    ended: dict[int, int] = field(default_factory=dict[int, int])
+    """When it was handled first, or began for the last time that it may."""
     deaths: int = 0
     """Workers that ended before they were told to stop: by poison, or killed."""
     last_news: float = field(default_factory=time.monotonic)
@@ -116,12 +127,24 @@ class Account:
 
     def note(self, line: str) -> None:
         """Take in a line of a diary."""
-        _, what, number, *attempt = line.split()
+        told, what, word, *attempt = line.split()
+        at, number = int(told), int(word)
         if what == "handled":
-            self.handled.add(int(number))
+            if number in self.handled:
+                at = min(at, self.ended[number])
+            self.handled.add(number)
+            self.ended[number] = at
             self.last_news = time.monotonic()
         else:
+            self.began[number] = min(at, self.began.get(number, at))
             self.highest_attempt = max(self.highest_attempt, int(attempt[0]))
+            if int(attempt[0]) == MOST:
+                self.ended.setdefault(number, at)
+
+    @property
+    def out_of_order(self) -> int:
+        """How many began before the one before it of their key had come to its end."""
+        return sum(self.began.get(number + KEYS, at) < at for number, at in self.ended.items())
 
 
 class Workers:
@@ -252,11 +275,13 @@ def run(layer: str, crowd: Crowd) -> tuple[dict[str, object], bool]:
         "dead_letters": len(account.buried),
         "innocent_dead_letters": len(account.buried - poison),
         "unsettled": crowd.count - account.settled,
+        "out_of_order": account.out_of_order,
         "highest_attempt": account.highest_attempt,
         "deaths": account.deaths,
         "seconds": round(time.monotonic() - began, 1),
     }
     held = account.buried == poison and account.settled == crowd.count
+    held = held and not account.out_of_order
     return report, held and account.highest_attempt <= MOST
 
 
