@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Watch:
         self.seconds = 0.0
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Generator[None]:
         """Measure what is done within."""
         began = perf_counter()
         yield
@@ -225,7 +225,7 @@ class Series:
     sizes: Sequence[int]
 
     @contextmanager
-    def place(self) -> Iterator[str]:
+    def place(self) -> Generator[str]:
         """Yield the URL of a broker that has seen nothing yet."""
         kind = self.url.partition("-")[0].partition(":")[0]
         with ExitStack() as stack:

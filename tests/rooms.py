@@ -43,8 +43,6 @@ LONGEST_FIRST = (
 """They decide when all are done; those that wait begin, those that compute fill the gaps."""
 LANES = 6
 """On two cores: the longest rooms keep a core for a twentieth of their time, and wait for the rest."""
-UNMEASURED = ("conformance/broken", "conformance/correct", "conformance/slow")
-"""They try the laws, on layers made for that: what they run of `acked`, other rooms measure."""
 MEASURED = 300
 """Seconds after which a test hangs while coverage is measured: what computes takes twice as long."""
 PATIENCE = 15.0
@@ -117,20 +115,15 @@ class Ended:
 class Runs:
     """Runs of pytest in processes of their own, which all end if one asks for it."""
 
-    def __init__(
-        self, command: Sequence[str], options: Sequence[str], measuring: Sequence[str] = ()
-    ) -> None:
-        self._command = [*command, "-p", "no:cacheprovider", *options]
-        self._measuring = measuring
-        """What comes before the command, where a room is measured."""
+    def __init__(self, command: Sequence[str], options: Sequence[str]) -> None:
+        self._command = [sys.executable, *command, "-p", "no:cacheprovider", *options]
         self._under_way: list[subprocess.Popen[str]] = []
 
     def run(self, room: str, chosen: Sequence[Path | str]) -> Ended:
         """Run the tests of a room to their end: those of files, or some by their names."""
         began = time.monotonic()
-        measuring = () if room in UNMEASURED else self._measuring
         run = subprocess.Popen(
-            [sys.executable, *measuring, *self._command, *map(str, chosen)],
+            [*self._command, *map(str, chosen)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -239,9 +232,9 @@ def main(arguments: Sequence[str]) -> int:
         print(*(f"{room}: {len(files)} files" for room, files in chosen.items()), sep="\n")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    measuring = ["-m", "coverage", "run"] if parsed.coverage else []
-    patience = [f"--timeout={MEASURED}"] if parsed.coverage else []
-    runs = Runs(["-m", "pytest", *patience], arguments[end + 1 :], measuring)
+    measured = ["-m", "coverage", "run", "-m", "pytest", f"--timeout={MEASURED}"]
+    command = measured if parsed.coverage else ["-m", "pytest"]
+    runs = Runs(command, arguments[end + 1 :])
     try:
         return tell(
             ended(runs, chosen, parsed.lanes),

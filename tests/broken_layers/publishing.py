@@ -118,6 +118,15 @@ class ReceiptsInAnotherOrder(Queue):
         return [*reversed(await super().publish(records))]
 
 
+@broken("test_each_member_of_a_batch_keeps_what_is_its_own")
+class OneKeyForABatch(Queue):
+    """A batch goes out as one request, which has one key: that of its first member."""
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        key = next((record.key for record in records), None)
+        return await super().publish([msgspec.structs.replace(one, key=key) for one in records])
+
+
 @broken("test_what_the_broker_refuses_is_not_said_to_be_accepted")
 class SaysThatAllWereAccepted(Queue):
     """The answers for the members of a batch are not looked at: a refused one is a success."""

@@ -12,6 +12,7 @@ from acked import (
     EncodeError,
     MessageTooLarge,
     Overflow,
+    Publish,
     Redelivery,
     Start,
     Topic,
@@ -59,6 +60,21 @@ async def test_a_body_of_another_class_is_refused_before_anything_is_sent() -> N
             await channel.publish_many(Topic("n", int), [1, "two"])  # type: ignore[list-item]
         await channel.publish(Topic("f", float), 1)
     assert len(layer.published) == 1
+
+
+async def test_a_batch_of_messages_is_sent_whole_or_not_at_all() -> None:
+    layer, numbers = ScriptedLayer(), Topic("n", int)
+    async with Channel(layer) as channel:
+        receipts = await channel.publish_many(Publish(numbers, n, key=str(n)) for n in range(3))
+        assert [one.id for one in layer.published] == [receipt.id for receipt in receipts]
+        assert [one.key for one in layer.published] == ["0", "1", "2"]
+        with pytest.raises(EncodeError):
+            await channel.publish_many([Publish(numbers, 1), Publish(numbers, "two")])
+        for wrong in (numbers, "n", 7, [1], [Publish(numbers, 1), None]):
+            with pytest.raises(ConfigurationError, match="publish_many takes"):
+                await channel.publish_many(wrong)  # type: ignore[call-overload]
+        assert await channel.publish_many([]) == []
+    assert len(layer.published) == 3
 
 
 async def test_too_large_a_message_is_refused_with_both_sizes() -> None:

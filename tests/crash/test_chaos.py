@@ -14,5 +14,5 @@ def test_the_poison_alone_is_given_up_and_all_else_is_handled(layer: str) -> Non
     report, held = or_skip(LAYERS[layer] or layer, lambda: run(layer, crowd))
     assert held, f"{report}"
     assert report["dead_letters"] == crowd.poison
-    assert report["innocent_dead_letters"] == report["unsettled"] == 0
+    assert report["innocent_dead_letters"] == report["unsettled"] == report["out_of_order"] == 0
     assert report["highest_attempt"] == MOST

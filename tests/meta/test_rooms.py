@@ -162,13 +162,6 @@ def test_a_run_that_keeps_the_interrupt_to_itself_is_ended(
         assert under_way.result(20).status == -signal.SIGTERM
 
 
-def test_rooms_that_try_the_laws_themselves_are_not_measured() -> None:
-    assert set(rooms.UNMEASURED) <= rooms.rooms().keys()
-    runs = rooms.Runs(["-c", "import sys; print(sys.flags.dev_mode)"], [], ["-X", "dev"])
-    said = {room: runs.run(room, []).output.split()[-1] for room in ("core", *rooms.UNMEASURED)}
-    assert said == {"core": "True"} | dict.fromkeys(rooms.UNMEASURED, "False")
-
-
 def test_a_room_that_is_not_there_is_named() -> None:
     done = run("atlantis")
     assert done.returncode == 2

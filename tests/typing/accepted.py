@@ -86,6 +86,8 @@ async def debts(channel: Channel[AckLayer]) -> None:
     assert_type(await channel.publish(ORDERS, Order(1, 999)), Receipt)
     assert_type(await channel.publish("anything", {"as": ["JSON"]}), Receipt)
     assert_type(await channel.publish_many(PRICES, [1.0, 2.0]), Sequence[Receipt])
+    own = [Publish(PRICES, 1.0, key="k"), Publish(PRICES, 2.0, id="mine")]
+    assert_type(await channel.publish_many(own), Sequence[Receipt])
     subscription = channel.subscribe(ORDERS, group="billing")
     assert_type(subscription, AckSubscription[Order])
     assert_type(channel.subscribe("a", "b", group="all"), AckSubscription[object])

@@ -29,7 +29,7 @@ from acked._core.subscribing import SubscriptionMaker
 from acked._core.subscription import Subscription
 from acked._core.transactions import transactional_layer
 from acked._core.urls import ack_layer_from_url, kinds_of, stream_layer_from_url
-from acked._core.worker.answers import Answer, BatchAnswer
+from acked._core.worker.answers import Answer, BatchAnswer, Publish, options_of
 from acked._core.worker.making import worker
 from acked._core.worker.options import BatchOptions, ProcessOptions
 from acked.abc import (
@@ -260,16 +260,34 @@ class Channel(Generic[L_co]):
     async def publish_many(
         self: "Channel[FireAndForgetLayer]", topic: str, bodies: Iterable[object]
     ) -> None: ...
+    @overload
     async def publish_many(
-        self, topic: Topic[Any] | str, bodies: Iterable[Any]
+        self: "Channel[AckLayer]", messages: Iterable[Publish[Any]], /
+    ) -> Sequence[Receipt]: ...
+    @overload
+    async def publish_many(
+        self: "Channel[FireAndForgetLayer]", messages: Iterable[Publish[Any]], /
+    ) -> None: ...
+    async def publish_many(
+        self, topic: Any, bodies: Iterable[Any] | None = None
     ) -> Sequence[Receipt] | None:
         """Publish several messages in one request where the layer can, in their order.
 
-        Returns one receipt for each, in the same order, on an ack-capable layer. If one of them
-        cannot be encoded, none is sent. `PublishFailed.failures` says which were not accepted.
+        Bodies of one topic, or `Publish(topic, body, key=..., headers=..., id=...)` for each, which
+        may be of several topics. Returns one receipt for each, in the same order, on an ack-capable
+        layer. If one of them cannot be encoded, none is sent. `PublishFailed.failures` says which
+        were not accepted.
         """
-        checked = self._encoders.checked(topic)
-        return await self._send(self._encoders.records(checked, bodies))
+        encoders = self._encoders
+        if bodies is not None:
+            return await self._send(encoders.records(encoders.checked(topic), bodies))
+        messages = [*_messages(topic)]
+        return await self._send(
+            [
+                encoders.record(encoders.checked(one.topic), one.body, options_of(one))
+                for one in messages
+            ]
+        )
 
     @overload
     def subscribe(
@@ -439,3 +457,13 @@ class Channel(Generic[L_co]):
         if self._observer is not None:
             self._observer.published(records, receipts)
         return receipts
+
+
+def _messages(given: object) -> Iterable[Publish[Any]]:
+    wrong = "publish_many takes a topic and its bodies, or several Publish(...), not a"
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"{wrong} {type(given).__name__} alone")
+    for message in cast("Iterable[object]", given):
+        if not isinstance(message, Publish):
+            raise ConfigurationError(f"{wrong} {type(message).__name__} among them")
+        yield cast("Publish[Any]", message)  # type: ignore[redundant-cast]  # for pyright

@@ -6,19 +6,29 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from acked._core.ack.delivery import reason_of
-from acked._core.options import checked_seconds
+from acked._core.options import PublishOptions, checked_seconds
 from acked.types import Topic
 
-__all__ = ("Answer", "BatchAnswer", "HandlerVerdict", "Publish", "Reject", "Release", "Retry")
+__all__ = (
+    "Answer",
+    "BatchAnswer",
+    "HandlerVerdict",
+    "Publish",
+    "Reject",
+    "Release",
+    "Retry",
+    "options_of",
+)
 
 T = TypeVar("T")
 
 
 class Publish(msgspec.Struct, Generic[T], frozen=True):
-    """A message that a handler returns: it is published before the one that was handled is acked.
+    """A message with all that is its own: a handler returns it, `publish_many` takes several.
 
-    Without `id` its identity comes from the message that was handled and the group, so that what
-    is handled twice publishes twice the same, which whoever reads it can tell.
+    What a handler returns is published before the message that it handled is acked. Without `id`
+    its identity comes from that one and the group, so that what is handled twice publishes twice
+    the same, which whoever reads it can tell.
     """
 
     topic: Topic[T] | str
@@ -26,6 +36,19 @@ class Publish(msgspec.Struct, Generic[T], frozen=True):
     key: str | None = None
     headers: Mapping[str, str] | None = None
     id: str | None = None
+
+
+def options_of(message: Publish[Any], *, else_id: str | None = None) -> PublishOptions:
+    """Return the options that `publish` has for `message`."""
+    options = PublishOptions()
+    if message.key is not None:
+        options["key"] = message.key
+    if message.headers is not None:
+        options["headers"] = message.headers
+    chosen = message.id or else_id
+    if chosen is not None:
+        options["id"] = chosen
+    return options
 
 
 class HandlerVerdict(Exception):

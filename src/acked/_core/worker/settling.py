@@ -12,7 +12,7 @@ from acked._core.ack.batch import Batch, together
 from acked._core.ack.delivery import Delivery, entry_of, nack_unless_committed
 from acked._core.bounds import MAX_ID
 from acked._core.options import Redelivery
-from acked._core.worker.answers import HandlerVerdict, Publish, Reject, Release, Retry
+from acked._core.worker.answers import HandlerVerdict, Publish, Reject, Release, Retry, options_of
 from acked._core.worker.options import WorkerSettings
 from acked._machines.settlement import State
 from acked.errors import AckedError, ConfigurationError, DecodeError
@@ -106,13 +106,8 @@ class AnswerSettler:
         try:
             messages = list(_messages(answer))
             for number, message in enumerate(messages):
-                await self._publish(
-                    message.topic,
-                    message.body,
-                    key=message.key,
-                    headers=message.headers,
-                    id=message.id or self._id_for(delivery, number),
-                )
+                options = options_of(message, else_id=self._id_for(delivery, number))
+                await self._publish(message.topic, message.body, **options)
         except Exception as error:  # noqa: BLE001 - what cannot be published has failed
             return error
         return None

@@ -6,9 +6,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from acked import ChannelClosed, EncodeError, PublishFailed, Record, Topic
+from acked import ChannelClosed, EncodeError, Publish, PublishFailed, Record, Topic
 from acked.conformance.child import child
-from acked.conformance.harness import Harness
+from acked.conformance.harness import Harness, fresh
 from acked.conformance.law import law
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
 from acked.conformance.laws.steps import (
@@ -92,6 +92,29 @@ class PublishingLaws:
             with pytest.raises(EncodeError):
                 await channel.publish_many(topic, [1, object(), 2])
             await nothing_is_owed(channel, topic, group)
+
+    @law("A8", needs=("keys", "headers"))
+    async def test_each_member_of_a_batch_keeps_what_is_its_own(self, harness: Harness) -> None:
+        """A8: its topic, key, headers and id, beside members that have none."""
+        other = harness.topic()
+        async with place(harness) as (channel, topic, group):
+            await introduce(channel, topic, other, group=group)
+            messages = [
+                Publish(topic, 1, key="k", headers={"a": "1"}, id=fresh("id")),
+                Publish(topic, 2),
+                Publish(other, 3, key="k", headers={"b": "2"}),
+                Publish(topic, 4, id=fresh("id")),
+            ]
+            receipts = await channel.publish_many(messages)
+            assert [receipt.topic for receipt in receipts] == [topic, topic, other, topic]
+            async with channel.subscribe(topic, other, group=group, lease=LONG) as sub:
+                got = {one.body: one for one in await receive(sub, len(messages))}
+                for message, receipt in zip(messages, receipts, strict=True):
+                    one = got[message.body]
+                    assert one.id == receipt.id == (message.id or receipt.id)
+                    assert (one.topic, one.key) == (message.topic, message.key)
+                    assert dict(one.headers) == (message.headers or {})
+                    await one.ack()
 
     @law("A8", needs=("publish_confirm", "replay"), hooks=("refuse",))
     async def test_what_the_broker_refuses_is_not_said_to_be_accepted(
