@@ -80,8 +80,9 @@ async def drain(subscription: AckSubscription[bytes], count: int) -> None:
             break
 
 
-async def subscribers(_: str, size: int, watch: Watch) -> float:
+async def subscribers(url: str, size: int, watch: Watch) -> float:
     """Publish to `size` subscribers of the memory layer, each a task."""
+    del url  # it is in this process
     topic, count = topic_of("news"), max(20, 100_000 // size)
     async with Channel(MemoryLayer()) as channel, AsyncExitStack() as entered:
         members = [

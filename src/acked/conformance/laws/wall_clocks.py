@@ -63,14 +63,14 @@ async def ends_in_time(harness: Harness, error: float) -> None:
                     came[delivery.body] = harness.clock.time() - began
                     await delivery.ack()
 
-        async with silent(here, harness, 3) as feed, anyio.create_task_group() as tasks:
+        async with silent(here, harness, 3) as feed:
             began = harness.clock.time()
             before, after, held = await lease(feed, 3)
             await feed.settle([Settlement(before.token, Verb.NACK, harness.lease * 0.4)])
-            async with harness.set_clock(error):
+            async with anyio.create_task_group() as tasks, harness.set_clock(error):
                 await feed.settle([Settlement(after.token, Verb.NACK, harness.lease * 0.6)])
                 tasks.start_soon(read)
                 await harness.pass_time(harness.lease * 1.2)
-        for leased, least in ((before, 0.4), (after, 0.6), (held, 0.95)):
-            assert came[int(leased.record.body)] >= harness.lease * least * 0.95
+            for leased, least in ((before, 0.4), (after, 0.6), (held, 0.95)):
+                assert came[int(leased.record.body)] >= harness.lease * least * 0.95
         await nothing_is_owed(channel, topic, group)
