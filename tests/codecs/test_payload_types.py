@@ -106,6 +106,16 @@ CANNOT = [
 ]
 
 
+# What pydantic raises is its own.
+@pytest.mark.parametrize(("payload", "codec", "why"), [o for o in CANNOT if o[1] is not PYDANTIC])
+def test_what_a_codec_cannot_do_each_of_its_directions_tells(
+    payload: Any, codec: Codec, why: str
+) -> None:
+    for direction in (codec.encoder, codec.decoder):
+        with pytest.raises(ConfigurationError, match=why):
+            direction(payload)
+
+
 @pytest.mark.parametrize(("payload", "codec", "why"), CANNOT)
 async def test_what_a_codec_cannot_do_is_told_on_both_sides(
     payload: Any, codec: Codec, why: str

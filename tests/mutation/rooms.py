@@ -19,7 +19,7 @@ NOTICED_BY: Final = {
         *("conformance/test_memory.py", "conformance/test_memory_queue.py"),
     ),
     "_machines": ("machines",),
-    "_app": ("worker",),
+    "_app": ("worker/test_app.py", "worker"),
     "_boxes": ("boxes",),
     "cli": ("cli", "worker/test_run.py"),
     "codecs": ("codecs",),

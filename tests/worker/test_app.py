@@ -50,11 +50,32 @@ async def test_the_consumers_of_all_routers_run_within_the_lifespan(
     app.include(router)
     for _ in range(2):
         assert not app.is_live
+        assert not app.is_ready
         with anyio.fail_after(10):
             await app.run()
         assert (story[0], story[-1]) == ("began", "left")
         assert set(story[1:-1]) <= {"job 1", "job 3", "others [2]"}
         story.clear()
+
+
+async def test_an_app_may_be_given_the_url_of_its_layer() -> None:
+    begun, seen = Topic("begun", int), list[int]()
+
+    @asynccontextmanager
+    async def lifespan(channel: Channel[AckLayer]) -> AsyncIterator[None]:
+        await channel.publish(begun, 1)
+        yield
+
+    app = App("memory-queue://", lifespan=lifespan)
+
+    @app.consumer(begun, group="g")
+    async def one(number: int) -> None:
+        seen.append(number)
+        app.stop()
+
+    with anyio.fail_after(10):
+        await app.run()
+    assert seen == [1]
 
 
 async def test_what_ends_one_consumer_ends_all_and_is_raised_bare(jobs: Topic[int]) -> None:

@@ -1,7 +1,7 @@
 """Which handler consumes which topic, noted where the handler is written."""
 
 from collections.abc import Callable
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -26,7 +26,7 @@ class Consuming(msgspec.Struct, frozen=True):
 
 
 class Registration(Generic[T]):
-    """The decorator for a handler of single messages."""
+    """The decorator for a handler; to a type checker, for one of single messages."""
 
     def __init__(self, consumers: list[Consuming], topic: Topic[T], options: Any) -> None:
         self._consumers = consumers
@@ -43,11 +43,8 @@ class Registration(Generic[T]):
         return handler
 
 
-class BatchRegistration(Generic[T]):
-    """The decorator for a handler of batches."""
-
-    def __init__(self, consumers: list[Consuming], topic: Topic[T], options: Any) -> None:
-        self._register = Registration[Any](consumers, topic, options)
+class BatchRegistration(Protocol[T]):
+    """What a `Registration` is to a type checker, where the handler is one of batches."""
 
     @overload
     def __call__(
@@ -55,9 +52,6 @@ class BatchRegistration(Generic[T]):
     ) -> Callable[[list[Delivery[T]]], B]: ...
     @overload
     def __call__(self, handler: Callable[[list[T]], B], /) -> Callable[[list[T]], B]: ...
-    def __call__(self, handler: Callable[[Any], Any], /) -> Callable[[Any], Any]:
-        """Note `handler`, and return it as it is."""
-        return self._register(handler)
 
 
 class Router:
@@ -74,8 +68,6 @@ class Router:
     ) -> BatchRegistration[T]: ...
     def consumer(self, topic: Topic[Any], **options: Any) -> Any:
         """Return a decorator: the handler consumes `topic`, as `Channel.process` has it."""
-        if "batch" in options:
-            return BatchRegistration[Any](self._consumers, topic, options)
         return Registration[Any](self._consumers, topic, options)
 
     def include(self, router: "Router") -> Self:

@@ -127,7 +127,8 @@ class Hub:
         if isinstance(error, ChannelClosed):
             failure = error
         else:
-            failure = LayerError(f"next_published() raised {type(error).__name__}: {error}")
+            backend, kind = type(self._backend).__name__, type(error).__name__
+            failure = LayerError(f"next_published() of {backend} raised {kind}: {error}")
             failure.__cause__ = error
         if whose is None:
             self._ended = failure
