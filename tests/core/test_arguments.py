@@ -1,12 +1,14 @@
 """What cannot be is refused at the call, with what to write, and nothing else is touched."""
 
 import math
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from acked import Backoff, CapabilityError, Channel, ConfigurationError, LeaseLost, Redelivery
 from acked.layers.memory import MemoryLayer
+from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Outcome, Verb
 from tests.core.scripted import ScriptedLayer, leased
 
@@ -172,3 +174,28 @@ async def test_a_lease_lost_while_its_settlement_was_on_its_way_is_counted_once(
         sub._tracker.settled([delivery._entry], [Outcome.LOST])
         statistics = sub.statistics()
         assert (statistics.open_bytes, statistics.lost, statistics.released) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"delay": 1.0, "at": 2.0}, "both say when: give one of them"),
+        ({"at": datetime(2030, 1, 1)}, "without a time zone; give an aware one"),  # noqa: DTZ001
+        ({"at": "tomorrow"}, "at='tomorrow'"),
+        ({"delay": -1.0}, "delay=-1.0"),
+    ],
+)
+async def test_when_a_message_is_due_is_said_once_and_for_certain(
+    options: dict[str, Any], words: str
+) -> None:
+    async with Channel(MemoryQueueLayer()) as channel:
+        with pytest.raises(ConfigurationError, match=words):
+            await channel.publish("t", 1, **options)
+
+
+async def test_a_layer_that_keeps_nothing_back_refuses_a_delay() -> None:
+    layer = ScriptedLayer()
+    async with Channel(layer) as channel:
+        with pytest.raises(CapabilityError, match="publish it when it is due"):
+            await channel.publish("t", 1, delay=1.0)
+    assert layer.published == []

@@ -94,6 +94,35 @@ async def test_what_is_refused_stays_and_the_others_go() -> None:
         assert [one.id async for one in letters.list()] == ["b"]
 
 
+async def test_a_letter_from_where_nothing_can_be_published_stays() -> None:
+    layer = RecordingLayer()
+    async with Channel(layer) as channel:
+        await channel.publish("orders.dead", 1, id="a", headers={"acked-topic": "no\ntopic"})
+        letters = channel.dead_letters("orders.dead")
+        assert repr(letters) == "<DeadLetterTopic 'orders.dead'>"
+        result = await letters.replay()
+        assert (result.replayed, result.failed) == (0, 1)
+    assert layer.story == ["published a to orders.dead"]
+
+
+async def test_a_letter_that_was_published_and_cannot_be_removed_is_told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A consumer took it meanwhile, for instance: it may come twice."""
+
+    async def remove(_: str, positions: Sequence[str]) -> Sequence[bool]:
+        return [False] * len(positions)
+
+    layer = RecordingLayer()
+    await with_letters(layer, "a")
+    monkeypatch.setattr(layer, "remove", remove)
+    async with Channel(layer) as channel:
+        result = await channel.dead_letters("orders.dead").replay()
+    assert (result.replayed, result.failed) == (0, 1)
+    assert layer.story == ["published a to orders"]
+    assert "dead letter 'a' was replayed and is still there" in caplog.text
+
+
 async def test_a_lost_way_ends_it_and_nothing_is_removed() -> None:
     layer = RecordingLayer()
     await with_letters(layer, "a")

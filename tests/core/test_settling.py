@@ -280,6 +280,37 @@ async def test_a_forgotten_delivery_warns_and_comes_again() -> None:
         assert [(s.token, s.verb, s.delay) for s in layer.batches[0]] == [(1, Verb.NACK, 30.0)]
 
 
+@pytest.mark.parametrize(
+    ("nack", "extension"),
+    [
+        (False, Outcome.CONFIRMED),  # nobody can ask for it: its lease is renewed no more
+        (True, Outcome.LOST),  # it is another consumer's already
+    ],
+)
+async def test_a_forgotten_delivery_that_cannot_be_nacked_is_not_ours_any_more(
+    *, nack: bool, extension: Outcome
+) -> None:
+    clock = VirtualClock()
+    layer = ScriptedLayer(leased(1), capabilities=without(nack=nack))
+    layer.extension = extension
+    async with (
+        Channel(layer, clock=clock) as channel,
+        channel.subscribe("t", group="g", lease=30) as sub,
+    ):
+        with warnings.catch_warnings(action="ignore", category=UnsettledWarning):
+            await anext(sub)
+            gc.collect()
+        await wait_all_tasks_blocked()
+        clock.advance(11)
+        await wait_all_tasks_blocked()
+        assert (sub.statistics().lost, sub.statistics().held) == (1, 0)
+        extended = len(layer.extended)
+        clock.advance(11)
+        await wait_all_tasks_blocked()
+        assert len(layer.extended) == extended
+    assert layer.batches == []
+
+
 async def test_a_rejected_delivery_takes_its_dead_letter_along() -> None:
     layer = ScriptedLayer(leased(1, b'{"a":1}', attempt=2))
     redelivery = Redelivery(dead_letter="t.dead")

@@ -19,6 +19,8 @@ from tests.mutation.rooms import Room
 OPTIONS: Final = (
     *("-q", "--no-header", "--tb=line", "--show-capture=no", "-rfE"),
     *("-p", "no:cacheprovider", "-p", "tests.mutation.unshrunk"),
+    # It counts instructions, which any change may change; and its layer is among the benchmarks.
+    "--ignore=tests/core/test_cost.py",
 )
 SHARED: Final = ("kafka",)
 """Brokers slow to start, whose tests keep to topics and groups of their own, whatever breaks them off.

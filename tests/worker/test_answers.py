@@ -95,6 +95,86 @@ async def test_a_released_message_takes_what_waits_for_its_key_along() -> None:
     assert told == [("RELEASE", n) for n in range(4)]
 
 
+async def test_what_waits_for_its_key_is_left_to_the_end_where_nothing_can_be_given_back() -> None:
+    layer = ScriptedLayer(leased(1), leased(2), capabilities=without(release=False))
+    begun = anyio.Event()
+
+    async def handle(_: int) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    await interrupted(layer, handle, begun, ordered_by=lambda _: "one key")
+    assert (layer.released, layer.batches) == ([], [])
+
+
+async def test_a_handler_that_fails_because_the_drain_is_over_has_not_failed() -> None:
+    layer = ScriptedLayer(leased(1), leased(2))
+    begun = anyio.Event()
+
+    async def handle(_: list[int]) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("while it was cancelled")
+
+    await interrupted(layer, handle, begun, batch=2)
+    assert (sorted(layer.released), layer.batches) == ([1, 2], [])
+
+
+async def interrupted(
+    layer: ScriptedLayer, handler: Callable[[Any], object], begun: anyio.Event, **options: Any
+) -> None:
+    """Run `handler` until it has begun, and let the drain be over while it is at it."""
+    with anyio.fail_after(10):
+        async with Channel(layer) as channel, anyio.create_task_group() as tasks:
+
+            async def work() -> None:
+                await channel.process(JOBS, handler, group="g", drain=0.05, **options)
+
+            tasks.start_soon(work)
+            await begun.wait()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_key_that_cannot_be_one_fails_its_message(caplog: pytest.LogCaptureFixture) -> None:
+    async def handle(_: int) -> None:
+        raise AssertionError("nobody is handed it")
+
+    told = await handled_by(ScriptedLayer(leased(1)), handle, 1, ordered_by=lambda _: [1])
+    assert told == [("NACK", 1)]
+    assert "ordered_by= returned a list, not hashable" in caplog.text
+
+
+async def test_an_ack_that_comes_too_late_is_told_and_ends_no_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = ScriptedLayer(leased(1), leased(2))
+    layer.replies.append([Outcome.LOST])
+
+    async def handle(_: int) -> None: ...
+
+    told = await handled_by(layer, handle, 2, concurrency=1)
+    assert told == [("ACK", 1), ("ACK", 2)]
+    assert "1 message(s) could not be settled, and may come again: message 'id-1'" in caplog.text
+
+
+async def test_what_has_no_signature_is_given_bodies() -> None:
+    class Odd:
+        __signature__ = "none"
+
+        def __init__(self) -> None:
+            self.given: list[int] = []
+
+        def __call__(self, body: int) -> None:
+            self.given.append(body)
+
+    odd = Odd()
+    assert await handled_by(ScriptedLayer(leased(1)), odd, 1) == [("ACK", 1)]
+    assert odd.given == [1]
+
+
 async def test_a_member_that_may_not_wait_comes_again_at_once() -> None:
     layer = ScriptedLayer(leased(1), leased(2), capabilities=without(nack_delay=False))
 

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from acked import Channel, Redelivery, fire_and_forget
-from acked.layers._redis.findings import transport
+from acked.errors import ConnectionLost
+from acked.layers._redis.findings import backlog, transport
 from acked.layers._redis.urls import read_url, readable
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
@@ -148,6 +149,21 @@ async def test_of_a_cluster_the_worst_node_speaks_for_all(redis_cluster) -> None
     assert verdicts(found)["cluster"] == (3, OK)
     found = await checked(RedisStreamsLayer(redis_cluster.nodes[0].url))
     assert verdicts(found)["cluster"] == (1, WARNING)
+
+
+async def test_a_backlog_that_nobody_tells_is_said_where_it_matters() -> None:
+    untold = backlog(100, [3, None])
+    assert (untold.value, untold.severity) == (None, NOTICE)
+    assert "maxlen= deletes what is unread" in untold.message
+    assert backlog(None, [3, None]).severity is OK  # nothing is trimmed
+
+
+async def test_a_server_that_is_gone_is_a_lost_connection(private_redis) -> None:
+    broker = private_redis()
+    async with Channel(RedisStreamsLayer(broker.url)) as channel:
+        broker.kill()
+        with pytest.raises(ConnectionLost):
+            await channel.check()
 
 
 async def test_what_is_kept_for_nobody_is_said(private_redis) -> None:

@@ -1,7 +1,7 @@
 """One translation: what a real server says means the same on both layers, and says so."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -10,7 +10,7 @@ import redis
 
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers._redis.connection import Connection
-from acked.layers._redis.scripts import Script, ScriptCall
+from acked.layers._redis.scripts import Script, ScriptCall, run_scripts
 from acked.layers._redis.urls import RedisUrl
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
@@ -188,6 +188,28 @@ async def test_a_slot_that_nobody_serves_is_the_same_on_both_layers(redis_cluste
             assert not one.value.indeterminate
         finally:
             admin.execute_command("CLUSTER", "ADDSLOTS", slot)
+
+
+async def test_what_a_script_that_was_forgotten_meets_is_told_of_it_alone() -> None:
+    """Sent again with its source, it may find no connection: others that were known had theirs."""
+    unknown = LayerError("NOSCRIPT")
+    unknown.__cause__ = redis.exceptions.NoScriptError()
+    lost = ConnectionLost("gone")
+
+    async def exchange(commands: Sequence[Sequence[bytes]]) -> list[object]:
+        if commands[0][0] == b"EVALSHA":
+            return [b"one", unknown]
+        raise lost
+
+    script = Script({"a.lua": "return 1\n"})
+    replies = await run_scripts(exchange, [ScriptCall(script, (), ())] * 2)
+    assert replies == [b"one", lost]
+
+
+def test_a_line_that_no_file_has_is_told_as_the_server_does() -> None:
+    script = Script({"a.lua": "one\ntwo\n", "b.lua": "three\n"})
+    told = [script.located(f"at @user_script:{n}") for n in (2, 3, 9)]
+    assert told == ["at a.lua:2", "at b.lua:1", "at line 6 behind the script"]
 
 
 async def test_an_error_in_a_script_names_its_file_and_line(redis_broker) -> None:

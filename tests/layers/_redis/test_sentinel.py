@@ -14,6 +14,8 @@ from anyio import to_thread
 
 from acked import Channel
 from acked.errors import ConfigurationError, ConnectionLost, LayerError, PublishFailed
+from acked.layers._redis.sentinel import Sentinels
+from acked.layers._redis.urls import RedisUrl
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
 from tests.layers.redis_pubsub_kit import RECONNECTED, Recorder, until
@@ -139,6 +141,23 @@ async def test_what_is_wrong_with_a_sentinel_is_said(watched) -> None:
     with pytest.raises(ConnectionLost, match="no connection to Redis at 127"):
         async with RedisStreamsLayer(f"redis://127.0.0.1:{port_of_nobody()}", sentinel=NAME):
             pass
+
+
+async def test_what_is_no_sentinel_says_so_and_no_master_is_known(private_redis) -> None:
+    broker = private_redis()
+    with pytest.raises(LayerError, match="answered with an error: unknown command") as caught:
+        async with RedisStreamsLayer(broker.url, sentinel=NAME):
+            pass
+    assert not isinstance(caught.value, ConnectionLost)
+    with pytest.raises(ConnectionLost, match="no master is known"):
+        _ = Sentinels(RedisUrl(broker.url, {}), NAME, timeout=1.0, connections=1).client
+
+
+async def test_a_master_is_checked_as_any_server_is(watched) -> None:
+    sentinel, master, _ = watched
+    async with Channel(RedisStreamsLayer(f"redis://{sentinel}", sentinel=NAME)) as channel:
+        found = {one.name: one.value for one in await channel.check()}
+    assert (found["server_version"], found["replicas"]) == (master.version, 1)
 
 
 def test_what_cannot_be_meant_is_refused() -> None:

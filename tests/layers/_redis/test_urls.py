@@ -8,7 +8,7 @@ import pytest
 
 from acked import Channel
 from acked.errors import AckedError, ConfigurationError, LayerError
-from acked.layers._redis.urls import RedisUrl, read_url
+from acked.layers._redis.urls import RedisUrl, read_url, readable
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from acked.layers.redis_streams import RedisStreamsLayer
 from tests.layers.redis_streams.kit import port_of_nobody
@@ -90,6 +90,23 @@ def test_tls_without_tls_is_refused_with_what_to_write(scheme, kind) -> None:
         kind.from_url(f"{scheme}://localhost?ssl_ca_certs=/ca.pem")
     with pytest.raises(ConfigurationError, match="one of none, optional, required"):
         kind.from_url(f"rediss{scheme.removeprefix('redis')}://localhost?ssl_cert_reqs=maybe")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("ssl_check_hostname=maybe", "ssl_check_hostname in the Redis URL must be true or false"),
+        ("ssl_cert_reqs=some", "ssl_cert_reqs in the Redis URL must be one of"),
+        ("db=x", "db in the Redis URL must be a whole number"),
+    ],
+)
+def test_an_option_of_the_drivers_that_cannot_be_is_named(query: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        RedisStreamsLayer.from_url(f"rediss-streams://u:secret@h?{query}")
+
+
+def test_a_url_is_shown_without_who_we_are() -> None:
+    assert repr(readable(read_url("redis://u:secret@h:1/2"))) == "<RedisUrl redis://h:1/2>"
 
 
 def test_what_a_url_verifies() -> None:

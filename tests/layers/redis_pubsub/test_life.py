@@ -102,6 +102,17 @@ async def test_the_right_password_opens(private_redis, topic) -> None:
         assert "right" not in repr(c)
 
 
+async def test_a_layer_that_is_left_while_somebody_listens_leaves_no_connection(
+    private_redis,
+) -> None:
+    broker = private_redis()
+    async with RedisPubSubLayer(broker.url) as layer:
+        async with layer.listen(["news"], Recorder()):
+            await layer.__aexit__(None, None, None)
+            await until(lambda: connections_to(broker.port) == 0)
+        await layer.__aexit__(None, None, None)  # again: a no-op
+
+
 def test_trio_is_refused_with_what_to_do() -> None:
     async def enter() -> None:
         async with Channel(RedisPubSubLayer()):

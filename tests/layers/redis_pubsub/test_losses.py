@@ -2,6 +2,7 @@
 
 import asyncio
 
+import anyio
 import pytest
 from anyio import fail_after, to_thread
 
@@ -16,7 +17,15 @@ from acked.codecs import RAW
 from acked.layers._redis import refusals
 from acked.layers.redis_pubsub import RedisPubSubLayer, _slot_listener
 from compose.native.process import free_ports
-from tests.layers.redis_pubsub_kit import RECONNECTED, SOON, client_of, fresh, tasks, until
+from tests.layers.redis_pubsub_kit import (
+    RECONNECTED,
+    SOON,
+    Recorder,
+    client_of,
+    fresh,
+    tasks,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +214,37 @@ async def test_one_forbidden_topic_ends_only_its_subscription(private_redis, top
                 with pytest.raises(PublishFailed) as caught:
                     await channel.publish(secret, b"x")
                 assert not caught.value.indeterminate
+
+
+async def test_a_refusal_that_comes_after_its_listener_has_left_is_nobody_s(
+    private_redis, proxy
+) -> None:
+    broker = private_redis()
+    way = proxy(broker)
+    async with client_of(broker) as admin:
+        await admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&news*")
+        url = way.url.replace("://", "://u:pw@")
+        async with RedisPubSubLayer(url) as layer:
+            async with layer.listen(["news"], heard := Recorder()):
+                with anyio.CancelScope() as scope:
+                    async with anyio.create_task_group() as joining:
+                        joining.start_soon(layer.listen(["secret"], Recorder()).__aenter__)
+                        await anyio.wait_all_tasks_blocked()
+                        scope.cancel()
+                await admin.publish("news", b"after")
+                await until(lambda: heard.told == [b"after"])
+
+
+async def test_rights_that_were_taken_away_since_are_said_to_who_listens(private_redis) -> None:
+    broker = private_redis()
+    async with client_of(broker) as admin:
+        await admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", "+@all", "&*")
+        async with RedisPubSubLayer(broker.url.replace("://", "://u:pw@")) as layer:
+            await admin.execute_command("ACL", "SETUSER", "u", "-ping")
+            with pytest.raises(LayerError, match="refuses us") as caught:
+                async with layer.listen(["news"], Recorder()):
+                    pass
+    assert caught.value.may_pass
 
 
 async def test_subscribing_into_silence_ends_by_the_deadline(redis_broker, proxy, topic) -> None:

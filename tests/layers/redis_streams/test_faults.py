@@ -235,6 +235,19 @@ async def test_a_settlement_whose_answer_was_cut_off_is_unknown_and_decided_when
         assert await feed.settle(acks(got)) == [CONFIRMED] * 4
 
 
+async def test_an_extension_whose_answer_was_cut_off_is_a_lost_connection(
+    redis_broker, proxy, topic
+) -> None:
+    way = proxy(redis_broker)
+    async with RedisStreamsLayer(way.url) as layer, consuming(layer, topic) as feed:
+        await layer.publish(records(topic, 1))
+        got = await receive(feed, 1)
+        way.cut_after_bytes(1, "to_client")
+        with pytest.raises(ConnectionLost):
+            await feed.extend([got[0].token], LONG)
+        assert await feed.settle(acks(got)) == [CONFIRMED]
+
+
 async def test_a_settlement_that_was_cut_off_on_the_way_is_unknown_and_owed(
     redis_broker, proxy, topic, oracle
 ) -> None:

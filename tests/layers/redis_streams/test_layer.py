@@ -8,6 +8,7 @@ from redis.crc import key_slot
 from acked.errors import CapabilityError, ConfigurationError, LayerError, PublishFailed
 from acked.layers.redis_streams import RedisStreamsLayer, _pulse
 from acked.layers.redis_streams._keys import group_keys
+from acked.layers.redis_streams._records import backlog_of
 from acked.layers.redis_streams._scripts import FREE
 from acked.types import Leased, Record, Settlement, Start, Verb
 from tests.layers.redis_streams.kit import (
@@ -287,6 +288,7 @@ async def test_nothing_is_said_of_credentials_anywhere(redis_broker) -> None:
     [
         ("redis-streams://h?maxlen=0", "maxlen"),
         ("redis-streams://h?maxlen=-1", "maxlen"),
+        ("redis-streams://h?keep_settled=-1", "keep_settled is -1"),
         ("redis-streams://h?timeout=soon", "timeout"),
         ("redis-streams://h?connections=2.5", "connections"),
         ("redis-streams://h?decode_responses=true", "decode_responses"),
@@ -309,8 +311,51 @@ async def test_a_layer_can_be_opened_again_and_its_client_used(redis_broker, top
         async with layer:
             await layer.publish(records(topic, number))
             assert await layer.client.xlen(topic) == number + 1
+        await layer.__aexit__(None, None, None)  # again: a no-op
         with pytest.raises(LayerError, match="not open"):
             _ = layer.client
+
+
+async def test_what_is_no_stream_is_said_by_each_verb(layer, topic, oracle) -> None:
+    async with consuming(layer, topic) as feed:
+        assert repr(feed).endswith(f" of group {GROUP!r}, 0 held>")
+    oracle.delete(topic)
+    oracle.set(topic, "no stream")
+    with pytest.raises(LayerError, match="WRONGTYPE"):
+        async with consuming(layer, topic):
+            pass
+    with pytest.raises(LayerError, match="WRONGTYPE"):
+        _ = [page async for page in layer.browse(topic)]
+    with pytest.raises(LayerError, match="WRONGTYPE"):
+        await layer.remove(topic, ["1-1"])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_groups_deleted_under_their_consumer_are_made_again(
+    layer, topic, oracle, caplog, count
+) -> None:
+    topics = [f"{topic}-{n}" for n in range(count)]
+    async with consuming(layer, *topics) as feed:
+        with anyio.move_on_after(0.05):
+            await feed.receive(1)
+        for one in topics:
+            oracle.xgroup_destroy(one, GROUP)
+        await layer.publish([record for one in topics for record in records(one, one)])
+        got = [one for _ in topics for one in await receive(feed, 1)]
+        assert sorted(bodies(got)) == topics
+        assert "created again from the beginning" in caplog.text
+        assert await feed.settle(acks(got)) == [CONFIRMED] * count
+        caplog.clear()
+        for one in topics:
+            oracle.xgroup_destroy(one, GROUP)
+    assert caplog.messages == []  # who leaves a group that is gone has nothing to give back
+
+
+def test_how_far_groups_are_behind_is_known_only_where_all_of_it_is_told() -> None:
+    group = [b"name", b"g", b"lag", 3, b"pending", 4]
+    assert backlog_of([group, [b"name", b"h", b"lag", 0, b"pending", 1]]) == 7
+    assert backlog_of([group, [b"name", b"h", b"lag", None, b"pending", 1]]) is None
+    assert backlog_of(LayerError("gone")) is None
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])

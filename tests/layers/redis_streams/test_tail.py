@@ -36,9 +36,16 @@ async def test_who_listens_hears_what_comes_from_then_on_and_all_on_one_connecti
             await until(lambda: all(one.told == [b"after"] for one in heard.values()))
             assert way.statistics().open_connections == 2
         assert repr(tail).endswith(", 0 streams>")
-        async with tail.listen(topics, late := Recorder()):
+        async with (
+            tail.listen(topics, late := Recorder()),
+            tail.listen(topics[1:2], last := Recorder()),
+        ):
             await tail.publish(records(topics[1], "late"))
-            await until(lambda: late.told == [b"late"])
+            await until(lambda: late.told == last.told == [b"late"])
+        await until(tail._task.done)  # nobody listens, so nothing is read
+        async with tail.listen(topics[:1], again := Recorder()):
+            await tail.publish(records(topics[0], "again"))
+            await until(lambda: again.told == [b"again"])
 
 
 async def test_nothing_is_missed_over_a_lost_connection(
@@ -175,11 +182,20 @@ async def test_publishing_over_a_lost_connection_says_whether_it_may_have_worked
 ) -> None:
     way = proxy(redis_broker)
     async with RedisStreamsTail(way.url) as tail:
-        way.refuse()
         way.cut()
+        async with tail.listen([topic], heard := Recorder()):  # which finds it cut, and asks again
+            await tail.publish(records(topic, 0))
+            await until(lambda: heard.told == [b"0"])
+        await until(tail._task.done)
+        way.cut_after_bytes(1, "to_client")
         with pytest.raises(PublishFailed) as caught:
             await tail.publish(records(topic, 1, 2))
+        assert caught.value.indeterminate
+        way.refuse()
+        with pytest.raises(PublishFailed) as caught:
+            await tail.publish(records(topic, 3, 4))
         assert list(caught.value.failures) == [0, 1]
+        assert not caught.value.indeterminate
 
 
 async def test_what_cannot_be_is_said(redis_broker: Broker, topic: str) -> None:

@@ -199,12 +199,10 @@ class Worker:
             self._in_hand.difference_update(deliveries)
 
     async def _undecodable(self, error: DecodeError) -> None:
-        delivery = error.delivery
-        if isinstance(delivery, Delivery):
-            delivery = cast("Delivery[Any]", delivery)  # type: ignore[redundant-cast]  # for pyright
-            with self._holding([delivery]):
-                await self._settler.one(delivery, error)
-                self._in_hand.discard(delivery)
+        delivery = cast("Delivery[Any]", error.delivery)  # what a subscription raises has one
+        with self._holding([delivery]):
+            await self._settler.one(delivery, error)
+            self._in_hand.discard(delivery)
 
     def _key_of(self, delivery: Delivery[Any]) -> Hashable | None:
         ordered_by = self._settings.ordered_by

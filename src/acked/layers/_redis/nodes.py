@@ -14,7 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar, cast
 import anyio
 from redis.crc import key_slot
 
-from acked.errors import ConfigurationError, ConnectionLost, LayerError
+from acked.errors import ConfigurationError, ConnectionLost
 from acked.layers._redis.urls import RedisUrl
 
 __all__ = ("Node", "Nodes", "slot_of")
@@ -76,18 +76,17 @@ class Nodes(Generic[N]):
         async with self._turn:
             if self._ranges is not old:
                 return  # somebody else has looked meanwhile
-            failure: LayerError | None = None
+            failures: list[ConnectionLost] = []
             known = [self._node(address) for *_, address in old]
             for node in dict.fromkeys((self._answers, *known, self.first)):
                 try:
                     self._ranges = _ranges(await node.slots(), self._url.host)
                 except ConnectionLost as error:
-                    failure = error
+                    failures.append(error)
                 else:
                     self._answers = node
                     return
-            if failure is not None:
-                raise failure
+            raise failures[-1]
 
     async def aclose(self) -> None:
         """Close every node's connections."""

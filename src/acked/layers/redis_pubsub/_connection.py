@@ -111,13 +111,11 @@ class PubSubConnection(asyncio.Protocol):
         """Take a piece of what the server sent; called by the loop."""
         self.received += 1
         self._replies.feed(data)
-        if not self._slicing:
-            self._handle_slice()
+        self._handle_slice()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; called by the loop."""
-        if not self.lost.done():
-            self.lost.set_result(exc)
+        self._end(exc)
         self._closed.set_result(None)
 
     def _send(self, kind: bytes, replies: int, answered: Answered, *words: bytes) -> None:
@@ -142,8 +140,7 @@ class PubSubConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._handle_slice)
         elif self._slicing:
             self._slicing = False
-            if not transport.is_closing():
-                transport.resume_reading()
+            transport.resume_reading()
 
     def _handle(self, limit: int) -> bool:
         """Handle up to `limit` replies; return whether there may be more."""
@@ -176,9 +173,13 @@ class PubSubConnection(asyncio.Protocol):
             command.answered(refusal)
 
     def _broken(self, error: Exception) -> None:
-        if not self.lost.done():
-            self.lost.set_result(error)
+        self._end(error)
         cast("asyncio.Transport", self._transport).abort()
+
+    def _end(self, why: Exception | None) -> None:
+        """Note why it ends; the first reason is the one."""
+        if not self.lost.done():
+            self.lost.set_result(why)
 
 
 async def dial(server: Connection, wire: PubSubConnection) -> PubSubConnection:

@@ -185,7 +185,7 @@ class SlotListener:
         if self._wire is not None:
             self._wire.subscribe(topic.kind, [topic.name.encode()], answered)
 
-    def _ask_all(self, kind: Kind) -> None:
+    def _ask_all(self, wire: PubSubConnection, kind: Kind) -> None:
         """Subscribe to all topics of a kind in one step of the server's; tell of the gap."""
         topics = {key: topic for key, topic in self._topics.items() if topic.kind == kind}
 
@@ -202,9 +202,7 @@ class SlotListener:
                 topic.settle(None)
             _tell_gap(topics.values())
 
-        if self._wire is not None and topics:
-            names = [topic.name.encode() for topic in topics.values()]
-            self._wire.subscribe(kind, names, answered)
+        wire.subscribe(kind, [topic.name.encode() for topic in topics.values()], answered)
 
     def _deliver(self, words: Sequence[bytes]) -> None:
         """Pass on what the server said: the kind of message, a pattern's own name, and these."""
@@ -257,7 +255,7 @@ class SlotListener:
         try:
             self._unanswered = {topic.kind for topic in self._topics.values()}
             for kind in tuple(self._unanswered):
-                self._ask_all(kind)
+                self._ask_all(wire, kind)
             return await self._watch(wire)
         finally:
             self._wire = None
@@ -286,10 +284,9 @@ class SlotListener:
         """Give up topics: newcomers and listeners get `error`."""
         ended: dict[RedisListener, None] = {}
         for key in keys:
-            topic = self._topics.pop(key, None)
-            if topic is not None:
-                topic.settle(error)
-                ended |= dict.fromkeys(topic.listeners)
+            topic = self._topics.pop(key)
+            topic.settle(error)
+            ended |= dict.fromkeys(topic.listeners)
         for listener in ended:
             listener.fail(error)
 

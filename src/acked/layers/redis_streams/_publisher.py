@@ -10,7 +10,7 @@ from acked.layers._redis.errors import is_unanswered
 from acked.layers.redis_streams._records import fields_of
 from acked.types import Receipt, Record
 
-__all__ = ("publish",)
+__all__ = ("publish", "send")
 
 RECORDS_IN_A_REQUEST: Final = 1000
 """A larger publish is several requests, one after the other: each has a deadline of its own."""
@@ -21,7 +21,7 @@ async def publish(way: Client, records: Sequence[Record], trim: Command) -> Sequ
     commands = [
         (b"XADD", record.topic.encode(), *trim, b"*", *fields_of(record)) for record in records
     ]
-    replies, indeterminate = await _send(way, commands)
+    replies, indeterminate = await send(way, commands)
     receipts: dict[int, Receipt] = {}
     failures: dict[int, Exception] = {}
     for i, (record, reply) in enumerate(zip(records, replies, strict=True)):
@@ -34,7 +34,7 @@ async def publish(way: Client, records: Sequence[Record], trim: Command) -> Sequ
     return [*receipts.values()]
 
 
-async def _send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
+async def send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:
     """Return a reply for each command, and whether any may have worked without an answer.
 
     After a lost connection nothing more is sent: what comes later must not overtake.

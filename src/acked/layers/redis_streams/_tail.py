@@ -25,6 +25,7 @@ from acked.layers._redis.urls import read_url, readable
 from acked.layers._shared.blocked_sink import BlockedSink
 from acked.layers._shared.reconnect import OnLoss, pause_before, reconnects
 from acked.layers._shared.runtime import require_asyncio
+from acked.layers.redis_streams._publisher import send
 from acked.layers.redis_streams._records import Fields, fields_of, leased_first
 from acked.types import Capabilities, Record
 
@@ -105,16 +106,11 @@ class RedisStreamsTail:
     async def publish(self, records: Sequence[Record]) -> None:
         """Append `records`; raise `PublishFailed` for those that the server did not accept."""
         commands = [(b"XADD", one.topic.encode(), b"*", *self._fields(one)) for one in records]
-        link = self._entered()
-        try:
-            replies = await link.exchange(commands)
-        except LayerError as error:
-            replies = [error] * len(commands)
+        replies, indeterminate = await send(self._entered(), commands)
         failures = {n: one for n, one in enumerate(replies) if isinstance(one, LayerError)}
         if failures:
             first = next(iter(failures.values()))
-            lost = any(isinstance(one, ConnectionLost) for one in failures.values())
-            raise PublishFailed(str(first), failures, indeterminate=lost) from first
+            raise PublishFailed(str(first), failures, indeterminate=indeterminate) from first
 
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], sink: Sink) -> AsyncGenerator[None]:
