@@ -148,7 +148,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     `id` is given by the publisher and unique among all messages; `timestamp` is when it was
     published, in seconds since the epoch; `key` groups messages whose order matters. `delay`, where
     the layer claims `publish_delay`, is for how many seconds from the publish on nobody is handed
-    it; what is handed out has none.
+    it; `expires`, with `publish_expiry`, after how many nobody is any more, 0 for never. Of what is
+    free the higher `priority` is handed out first, with `publish_priority`. What is handed out has
+    none of the three.
     """
 
     topic: str
@@ -159,6 +161,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     content_type: str = "application/octet-stream"
     timestamp: float = 0.0
     delay: float = 0.0
+    expires: float = 0.0
+    priority: int = 0
 
     def __repr__(self) -> str:
         return f"<Record {self.id!r} of {self.topic!r}, {len(self.body)} bytes>"
@@ -175,7 +179,8 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     broker keeps it (a stream entry's id, `partition:offset`), for people to read. With the
     capability `last_chance`, `failures` is how many of the earlier ones ended by a nack, and
     `ended_alone` how many since the last nack were noted as handled alone when their leases ended
-    by themselves; without it they are None and 0.
+    by themselves; without it they are None and 0. `is_expired`: its time was over when it was
+    leased, so nobody is to be handed it.
     """
 
     record: Record
@@ -184,6 +189,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     position: str = ""
     failures: int | None = None
     ended_alone: int = 0
+    is_expired: bool = False
 
 
 class KeptRecord(msgspec.Struct, frozen=True, gc=False):
@@ -352,6 +358,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Publishes that wait at the same time go in one request, in order: one server takes all."""
     publish_delay: bool = False
     """A record can be published that nobody is handed before a delay is over."""
+    publish_expiry: bool = False
+    """And one that nobody is handed after its time is over."""
+    publish_priority: bool = False
+    """And one that is handed out before what is free and has a lower priority."""
     publish_confirm: bool = False
     """`publish` returns after the broker has accepted the records."""
     out_of_order_ack: bool = False
@@ -406,6 +416,9 @@ class AckStatistics(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: int = 0
     """Acknowledged and not delivered: they came with more beside the body than can be published,
     and there is no topic for dead letters."""
+    expired: int = 0
+    """Acknowledged and not delivered: their time was over, and there is no topic for dead
+    letters."""
     lag: int | None = None
     """Published and not yet fetched, as the broker last told this consumer; None if it did not."""
 

@@ -14,6 +14,7 @@ from tests.broken_layers import (
     conduct,
     connections,
     delays,
+    expiry,
     flow,
     halves,
     keeping,
@@ -22,6 +23,7 @@ from tests.broken_layers import (
     leases,
     lifecycle,
     names,
+    priority,
     publishing,
     publishing_later,
     recovery,
@@ -42,7 +44,7 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
-    *(recovery, bookkeeping, charges, waiting, keeping, publishing_later),
+    *(recovery, bookkeeping, charges, waiting, keeping, publishing_later, expiry, priority),
     *(refusals, wall_clocks, second_thoughts),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

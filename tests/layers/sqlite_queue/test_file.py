@@ -93,7 +93,8 @@ async def test_a_file_that_was_emptied_is_small_again(path: Path) -> None:
 
 def old_schema() -> list[str]:
     """Return what made a file of version 1."""
-    later = (*sql._SINCE_2, *sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4)
+    indexes = (sql._DELAYED_SINCE_4, sql._RANKED_SINCE_5)
+    later = (*sql._SINCE_2, *sql._KEY_ORDER_SINCE_4, *indexes)
     first = [one for one in sql.SCHEMA if one not in later]
     return [
         one.replace("        fetched INTEGER NOT NULL DEFAULT 0,\n        ended INTEGER,\n", "")
@@ -102,8 +103,12 @@ def old_schema() -> list[str]:
             "",
         )
         .replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "")
+        .replace("        ranked INTEGER NOT NULL DEFAULT 0,\n", "")
+        .replace("        rank INTEGER NOT NULL DEFAULT 0,\n", "")
         .replace("        key TEXT,\n        PRIMARY", "        PRIMARY")
-        .replace(",\n        due REAL NOT NULL DEFAULT 0\n", "\n")
+        .replace(",\n        due REAL NOT NULL DEFAULT 0", "")
+        .replace(",\n        expires REAL NOT NULL DEFAULT 0", "")
+        .replace(",\n        priority INTEGER NOT NULL DEFAULT 0", "")
         for one in first
     ] + ["PRAGMA user_version = 1"]
 

@@ -154,11 +154,16 @@ async def test_a_file_of_version_3_is_made_ours(path: Path) -> None:
     with oracle(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
         for statement in sql.SCHEMA:
-            if statement not in (*sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4):
+            later = (*sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4, sql._RANKED_SINCE_5)
+            if statement not in later:
                 db.execute(
                     statement.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "")
+                    .replace("        ranked INTEGER NOT NULL DEFAULT 0,\n", "")
+                    .replace("        rank INTEGER NOT NULL DEFAULT 0,\n", "")
                     .replace("        key TEXT,\n        PRIMARY", "        PRIMARY")
-                    .replace(",\n        due REAL NOT NULL DEFAULT 0\n", "\n")
+                    .replace(",\n        due REAL NOT NULL DEFAULT 0", "")
+                    .replace(",\n        expires REAL NOT NULL DEFAULT 0", "")
+                    .replace(",\n        priority INTEGER NOT NULL DEFAULT 0", "")
                 )
         db.execute("PRAGMA user_version = 3")
         for name in ("a0", "a1", "a2"):

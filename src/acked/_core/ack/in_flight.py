@@ -65,6 +65,8 @@ class InFlightTracker:
         """How many of these went there."""
         self.set_aside: int = 0
         """And how many were acknowledged: beyond the bounds, without a topic for dead letters."""
+        self.expired: int = 0
+        """And how many so, for their time was over."""
         self.freed: Notify = Notify()
         self.stall: float = 0.0
         """Seconds by which the event loop was late for the last renewal: something blocks it."""
@@ -149,7 +151,10 @@ class InFlightTracker:
             entry.state = State.LOST if state is None else state
             if entry in self.hidden:
                 self.dead_lettered += state is State.REJECTED
-                self.set_aside += state is State.ACKED
+                if state is State.ACKED:
+                    is_expired = entry.leased.is_expired
+                    self.expired += is_expired
+                    self.set_aside += not is_expired
                 self.unseen += 1
             elif state is None:
                 self.unseen += 1

@@ -11,11 +11,11 @@ from typing import Final
 
 import anyio
 
-from acked._core.ack.bounds_keeper import BoundsKeeper
 from acked._core.ack.dead_letter_headers import Reason
 from acked._core.ack.dead_letters import PendingDeadLetters
 from acked._core.ack.doubts import Doubts
 from acked._core.ack.fetcher import RELEASE_WITHIN, Fetcher
+from acked._core.ack.gatekeeper import Gatekeeper
 from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.ack.in_transaction import TransactionalAcks
 from acked._core.ack.last_chance import LastChances
@@ -64,7 +64,7 @@ class SettlementPolicy:
             on_unconfirmed=self._note_unconfirmed,
         )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
-        self._bounds = BoundsKeeper(tracker, self.give_up, self.ack)
+        self._gate = Gatekeeper(tracker, self.give_up, self.ack)
         self.transactional: Final = TransactionalAcks(feed, tracker, observer)
         self._renewer = LeaseRenewer(
             feed,
@@ -205,7 +205,7 @@ class SettlementPolicy:
 
     def _accept(self, entries: list[InFlight]) -> Sequence[InFlight]:
         """Return what may be handed out beside others; what is left is seen to."""
-        return self._last_chances.accept(self._bounds.keep_to(entries))
+        return self._last_chances.accept(self._gate.let_in(entries))
 
     async def _keep(self) -> None:
         try:

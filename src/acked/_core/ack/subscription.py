@@ -128,6 +128,7 @@ class AckSubscription(Subscription[Delivery[T]]):
             buffered=buffered,
             open_bytes=tracker.open_bytes,
             set_aside=tracker.set_aside,
+            expired=tracker.expired,
             lag=self._lag(),
         )
 

@@ -15,6 +15,7 @@ from acked.conformance.laws.conduct import ConductLaws
 from acked.conformance.laws.dead_letters import DeadLetterLaws
 from acked.conformance.laws.delays import DelayLaws
 from acked.conformance.laws.delivery import DeliveryLaws
+from acked.conformance.laws.expiry import ExpiryLaws
 from acked.conformance.laws.faults import FaultLaws
 from acked.conformance.laws.fidelity import FidelityLaws
 from acked.conformance.laws.flow import FlowLaws
@@ -31,6 +32,7 @@ from acked.conformance.laws.names import NameLaws
 from acked.conformance.laws.observability import ObservabilityLaws
 from acked.conformance.laws.ordering import OrderingLaws
 from acked.conformance.laws.patience import PatienceLaws
+from acked.conformance.laws.priority import PriorityLaws
 from acked.conformance.laws.publishing import PublishingLaws
 from acked.conformance.laws.publishing_later import PublishingLaterLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
@@ -69,6 +71,8 @@ class AckLayerLaws(
     LikenessLaws,
     PublishingLaws,
     PublishingLaterLaws,
+    ExpiryLaws,
+    PriorityLaws,
     DeliveryLaws,
     AcknowledgementLaws,
     BatchLaws,

@@ -10,8 +10,9 @@ one state that lives as long as the process. At most `max_backlog` records are k
 more are refused with `PublishFailed`.
 
 **Ordering** — Total within a topic. What is delivered again comes in its original place among what
-is ready. Several topics in one subscription get equal shares of every batch, none starves. With
-`ordered_by="key"` one message of a key is leased in a group at a time, the earliest.
+is ready; what was published with a priority comes before what has a lower one. Several topics in
+one subscription get equal shares of every batch, none starves. With `ordered_by="key"` one message
+of a key is leased in a group at a time, the earliest.
 
 **Acknowledgement** — Confirmed at once. A lease is a deadline for one message, read from `clock`;
 when it is over, the next look of another consumer of the group takes the message away, and a
@@ -64,6 +65,8 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     publish_delay=True,
+    publish_expiry=True,
+    publish_priority=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,

@@ -137,7 +137,11 @@ class MemoryQueueFeed:
             share = max(1, room // len(ready))
             for queue in ready:
                 taken += queue.lease(
-                    share, now + self._lease, self._held, in_key_order=self.in_key_order
+                    share,
+                    now + self._lease,
+                    self._held,
+                    now=now,
+                    in_key_order=self.in_key_order,
                 )
             touched.update(dict.fromkeys(ready))
         _nudge(touched)

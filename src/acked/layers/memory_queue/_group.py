@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import count
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,8 @@ from acked.types import KeptRecord, Leased, Record, Start
 
 __all__ = ("GroupQueue", "Holder", "RecordLease", "StoredTopic")
 
+STEP: Final = 1 << 48
+"""More numbers than a topic ever has: a priority comes before all that have a lower one."""
 TOKENS = count(1)
 """One number for each lease of this process: no token is ever taken for another."""
 
@@ -75,10 +77,11 @@ class GroupQueue:
         self.held: int = 0
         self._topic = topic
         self._fresh = deque[Kept]()
-        self._returned: list[Returned] = []  # by number, which is unique
+        self._returned: list[Returned] = []  # by place, which is unique
         self._lanes: KeyLanes[Returned] = KeyLanes()
         self._passed_by = 0
-        """How many were never leased and are not among the fresh: for their key, or a delay."""
+        """How many were never leased and are not among the fresh: for their key, a delay, or a
+        priority."""
         self._delayed: list[tuple[float, int, Charge, Kept]] = []  # by moment and number
         self._ends: list[tuple[float, int, RecordLease]] = []  # until, token
         self._overdue: dict[int, RecordLease] = {}  # by token
@@ -115,6 +118,9 @@ class GroupQueue:
             self._note_moment(kept.due)
             if kept.record.key is not None:
                 self._lanes.begin_later(kept.record.key, kept.number)
+        elif kept.ahead:
+            self._return((kept.number - kept.ahead, NOTHING, kept))
+            self._passed_by += 1
         else:
             if not self.ready:
                 self._note_ready()
@@ -124,7 +130,7 @@ class GroupQueue:
         """Make ready what the clock has freed for the holder of `own`: rule 4."""
         while self._delayed and self._delayed[0][0] <= now:
             _, number, charged, kept = heapq.heappop(self._delayed)
-            self._return((number, charged, kept))
+            self._return((number - kept.ahead, charged, kept))
             self._passed_by += charged is NOTHING
             self._end_of_delay(charged, kept)
         while self._ends and self._ends[0][0] <= now:
@@ -155,24 +161,30 @@ class GroupQueue:
             one.nudge()
 
     def lease(
-        self, limit: int, until: float, holder: Holder, *, in_key_order: bool = False
+        self,
+        limit: int,
+        until: float,
+        holder: Holder,
+        *,
+        now: float = 0.0,
+        in_key_order: bool = False,
     ) -> list[Leased]:
         """Lease up to `limit` ready records to `holder`: returned ones first, then fresh ones.
 
-        In the order of keys, what may not come yet is ready no more.
+        In the order of keys, what may not come yet is ready no more. What expires until `now` is
+        told.
         """
         returned, fresh, ends = self._returned, self._fresh, self._ends
         leased: list[Leased] = []
         while len(leased) < limit and (returned or fresh):
             if returned:
-                number, charged, kept = heapq.heappop(returned)
+                _, charged, kept = heapq.heappop(returned)
                 self._passed_by -= charged is NOTHING
             else:
                 kept, charged = fresh.popleft(), NOTHING
-                number = kept.number
             key = kept.record.key
             if key is not None:
-                if in_key_order and self._lanes.keep(key, (number, charged, kept)):
+                if in_key_order and self._lanes.keep(key, (kept.number, charged, kept)):
                     self._passed_by += charged is NOTHING
                     continue
                 self._lanes.begin(key)
@@ -180,7 +192,8 @@ class GroupQueue:
             holder[token] = lease = RecordLease(token, kept, self, holder, charged, until)
             heapq.heappush(ends, (until, token, lease))
             counts = (charged.deliveries + 1, kept.position, charged.failures, charged.ended_alone)
-            leased.append(Leased(kept.record, token, *counts))
+            is_expired = 0 < kept.expires <= now
+            leased.append(Leased(kept.record, token, *counts, is_expired))
         if leased:
             self.held += len(leased)
             self._note_moment(until)
@@ -209,7 +222,8 @@ class GroupQueue:
         """Make the record ready again; `charge` tells whether this delivery counted."""
         self._let_go(lease)
         charged = lease.charged.after(alone=lease.is_alone, charge=charge, failed=lease.has_failed)
-        self._return((lease.kept.number, charged, lease.kept))
+        kept = lease.kept
+        self._return((kept.number - kept.ahead, charged, kept))
         self._end_of_key(lease.kept)
 
     def delay(self, lease: RecordLease, due: float) -> None:
@@ -236,7 +250,7 @@ class GroupQueue:
             self._fresh = deque(kept for kept in fresh if kept.number not in numbers)
         delayed = [item[2:] for item in self._delayed if item[1] in numbers]
         passed_by = self._lanes.discard(numbers)
-        passed_by += [item for item in self._returned if item[0] in numbers]
+        passed_by += [item for item in self._returned if item[-1].number in numbers]
         self._passed_by -= sum(item[1] is NOTHING for item in passed_by)
         self._returned = [item for item in self._returned if item[-1].number not in numbers]
         self._delayed = [item for item in self._delayed if item[-1].number not in numbers]
@@ -311,6 +325,15 @@ def _is_true(end: tuple[float, int, RecordLease]) -> bool:
     return lease.until == until and token in lease.holder
 
 
+def _placed(number: int, record: Record, owed: int, now: float) -> Kept:
+    """Return what is kept of a record whose publisher says when, or before what, it comes."""
+    due = now + record.delay if record.delay else 0.0
+    expires = now + record.expires if record.expires else 0.0
+    ahead = record.priority * STEP
+    record = msgspec.structs.replace(record, delay=0.0, expires=0.0, priority=0)
+    return Kept(number, record, str(number), owed, due, expires, ahead)
+
+
 class StoredTopic:
     """The kept records of one topic, in the order of publishing, and the groups that it knows."""
 
@@ -320,11 +343,12 @@ class StoredTopic:
         self._numbers = count(1)
 
     def add(self, record: Record, now: float) -> Kept:
-        """Keep `record` and let every group owe it; after its delay, which begins `now`."""
-        number, due = next(self._numbers), 0.0
-        if record.delay:
-            due, record = now + record.delay, msgspec.structs.replace(record, delay=0.0)
-        kept = Kept(number, record, str(number), len(self.groups), due)
+        """Keep `record` and let every group owe it; its delay and its time begin `now`."""
+        number, owed = next(self._numbers), len(self.groups)
+        if record.delay or record.expires or record.priority:
+            kept = _placed(number, record, owed, now)
+        else:
+            kept = Kept(number, record, str(number), owed)
         self.kept[number] = kept
         for queue in self.groups.values():
             queue.add(kept)

@@ -19,7 +19,11 @@ class Kept(msgspec.Struct, gc=False):
     owed: int
     due: float = 0.0
     """Before which nobody is handed it."""
+    expires: float = 0.0
+    """From which on nobody is any more; 0 is never."""
+    ahead: int = 0
+    """By how much it comes before its number: by its priority."""
 
 
 Returned: TypeAlias = tuple[int, Charge, Kept]
-"""The number of what came back, what counted before, and itself."""
+"""The place of what came back or has a priority, what counted before, and itself."""

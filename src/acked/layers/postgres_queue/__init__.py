@@ -13,11 +13,12 @@ listener of `fire_and_forget` that was killed is removed after five minutes of s
 **Ordering** — Total within a topic, by numbers that are given while a publish runs: what one
 publisher publishes in turn is in that order. A transaction that commits late puts its messages in
 their place among what is not delivered yet. What is delivered again comes in its original place
-among what is ready. Several topics in one subscription get equal shares of every batch. With
-`ordered_by="key"` one message of a key is leased in a group at a time, the earliest; what comes
-after it is parked in its row and costs nobody else, and claims of one group are made one after the
-other. An ack in a transaction frees the next when that commits; with a snapshot (`REPEATABLE READ`)
-it may fail to serialize, and is to be tried again.
+among what is ready; what was published with a priority comes before what has a lower one. Several
+topics in one subscription get equal shares of every batch. With `ordered_by="key"` one message of a
+key is leased in a group at a time, the earliest; what comes after it is parked in its row and costs
+nobody else, and claims of one group are made one after the other. An ack in a transaction frees the
+next when that commits; with a snapshot (`REPEATABLE READ`) it may fail to serialize, and is to be
+tried again.
 
 **Acknowledgement** — Confirmed means committed, as durable as `synchronous_commit` says. A claim is
 one statement with `FOR UPDATE SKIP LOCKED`; a lease is a deadline for one message by the server's
@@ -85,7 +86,7 @@ from acked.layers.postgres_queue._publishing import (
     receipts_of,
     taken_of,
 )
-from acked.layers.postgres_queue._records import columns, delays_of
+from acked.layers.postgres_queue._records import columns, placing_of
 from acked.layers.postgres_queue._schema import (
     channel_of,
     check_version,
@@ -117,6 +118,8 @@ CAPABILITIES: Final = Capabilities(
     batch_publish=True,
     coalesced_publish=True,
     publish_delay=True,
+    publish_expiry=True,
+    publish_priority=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -268,7 +271,7 @@ class PostgresQueueLayer:
         taken, failures = taken_of(records)
         if failures:
             raise not_taken(records, failures)
-        arguments = (*columns(taken), True, delays_of(taken))
+        arguments = (*columns(taken), True, *placing_of(taken))
         try:
             numbers = await call_in(
                 connection, self._functions.publish, arguments, self._server.address
@@ -361,7 +364,7 @@ class PostgresQueueLayer:
                 await check_version(connection, self._schema, address)
 
     async def _commit(self, records: Sequence[Record], asked: int) -> Sequence[int]:
-        arguments = (*columns(records), False, delays_of(records))
+        arguments = (*columns(records), False, *placing_of(records))
         is_sent = False
         try:
             with self._server.translated():

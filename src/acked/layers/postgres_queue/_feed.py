@@ -212,8 +212,9 @@ class PostgresQueueFeed:
         except LayerError:
             self._strays.add(number)
             raise
-        in_order = sorted(rows, key=itemgetter("seq"))
-        messages = [leased_from(row, self._topic_of[row["grp"]]) for row in in_order]
+        in_order = sorted(rows, key=itemgetter("rank", "seq"))
+        topics, lease = self._topic_of, self._lease
+        messages = [leased_from(row, topics[row["grp"]], lease) for row in in_order]
         # The next claim begins with another topic: where there are more of them than room.
         first = next(iter(self._topic_of))
         self._topic_of[first] = self._topic_of.pop(first)

@@ -15,6 +15,7 @@ _RECORDS: Final = (
     "double precision[]",
     "bytea[]",
 )
+_PLACING: Final = ("double precision[]", "double precision[]", "smallint[]")
 _LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
 
 
@@ -22,9 +23,7 @@ class QueueFunctions:
     """The functions of the queue in `schema`, a name as SQL has it."""
 
     def __init__(self, schema: str) -> None:
-        self.publish: Final = StoredFunction(
-            f"{schema}.publish", (*_RECORDS, "boolean", "double precision[]")
-        )
+        self.publish: Final = StoredFunction(f"{schema}.publish", (*_RECORDS, "boolean", *_PLACING))
         self.settle: Final = StoredFunction(
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),

@@ -14,13 +14,13 @@ __all__ = (
     "Columns",
     "PostgresLease",
     "columns",
-    "delays_of",
     "leased_from",
+    "placing_of",
     "record_from",
     "refusal_of",
 )
 
-Columns: TypeAlias = tuple[Sequence[object], ...]
+Columns: TypeAlias = tuple[Sequence[object] | None, ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
 
 
@@ -45,11 +45,6 @@ def columns(records: Sequence[Record]) -> Columns:
     )
 
 
-def delays_of(records: Sequence[Record]) -> Sequence[float] | None:
-    """Return for how many seconds each of `records` is kept back; None where none is."""
-    return [record.delay for record in records] if any(one.delay for one in records) else None
-
-
 def refusal_of(record: Record) -> LayerError | None:
     """Return why PostgreSQL cannot have `record`, or None."""
     try:
@@ -62,13 +57,26 @@ def refusal_of(record: Record) -> LayerError | None:
     return None
 
 
-def leased_from(row: asyncpg.Record, topic: str) -> Leased:
-    """Return the message in `row`, as `claim` returns it."""
+def placing_of(records: Sequence[Record]) -> Columns:
+    """Return as arrays the delays of `records`, their ends and priorities; None where all are 0."""
+    if not any(one.delay or one.expires or one.priority for one in records):
+        return (None, None, None)
+    return (
+        [one.delay for one in records],
+        [one.expires for one in records],
+        [one.priority for one in records],
+    )
+
+
+def leased_from(row: asyncpg.Record, topic: str, lease: float) -> Leased:
+    """Return the message in `row`, as `claim` returns it, leased for so many seconds."""
     record = record_from(row, topic)
     seq = row["seq"]
     token: Token = PostgresLease(row["grp"], seq, row["lease"])
     attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
-    return Leased(record, token, attempt, str(seq), failures, alone // 2)
+    expires: float | None = row["expires"]
+    is_expired = expires is not None and expires <= row["due"] - lease  # as the server has it
+    return Leased(record, token, attempt, str(seq), failures, alone // 2, is_expired)
 
 
 def record_from(row: asyncpg.Record, topic: str) -> Record:

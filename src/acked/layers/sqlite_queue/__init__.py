@@ -10,8 +10,9 @@ it is removed; a listener of `fire_and_forget` that was killed is removed after 
 whoever publishes or consumes then. Free room is given back to the disk, but for 4 MiB.
 
 **Ordering** — Total within a topic, in the order in which publishes were committed. What is
-delivered again comes in its original place among what is ready. Several topics in one subscription
-get equal shares of every batch, none starves. With `ordered_by="key"` one message of a key is
+delivered again comes in its original place among what is ready; what was published with a priority
+comes before what has a lower one. Several topics in one subscription get equal shares of every
+batch, none starves. With `ordered_by="key"` one message of a key is
 leased in a group at a time, the earliest, by whichever process; what comes after it is parked and
 costs nobody else. A process that waits for a key another one holds learns within a quarter second.
 
@@ -89,6 +90,8 @@ CAPABILITIES: Final = Capabilities(
     batch_publish=True,
     coalesced_publish=True,
     publish_delay=True,
+    publish_expiry=True,
+    publish_priority=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,

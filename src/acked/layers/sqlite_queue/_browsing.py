@@ -32,7 +32,10 @@ REMOVE_MESSAGE: Final = "DELETE FROM message WHERE topic = :topic AND seq = :seq
 
 COUNT_REMOVED: Final = f"""
     UPDATE grp SET fetched = fetched + 1 WHERE topic = :topic AND (
-        cursor < :seq
+        EXISTS (
+            SELECT 1 FROM message m WHERE m.topic = :topic AND m.seq = :seq
+            AND CASE WHEN m.priority > 0 THEN grp.ranked ELSE grp.cursor END < m.seq
+        )
         OR EXISTS (
             SELECT 1 FROM debt d
             WHERE d.grp = grp.id AND d.seq = :seq AND d.lease = {sql.NEVER_FETCHED}
@@ -76,7 +79,7 @@ def remove(db: sqlite3.Connection, topic: str, numbers: Sequence[int], now: floa
 def _removed(db: sqlite3.Connection, asked: dict[str, str | int | float]) -> bool:
     if db.execute(HELD_BY_ANY, asked).fetchone():
         return False
+    db.execute(COUNT_REMOVED, asked)
     if db.execute(REMOVE_MESSAGE, asked).rowcount:
-        db.execute(COUNT_REMOVED, asked)
         db.execute(REMOVE_DEBTS, asked)
     return True

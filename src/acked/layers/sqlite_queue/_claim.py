@@ -47,12 +47,18 @@ class Claim:
         known = list(queues)
         self.lag = sum(queue.lag for queue in known)
         for queue in known:
+            self._rank(queue)
             self._free_due(queue, limit + PAGE)
         ready = known
         while ready and self._room(limit):
             share = max(1, self._room(limit) // len(ready))
             ready = [rest for queue in ready if (rest := self._share(queue, share, limit))]
         self.due = min(map(self._next_due, known), default=math.inf)
+
+    def _rank(self, queue: GroupRow) -> None:
+        asked = {"grp": queue.grp, "topic": queue.topic, "now": self._now}
+        if self._db.execute(sql.RANK, asked).rowcount:
+            self._db.execute(sql.MOVE_RANKED, asked)
 
     def _free_due(self, queue: GroupRow, page: int) -> None:
         grp, held = queue.grp, self._held
@@ -88,8 +94,8 @@ class Claim:
         asked = {"topic": queue.topic, "cursor": queue.cursor, "now": self._now, "room": room}
         before = len(self.batch)
         last, _ = self._read(queue, self._db.execute(sql.FRESH, asked))
-        if not last:  # then all that is there is delayed
-            last = self._db.execute(sql.LAST_DELAYED, asked).fetchone()[0]
+        if not last:  # then all that is there is delayed, or has a priority
+            last = self._db.execute(sql.LAST_PASSED_BY, asked).fetchone()[0]
         if not last:
             return queue
         leasing = self._leasing(queue, last)
@@ -113,10 +119,11 @@ class Claim:
         grp, topic, *_ = queue
         number, batch = self._lease, self.batch
         for last, attempt, failures, alone, lease, name, key, headers, *rest in rows:
-            content_type, timestamp, body = rest
+            content_type, timestamp, body, expires = rest
             record = Record(topic, body, name, key, headers_in(headers), content_type, timestamp)
             token = RowLease(grp, last, number)
-            batch.append(Leased(record, token, attempt, str(last), failures, alone))
+            is_expired = 0 < expires <= self._now
+            batch.append(Leased(record, token, attempt, str(last), failures, alone, is_expired))
             first_seen += lease == sql.NEVER_FETCHED
             self._bytes += len(body) + len(key or "") + len(headers or "")
             if self._bytes >= CLAIM_BYTES:

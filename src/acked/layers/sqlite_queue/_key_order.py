@@ -27,11 +27,11 @@ KEEP_KEYS: Final = (
 )
 
 FREE_KEYS: Final = """
-    SELECT seq, key FROM debt INDEXED BY debt_due WHERE grp = :grp AND due = 0
-    ORDER BY seq LIMIT :most"""
+    SELECT seq, key FROM debt INDEXED BY debt_due WHERE grp = :grp AND due <= 0
+    ORDER BY due, seq LIMIT :most"""
 
 FRESH_KEYS: Final = """
-    SELECT seq, key, due FROM message WHERE topic = :topic AND seq > :cursor
+    SELECT seq, key, due FROM message WHERE topic = :topic AND seq > :cursor AND priority = 0
     ORDER BY seq LIMIT :most"""
 
 FIRST_OF_KEY: Final = """
@@ -48,7 +48,7 @@ OWE_ONE: Final = "INSERT INTO debt (grp, seq, due, lease, attempt, key) VALUES (
 
 ONE: Final = """
     SELECT d.seq, d.attempt, d.failures, (d.alone + 1) / 2, :before,
-        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
+        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body, m.expires
     FROM debt d JOIN message m ON m.seq = d.seq WHERE d.grp = :grp AND d.seq = :seq"""
 
 
@@ -89,7 +89,10 @@ class ClaimInOrder(Claim):
     def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
         before, grp, last = len(self.batch), queue.grp, queue.cursor
         walked = {"topic": queue.topic, "cursor": last, "most": room + self._parks_left}
-        for seq, key, published_for in self._db.execute(FRESH_KEYS, walked).fetchall():
+        fresh = self._db.execute(FRESH_KEYS, walked).fetchall()
+        if not fresh and walked["most"]:  # then all that is there has a priority
+            last = self._db.execute(sql.LAST_PASSED_BY, walked).fetchone()[0] or last
+        for seq, key, published_for in fresh:
             if not self._goes_on(before + room):
                 break
             last = seq

@@ -9,8 +9,9 @@ from acked.types import Record
 
 __all__ = ("GroupRow", "Row", "RowLease", "row_of", "rows_of")
 
-Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes, float]
-"""A record as it is stored; the last is the moment before which nobody is handed it, or 0."""
+Row: TypeAlias = tuple[str, str, str | None, str | None, str, float, bytes, float, float, int]
+"""A record as it is stored; the last are the moments before which nobody is handed it, and from
+which on nobody is any more, or 0, and its priority."""
 
 
 class RowLease(NamedTuple):
@@ -45,6 +46,8 @@ def row_of(record: Record, now: float) -> Row:
         record.timestamp,
         record.body,
         now + record.delay if record.delay else 0.0,
+        now + record.expires if record.expires else 0.0,
+        record.priority,
     )
 
 

@@ -19,7 +19,7 @@ committed in their order, and nothing ever appears behind a cursor.
 
 A row of `debt` is in one of four states:
 
-    due = 0                free: deliver it again, with attempt + 1
+    due <= 0               free: deliver it, with attempt + 1; `due` is then its `rank`
     due > 0, lease = 0     delayed until `due`
     due infinite           parked: an earlier one of its `key` is owed; see `_key_order.py`
     due > 0, lease <> 0    leased until `due`, to whoever knows the number, and beyond that until
@@ -27,18 +27,22 @@ A row of `debt` is in one of four states:
 
 The claim, one BEGIN IMMEDIATE for all of it:
 
-1. DUE, FREE: a page of what was due by now becomes free, along the index (grp, due), but for what
+1. RANK: what is past the group's other cursor, `ranked`, and has a priority, becomes a debt, which
+   is free or delayed. `rank` is the priority, below zero, so the order of (due, seq) is that of
+   claims. The index of such messages is empty where nobody gives priorities.
+2. DUE, FREE: a page of what was due by now becomes free, along the index (grp, due), but for what
    the consumer itself holds: nobody steals from itself. A page, since a dead consumer may have held
    a million, and everybody else waits meanwhile; it is never smaller than the claim.
-2. RETURNED: the first free rows by `seq`, along the same index: (grp, due = 0, seq).
-3. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor. What it
-   passes by, for it was published with a delay that is not over, becomes a debt delayed until then.
+3. RETURNED: the first free rows, along the same index: (grp, due <= 0, seq).
+4. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor. What it
+   passes by without a priority, for it was published with a delay that is not over, becomes a debt
+   delayed until then.
 
 Each step is a search and a walk over the rows it returns; nothing is scanned, nothing is sorted.
 INDEXED BY is there because, left alone, SQLite walks all of a group's debts by the primary key.
-Whatever was delivered once is older than whatever is past the cursor, so 2 before 3 is the order
-of `seq`. `lease` is a random number for each claim: a token of a lease that was taken away, or from
-a file that was replaced, matches nothing.
+Whatever was delivered once is older than whatever is past the cursor, so 3 before 4 is the order
+of `seq`, but for priorities. `lease` is a random number for each claim: a token of a lease that was
+taken away, or from a file that was replaced, matches nothing.
 
 `attempt` counts deliveries, `failures` those of them that ended by a nack. `alone` is odd while a
 delivery is noted as handled with nothing else in flight; a claim after such a lease has ended makes
@@ -55,7 +59,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x61636B64
 """`PRAGMA application_id` of a queue file: "ackd"."""
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """`PRAGMA user_version`; a file with a higher one was made by a later acked."""
 
 NEVER_FETCHED: Final = -1
@@ -80,6 +84,7 @@ _KEY_ORDER_SINCE_4: Final = (
         );
     END""",
 )
+_RANKED_SINCE_5: Final = "CREATE INDEX message_ranked ON message (topic, seq) WHERE priority > 0"
 _DELAYED_SINCE_4: Final = "CREATE INDEX message_due ON message (topic, seq) WHERE due > 0"
 
 SCHEMA: Final = (
@@ -92,9 +97,12 @@ SCHEMA: Final = (
         content_type TEXT NOT NULL,
         timestamp REAL NOT NULL,
         body BLOB NOT NULL,
-        due REAL NOT NULL DEFAULT 0
+        due REAL NOT NULL DEFAULT 0,
+        expires REAL NOT NULL DEFAULT 0,
+        priority INTEGER NOT NULL DEFAULT 0
     )""",
     _DELAYED_SINCE_4,
+    _RANKED_SINCE_5,
     "CREATE INDEX message_topic ON message (topic)",  # an index ends with the row's seq by itself
     """CREATE TABLE grp (
         id INTEGER PRIMARY KEY,
@@ -104,6 +112,7 @@ SCHEMA: Final = (
         fetched INTEGER NOT NULL DEFAULT 0,
         ended INTEGER,
         in_order INTEGER NOT NULL DEFAULT 0,
+        ranked INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, name)
     )""",
     """CREATE TABLE debt (
@@ -115,6 +124,7 @@ SCHEMA: Final = (
         failures INTEGER NOT NULL DEFAULT 0,
         alone INTEGER NOT NULL DEFAULT 0,
         key TEXT,
+        rank INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (grp, seq)
     ) WITHOUT ROWID""",
     "CREATE INDEX debt_due ON debt (grp, due)",
@@ -147,6 +157,14 @@ MIGRATIONS: Final = {
         _DELAYED_SINCE_4,
         "PRAGMA user_version = 4",
     ),
+    4: (
+        "ALTER TABLE message ADD COLUMN expires REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE message ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE grp ADD COLUMN ranked INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE debt ADD COLUMN rank INTEGER NOT NULL DEFAULT 0",
+        _RANKED_SINCE_5,
+        "PRAGMA user_version = 5",
+    ),
 }
 """What makes a file of each version one of the next; all in one transaction."""
 
@@ -159,8 +177,9 @@ SET_CLOCK: Final = (
 )
 
 PUBLISH: Final = """
-    INSERT INTO message (topic, id, key, headers, content_type, timestamp, body, due)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO message
+        (topic, id, key, headers, content_type, timestamp, body, due, expires, priority)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 COUNT_PUBLISHED: Final = "UPDATE topic SET published = published + ? WHERE name = ?"
 
@@ -177,14 +196,15 @@ LAG: Final = """
     SELECT t.published - g.fetched FROM grp g JOIN topic t ON t.name = g.topic WHERE g.id = ?"""
 
 CREATE_GROUP: Final = """
-    INSERT INTO grp (topic, name, cursor, fetched)
-    VALUES (:topic, :group, :cursor, coalesce(
+    INSERT INTO grp (topic, name, cursor, ranked, fetched)
+    VALUES (:topic, :group, :cursor, :cursor, coalesce(
         (SELECT published FROM topic WHERE name = :topic), 0
     ) - (SELECT count(*) FROM message WHERE topic = :topic AND seq > :cursor))"""
 
 OWE_SINCE: Final = f"""
-    INSERT INTO debt (grp, seq, due, lease, attempt)
-    SELECT ?, seq, due, CASE WHEN due > 0 THEN 0 ELSE {NEVER_FETCHED} END, 0 FROM message
+    INSERT INTO debt (grp, seq, due, lease, attempt, rank)
+    SELECT ?, seq, CASE WHEN due > 0 THEN due ELSE -priority END,
+        CASE WHEN due > 0 THEN 0 ELSE {NEVER_FETCHED} END, 0, -priority FROM message
     WHERE topic = ? AND timestamp >= ?"""  # noqa: S608 - a constant
 
 COUNT_OWED: Final = f"SELECT count(*) FROM debt WHERE grp = ? AND lease = {NEVER_FETCHED}"  # noqa: S608
@@ -195,11 +215,22 @@ HEARTBEAT: Final = "INSERT OR REPLACE INTO consumer (grp, feed, until) VALUES (?
 
 FAREWELL: Final = "DELETE FROM consumer WHERE grp = ? AND feed = ?"
 
+RANK: Final = f"""
+    INSERT INTO debt (grp, seq, due, lease, attempt, rank)
+    SELECT :grp, seq, CASE WHEN due > :now THEN due ELSE -priority END, {NEVER_FETCHED}, 0,
+        -priority FROM message INDEXED BY message_ranked
+    WHERE topic = :topic AND priority > 0 AND seq > (SELECT ranked FROM grp WHERE id = :grp)"""  # noqa: S608 - a constant
+
+MOVE_RANKED: Final = """
+    UPDATE grp SET ranked = (
+        SELECT max(seq) FROM message INDEXED BY message_ranked WHERE topic = :topic AND priority > 0
+    ) WHERE id = :grp"""
+
 DUE: Final = """
     SELECT seq, lease FROM debt INDEXED BY debt_due
     WHERE grp = ? AND due > 0 AND due <= ? ORDER BY due, seq LIMIT ?"""
 
-FREE: Final = "UPDATE debt SET due = 0, lease = 0 WHERE grp = ? AND seq = ?"
+FREE: Final = "UPDATE debt SET due = rank, lease = min(lease, 0) WHERE grp = ? AND seq = ?"
 
 NEXT_DUE: Final = (
     "SELECT due FROM debt INDEXED BY debt_due WHERE grp = ? AND due > ? ORDER BY due LIMIT 1"
@@ -207,35 +238,47 @@ NEXT_DUE: Final = (
 
 RETURNED: Final = """
     SELECT d.seq, d.attempt + 1, d.failures, (d.alone + 1) / 2, d.lease,
-        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body
+        m.id, m.key, m.headers, m.content_type, m.timestamp, m.body, m.expires
     FROM debt d INDEXED BY debt_due JOIN message m ON m.seq = d.seq
-    WHERE d.grp = :grp AND d.due = 0
-    ORDER BY d.seq LIMIT :room"""
+    WHERE d.grp = :grp AND d.due <= 0
+    ORDER BY d.due, d.seq LIMIT :room"""
 
 LEASE_RETURNED: Final = """
     UPDATE debt INDEXED BY debt_due SET
         due = :until, lease = :lease, attempt = attempt + 1, alone = alone + alone % 2
-    WHERE grp = :grp AND due = 0 AND seq <= :last"""
+    WHERE grp = :grp AND (due, seq) <= (
+        (SELECT d.rank FROM debt d WHERE d.grp = :grp AND d.seq = :last), :last
+    )"""
 
 FRESH: Final = """
-    SELECT seq, 1, 0, 0, 0, id, key, headers, content_type, timestamp, body
-    FROM message WHERE topic = :topic AND seq > :cursor AND due <= :now
+    SELECT seq, 1, 0, 0, 0, id, key, headers, content_type, timestamp, body, expires
+    FROM message WHERE topic = :topic AND seq > :cursor AND due <= :now AND priority = 0
     ORDER BY seq LIMIT :room"""
 
-LAST_DELAYED: Final = """
-    SELECT max(seq) FROM message INDEXED BY message_due
-    WHERE topic = :topic AND seq > :cursor AND due > 0"""
+LAST_PASSED_BY: Final = """
+    SELECT nullif(max(
+        coalesce((
+            SELECT max(seq) FROM message INDEXED BY message_due
+            WHERE topic = :topic AND seq > :cursor AND due > 0
+        ), 0),
+        coalesce((
+            SELECT max(seq) FROM message INDEXED BY message_ranked
+            WHERE topic = :topic AND seq > :cursor AND priority > 0
+        ), 0)
+    ), 0)"""
 
 DELAY_FRESH: Final = """
     INSERT INTO debt (grp, seq, due, lease, attempt, key)
     SELECT :grp, seq, due, 0, 0, CASE WHEN :in_order THEN key END
     FROM message INDEXED BY message_due
-    WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due > 0 AND due > :now"""
+    WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due > 0 AND due > :now
+    AND priority = 0"""
 
 LEASE_FRESH: Final = """
     INSERT INTO debt (grp, seq, due, lease, attempt, key)
     SELECT :grp, seq, :until, :lease, 1, CASE WHEN :in_order THEN key END
-    FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due <= :now"""
+    FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due <= :now
+    AND priority = 0"""
 
 MOVE_CURSOR: Final = """
     UPDATE grp SET cursor = :last, fetched = fetched + :count WHERE id = :grp"""
@@ -246,11 +289,12 @@ _OURS = "WHERE grp = ? AND seq = ? AND lease = ?"
 SETTLE: Final = f"DELETE FROM debt {_OURS}"  # noqa: S608 - the fence is a constant
 
 NACK: Final = f"""
-    UPDATE debt SET due = ?, lease = 0, failures = failures + ?,
+    UPDATE debt SET due = coalesce(?, rank), lease = 0, failures = failures + ?,
         alone = (alone - alone % 2) * (1 - ?) {_OURS}"""  # noqa: S608 - as above
 
 RELEASE: Final = f"""
-    UPDATE debt SET due = 0, lease = 0, attempt = attempt - 1, alone = alone - alone % 2 {_OURS}"""  # noqa: S608 - as above
+    UPDATE debt SET due = rank, lease = 0, attempt = attempt - 1, alone = alone - alone % 2
+    {_OURS}"""  # noqa: S608 - as above
 
 NOTE_ALONE: Final = f"UPDATE debt SET alone = alone - alone % 2 + ? {_OURS}"  # noqa: S608 - as above
 
@@ -258,7 +302,7 @@ EXTEND: Final = f"UPDATE debt SET due = ? {_OURS}"  # noqa: S608 - as above
 
 _OWED_BY_NOBODY = """NOT EXISTS (
         SELECT 1 FROM grp g WHERE g.topic = message.topic AND g.ended IS NULL AND (
-            g.cursor < message.seq
+            CASE WHEN message.priority > 0 THEN g.ranked ELSE g.cursor END < message.seq
             OR EXISTS (SELECT 1 FROM debt d WHERE d.grp = g.id AND d.seq = message.seq)
         )
     )"""

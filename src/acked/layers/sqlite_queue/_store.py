@@ -109,7 +109,7 @@ def nack(
     db: sqlite3.Connection, token: Token, delay: float, now: float, *, failed: bool
 ) -> Outcome:
     """Give `token` back after `delay` seconds, its attempt charged; `failed` as one that failed."""
-    return _changed(db, sql.NACK, token, now + delay if delay > 0 else 0.0, failed, failed)
+    return _changed(db, sql.NACK, token, now + delay if delay > 0 else None, failed, failed)
 
 
 def note_alone(db: sqlite3.Connection, token: Token, *, alone: bool) -> Outcome:
@@ -130,7 +130,9 @@ def release(db: sqlite3.Connection, tokens: Iterable[Token]) -> None:
         _changed(db, sql.RELEASE, token)
 
 
-def _changed(db: sqlite3.Connection, statement: str, token: Token, *values: float) -> Outcome:
+def _changed(
+    db: sqlite3.Connection, statement: str, token: Token, *values: float | None
+) -> Outcome:
     if not isinstance(token, RowLease):
         return Outcome.LOST
     changed = db.execute(statement, (*values, *token)).rowcount

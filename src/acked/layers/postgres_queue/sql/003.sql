@@ -1,7 +1,13 @@
--- Version 3: what is published may be delayed, and no statistics of an empty queue let a claim walk
+-- Version 3: what is published may be delayed, may expire, may have a priority, and no statistics of an empty queue let a claim walk
 -- over what is not free. `due` and `attempt` say whose delay it is:
 --     due > 0, lease = 0, attempt = 0    the publisher's: in its lane it holds what comes after it
 --     due > 0, lease = 0, attempt > 0    that of a nack: it holds all of its lane
+-- and what is free is in the order of its claims:
+--     due <= 0                           free; it is then the `rank`, a priority below zero
+
+ALTER TABLE @schema.message
+    ADD COLUMN rank smallint NOT NULL DEFAULT 0,
+    ADD COLUMN expires double precision;  -- null is never
 
 DROP INDEX @schema.message_free;
 

@@ -16,13 +16,15 @@ CREATE OR REPLACE FUNCTION @schema.moment() RETURNS double precision
 LANGUAGE sql VOLATILE AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
 
 -- Stores records and returns their numbers, in their order; one with a delay is free when so many
--- seconds are over. `announce` wakes consumers when the transaction commits. The lock, which
+-- seconds are over, and one that expires is nobody's after so many. The higher a priority, the
+-- earlier it is claimed. `announce` wakes consumers when the transaction commits. The lock, which
 -- publishers share, keeps a group from being made meanwhile: it would miss what is committed after
 -- it and was published before.
 CREATE OR REPLACE FUNCTION @schema.publish(
     topics text[], ids text[], keys text[], headers text[], content_types text[],
     published double precision[], bodies bytea[], announce boolean,
-    delays double precision[] DEFAULT NULL
+    delays double precision[] DEFAULT NULL, expiries double precision[] DEFAULT NULL,
+    priorities smallint[] DEFAULT NULL
 ) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     now double precision := @schema.moment();
@@ -48,11 +50,18 @@ BEGIN
         SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
     );
     INSERT INTO @schema.message
-        (grp, seq, due, published, id, key, headers, content_type, body, lane)
-    SELECT g.id, r.seq, CASE WHEN r.delay > 0 THEN now + r.delay ELSE 0 END, r.published, r.id,
-        r.key, r.headers, r.content_type, r.body, CASE WHEN g.in_order THEN md5(r.key) END
-    FROM unnest(numbers, topics, ids, keys, headers, content_types, published, bodies, delays)
-        AS r (seq, topic, id, key, headers, content_type, published, body, delay),
+        (grp, seq, due, rank, expires, published, id, key, headers, content_type, body, lane)
+    SELECT g.id, r.seq, CASE WHEN r.delay > 0 THEN now + r.delay ELSE r.rank END, r.rank,
+        CASE WHEN r.expiry > 0 THEN now + r.expiry END, r.published, r.id, r.key, r.headers,
+        r.content_type, r.body, CASE WHEN g.in_order THEN md5(r.key) END
+    FROM (
+        SELECT u.*, -coalesce(u.priority, 0) AS rank FROM unnest(
+            numbers, topics, ids, keys, headers, content_types, published, bodies, delays,
+            expiries, priorities
+        ) AS u (
+            seq, topic, id, key, headers, content_type, published, body, delay, expiry, priority
+        )
+    ) AS r,
     LATERAL (
         SELECT o.id, o.in_order FROM @schema.grp AS o WHERE o.topic = r.topic AND o.gets OFFSET 0
     ) AS g;
@@ -93,18 +102,18 @@ BEGIN
             wanted := least(room, greatest(1, room / cardinality(ready)));
             EXIT WHEN wanted < 1;
             WITH free AS MATERIALIZED (
-                SELECT m.ctid AS place, m.seq, @schema.size_of(m) AS size
+                SELECT m.ctid AS place, m.rank, m.seq, @schema.size_of(m) AS size
                 FROM @schema.message AS m WHERE m.grp = one AND m.due <= 0
                 ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), ended AS MATERIALIZED (
-                SELECT m.ctid AS place, m.seq, @schema.size_of(m) AS size
+                SELECT m.ctid AS place, m.rank, m.seq, @schema.size_of(m) AS size
                 FROM @schema.message AS m
                 WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
                 ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), sized AS (
-                SELECT u.place, sum(u.size) OVER (ORDER BY u.seq) - u.size AS before
+                SELECT u.place, sum(u.size) OVER (ORDER BY u.rank, u.seq) - u.size AS before
                 FROM (SELECT * FROM free UNION ALL SELECT * FROM ended) AS u
-                ORDER BY u.seq LIMIT wanted
+                ORDER BY u.rank, u.seq LIMIT wanted
             )
             SELECT array_agg(s.place) INTO places FROM sized AS s WHERE s.before < most;
             RETURN QUERY
@@ -155,7 +164,7 @@ BEGIN
         ORDER BY m.lane, m.seq LIMIT 1;
         EXIT WHEN NOT FOUND OR earliest.knows;
         UPDATE @schema.message AS m
-        SET due = CASE WHEN m.due < 'Infinity' THEN m.due ELSE 0 END, waits = true
+        SET due = CASE WHEN m.due < 'Infinity' THEN m.due ELSE m.rank END, waits = true
         WHERE m.grp = OLD.grp AND m.seq = earliest.seq;
         IF FOUND THEN
             PERFORM pg_notify('@channel', g.topic) FROM @schema.grp AS g WHERE g.id = OLD.grp;
@@ -298,7 +307,7 @@ BEGIN
     IF cardinality(ours) < cardinality(grps) AND array_length(array_remove(delays, NULL), 1) > 0 THEN
         WITH back AS (
             UPDATE @schema.message AS m
-            SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE 0 END, lease = 0,
+            SET due = CASE WHEN s.delay > 0 THEN now + s.delay ELSE m.rank END, lease = 0,
                 failures = m.failures + (s.delay >= 0)::integer,
                 alone = CASE WHEN s.delay >= 0 THEN 0 ELSE m.alone - m.alone % 2 END
             FROM unnest(grps, seqs, leases, delays) WITH ORDINALITY
@@ -369,7 +378,7 @@ BEGIN
         WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease FOR UPDATE SKIP LOCKED
     ) AS f;
     UPDATE @schema.message AS m
-    SET due = CASE WHEN b.delay > 0 THEN now + b.delay ELSE 0 END, lease = 0,
+    SET due = CASE WHEN b.delay > 0 THEN now + b.delay ELSE m.rank END, lease = 0,
         failures = m.failures + 1, alone = 0
     FROM unnest(back, back_after) AS b (place, delay) WHERE m.ctid = b.place;
     RETURN ARRAY(
@@ -389,7 +398,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
-    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
+    SET due = m.rank, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
     FROM unnest(grps, seqs, leases) AS s (grp, seq, lease)
     WHERE m.grp = s.grp AND m.seq = s.seq AND m.lease = s.lease;
 END $$;
@@ -400,7 +409,7 @@ RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
-    SET due = 0, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
+    SET due = m.rank, lease = 0, attempt = m.attempt - 1, alone = m.alone - m.alone % 2
     WHERE m.grp = ANY (grps) AND m.due > 0 AND m.lease = ANY (numbers);
 END $$;
 
@@ -498,11 +507,12 @@ BEGIN
         UPDATE @schema.message AS m SET grp = found_id
         WHERE m.grp = keeper AND (begins = 'earliest' OR m.published >= since);
         INSERT INTO @schema.message
-            (grp, seq, due, published, id, key, headers, content_type, body)
+            (grp, seq, due, rank, expires, published, id, key, headers, content_type, body)
         SELECT DISTINCT ON (m.seq) found_id, m.seq,
             -- Nobody was given it yet: then that is its publisher's delay.
-            CASE WHEN m.attempt = 0 AND m.lease = 0 AND m.due < 'Infinity' THEN m.due ELSE 0 END,
-            m.published, m.id, m.key, m.headers, m.content_type, m.body
+            CASE WHEN m.attempt = 0 AND m.lease = 0 AND m.due < 'Infinity' THEN m.due
+                ELSE m.rank END,
+            m.rank, m.expires, m.published, m.id, m.key, m.headers, m.content_type, m.body
         FROM @schema.message AS m
         WHERE m.grp = ANY (others) AND (begins = 'earliest' OR m.published >= since)
         ORDER BY m.seq;
