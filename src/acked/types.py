@@ -352,6 +352,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Publishes that wait at the same time go in one request, in order: one server takes all."""
     publish_delay: bool = False
     """A record can be published that nobody is handed before a delay is over."""
+    publish_once: bool = False
+    """What all processes of a schedule want published when it is due is published for one."""
     publish_confirm: bool = False
     """`publish` returns after the broker has accepted the records."""
     out_of_order_ack: bool = False

@@ -26,6 +26,7 @@ from tests.broken_layers import (
     publishing_later,
     recovery,
     refusals,
+    schedules,
     settlement,
     several,
     sizes,
@@ -41,7 +42,7 @@ CONCERNS = (
     *(settlement, leases, connections, flow, publishing, lifecycle, broadcast),
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
-    *(recovery, bookkeeping, charges, waiting, keeping, publishing_later),
+    *(recovery, bookkeeping, charges, waiting, keeping, publishing_later, schedules),
     *(refusals, wall_clocks),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -35,6 +35,7 @@ from acked.conformance.laws.publishing import PublishingLaws
 from acked.conformance.laws.publishing_later import PublishingLaterLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
 from acked.conformance.laws.refusals import RefusalLaws
+from acked.conformance.laws.scheduled import ScheduledLaws
 from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
@@ -69,6 +70,7 @@ class AckLayerLaws(
     LikenessLaws,
     PublishingLaws,
     PublishingLaterLaws,
+    ScheduledLaws,
     DeliveryLaws,
     AcknowledgementLaws,
     BatchLaws,
