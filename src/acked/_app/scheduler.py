@@ -63,7 +63,7 @@ class Scheduler:
         if not layer.capabilities.publish_once:
             raise CapabilityError(
                 f"every() publishes once for all processes, and {layer!r} cannot: memory-queue, "
-                "sqlite-queue and redis-streams can"
+                "sqlite-queue, postgres-queue and redis-streams can"
             )
         self._layer = cast("PublishesOnce", layer)
         self._encoders = encoders

@@ -25,6 +25,9 @@ class QueueFunctions:
         self.publish: Final = StoredFunction(
             f"{schema}.publish", (*_RECORDS, "boolean", "double precision[]")
         )
+        self.publish_once: Final = StoredFunction(
+            f"{schema}.publish_once", ("text", "double precision", "boolean", *_RECORDS)
+        )
         self.settle: Final = StoredFunction(
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
