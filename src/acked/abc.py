@@ -58,6 +58,7 @@ __all__ = (
     "LayerFactory",
     "PartlyFailingFeed",
     "PatternLayer",
+    "PublishesOnce",
     "RemovesGroups",
     "Sink",
     "TimedFeed",
@@ -337,10 +338,9 @@ class TimedFeed(Protocol):
 
     @property
     def leased_at(self) -> float:
-        """The moment before the request that brought them, on the clock of the layer.
+        """The moment before the request that brought them, on the layer's clock (`SystemClock`).
 
-        That is `SystemClock` unless the layer was given another. Without it the engine takes the
-        moment at which `receive` returned: too late, if the process stood still in between.
+        Without it the engine takes that at which `receive` returned: too late after a stall.
         """
         ...
 
@@ -379,10 +379,7 @@ class TransactionalFeed(Protocol):
         ...
 
     def unless_committed(self, token: Token, delay: float, /) -> None:
-        """Nack `token`, settled by `settle_in`, unless that transaction commits; within seconds.
-
-        Returns at once and waits for nobody: the transaction may still be open.
-        """
+        """Nack `token`, settled by `settle_in`, within seconds unless that commits; do not wait."""
         ...
 
 
@@ -416,8 +413,7 @@ class PatternLayer(Protocol):
 class AckPatternLayer(Protocol):
     """An ack-capable layer that subscribes by pattern; it has `capabilities.patterns`.
 
-    The syntax is the broker's own: what the broker matches itself is
-    kept for a group, no more and no less.
+    The syntax is the broker's own: what it matches itself is kept for a group, no more, no less.
     """
 
     def matcher(self, pattern: str) -> Callable[[str], bool]:
@@ -453,6 +449,20 @@ class KeyOrderedLayer(Protocol):
         self, topics: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
     ) -> AbstractAsyncContextManager["AckFeed"]:
         """Join as `AckLayer.consume` does; who has joined by that heeds no order."""
+        ...
+
+
+@runtime_checkable
+class PublishesOnce(Protocol):
+    """An ack-capable layer that publishes what many ask for; it has `capabilities.publish_once`."""
+
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        """Publish `record`, unless as late a moment is noted for `schedule`; return what was noted.
+
+        And note `moment`, in one step; with `begins` only that, where nothing was. Raises likewise.
+        """
         ...
 
 

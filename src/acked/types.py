@@ -362,6 +362,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """And one that nobody is handed after its time is over."""
     publish_priority: bool = False
     """And one that is handed out before what is free and has a lower priority."""
+    publish_once: bool = False
+    """What all processes of a schedule want published when it is due is published for one."""
     publish_confirm: bool = False
     """`publish` returns after the broker has accepted the records."""
     out_of_order_ack: bool = False

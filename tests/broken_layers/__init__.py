@@ -28,6 +28,7 @@ from tests.broken_layers import (
     publishing_later,
     recovery,
     refusals,
+    schedules,
     second_thoughts,
     settlement,
     several,
@@ -45,6 +46,6 @@ CONCERNS = (
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
     *(recovery, bookkeeping, charges, waiting, keeping, publishing_later, expiry, priority),
-    *(refusals, wall_clocks, second_thoughts),
+    *(refusals, wall_clocks, second_thoughts, schedules),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

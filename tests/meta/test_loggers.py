@@ -11,6 +11,7 @@ from tests.meta.source import ROOT, tree
 
 ENGINE = {
     "acked._core": ("acked.subscription", "acked.channel", "acked.worker"),
+    "acked._app": ("acked.schedule",),
     "acked._boxes": ("acked.outbox", "acked.inbox"),
 }
 """Where users import from is another place: loggers are called after what they speak of."""

@@ -1,4 +1,4 @@
-"""All consumers of a program over one layer: opened together, drained together."""
+"""All consumers and schedules of a program over one layer: opened together, drained together."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 
 from acked._app.router import Router
+from acked._app.scheduler import Scheduler, schedulers
 from acked._core.channel import Channel
 from acked._core.worker.making import worker
 from acked._core.worker.worker import Worker
@@ -45,7 +46,7 @@ class App(Router):
         self._layer = layer
         self._codec = codec
         self._lifespan: Final = lifespan or _no_lifespan
-        self._workers: list[Worker] = []
+        self._parts: list[Worker | Scheduler] = []
         self._is_running = False
         self._is_stopped = False
         self._failure: AckedError | None = None
@@ -56,7 +57,7 @@ class App(Router):
         Then all others drain, too. Raises `ConfigurationError` and `CapabilityError` for a consumer
         that cannot be, before any of them begins.
         """
-        if not self._consumers:
+        if not self._consumers and not self._scheduled:
             raise ConfigurationError("this app has no consumers: @app.consumer(TOPIC, group=...)")
         if self._is_running:
             raise ConfigurationError("this app is running")
@@ -70,22 +71,23 @@ class App(Router):
 
     async def _run(self) -> None:
         async with self._channel() as channel, self._lifespan(channel):
-            self._workers = [
-                worker(channel, one.topic, one.handler, one.options) for one in self._consumers
+            self._parts = [
+                *(worker(channel, one.topic, one.handler, one.options) for one in self._consumers),
+                *schedulers(self._scheduled, channel.layer, self._codec),
             ]
             try:
                 if self._is_stopped:  # before there was any
                     return
                 async with anyio.create_task_group() as tasks:
-                    for one in self._workers:
+                    for one in self._parts:
                         tasks.start_soon(self._work, one)
             finally:
-                self._workers = []
+                self._parts = []
 
     def stop(self) -> None:
         """Let every consumer drain, each within its `drain`; `run` returns then."""
         self._is_stopped = True
-        for one in self._workers:
+        for one in self._parts:
             one.stop()
 
     @property
@@ -96,14 +98,14 @@ class App(Router):
     @property
     def is_ready(self) -> bool:
         """Whether every consumer has its subscription and the broker answers."""
-        return bool(self._workers) and all(one.is_receiving for one in self._workers)
+        return bool(self._parts) and all(one.is_receiving for one in self._parts)
 
     def _channel(self) -> Channel[AckLayer]:
         if isinstance(self._layer, str):
             return Channel.from_url(self._layer, codec=self._codec)
         return Channel(self._layer(), codec=self._codec)
 
-    async def _work(self, one: Worker) -> None:
+    async def _work(self, one: Worker | Scheduler) -> None:
         try:
             await one.run()
         except AckedError as error:

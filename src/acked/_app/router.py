@@ -1,12 +1,15 @@
 """Which handler consumes which topic, noted where the handler is written."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime, tzinfo
 from typing import Any, Generic, Protocol, Self, TypeVar, Unpack, overload
 
 import msgspec
 
+from acked._app.scheduler import Scheduled
+from acked._app.schedules import schedule_of
 from acked._core.ack.delivery import Delivery
-from acked._core.worker.answers import Answer, BatchAnswer
+from acked._core.worker.answers import Answer, BatchAnswer, Publish
 from acked._core.worker.options import BatchOptions, ProcessOptions
 from acked.types import Topic
 
@@ -15,6 +18,7 @@ __all__ = ("Consuming", "Registration", "Router")
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 B = TypeVar("B", bound=BatchAnswer)
+S = TypeVar("S", bound=Callable[[datetime], Publish[Any] | Awaitable[Publish[Any] | None] | None])
 
 
 class Consuming(msgspec.Struct, frozen=True):
@@ -55,10 +59,11 @@ class BatchRegistration(Protocol[T]):
 
 
 class Router:
-    """Consumers of one module, for an `App` to include."""
+    """Consumers and schedules of one module, for an `App` to include."""
 
     def __init__(self) -> None:
         self._consumers: list[Consuming] = []
+        self._scheduled: list[Scheduled] = []
 
     @overload
     def consumer(self, topic: Topic[T], **options: Unpack[ProcessOptions]) -> Registration[T]: ...
@@ -70,7 +75,29 @@ class Router:
         """Return a decorator: the handler consumes `topic`, as `Channel.process` has it."""
         return Registration[Any](self._consumers, topic, options)
 
+    def every(
+        self, when: str | float, *, zone: tzinfo | str | None = None, name: str | None = None
+    ) -> Callable[[S], S]:
+        """Return a decorator: what the function returns is published whenever it is due.
+
+        `when` is a cron expression in `zone`, UTC if you name none (`pip install "acked[cron]"`),
+        or so many seconds, of which multiples since the epoch are due. The function, async or
+        plain, is called in each process of the fleet with the moment at which it is due, and
+        returns `Publish(...)`, or None for nothing; *one* is published. Work belongs into the
+        consumer of that. What was due while no process ran is published late, once for all of it.
+        `name` is what it is known by in the broker: module and name of the function without.
+        """
+        schedule = schedule_of(when, zone)
+
+        def note(function: S) -> S:
+            known_as = name or f"{function.__module__}.{function.__qualname__}"
+            self._scheduled.append(Scheduled(known_as, schedule, function))
+            return function
+
+        return note
+
     def include(self, router: "Router") -> Self:
-        """Take over the consumers of `router` that it has by now."""
+        """Take over the consumers and schedules of `router` that it has by now."""
         self._consumers.extend(router._consumers)  # noqa: SLF001 - its own class
+        self._scheduled.extend(router._scheduled)  # noqa: SLF001
         return self

@@ -35,13 +35,14 @@ class Handler:
 
     async def one(self, delivery: Delivery[Any]) -> object:
         """Return what the handler says of `delivery`."""
-        return await self._call(delivery if self._takes_deliveries else delivery.body)
+        return await self.call(delivery if self._takes_deliveries else delivery.body)
 
     async def several(self, batch: Sequence[Delivery[Any]]) -> object:
         """Return what the handler says of `batch`."""
-        return await self._call(list(batch) if self._takes_deliveries else [d.body for d in batch])
+        return await self.call(list(batch) if self._takes_deliveries else [d.body for d in batch])
 
-    async def _call(self, given: object) -> object:
+    async def call(self, given: object) -> object:
+        """Return what the handler says of `given`."""
         if self._is_async:
             return await cast("Any", self._handler)(given)
         if self._threads is None:

@@ -37,6 +37,7 @@ from acked.conformance.laws.publishing import PublishingLaws
 from acked.conformance.laws.publishing_later import PublishingLaterLaws
 from acked.conformance.laws.reconnects import ReconnectLaws
 from acked.conformance.laws.refusals import RefusalLaws
+from acked.conformance.laws.scheduled import ScheduledLaws
 from acked.conformance.laws.several import SeveralLaws
 from acked.conformance.laws.sizes import SizeLaws
 from acked.conformance.laws.stale import StaleLaws
@@ -73,6 +74,7 @@ class AckLayerLaws(
     PublishingLaterLaws,
     ExpiryLaws,
     PriorityLaws,
+    ScheduledLaws,
     DeliveryLaws,
     AcknowledgementLaws,
     BatchLaws,

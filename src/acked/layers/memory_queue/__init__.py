@@ -67,6 +67,7 @@ CAPABILITIES: Final = Capabilities(
     publish_delay=True,
     publish_expiry=True,
     publish_priority=True,
+    publish_once=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -153,6 +154,9 @@ class MemoryQueueLayer:
         if self._before_checkpoint < 0:
             self._before_checkpoint = RECORDS_BETWEEN_CHECKPOINTS
             await anyio.lowlevel.checkpoint()  # before the first record is kept
+        return self._kept(records)
+
+    def _kept(self, records: Sequence[Record]) -> Sequence[Receipt]:
         receipts: list[Receipt] = []
         now = self._clock.time() if any(one.delay for one in records) else 0.0
         failures: dict[int, Exception] = {}
@@ -167,6 +171,18 @@ class MemoryQueueLayer:
         if failures:
             raise self._refusal(records, failures)
         return receipts
+
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        """Publish unless that was done for `moment`; see `acked.abc.PublishesOnce`."""
+        await anyio.lowlevel.checkpoint()
+        before = self._broker.noted.get(schedule)
+        if before is None or before < moment:
+            if before is not None or not begins:
+                self._kept([record])
+            self._broker.noted[schedule] = moment
+        return before
 
     @asynccontextmanager
     async def consume(

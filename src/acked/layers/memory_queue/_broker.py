@@ -18,6 +18,8 @@ class Broker:
         self.max_backlog: int | None = max_backlog
         self.topics: dict[str, StoredTopic] = {}
         self._sets: dict[tuple[str, frozenset[str]], TopicSet[GroupQueue]] = {}
+        self.noted: dict[str, float] = {}
+        """Of each schedule the moment for which it published last."""
 
     def __repr__(self) -> str:
         lines = [_described(name, topic) for name, topic in sorted(self.topics.items())]

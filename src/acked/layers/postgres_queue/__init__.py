@@ -72,7 +72,7 @@ from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.schema import quoted
 from acked.layers._postgres.server import Password, PostgresServer, close, dead_after
 from acked.layers._postgres.tls import TLS_OPTIONS
-from acked.layers._postgres.transactions import call_in
+from acked.layers._postgres.transactions import StoredFunction, call_in
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.schema import checked_schema
 from acked.layers._shared.urls import number, switch, url_options, whole_number
@@ -120,6 +120,7 @@ CAPABILITIES: Final = Capabilities(
     publish_delay=True,
     publish_expiry=True,
     publish_priority=True,
+    publish_once=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -259,6 +260,18 @@ class PostgresQueueLayer:
             raise not_taken(records, failures)
         return receipts_of(records, numbers)
 
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        """Commit `record` and its note in one transaction; see `acked.abc.PublishesOnce`."""
+        self._opened()
+        taken, failures = taken_of([record])
+        if failures:
+            raise not_taken([record], failures)
+        arguments = (schedule, moment, begins, *columns(taken))
+        before: float | None = await self._committed(self._functions.publish_once, arguments, 1)
+        return before
+
     async def publish_in(self, connection: object, records: Sequence[Record]) -> Sequence[Receipt]:
         """Publish `records` in the transaction that `connection` is in; consumers get them then.
 
@@ -365,14 +378,19 @@ class PostgresQueueLayer:
 
     async def _commit(self, records: Sequence[Record], asked: int) -> Sequence[int]:
         arguments = (*columns(records), False, *placing_of(records))
+        numbers: Sequence[int] = await self._committed(self._functions.publish, arguments, asked)
+        return numbers
+
+    async def _committed(
+        self, function: StoredFunction, arguments: Sequence[object], asked: int
+    ) -> Any:
+        """Return what `function` returns, which publishes so many."""
         is_sent = False
         try:
             with self._server.translated():
                 async with self._publishing.borrowed() as connection:
                     is_sent = True
-                    statement = self._functions.publish.numbered()
-                    numbers: Sequence[int] = await connection.fetchval(statement, *arguments)
-                    return numbers
+                    return await connection.fetchval(function.numbered(), *arguments)
         except LayerError as error:
             is_unknown = is_sent and isinstance(error, ConnectionLost)
             raise not_published(asked, error, indeterminate=is_unknown) from error

@@ -24,6 +24,9 @@ class QueueFunctions:
 
     def __init__(self, schema: str) -> None:
         self.publish: Final = StoredFunction(f"{schema}.publish", (*_RECORDS, "boolean", *_PLACING))
+        self.publish_once: Final = StoredFunction(
+            f"{schema}.publish_once", ("text", "double precision", "boolean", *_RECORDS)
+        )
         self.settle: Final = StoredFunction(
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),

@@ -74,7 +74,7 @@ from acked.layers._shared.urls import number, switch, whole_number
 from acked.layers.redis_streams._browsing import browse, remove
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._feed import RedisStreamsFeed
-from acked.layers.redis_streams._publisher import publish
+from acked.layers.redis_streams._publisher import publish, publish_once
 from acked.layers.redis_streams._records import backlog_of, settled_of
 from acked.layers.redis_streams._rights import check_version, commands_for
 from acked.layers.redis_streams._tail import RedisStreamsTail
@@ -103,6 +103,7 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
+    publish_once=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -244,6 +245,13 @@ class RedisStreamsLayer:
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Append `records`, in one request; what was not answered may be there all the same."""
         return await publish(self._open_way(), records, self._trim)
+
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        """Append `record` and its note in one step; see `acked.abc.PublishesOnce`."""
+        way = self._open_way()
+        return await publish_once(way, record, self._trim, schedule, moment, begins=begins)
 
     async def remove_group(self, topics: Sequence[str], group: str) -> None:
         """Forget `group` of `topics`, one after the other; see `acked.abc.RemovesGroups`."""

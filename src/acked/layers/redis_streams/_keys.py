@@ -23,7 +23,8 @@ from typing import Final, NamedTuple
 
 from redis.crc import key_slot
 
-__all__ = ("GroupKeys", "group_keys")
+__all__ = ("GroupKeys", "group_keys", "schedule_key")
+
 
 _BESIDE: Final = ("until", "wake", "scan", "lane-of", "lanes")
 
@@ -50,6 +51,11 @@ def group_keys(topic: str, group: str) -> GroupKeys:
     beside = (_beside(topic, group, end) for end in _BESIDE)
     names = topic.encode(), *beside, group.encode(errors="surrogateescape")
     return GroupKeys._make(names)
+
+
+def schedule_key(topic: str, schedule: str) -> bytes:
+    """Return the key beside `topic` that has for when `schedule` published to it last."""
+    return _beside(topic, schedule, "published-for")
 
 
 def _beside(topic: str, name: str, end: str) -> bytes:

@@ -1,16 +1,19 @@
 """Publishing: entries are appended, in requests of a bounded size, and none is sent twice."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from acked.errors import LayerError, PublishFailed
 from acked.layers._redis.client import Client
 from acked.layers._redis.connection import Command
 from acked.layers._redis.errors import is_unanswered
+from acked.layers._redis.scripts import ScriptCall
+from acked.layers.redis_streams._keys import schedule_key
 from acked.layers.redis_streams._records import fields_of
+from acked.layers.redis_streams._scripts import PUBLISH_ONCE
 from acked.types import Receipt, Record
 
-__all__ = ("publish", "send")
+__all__ = ("publish", "publish_once", "send")
 
 RECORDS_IN_A_REQUEST: Final = 1000
 """A larger publish is several requests, one after the other: each has a deadline of its own."""
@@ -32,6 +35,21 @@ async def publish(way: Client, records: Sequence[Record], trim: Command) -> Sequ
     if failures:
         raise _publish_failed(failures, receipts, indeterminate=indeterminate)
     return [*receipts.values()]
+
+
+async def publish_once(
+    way: Client, record: Record, trim: Command, schedule: str, moment: float, *, begins: bool
+) -> float | None:
+    """Append `record` unless it was done for `moment`; see `acked.abc.PublishesOnce`."""
+    keys = (record.topic.encode(), schedule_key(record.topic, schedule))
+    words = (repr(moment).encode(), b"%d" % begins, *trim, b"*", *fields_of(record))
+    try:
+        (reply,) = await way.run([ScriptCall(PUBLISH_ONCE, keys, words)])
+    except LayerError as error:
+        raise _publish_failed({0: error}, {}, indeterminate=False) from error
+    if isinstance(reply, LayerError):
+        raise _publish_failed({0: reply}, {}, indeterminate=is_unanswered(reply)) from reply
+    return None if reply is None else float(cast("bytes", reply))
 
 
 async def send(way: Client, commands: Sequence[Command]) -> tuple[list[object], bool]:

@@ -40,6 +40,7 @@ __all__ = (
     "LEAVE",
     "NOTE_ALONE",
     "PARKED",
+    "PUBLISH_ONCE",
     "READ",
     "READ_IN_ORDER",
     "RECOVER",
@@ -70,6 +71,7 @@ DELETE: Final = load_script(_FOLDER, "delete", _CONSTANTS)
 EXTEND: Final = load_script(_FOLDER, "extend", _CONSTANTS)
 LEAVE: Final = load_script(_FOLDER, "leave", _CONSTANTS)
 NOTE_ALONE: Final = load_script(_FOLDER, "note_alone", _CONSTANTS)
+PUBLISH_ONCE: Final = load_script(_FOLDER, "publish_once", _CONSTANTS)
 READ: Final = load_script(_FOLDER, "read", _CONSTANTS)
 READ_IN_ORDER: Final = load_script(_FOLDER, "read_in_order", _CONSTANTS)
 RECOVER: Final = load_script(_FOLDER, "recover", _CONSTANTS)

@@ -43,12 +43,13 @@ Longer than 300 lines: a third is what it promises and what its options mean.
 import math
 import os
 import re
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 from anyio import from_thread
@@ -69,6 +70,8 @@ from acked.layers.sqlite_queue._rows import Row, rows_of
 from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
 __all__ = ("SQLiteQueueLayer",)
+
+R = TypeVar("R")
 
 CAPABILITIES: Final = Capabilities(
     confirmed_ack=True,
@@ -92,6 +95,7 @@ CAPABILITIES: Final = Capabilities(
     publish_delay=True,
     publish_expiry=True,
     publish_priority=True,
+    publish_once=True,
     publish_confirm=True,
     out_of_order_ack=True,
     headers=True,
@@ -207,14 +211,24 @@ class SQLiteQueueLayer:
             for i, number in zip(sent, numbers, strict=True)
         }
         if failures:
-            raise PublishFailed(
-                f"{len(failures)} of {len(records)} records were not accepted: an id, a key, a "
-                "header or a content type has characters that UTF-8 cannot carry",
-                failures,
-                indeterminate=False,
-                receipts=receipts,
-            )
+            raise _not_accepted(failures, len(records), receipts)
         return [*receipts.values()]
+
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        """Commit `record` and its note in one transaction; see `acked.abc.PublishesOnce`."""
+        self._access.check_open()
+        rows, failures = rows_of([record], self._access.time())
+        if failures:
+            raise _not_accepted(failures, 1, {})
+
+        def write(db: sqlite3.Connection) -> float | None:
+            return store.publish_once(db, rows[0], schedule, moment, begins=begins)
+
+        before = await self._committed(write, 1)
+        self._access.announce([record.topic])
+        return before
 
     def consume(
         self,
@@ -312,10 +326,15 @@ class SQLiteQueueLayer:
         return findings(facts, durability=self._durability)
 
     async def _commit(self, rows: Sequence[Row], asked: int) -> range:
-        def job() -> range:
+        return await self._committed(lambda db: store.publish(db, rows), asked)
+
+    async def _committed(self, write: Callable[[sqlite3.Connection], R], asked: int) -> R:
+        """Return what `write` does in a transaction that publishes so many."""
+
+        def job() -> R:
             self._access.sweep_if_due()
             with self._access.file.transaction() as db:
-                return store.publish(db, rows)
+                return write(db)
 
         try:
             return await self._access.run(job)
@@ -324,6 +343,18 @@ class SQLiteQueueLayer:
             raise PublishFailed(
                 str(error), failures, indeterminate=may_be_written(error)
             ) from error
+
+
+def _not_accepted(
+    failures: dict[int, Exception], asked: int, receipts: dict[int, Receipt]
+) -> PublishFailed:
+    return PublishFailed(
+        f"{len(failures)} of {asked} records were not accepted: an id, a key, a header or a "
+        "content type has characters that UTF-8 cannot carry",
+        failures,
+        indeterminate=False,
+        receipts=receipts,
+    )
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

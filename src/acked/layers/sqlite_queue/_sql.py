@@ -87,6 +87,16 @@ _KEY_ORDER_SINCE_4: Final = (
 _RANKED_SINCE_5: Final = "CREATE INDEX message_ranked ON message (topic, seq) WHERE priority > 0"
 _DELAYED_SINCE_4: Final = "CREATE INDEX message_due ON message (topic, seq) WHERE due > 0"
 
+MAKE_SCHEDULES: Final = """
+    CREATE TABLE IF NOT EXISTS schedule (
+        name TEXT PRIMARY KEY, moment REAL NOT NULL
+    ) WITHOUT ROWID"""
+"""Of each schedule the moment for which it published last; the table is made when there is one."""
+
+NOTED: Final = "SELECT moment FROM schedule WHERE name = ?"
+
+NOTE: Final = "INSERT OR REPLACE INTO schedule (name, moment) VALUES (?, ?)"
+
 SCHEMA: Final = (
     """CREATE TABLE message (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,

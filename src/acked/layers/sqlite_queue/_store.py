@@ -22,6 +22,7 @@ __all__ = (
     "nack",
     "note_alone",
     "publish",
+    "publish_once",
     "release",
     "settle",
 )
@@ -35,6 +36,20 @@ def publish(db: sqlite3.Connection, rows: Sequence[Row]) -> range:
             db.execute(sql.FIRST_PUBLISHED, (count, topic))
     last = last_published(db)
     return range(last - len(rows) + 1, last + 1)
+
+
+def publish_once(
+    db: sqlite3.Connection, row: Row, schedule: str, moment: float, *, begins: bool
+) -> float | None:
+    """Store `row` and note `moment`, unless as late a one is noted; return what was noted."""
+    db.execute(sql.MAKE_SCHEDULES)
+    found: tuple[float] | None = db.execute(sql.NOTED, (schedule,)).fetchone()
+    before = found[0] if found else None
+    if before is None or before < moment:
+        if before is not None or not begins:
+            publish(db, [row])
+        db.execute(sql.NOTE, (schedule, moment))
+    return before
 
 
 def find(db: sqlite3.Connection, topic: str, group: str) -> GroupRow | None:

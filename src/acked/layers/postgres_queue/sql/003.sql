@@ -18,6 +18,9 @@ DROP INDEX @schema.message_out;
 CREATE INDEX message_out ON @schema.message (grp, lane, due)
 WHERE lane IS NOT NULL AND due > 0 AND due < 'Infinity' AND attempt > 0;
 
+-- Of each schedule the moment for which it published last: null until the first transaction commits.
+CREATE TABLE @schema.schedule (name text PRIMARY KEY, moment double precision);
+
 DROP FUNCTION IF EXISTS @schema.publish(
     text[], text[], text[], text[], text[], double precision[], bytea[], boolean
 );

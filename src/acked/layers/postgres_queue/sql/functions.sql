@@ -71,6 +71,30 @@ BEGIN
     RETURN numbers;
 END $$;
 
+-- Publishes for a schedule, unless as late a moment is noted for it, and notes `moment`; where nothing
+-- is noted and it `begins`, it only notes. Returns what was noted. Who asks meanwhile waits for us.
+CREATE OR REPLACE FUNCTION @schema.publish_once(
+    schedule text, moment double precision, begins boolean,
+    topics text[], ids text[], keys text[], headers text[], content_types text[],
+    published double precision[], bodies bytea[]
+) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE
+    noted double precision;
+BEGIN
+    INSERT INTO @schema.schedule AS s (name) VALUES (schedule) ON CONFLICT DO NOTHING;
+    SELECT s.moment INTO noted FROM @schema.schedule AS s WHERE s.name = schedule FOR UPDATE;
+    IF noted >= publish_once.moment THEN
+        RETURN noted;
+    END IF;
+    IF noted IS NOT NULL OR NOT begins THEN
+        PERFORM @schema.publish(
+            topics, ids, keys, headers, content_types, published, bodies, true
+        );
+    END IF;
+    UPDATE @schema.schedule AS s SET moment = publish_once.moment WHERE s.name = schedule;
+    RETURN noted;
+END $$;
+
 -- The bytes of what its publisher has chosen of a message.
 CREATE OR REPLACE FUNCTION @schema.size_of(m @schema.message) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT (octet_length(m.body) + octet_length(m.id) + octet_length(m.content_type)
