@@ -59,11 +59,8 @@ class OneThatLeavesKeepsWhatItHas(Queue):
         others = [one for one in self.feeds if set(one._queues) & set(feed._queues)]
         for lease in list(feed._held.values()) if others else ():
             lease.queue.extend(lease, self._clock.time() + 1e6)
-        if others:
-            for queue in feed._queues:
-                queue.consumers -= 1
-            return
-        super().leave(feed)
+        if not others:
+            super().leave(feed)
 
 
 @broken("test_a_renewal_that_comes_after_the_nack_changes_no_delay")
