@@ -34,7 +34,7 @@ MECHANISMS = (
 )
 """Words in the path of a test that make a room; the first that fits."""
 LONGEST_FIRST = (
-    *("conformance/kafka", "conformance", "compat/broadcaster", "conformance/sqlite"),
+    *("conformance/kafka", "conformance", "compat/broadcaster", "conformance/sqlite", "orders"),
     *("layers/kafka", "conformance/mqtt", "conformance/redis_streams", "compat/starlette_web"),
     *("conformance/broken", "conformance/redis", "layers/mqtt", "cli", "conformance/memory"),
 )
