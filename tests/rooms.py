@@ -36,7 +36,7 @@ MECHANISMS = (
 LONGEST_FIRST = (
     *("conformance/kafka", "conformance/sqlite", "conformance/slow", "conformance/postgres"),
     *("layers/kafka", "conformance/redis_streams", "conformance/broken", "conformance/redis"),
-    *("conformance", "conformance/mqtt", "compat/broadcaster", "compat/starlette_web"),
+    *("orders", "conformance", "conformance/mqtt", "compat/broadcaster", "compat/starlette_web"),
     *("layers/redis_streams", "layers/postgres", "layers/mqtt", "conformance/memory", "crash"),
     *("cli", "layers/redis", "meta", "core"),
 )
