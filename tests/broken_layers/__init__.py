@@ -26,6 +26,7 @@ from tests.broken_layers import (
     publishing_later,
     recovery,
     refusals,
+    second_thoughts,
     settlement,
     several,
     sizes,
@@ -42,6 +43,6 @@ CONCERNS = (
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
     *(recovery, bookkeeping, charges, waiting, keeping, publishing_later),
-    *(refusals, wall_clocks),
+    *(refusals, wall_clocks, second_thoughts),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

@@ -14,7 +14,9 @@ from acked.conformance.laws.steps import (
     opened,
     place,
     receive,
+    silent,
 )
+from acked.types import Settlement, Verb
 
 __all__ = ("AttemptLaws",)
 
@@ -34,8 +36,8 @@ class AttemptLaws:
             assert await self._attempt(here, harness, "nack") == 3
             async with here.channel.layer.consume(
                 [here.topic], here.group, in_flight=1, lease=harness.lease, start=Start.EARLIEST
-            ) as silent:
-                (leased,) = await lease(silent, 1)
+            ) as feed:
+                (leased,) = await lease(feed, 1)
                 assert leased.attempt == 4
                 await harness.pass_time(harness.lease * 1.5)
                 assert await self._attempt(here, harness, "ack") == 5
@@ -59,6 +61,19 @@ class AttemptLaws:
                         await (delivery.ack() if attempt == 16 else delivery.nack())
         async with opened(harness) as channel:
             await nothing_is_owed(channel, topic, group)
+
+    @law("C16", "C2", needs=("attempts", "lease=timer"))
+    async def test_leaving_with_what_one_holds_is_an_attempt(self, harness: Harness) -> None:
+        """C16, C2: again and again, of a consumer that nobody settles anything for."""
+        async with place(harness) as here:
+            await here.channel.publish(here.topic, "body")
+            for attempt in (1, 2, 3):
+                async with silent(here, harness, 1) as feed:
+                    (held,) = await lease(feed, 1)
+                    assert held.attempt == attempt
+                    if attempt == 3:
+                        await feed.settle([Settlement(held.token, Verb.ACK)])
+            await nothing_is_owed(*here)
 
     @law("C16", needs=("nack",), unless=("attempts",))
     async def test_attempts_count_what_this_consumer_saw(self, harness: Harness) -> None:

@@ -22,7 +22,7 @@ from acked.conformance.laws.steps import (
     silent,
     soon,
 )
-from acked.types import Settlement, Verb
+from acked.types import Outcome, Settlement, Verb
 
 __all__ = ("DelayLaws",)
 
@@ -73,6 +73,25 @@ class DelayLaws:
                 again, came = await received_when(harness, delay * 1.2, sub)
                 assert came - nacked >= delay
                 await again.ack()
+            await nothing_is_owed(channel, topic, group)
+
+    @law("C3", "C11", needs=("nack_delay", "extend", "lease=timer"))
+    async def test_a_renewal_that_comes_after_the_nack_changes_no_delay(
+        self, harness: Harness
+    ) -> None:
+        """C3, C11: it is told LOST, and the message comes when it was to come."""
+        async with place(harness) as here:
+            channel, topic, group = here
+            await channel.publish(topic, "body")
+            async with silent(here, harness, 1) as feed:
+                (held,) = await lease(feed, 1)
+                nacked = harness.clock.time()
+                await feed.settle([Settlement(held.token, Verb.NACK, harness.lease / 2)])
+                assert await feed.extend([held.token], LONG) == [Outcome.LOST]
+                async with channel.subscribe(topic, group=group, lease=harness.lease) as sub:
+                    again, came = await received_when(harness, harness.lease, sub)
+                    assert came - nacked >= harness.lease / 2
+                    await again.ack()
             await nothing_is_owed(channel, topic, group)
 
     @law("C3", "C16", needs=("nack_delay", "attempts", "lease=timer"))

@@ -5,7 +5,7 @@ import pytest
 from acked import LeaseLost, Start, VirtualClock
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
-from acked.conformance.laws.owed import nothing_is_owed
+from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
 from acked.conformance.laws.steps import (
     LONG,
     Place,
@@ -101,6 +101,22 @@ class StaleLaws:
                 settlements = [Settlement(token, Verb.ACK) for token in again.values()]
                 assert set(await feed.settle(settlements)) <= {Outcome.CONFIRMED, Outcome.SENT}
             await nothing_is_owed(channel, topic, group, lease=harness.lease)
+
+    @law("C7", needs=("lease=timer",))
+    async def test_nobody_takes_what_it_holds_from_itself(self, harness: Harness) -> None:
+        """C7: its lease is over, and no other consumer is there: what a read brings is new."""
+        async with place(harness) as here:
+            await here.channel.publish(here.topic, "held")
+            async with silent(here, harness, 2) as feed:
+                (held,) = await lease(feed, 1)
+                await harness.pass_time(harness.lease * 1.5)
+                await here.channel.publish(here.topic, "new")
+                (new,) = await lease(feed, 1)
+                assert new.record.id != held.record.id
+                await feed.settle([Settlement(one.token, Verb.ACK) for one in (new, held)])
+            async with here.channel.subscribe(here.topic, group=here.group, lease=LONG) as sub:
+                owed = await all_that_is_owed(here.channel, here.topic, sub)
+                assert {delivery.id for delivery in owed} <= {held.record.id}
 
     @law("C7", "C11", needs=("lease=timer", "competing", "nack", "reject", "extend"))
     async def test_what_was_held_beyond_max_lease_can_be_settled_no_more(
