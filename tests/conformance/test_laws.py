@@ -1,12 +1,17 @@
 """The laws are complete, and each says which it is; what is left open is left open by name."""
 
+import asyncio
+import gc
 from collections import Counter
 from typing import Final
 
 import pytest
 
-from acked.conformance import AckLayerLaws, FireAndForgetLaws, Law, law_of
+from acked.conformance import AckLayerLaws, FireAndForgetLaws, Law, VirtualHarness, law_of
+from acked.conformance import law as as_law
+from acked.conformance.law import take_remarks
 from acked.conformance.laws.ack import OPEN
+from tests.conformance.correct_layers import OneAtATime
 
 COUNTS: Final = {
     "A": 13,
@@ -57,3 +62,26 @@ def test_what_no_law_tries_on_ack_layers_is_left_open_with_a_reason() -> None:
     assert tried | set(OPEN) == IDS
     assert tried & set(OPEN) == set()
     assert all(OPEN.values())
+
+
+async def of_ours() -> None:
+    raise OSError
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_what_a_client_forgot_breaks_no_law_and_what_the_layer_did_does(is_ours) -> None:
+    loop, told = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+    class Laws:
+        @as_law("A1")
+        async def test_something(self, harness) -> None:
+            failing = of_ours() if is_ours else asyncio.open_unix_connection("/nowhere")
+            await asyncio.wait([asyncio.ensure_future(failing)])
+
+    take_remarks()
+    await Laws().test_something(VirtualHarness(lambda clock: OneAtATime(clock=clock)))
+    gc.collect()
+    assert [type(one) for one in told] == [OSError] * is_ours
+    assert len(take_remarks()) == (not is_ours)

@@ -70,12 +70,12 @@ class Environment:
         await self.channel.__aenter__()
         if self.waiting.virtual and self.disturbed:  # what fails waits for the clock
             self.tasks.start_soon(self._tick)
-        for letter in GROUPS:
-            async with self._subscription(letter, 1):
-                pass
+        groups = [self._subscription(letter, 1) for letter in GROUPS]
         if self.capabilities.dead_letter:
-            async with self.channel.subscribe(self.dead, group=self.dead_letter_reader):
-                pass
+            groups.append(self.channel.subscribe(self.dead, group=self.dead_letter_reader))
+        async with anyio.create_task_group() as together:
+            for subscription in groups:
+                together.start_soon(_joined_once, subscription)
 
     async def close(self) -> None:
         """Leave everything."""
@@ -210,3 +210,9 @@ class Environment:
             max_lease=None,
             redelivery=Redelivery(dead_letter=dead_letter_topic),
         )
+
+
+async def _joined_once(subscription: Subscription[Delivery[str]]) -> None:
+    """Let a group exist."""
+    async with subscription:
+        pass

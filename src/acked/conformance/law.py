@@ -6,7 +6,9 @@ the harness lacks a hook, `not tried`. What a layer must then refuse is a law of
 `unless=`.
 """
 
+import asyncio
 import functools
+import traceback
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
@@ -73,6 +75,7 @@ def law(
             if "url" in described.hooks and harness.url is not None:
                 require_the_same_layer(harness, harness.url)
             token = _harness.set(harness)
+            _tell_noise_apart(harness)
             try:
                 with anyio.fail_after(harness.limit):
                     await function(self, harness, **fixtures)
@@ -110,6 +113,37 @@ def require_the_same_layer(harness: Harness, url: str) -> None:
             f"{meant.__name__}: its children would try another layer; give the url of this one, "
             "or None"
         )
+
+
+def _tell_noise_apart(harness: Harness) -> None:
+    """Let what a client library forgot to look at be remarked, and break no law.
+
+    Test runners fail for whatever reaches the loop's exception handler. What the layer or the
+    engine has a part in still does.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # no loop of asyncio runs here
+        return
+    ours = {"acked", type(harness.layer()).__module__.partition(".")[0]}
+    before = loop.get_exception_handler() or type(loop).default_exception_handler
+
+    def note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None or "never retrieved" not in context["message"] or _is_of(error, ours):
+            before(loop, context)
+        else:
+            remark(f"noise of a client: {type(error).__name__}, {context['message']}")
+
+    loop.set_exception_handler(note)  # for good: it may be told when the law has ended
+
+
+def _is_of(error: BaseException, packages: set[str]) -> bool:
+    """Say whether `error` was raised by, or went through, one of `packages`."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(
+        frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame in frames
+    )
 
 
 def soon() -> float:

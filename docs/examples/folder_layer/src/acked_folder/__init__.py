@@ -20,6 +20,7 @@ on), or the machine loses power: nothing is forced to the disk.
 
 import fcntl
 import hashlib
+import math
 import os
 import re
 import stat
@@ -193,7 +194,7 @@ class _Feed:
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Write a later time into the names."""
-        until = _now() + _milliseconds(seconds)
+        until = _after(seconds)
         return await self._alone(
             lambda: [self._move(token, until=until, keep=True) for token in tokens]
         )
@@ -232,7 +233,7 @@ class _Feed:
         if name.until > _now():
             return None
         attempt = name.attempt + (1 if name.until else 0)
-        until = _now() + _milliseconds(self._lease)
+        until = _after(self._lease)
         ours = folder / str(_Name(name.number, attempt, until, uuid.uuid4().hex))
         try:
             (folder / str(name)).rename(ours)
@@ -247,11 +248,9 @@ class _Feed:
 
     def _settle(self, settlement: Settlement) -> Reply:
         if settlement.verb is Verb.NACK:
-            delay = _milliseconds(settlement.delay)
             # A delay is a lease that nobody holds; when it is over, the attempt is charged.
-            return self._move(
-                settlement.token, until=_now() + delay if delay else 0, charge=0 if delay else 1
-            )
+            until = _after(settlement.delay) if settlement.delay else 0
+            return self._move(settlement.token, until=until, charge=0 if until else 1)
         if settlement.dead_letter is not None:
             if not self._is_ours(settlement.token):
                 return Outcome.LOST
@@ -324,8 +323,8 @@ def _next_number(folder: Path) -> Generator[int]:
 
 
 def _now() -> int:
-    return _milliseconds(time.time())
+    return int(time.time() * 1000)
 
 
-def _milliseconds(seconds: float) -> int:
-    return int(seconds * 1000)
+def _after(seconds: float) -> int:
+    return math.ceil((time.time() + seconds) * 1000)  # not a part of a millisecond too early
