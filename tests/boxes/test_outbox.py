@@ -1,6 +1,7 @@
 """An outbox: what commits is published, in order by key, with one id, whatever the broker does."""
 
 import logging
+import time
 from contextlib import suppress
 from importlib import import_module
 
@@ -22,6 +23,7 @@ from acked import (
     PublishFailed,
     Topic,
 )
+from acked._boxes import sqlite
 from acked.conformance import FaultLayer, FaultPlan
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.outbox import Outbox
@@ -31,6 +33,7 @@ from tests.boxes.kit import (
     outside_by_sqlite3,
     postgres_at,
     published,
+    sqlite_at,
     until_waiting,
 )
 from tests.layers.postgres_kit import connected
@@ -234,6 +237,39 @@ async def test_a_connection_in_no_transaction_is_refused(database) -> None:
                 with pytest.raises(ConfigurationError, match="in no transaction"):
                     await outbox.publish("t", 1, connection=connection)
         assert (await outbox.status()).waiting == 0
+
+
+async def test_tables_are_made_once_however_many_begin_at_once(database) -> None:
+    begun = []
+
+    async def begin(number: int) -> None:
+        async with database.outbox() as outbox:
+            await put(database, outbox, number)
+            begun.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(begin, number)
+    assert sorted(begun) == list(range(8))
+
+
+async def test_an_idle_relay_on_sqlite_looks_no_more_often_than_it_says(
+    tmp_path, monkeypatch
+) -> None:
+    page, looks = sqlite.SQLiteOutboxSource.page, []
+
+    def counted(source):
+        looks.append(time.monotonic())
+        return page(source)
+
+    monkeypatch.setattr(sqlite.SQLiteOutboxSource, "page", counted)
+    database = sqlite_at(tmp_path / "shop.db")
+    async with database.outbox() as outbox, Channel(MemoryQueueLayer()) as channel:
+        async with outbox.relaying(channel):
+            with anyio.fail_after(10):
+                while len(looks) < 5:
+                    await anyio.sleep(0.01)
+    assert looks[4] - looks[1] >= 2 * sqlite.POLL
 
 
 async def test_tables_that_are_not_there_are_told_with_what_to_do(database) -> None:

@@ -84,6 +84,12 @@ def test_the_installed_layers_are_listed() -> None:
     assert "acked.layers.redis_streams:RedisStreamsLayer" in result.stdout
 
 
+def finding(folder: Path) -> dict[str, str]:
+    """Return an environment in which the modules of `folder` are found first, then what is tried."""
+    path = os.pathsep.join((str(folder), *filter(None, [os.environ.get("PYTHONPATH")])))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_a_missing_extra_is_named_in_one_line(tmp_path: Path, missing: str) -> None:
     absent = f"raise ModuleNotFoundError('absent', name={missing!r})"
@@ -93,7 +99,7 @@ def test_a_missing_extra_is_named_in_one_line(tmp_path: Path, missing: str) -> N
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env=finding(tmp_path),
     )
     assert done.returncode == 2
     assert done.stderr == f"acked: its commands need {missing}: pip install 'acked[cli]'\n"
@@ -106,7 +112,7 @@ def test_another_missing_module_is_not_taken_for_the_extra(tmp_path: Path) -> No
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env=finding(tmp_path),
     )
     assert done.returncode == 1
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'something_of_their_own'\n")

@@ -93,6 +93,8 @@ async def test_stopping_before_anything_was_opened_is_no_start(jobs: Topic[int])
 
     @asynccontextmanager
     async def lifespan(_: Channel[AckLayer]) -> AsyncIterator[None]:
+        with pytest.raises(ConfigurationError, match="is running"):
+            await app.run()
         app.stop()
         yield
 
