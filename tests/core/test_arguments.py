@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from acked import Backoff, CapabilityError, Channel, ConfigurationError, LeaseLost, Redelivery
+from acked import (
+    Backoff,
+    CapabilityError,
+    Channel,
+    ConfigurationError,
+    LeaseLost,
+    Redelivery,
+    Stream,
+)
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Outcome, Verb
@@ -199,3 +207,9 @@ async def test_a_layer_that_keeps_nothing_back_refuses_a_delay() -> None:
         with pytest.raises(CapabilityError, match="publish it when it is due"):
             await channel.publish("t", 1, delay=1.0)
     assert layer.published == []
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 2.5, True])
+def test_a_stream_without_room_for_anything_is_refused(capacity: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"capacity=.*needs to be at least 1"):
+        Stream(capacity)

@@ -15,7 +15,7 @@ PARTS: Final = ("_core", "_machines", "_app", "_boxes", "cli", "codecs")
 
 NOTICED_BY: Final = {
     "_core": (
-        *("layers/memory_queue", "core", "layers/test_memory.py"),
+        *("layers/memory_queue", "worker/test_answers.py", "core", "layers/test_memory.py"),
         *("conformance/test_memory.py", "conformance/test_memory_queue.py"),
     ),
     "_machines": ("machines",),

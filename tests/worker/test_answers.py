@@ -160,6 +160,24 @@ async def test_an_ack_that_comes_too_late_is_told_and_ends_no_worker(
     assert "1 message(s) could not be settled, and may come again: message 'id-1'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("cause", "reason"), [(KeyError("why"), "KeyError: 'why'"), (None, "Retry: after 5 s")]
+)
+async def test_a_retry_tells_the_dead_letters_its_cause_or_itself(
+    cause: Exception | None, reason: str
+) -> None:
+    layer = ScriptedLayer(leased(1))
+
+    async def handle(_: int) -> None:
+        raise Retry(after=5) from cause
+
+    dead = Redelivery(max_deliveries=1, dead_letter="dead")
+    assert await handled_by(layer, handle, 1, redelivery=dead) == [("REJECT", 1)]
+    letter = layer.batches[0][0].dead_letter
+    assert letter is not None
+    assert letter.headers["acked-reason"] == reason
+
+
 async def test_what_has_no_signature_is_given_bodies() -> None:
     class Odd:
         __signature__ = "none"

@@ -153,8 +153,9 @@ class Connection(CommandRunner):
         for _ in packed:
             try:
                 # redis-py would hang up on a refusal to sign us in, with replies to come.
-                reply: object = await connection.read_response(disconnect_on_error=False)
-                replies.append(reply)
+                replies.append(
+                    cast("object", await connection.read_response(disconnect_on_error=False))
+                )
             except _REFUSALS as error:
                 replies.append(self.translated(error))
         if any(map(ends_connection, replies)):
