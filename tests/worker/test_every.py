@@ -194,14 +194,15 @@ def fleet(url: str) -> Iterator[None]:
 
 
 @pytest.mark.crash
-@pytest.mark.parametrize("kind", ["sqlite-queue", "redis-streams"])
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
 def test_three_processes_publish_once_also_while_they_are_killed(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if kind == "sqlite-queue":
+    if kind == "sqlite":
         url = f"sqlite-queue://{tmp_path}/queue.db"
     else:
-        url = request.getfixturevalue("redis_broker").url.replace("redis://", "redis-streams://")
+        scheme = {"redis": "redis-streams", "postgres": "postgres-queue"}[kind]
+        url = f"{scheme}://{request.getfixturevalue(f'{kind}_broker').url.partition('://')[2]}"
 
     async def read() -> tuple[list[float], set[int]]:
         moments, publishers = list[float](), set[int]()
