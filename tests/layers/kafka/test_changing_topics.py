@@ -6,6 +6,7 @@ from aiokafka.admin import NewPartitions, NewTopic
 
 from acked import LayerError, Start
 from acked.conformance.harness import fresh
+from acked.types import Outcome, Settlement, Verb
 from tests.layers.kafka_kit import (
     SOON,
     ack,
@@ -24,12 +25,17 @@ pytestmark = pytest.mark.anyio
 ORIGINS = [Start.EARLIEST, Start.LATEST]
 
 
-async def make_anew(broker, topic: str, *, partitions: int = 1) -> None:
+async def make_anew(broker, topic: str, *, partitions: int = 1, after: float = 7.0) -> None:
     """Delete `topic`, wait until members have noticed, and make it again."""
     async with admin_of(broker) as admin:
         await admin.delete_topics([topic])
-        await anyio.sleep(7.0)  # longer than metadata is taken for fresh
-        await admin.create_topics([NewTopic(topic, partitions, 1)])
+        await anyio.sleep(after)  # by default longer than metadata is taken for fresh
+        with anyio.fail_after(SOON):
+            while True:
+                reply = await admin.create_topics([NewTopic(topic, partitions, 1)])
+                if not any(code for _, code, *_ in reply.topic_errors):
+                    return
+                await anyio.sleep(0.05)
 
 
 async def produced(broker, topic: str, values, partition: int = 0) -> None:
@@ -39,7 +45,7 @@ async def produced(broker, topic: str, values, partition: int = 0) -> None:
 
 
 async def read_until(feed, wanted: set[int]) -> list[int]:
-    """Take and ack until `wanted` came; what may pass is passed over."""
+    """Take and ack until `wanted` is settled; what may pass is passed over."""
     got: list[int] = []
     with anyio.fail_after(3 * SOON):
         while not wanted <= set(got):
@@ -49,8 +55,9 @@ async def read_until(feed, wanted: set[int]) -> list[int]:
                 if not error.may_pass:
                     raise
                 continue
-            await ack(feed, leased)
-            got += bodies(leased)
+            replies = await feed.settle([Settlement(one.token, Verb.ACK) for one in leased])
+            settled = zip(bodies(leased), replies, strict=True)
+            got += [body for body, reply in settled if reply is Outcome.CONFIRMED]
     return got
 
 
@@ -72,6 +79,32 @@ class TestMadeAnew:
                 got = await read_until(feed, {1149})
                 assert [number for number in got if number >= 1000] == list(range(1000, 1150))
         assert "knows no topic" in caplog.text
+
+    async def test_one_of_two_that_was_made_anew_unnoticed_is_read_from_its_first_record(
+        self, kafka_broker, proxy, caplog
+    ) -> None:
+        """It has more than was read of the old one before anybody hears of it: its id tells."""
+        way, one, two, group = proxy(kafka_broker), fresh("one"), fresh("two"), fresh("group")
+        async with layer_at(way) as layer:
+            await layer.publish([record(name, 0) for name in (one, two) for _ in range(20)])
+            async with layer.consume(
+                [one, two], group, in_flight=500, lease=60.0, start=Start.EARLIEST
+            ) as feed:
+                taken = await take(feed, 40)
+                held = {leased.record.topic: leased for leased in taken}
+                await ack(feed, [leased for leased in taken if leased not in held.values()])
+                way.black_hole()
+                await make_anew(kafka_broker, two, after=0.0)
+                await produced(kafka_broker, two, range(1000, 1150))
+                way.heal()
+                await layer.publish([record(one, 1)])
+                with anyio.fail_after(10.0):
+                    got = await read_until(feed, {1, *range(1000, 1150)})
+                assert got.count(1) == 1
+                acks = [Settlement(held[name].token, Verb.ACK) for name in (one, two)]
+                assert await feed.settle(acks) == [Outcome.CONFIRMED, Outcome.LOST]
+        assert f"of topic {two!r} is another one" in caplog.text
+        assert f"of topic {one!r} is another one" not in caplog.text
 
     @pytest.mark.parametrize("start", ORIGINS)
     async def test_the_only_topic_made_anew_is_read_from_its_first_record(

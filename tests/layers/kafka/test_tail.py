@@ -14,6 +14,7 @@ from acked.layers.kafka import KafkaTail
 from acked.types import GapCause, Record
 from compose.lifecycle import Broker
 from tests.fix_proxy import Proxies
+from tests.layers.kafka.test_changing_topics import make_anew, produced
 from tests.layers.kafka.test_wire import produce_with_names
 from tests.layers.kafka_kit import SOON, producer_of, record
 
@@ -112,6 +113,24 @@ async def test_records_that_were_deleted_unread_are_a_gap(
         assert found.body == b"after"
         assert gap is not None
         assert (gap.missed, gap.causes) == (3, {GapCause.BROKER})
+
+
+async def test_a_topic_that_is_made_anew_at_once_is_heard_from_its_first_record(
+    kafka_broker: Broker,
+) -> None:
+    """It has more than was heard of the old one before anybody looks: only its id tells."""
+    topic, stream = fresh("topic"), sink()
+    async with tail_at(kafka_broker.url) as tail, tail.listen([topic], stream):
+        await tail.publish([record(topic, "old")])
+        assert await heard(stream, 1) == ["old"]
+        await make_anew(kafka_broker, topic, after=0.0)
+        await produced(kafka_broker, topic, range(50))
+        found: list[str] = []
+        with anyio.fail_after(SOON):
+            while not {str(n) for n in range(50)} <= set(found):
+                assert await stream.ready()
+                found.append(stream.take()[0].body.decode())
+    assert stream.unknown_gaps == 1
 
 
 async def test_a_header_whose_name_is_no_text_ends_nothing(kafka_broker: Broker) -> None:

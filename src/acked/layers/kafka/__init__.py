@@ -9,7 +9,10 @@ clients produced arrive too, whatever is in them: a null value is an empty body,
 topic's type admits it; None with a key is published as a null, the tombstone of a compacted topic.
 A partition is read by one member of a group at a time: what a slow member holds is not there for
 another one, and more members than partitions are idle. Topics must exist, or `create_topics=`
-makes them.
+makes them. With `patterns=True` topics are names, or regular expressions that begin with ^ and
+match from there on: `^orders[.]` is every topic whose name begins so. New topics join within some
+seconds and are read from their first record; `start=` says where a group begins that has settled
+nothing of any of them. (Brokers from 2.8 on. `check()` looks at topics that were named.)
 
 **Ordering** — Each partition in the order in which the broker took it; what was nacked or given
 back comes in that order, too, before what was not delivered yet.
@@ -37,13 +40,13 @@ for that.)
 not, and replicas are only as many as the topic has (`min.insync.replicas`; `acks=all` is set
 here). Records deleted before the group had read them are told: a warning of the logger
 `acked.layers.kafka`, and `layer.trimmed` counts them. A topic that was made anew is read from its
-oldest record, with a warning, where its group's offsets are gone or beyond its end; one that is
-made anew within seconds, with more records than were read of the old one, nobody can tell from
-that. A group whose offset was deleted begins anew, and nobody counts what was between. Another
-client commits or resets the group's offsets. Compacted topics keep the last record of a key. While
-no broker answers nothing is lost: a subscription notices within two `timeout`s and tries to join
-again, a publish fails as indeterminate (and may be accepted later all the same), an ack is
-`AckUnconfirmed`; settling again decides it.
+first record, with a warning: brokers from 2.8 on tell by its id, others only where the group's
+offsets are gone or beyond its end. (It takes two seconds; a consumer that dies within them leaves
+behind what it had settled of the new one by then.) A group whose offset was deleted begins anew,
+and nobody counts what was between. Another client commits or resets the group's offsets. Compacted
+topics keep the last record of a key. While no broker answers nothing is lost: a subscription
+notices within two `timeout`s and tries to join again, a publish fails as indeterminate (and may be
+accepted later all the same), an ack is `AckUnconfirmed`; settling again decides it.
 
 Looking into dead letters reads without joining, and shows what was not removed that way, whoever
 consumes the topic. Kafka deletes no single record: what is removed is noted in the offsets of the
@@ -74,7 +77,7 @@ except ImportError as _absent:
     ) from _absent
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -103,6 +106,7 @@ from acked.layers.kafka._protocols import ProducerClient
 from acked.layers.kafka._publisher import KafkaPublisher, open_publisher
 from acked.layers.kafka._retention_lag import count_overdue
 from acked.layers.kafka._tail import KafkaTail
+from acked.layers.kafka._topic_choice import TopicChoice, matcher
 from acked.layers.kafka._transport import transport
 from acked.types import Capabilities, Finding, KeptRecord, Receipt, Record, Start
 
@@ -127,6 +131,7 @@ CAPABILITIES: Final = Capabilities(
     headers=True,
     keys=True,
     lag=True,
+    patterns=True,
     order_after_nack=True,
     order="partition",
     lease="connection",
@@ -302,16 +307,40 @@ class KafkaLayer:
     ) -> AsyncGenerator[KafkaFeed]:
         """Join `group`; leaving commits what was settled, and gives back the rest at once."""
         del lease  # a membership has no end in time
+        topics_there, choice = self._opened().topics, TopicChoice(topics)
+        await topics_there.refresh()
+        await topics_there.ensure(choice.names)
+        self._groups.setdefault(group, set()).update(choice.names)
+        async with self._joined(choice, group, in_flight, start) as feed:
+            yield feed
+
+    @asynccontextmanager
+    async def consume_patterns(
+        self, patterns: Sequence[str], group: str, /, *, in_flight: int, lease: float, start: Start
+    ) -> AsyncGenerator[KafkaFeed]:
+        """Join `group` for all topics that match, also new ones; see `acked.abc.AckPatternLayer`.
+
+        A new one is found within some seconds, and read from its first record; so is one that was
+        there and does not belong to what the group has consumed so far.
+        """
+        del lease
+        async with self._joined(TopicChoice(patterns), group, in_flight, start) as feed:
+            yield feed
+
+    def matcher(self, pattern: str) -> Callable[[str], bool]:
+        """Return what says whether a topic matches; see `acked.abc.AckPatternLayer`."""
+        return matcher(pattern)
+
+    @asynccontextmanager
+    async def _joined(
+        self, choice: TopicChoice, group: str, in_flight: int, start: Start
+    ) -> AsyncGenerator[KafkaFeed]:
         publisher = self._opened()
-        names = list(dict.fromkeys(topics))
-        await publisher.topics.refresh()
-        await publisher.topics.ensure(names)
-        self._groups.setdefault(group, set()).update(names)
         with self._instances.taken(group) as instance:
 
             async def join(owner: KafkaFeed, *, is_first: bool) -> Membership:
                 membership = Membership(
-                    *(self._options, names, group, owner),
+                    *(self._options, choice, group, owner),
                     limit=self._limit,
                     instance=instance,
                     on_trimmed=self._count,

@@ -11,6 +11,7 @@ from acked.errors import LayerError
 from acked.layers.kafka._client import started, with_password_of, within
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import ProducerClient
+from acked.layers.kafka._topic_choice import TopicChoice
 
 __all__ = (
     "Admin",
@@ -123,7 +124,8 @@ async def _forgotten(admin: Admin, topics: Sequence[str], group: str) -> bool:
             coordinator = await admin.find_coordinator(group)
             committed = await send(coordinator, _commit.OffsetFetchRequest(group, None))
             _raise_for(committed.error_code)
-            others = sorted({topic for topic, _ in committed.topics}.difference(topics))
+            known = {topic for topic, _ in committed.topics}
+            others = sorted(known.difference(topics, TopicChoice(topics).among(known)))
             if others:
                 raise LayerError(
                     f"group {group!r} has committed in topic {others[0]!r}, too, and Kafka removes "

@@ -72,6 +72,11 @@ class HandOver:
         if leaves_at:
             self._task = asyncio.create_task(self._wait_and_drop())
 
+    def replaced(self, partition: Partition, successor: Partition) -> None:
+        """Give up `successor` as `partition` would have been, if at all."""
+        if (at := self._leaves_at.pop(partition, None)) is not None:
+            self._leaves_at[successor] = at
+
     def stop(self) -> None:
         """Give nothing up for now: partitions are distributed, or the group is left."""
         if self._task is not None:

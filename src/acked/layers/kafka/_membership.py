@@ -7,7 +7,7 @@ stays ours: what the broker has for a partition afterwards tells whether anybody
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from acked.errors import LayerError
@@ -18,7 +18,6 @@ from acked.layers.kafka._client import (
     coordinator_of,
     end_of,
     make_consumer,
-    partitions_of,
     stopped,
     topic_partition,
     within,
@@ -31,6 +30,8 @@ from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._partition import Partition, Position
 from acked.layers.kafka._protocols import TopicPartition
 from acked.layers.kafka._reader import PartitionReader, RecordTaker
+from acked.layers.kafka._topic_choice import TopicChoice
+from acked.layers.kafka._topic_watch import TopicWatch
 from acked.layers.kafka._topics import origins
 from acked.types import Start
 
@@ -62,7 +63,7 @@ class Membership:
     def __init__(
         self,
         options: KafkaOptions,
-        topics: Sequence[str],
+        choice: TopicChoice,
         group: str,
         owner: Owner,
         *,
@@ -71,7 +72,7 @@ class Membership:
         on_trimmed: Callable[[int], None],
     ) -> None:
         self._options = options
-        self._topics = topics
+        self._is_open = choice.is_open
         self._group = group
         self._owner = owner
         self._on_trimmed = on_trimmed
@@ -80,7 +81,7 @@ class Membership:
         self._partitions: dict[TopicPartition, Partition] = {}
         self._origins: Mapping[TopicPartition, int] = {}
         self._assigned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._missing: Sequence[str] = ()
+        self._watch = TopicWatch(consumer, options, choice)
         self.committer: Final = Committer(consumer, options, group, limit)
         self.reader: Final = PartitionReader(
             *(consumer, options, self._partitions, limit, self.committer),
@@ -103,13 +104,15 @@ class Membership:
         options, consumer = self._options, self._consumer
         await connected(consumer, options)
         try:
-            places = await self._places(is_first=is_first)
-            begin = origins(consumer, places, start if is_first else Start.EARLIEST)
+            places = await self._watch.begin(is_first=is_first)
+            begin_at = start if is_first else Start.EARLIEST
+            begin = origins(consumer, places, begin_at, is_open=self._is_open)
             found = await within(options.timeout, begin, options, "looking up offsets")
             told = options.start_offsets
             self._origins = {p: told.get(p, at) if is_first else at for p, at in found.items()}
-            consumer.subscribe(self._topics, listener=Rebalances(self._revoke, self._assign))
+            self._watch.subscribe(Rebalances(self._revoke, self._assign))
             self.reader.start()
+            self._watch.start(self._looked)
             bound = options.timeout + options.session_timeout
             await within(bound, asyncio.shield(self._assigned), options, "joining the group")
         except BaseException:
@@ -118,6 +121,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Commit what was settled, leave the group and close; errors are not raised."""
+        self._watch.stop()
         self.reader.stop()
         self._handover.stop()
         await self.committer.let_go(list(self._partitions.values()))
@@ -140,12 +144,17 @@ class Membership:
         return total
 
     async def replace(self, partition: Partition, offset: int) -> None:
-        """Go on at `offset` in a log that is not the one `partition` was of."""
+        """Read on at `offset` in a log that is not the one `partition` was of, and commit that.
+
+        Where it cannot be committed now, the next commit says it.
+        """
         place, position = partition.place, Position(offset, "")
+        successor = Partition(place, position, self._owner.mark, instead_of=partition)
         self._drop(partition)
-        self._partitions[place] = Partition(place, position, self._owner.mark)
-        commit = self._consumer.commit({topic_partition(place): position})
-        await within(self._options.timeout, commit, self._options, "looking up offsets")
+        self._partitions[place] = successor
+        self._handover.replaced(partition, successor)
+        self.reader.go_on(successor)
+        await self.committer.flush([successor])
 
     def failed(self, error: Exception, doing: str) -> None:
         """Give up: the owner is told why."""
@@ -154,17 +163,13 @@ class Membership:
             self._assigned.set_exception(failure)
         self._owner.failed(failure)
 
-    async def _places(self, *, is_first: bool) -> Sequence[TopicPartition]:
-        """Return the partitions of our topics, as the brokers have them now."""
-        asked = partitions_of(self._consumer, self._topics)
-        found = await within(self._options.timeout, asked, self._options, "looking for topics")
-        missing = [topic for topic, partitions in found.items() if not partitions]
-        if missing and (is_first or len(missing) == len(found)):
-            raise LayerError(self._no_topic(missing[0]), may_pass=not is_first)
-        return [TopicPartition(topic, n) for topic in found for n in sorted(found[topic])]
-
-    def _no_topic(self, topic: str) -> str:
-        return f"Kafka at {self._options.where} knows no topic {topic!r}: was it deleted?"
+    def _looked(self, made_anew: Collection[str]) -> None:
+        """Read what was made anew from its first record, and join again for topics that came."""
+        self.reader.read_anew(made_anew)
+        # Not while partitions are distributed: what we are given may be of topics that go.
+        if self._watch.topics != self._watch.subscribed and not self.reader.is_held:
+            self._watch.subscribe_instead()
+            coordinator_of(self._consumer).request_rejoin()
 
     def _tell_trimmed(self, place: TopicPartition, count: int) -> None:
         self._on_trimmed(count)
@@ -196,11 +201,13 @@ class Membership:
         """Go to where the group is in `places`; where it is nowhere yet, commit its beginning."""
         coordinator = coordinator_of(self._consumer)
         generation = coordinator.generation
+        anew = await self._watch.look()
         committed = await coordinator.fetch_committed_offsets(list(map(topic_partition, places)))
         known = {
             place: Position(found.offset, found.metadata or "")
             for place in places
             if (found := committed.get(place)) is not None and found.offset >= 0
+            if place.topic not in anew  # what is committed there may be of the log before
         }
         self._drop_what_is_not_ours(places, known)
         known |= await self._begin_anew([place for place in places if place not in known])
@@ -255,14 +262,10 @@ class Membership:
 
     def _look_for_missing(self, places: Sequence[TopicPartition]) -> None:
         """Say which topics are gone; with nothing left to read, the next receive raises it."""
-        missing = [t for t in self._topics if not self._consumer.partitions_for_topic(t)]
+        missing = self._watch.missing()
         if missing and not places:
-            self.failed(LayerError(self._no_topic(missing[0]), may_pass=True), "looking for topics")
+            self.failed(self._watch.lack_of(missing[0]), "looking for topics")
             return
-        for topic in missing:
-            if topic not in self._missing:
-                logger.warning("%s; it is read again when it is there", self._no_topic(topic))
-        self._missing = missing
         if not self._assigned.done():
             self._assigned.set_result(None)
 

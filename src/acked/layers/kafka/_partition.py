@@ -43,7 +43,8 @@ class Commit(NamedTuple):
 class Partition:
     """The delivered records of one partition, from when it became ours.
 
-    Offsets below `committed` are settled; of the later ones, those that its metadata covers.
+    Offsets below `committed` are settled; of the later ones, those that its metadata covers. With
+    `instead_of`, a partition of ours whose log is gone, the position is still to be committed.
     """
 
     __slots__ = (
@@ -67,7 +68,14 @@ class Partition:
         "window",
     )
 
-    def __init__(self, place: TopicPartition, position: Position, owner: int) -> None:
+    def __init__(
+        self,
+        place: TopicPartition,
+        position: Position,
+        owner: int,
+        *,
+        instead_of: "Partition | None" = None,
+    ) -> None:
         metadata = read_metadata(*position)
         self.place: Final = place
         self.custody: Final = Custody(
@@ -97,6 +105,11 @@ class Partition:
         """Settled here, and not known to be at the broker's: in which version."""
         self._refused: set[int] = set()
         """Settled here, and refused by the broker: still owed, whatever `window` says."""
+        if instead_of is not None:
+            self.is_leaving = instead_of.is_leaving
+            # Until ours is committed the broker has what it had for the other.
+            self._confirmed |= instead_of._confirmed  # noqa: SLF001 - of its own kind
+            self.note_anew()
 
     def __repr__(self) -> str:
         topic, partition = self.place

@@ -174,10 +174,6 @@ class ConsumerClient(Protocol):
         """Do what aiokafka's `stop` does."""
         ...
 
-    def subscribe(self, topics: Sequence[str], *, listener: object) -> None:
-        """Do what aiokafka's `subscribe` does."""
-        ...
-
     async def getmany(
         self, *partitions: object, timeout_ms: int, max_records: int | None = None
     ) -> Mapping[TopicPartition, list[Any]]:

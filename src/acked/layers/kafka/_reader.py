@@ -6,7 +6,7 @@ the group never notices again that this consumer has stopped reading.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
 from acked.layers.kafka._client import position_of, topic_partition, within
@@ -55,7 +55,7 @@ class Member(Protocol):
     """Whom the partitions belong to."""
 
     async def replace(self, partition: Partition, offset: int) -> None:
-        """Go on at `offset` in a log that is not the one `partition` was of."""
+        """Read on at `offset` in a log that is not the one `partition` was of."""
         ...
 
     def failed(self, error: Exception, doing: str) -> None:
@@ -94,6 +94,8 @@ class PartitionReader:
         self.is_held = True
         """While partitions are distributed: what comes now may not be ours."""
         self._heard = asyncio.get_running_loop().time()
+        self._outdated: set[Partition] = set()
+        """Of logs that are gone: others have their names."""
 
     def start(self) -> None:
         """Begin to read what is assigned."""
@@ -123,6 +125,10 @@ class PartitionReader:
         self._consumer.resume(topic_partition(partition.place))
         self.go_on(partition)
 
+    def read_anew(self, topics: Collection[str]) -> None:
+        """Read what we have of `topics` from its first record: they were made anew."""
+        self._outdated |= {one for at, one in self._partitions.items() if at.topic in topics}
+
     async def ended(self) -> None:
         """Wait, shortly, until nothing is read any more."""
         if self._task is not None:
@@ -134,6 +140,8 @@ class PartitionReader:
         try:
             while not self.is_stopped:
                 self._parsing.end_if_due(asyncio.get_running_loop().time())
+                if self._outdated and not self.is_held:
+                    await self._leave_outdated()
                 most = MOST if self.is_held else self._throttle()
                 room = self._owner.room()
                 if room <= 0 or self._is_all_paused():
@@ -166,6 +174,18 @@ class PartitionReader:
                 self._owner.arrived(partition, records)
         await self._finish()
         await self._listen_for_life(is_heard=bool(found))
+
+    async def _leave_outdated(self) -> None:
+        """Go to the first record of logs that have the names of ours; unless others have them."""
+        outdated, self._outdated = self._outdated, set()
+        for partition in outdated:
+            if partition.is_ours:
+                logger.warning(
+                    "partition %d of topic %r is another one: the topic was deleted and made anew; "
+                    "going on with its first record",
+                    *(partition.place.partition, partition.place.topic),
+                )
+                await self._member.replace(partition, 0)
 
     def _read_leniently(self) -> None:
         """Read again what aiokafka gave up on: it takes the names of headers for UTF-8."""
@@ -218,6 +238,7 @@ class PartitionReader:
             return
         if first > offset:
             self._on_trimmed(place, first - offset)
+            consumer.seek(wanted, first)
         else:
             # Its offsets mean other records now: nothing that was settled of them holds.
             logger.warning(
@@ -226,7 +247,6 @@ class PartitionReader:
                 *(place.partition, place.topic, offset),
             )
             await self._member.replace(partition, first)
-        consumer.seek(wanted, first)
 
     def _throttle(self) -> int:
         """Pause what is too far behind its oldest unsettled record; return how many to read.

@@ -7,7 +7,7 @@ nothing is missed.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, cast
@@ -32,6 +32,7 @@ from acked.layers.kafka._protocols import (
 )
 from acked.layers.kafka._publisher import KafkaPublisher, open_publisher
 from acked.layers.kafka._records import Fetched, leased_first
+from acked.layers.kafka._topic_ids import TopicIds
 from acked.types import Capabilities, Gap, GapCause, Record
 
 __all__ = ("KafkaTail",)
@@ -80,6 +81,8 @@ class KafkaTail:
         self._publisher: KafkaPublisher | None = None
         self._task: asyncio.Task[None] | None = None
         self._consumer: LoneConsumerClient | None = None
+        self._ids: TopicIds
+        """Of what the consumer reads."""
         self._changing = asyncio.Lock()
         self._sinks: dict[str, dict[BlockedSink, None]] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -156,11 +159,12 @@ class KafkaTail:
                 made = make_consumer(self._options, None, linger=LINGER)
                 consumer = cast("LoneConsumerClient", made)
                 await connected(consumer, self._options)
-                self._consumer = consumer
+                self._consumer, self._ids = consumer, TopicIds(consumer)
                 self._task = asyncio.create_task(self._run(consumer), name="acked: Kafka's tail")
             if places:
                 asked = self._consumer.end_offsets(list(map(topic_partition, places)))
                 ends = await within(self._options.timeout, asked, self._options, "looking up ends")
+                await self._ids.made_anew(topics)  # those we begin with
                 self._read_also({TopicPartition(*place): end for place, end in ends.items()})
 
     def _read_also(self, beginnings: dict[TopicPartition, int]) -> None:
@@ -196,6 +200,7 @@ class KafkaTail:
                 if clock() - looked >= LOOK:
                     looked = clock()
                     self._look_for_partitions(consumer)
+                    self._begin_anew(await self._ids.made_anew(tuple(self._sinks)))
                 if clock() - heard >= self._options.timeout:
                     await self._ask_for_life(consumer)
                     heard = clock()
@@ -245,10 +250,14 @@ class KafkaTail:
         asked = consumer.beginning_offsets([topic_partition(place)])
         found = await within(self._options.timeout, asked, self._options, "looking up offsets")
         first = found[place]
-        self._next[place] = first
+        self._go_to(place, first, Gap(first - at if first > at else None, DELETED))
+
+    def _go_to(self, place: TopicPartition, offset: int, gap: Gap) -> None:
+        """Read `place` from `offset` on, and tell of what was missed."""
+        self._next[place] = offset
         self._assign()
         for sink in tuple(self._sinks.get(place.topic, ())):
-            sink.gap(Gap(first - at if first > at else None, DELETED))
+            sink.gap(gap)
 
     def _look_for_partitions(self, consumer: ConsumerClient) -> None:
         """Read partitions that a topic was given since then from their first record."""
@@ -260,6 +269,11 @@ class KafkaTail:
         }
         if new:
             self._read_also(new)
+
+    def _begin_anew(self, topics: Collection[str]) -> None:
+        """Read `topics` from their first record; what was left of the old ones nobody knows."""
+        for place in [place for place in self._next if place.topic in topics]:
+            self._go_to(place, 0, Gap(None, DELETED))
 
     async def _ask_for_life(self, consumer: ConsumerClient) -> None:
         """After a long silence ask for an answer: aiokafka retries for ever without a word."""

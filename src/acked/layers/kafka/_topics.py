@@ -127,12 +127,17 @@ class Topics:
 
 
 async def origins(
-    consumer: ConsumerClient, places: Sequence[TopicPartition], start: Start
+    consumer: ConsumerClient,
+    places: Sequence[TopicPartition],
+    start: Start,
+    *,
+    is_open: bool = False,
 ) -> Mapping[TopicPartition, int]:
     """Return where the group begins in those topics in which it has not committed anything yet.
 
     A partition that is not in it and has no commit was added to a topic the group knows already:
-    that begins with its first record, whatever `start` is.
+    that begins with its first record, whatever `start` is. Where the topics are chosen by pattern,
+    `is_open`, the same holds for one that the group does not know, if it knows any of them.
     """
     partitions = [topic_partition(place) for place in places]
     committed = await committed_of(consumer, partitions)
@@ -140,7 +145,7 @@ async def origins(
     unknown = [topic_partition(place) for place in places if place.topic not in known]
     if not unknown:
         return {}
-    if start.kind == "earliest":
+    if start.kind == "earliest" or (is_open and known):
         return await consumer.beginning_offsets(unknown)
     if start.kind == "latest":
         return await consumer.end_offsets(unknown)
