@@ -157,12 +157,24 @@ class InMemory(OwnBackend):
             self._published = 0
             await anyio.lowlevel.checkpoint()
 
+    def hear(self, name: str, *, whether: bool) -> None:
+        """Let the subscription `name` hear what is published to it, or not: at once."""
+        if whether:
+            self._heard.setdefault(name, {})[name] = None
+        else:
+            self._unhear(name, name)
+
     async def _listen(self, *names: str) -> None:
         for name in names:
             self._heard.setdefault(name, {})[OWNER.get()] = None
 
     async def _unlisten(self, *names: str) -> None:
         for name in names or tuple(self._heard):
-            self._heard.get(name, {}).pop(OWNER.get(), None)
-            if not self._heard.get(name, True):
+            self._unhear(name, OWNER.get())
+
+    def _unhear(self, name: str, whose: str | None) -> None:
+        heard = self._heard.get(name)
+        if heard is not None:
+            heard.pop(whose, None)
+            if not heard:
                 del self._heard[name]

@@ -20,6 +20,9 @@ CAPACITY: Final = 65_536
 READS_IN_A_TURN: Final = 32
 """Events that are read without a pause before the other tasks have their turn."""
 
+LEFT: Final = ChannelClosed("this subscription was left")
+"""One for all, and never raised itself: readers are told by an `END` of their own."""
+
 OWNER: Final[ContextVar[str | None]] = ContextVar("owner", default=None)
 """Whose subscription is being made or undone: the names that are registered then belong to it."""
 
@@ -82,8 +85,9 @@ class EventReader(Stream[E], Generic[E]):
 
     def left(self) -> None:
         """Take no more events, and say how many were dropped since that was said last."""
-        self.end(ChannelClosed("this subscription was left"))
-        self._say_dropped()
+        self.end(LEFT)
+        if self.buffer.missed != self._reported:
+            self._say_dropped()
 
     def __aiter__(self) -> Self:
         return self

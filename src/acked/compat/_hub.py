@@ -12,8 +12,8 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, ClassVar, Final, TypeVar
 
 import anyio
@@ -42,7 +42,6 @@ class _Place(set[EventReader[Any]]):
     def __init__(
         self, name: str, options: Mapping[str, Any], turn: AbstractAsyncContextManager[None]
     ) -> None:
-        super().__init__()
         self.name, self.options = name, options
         self.turn = turn
         """What those wait for who subscribe and leave: no two of them at once."""
@@ -65,6 +64,8 @@ class Hub:
         """May be changed while this is not open."""
         self._subscribers: dict[str, _Place] = {}
         self._is_open = self._never_waits = False
+        self._hear: Callable[..., None] | None = None
+        """What stands for the backend's `subscribe` and `unsubscribe` where those never wait."""
         self._ended: AckedError | None = None
         self._listening: _Listening | None = None
         """What asks a backend that does not hand out by itself."""
@@ -78,6 +79,7 @@ class Hub:
         backend = self._backend
         by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         self._never_waits = getattr(backend, "never_waits", False)
+        self._hear = backend.hear if self._never_waits else None
         await connect()
         self._ended = None
         if not by_itself:
@@ -147,9 +149,13 @@ class Hub:
                 async with place.turn:
                     pass
 
-    @asynccontextmanager
-    async def _subscription(self, reader: R, options: Mapping[str, Any]) -> AsyncGenerator[R]:
+    def _subscription(
+        self, reader: R, options: Mapping[str, Any]
+    ) -> AbstractAsyncContextManager[R]:
         """Let `reader` hear what is published after entering. Any task may leave it."""
+        return _Entrance(self._join, self._part, reader, options)
+
+    async def _join(self, reader: EventReader[Any], options: Mapping[str, Any]) -> _Place:
         if not self._is_open:
             raise ChannelClosed(f"{self!r}: connect it, or enter it first")
         name = reader.place
@@ -158,17 +164,45 @@ class Hub:
             turn = AT_ONCE if self._never_waits else anyio.Lock(fast_acquire=True)
             place = self._subscribers[name] = _Place(name, options, turn)
         place.add(reader)
-        try:
-            if not place.is_subscribed or place.has_failed:
+        if (not place.is_subscribed or place.has_failed) and not self._has_agreed(place):
+            try:
                 await self._agree(place)
-            if self._ended is not None:
-                reader.end(self._ended)
-            yield reader
+            except BaseException:
+                await self._part(reader, place)
+                raise
+        if self._ended is not None:
+            reader.end(self._ended)
+        return place
+
+    async def _part(self, reader: EventReader[Any], place: _Place) -> None:
+        place.discard(reader)
+        reader.left()
+        if place or self._subscribers.get(place.name) is not place:
+            return
+        if self._has_agreed(place):
+            del self._subscribers[place.name]
+            return
+        bound = self.EXIT_MAX_DELAY
+        with anyio.move_on_after(bound, shield=True) as scope:
+            await self._forget(place)
+        if scope.cancelled_caught:
+            logger.warning("leaving %r took more than %g s: given up", place.name, bound)
+
+    def _has_agreed(self, place: _Place) -> bool:
+        """Do what `_agree` does where the backend needs no turn of the loop for it; say if so."""
+        hear = self._hear
+        if hear is None or place.options:
+            return False
+        place.is_subscribed = bool(place)
+        hear(place.name, whether=place.is_subscribed)
+        return True
+
+    async def _forget(self, place: _Place) -> None:
+        try:
+            await self._agree(place)
         finally:
-            place.discard(reader)
-            reader.left()
-            if not place and self._subscribers.get(name) is place:
-                await self._end(place)
+            if not place and self._subscribers.get(place.name) is place:
+                del self._subscribers[place.name]
 
     async def _agree(self, place: _Place) -> None:
         """Let the backend listen to `place` if somebody subscribes to it, and only then."""
@@ -183,17 +217,6 @@ class Hub:
                 await self._ask("subscribe", place)
                 place.is_subscribed, place.has_failed = True, False
 
-    async def _end(self, place: _Place) -> None:
-        bound = self.EXIT_MAX_DELAY
-        with AT_ONCE if self._never_waits else anyio.move_on_after(bound, shield=True) as scope:
-            try:
-                await self._agree(place)
-            finally:
-                if not place and self._subscribers.get(place.name) is place:
-                    del self._subscribers[place.name]
-        if scope is not None and scope.cancelled_caught:
-            logger.warning("leaving %r took more than %g s: given up", place.name, bound)
-
     async def _ask(self, method: str, place: _Place) -> None:
         """Let the backend do `method`; what names it registers meanwhile belong to `place`."""
         token = OWNER.set(place.name)
@@ -201,6 +224,29 @@ class Hub:
             await getattr(self._backend, method)(place.name, **place.options)
         finally:
             OWNER.reset(token)
+
+
+class _Entrance(AbstractAsyncContextManager[R]):
+    """One subscription, entered once. No generator: within a process that costs half of it all."""
+
+    __slots__ = ("_join", "_options", "_part", "_place", "_reader")
+
+    def __init__(
+        self,
+        join: Callable[[R, Mapping[str, Any]], Awaitable[_Place]],
+        part: Callable[[R, _Place], Awaitable[None]],
+        reader: R,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._join, self._part = join, part
+        self._reader, self._options = reader, options
+
+    async def __aenter__(self) -> R:
+        self._place = await self._join(self._reader, self._options)
+        return self._reader
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._part(self._reader, self._place)
 
 
 class _Listening:
