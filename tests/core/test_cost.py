@@ -20,6 +20,7 @@ import pytest
 
 import acked
 from acked import JSON, RAW, Channel, Topic
+from acked.compat.broadcaster import Broadcast
 from acked.layers.memory import MemoryLayer
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Leased, Record
@@ -31,6 +32,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BODY = b"x" * 100
 SHORT, LONG = 200, 1000
 SLACK = 0.03
+MOST_FOR_A_ROOM = 500
 
 
 def layer_of(count: int) -> RecordingLayer:
@@ -118,6 +120,46 @@ RUNS: dict[str, Callable[[int], Awaitable[None]]] = {
 }
 
 
+async def read_by(readers: int, count: int) -> None:
+    """Read and ack in so many tasks, which mostly wait."""
+    async with Channel(MemoryQueueLayer()) as channel:
+        topic, left = Topic("t", bytes, codec=RAW), count
+        await channel.publish_many(topic, [BODY] * count)
+        async with channel.subscribe(topic, group="g", in_flight=100) as subscription:
+
+            async def read() -> None:
+                nonlocal left
+                async for delivery in subscription:
+                    await delivery.ack()
+                    left -= 1
+                    if not left:
+                        for task in tasks:
+                            task.cancel()
+
+            tasks = [asyncio.create_task(read()) for _ in range(readers)]
+            await asyncio.wait(tasks)
+
+
+async def ack_at_once(crowd: int, count: int) -> None:
+    """Hold so many messages, and ack them all at once, again and again."""
+    layer = layer_of(count)
+    async with Channel(layer) as channel:
+        topic = Topic("t", bytes, codec=RAW)
+        async with channel.subscribe(topic, group="g", in_flight=crowd) as subscription:
+            for _ in range(0, count, crowd):
+                held = [await anext(subscription) for _ in range(crowd)]
+                await asyncio.gather(*[delivery.ack() for delivery in held])
+    assert layer.settled == count
+
+
+async def rooms(count: int) -> None:
+    """Enter and leave so many rooms of the drop-in."""
+    async with Broadcast("memory://") as broadcast:
+        for number in range(count):
+            async with broadcast.subscribe(f"room{number}"):
+                pass
+
+
 class Counter:
     """Counts instructions of functions of `acked`, for as long as it traces."""
 
@@ -172,6 +214,27 @@ def test_a_message_costs_no_more_instructions_than_was_written_down(name: str) -
     assert recorded * (1 - SLACK) <= now <= recorded * (1 + SLACK), (
         f"{name}: {now} instructions a message, {recorded} were written down"
     )
+
+
+@pytest.mark.parametrize(
+    ("run", "few", "many"), [(read_by, 1, 1000), (ack_at_once, 250, 4000)], ids=["readers", "acks"]
+)
+def test_in_a_crowd_a_message_costs_what_it_costs_alone(
+    run: Callable[[int, int], Awaitable[None]], few: int, many: int
+) -> None:
+    """However many wait for one, or are settled at once."""
+
+    def cost(crowd: int) -> float:
+        short, long = (counted(lambda n: run(crowd, n), rounds * many) for rounds in (1, 2))
+        return (long - short) / many
+
+    assert cost(many) <= 1.5 * cost(few)
+
+
+def test_to_enter_and_leave_a_room_of_the_drop_in_costs_as_little_as_the_original() -> None:
+    """Row 50: of this many instructions it takes as long as the original does; 652 took thrice."""
+    counted(rooms, SHORT)
+    assert counted(rooms, LONG) - counted(rooms, SHORT) < MOST_FOR_A_ROOM * (LONG - SHORT)
 
 
 if __name__ == "__main__":
