@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -80,8 +80,10 @@ class LendingPool:
             left = max(0.0, deadline - loop.time())
             with dead_after(left, connection), unless_broken(connection):
                 yield connection
-        finally:
+        except BaseException:
             await pool.release(connection)
+            raise
+        await _given_back(connection)
 
     async def _acquired(self, pool: Pool, deadline: float) -> "PoolConnectionProxy[asyncpg.Record]":
         loop = asyncio.get_running_loop()
@@ -102,3 +104,15 @@ class LendingPool:
                     "PostgreSQL answers, publish in batches, or give a higher pool_size",
                     may_pass=True,
                 ) from error
+
+
+async def _given_back(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    """Do what asyncpg's `Pool.release` does, after which nothing is to be waited for.
+
+    That one makes a task, lest a cancellation come between: two turns of the loop more for each
+    publish. Here it may come only where the connection is being closed, and then ends it.
+    """
+    inside: Any = connection  # private to asyncpg, of which we take but one minor version
+    if inside._con is not None:  # noqa: SLF001 - else it was closed meanwhile
+        inside._con._on_release()  # noqa: SLF001
+        await inside._holder.release(None)  # noqa: SLF001
