@@ -42,7 +42,6 @@ class _Place(set[EventReader[Any]]):
     def __init__(
         self, name: str, options: Mapping[str, Any], turn: AbstractAsyncContextManager[None]
     ) -> None:
-        super().__init__()
         self.name, self.options = name, options
         self.turn = turn
         """What those wait for who subscribe and leave: no two of them at once."""
