@@ -11,7 +11,8 @@ from acked._core.ack.delivery import Delivery
 from acked._core.ack.subscription import AckSubscription
 from acked._core.channel import Channel
 from acked._core.observer import Observer
-from acked._core.options import AckOptions, FireAndForgetOptions, PublishOptions, Redelivery
+from acked._core.options import AckOptions, FireAndForgetOptions, Redelivery
+from acked._core.publish_options import PublishOptions
 from acked._core.stream.adapter import fire_and_forget
 from acked._core.stream.buffer import Stream
 from acked._core.stream.gaps import MessagesAndGaps

@@ -11,7 +11,8 @@ from acked._boxes.contracts import OutboxStatus
 from acked._boxes.relay import Relay
 from acked._boxes.stores import outbox_store, postgres_sql
 from acked._core.channel import Channel
-from acked._core.options import PublishOptions, checked_seconds
+from acked._core.options import checked_seconds
+from acked._core.publish_options import PublishOptions
 from acked._core.publishing import Encoders, as_topic
 from acked.codecs import JSON
 from acked.errors import CapabilityError, ConfigurationError, hiding_arguments

@@ -19,9 +19,9 @@ from acked._core.observer import Observer
 from acked._core.options import (
     AckOptions,
     FireAndForgetOptions,
-    PublishOptions,
     checked_seconds,
 )
+from acked._core.publish_options import PublishOptions
 from acked._core.publisher import Publisher
 from acked._core.publishing import Encoders
 from acked._core.stream.subscription import FireAndForgetSubscription

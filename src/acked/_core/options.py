@@ -1,9 +1,7 @@
 """What a subscriber may choose, checked once, before anything is opened."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import cache
 from typing import Any, Final, Literal, Required, TypedDict, TypeVar
 
@@ -19,18 +17,13 @@ __all__ = (
     "ConsumerOptions",
     "FireAndForgetOptions",
     "FireAndForgetSettings",
-    "PublishOptions",
     "Redelivery",
     "checked_count",
-    "checked_delay",
-    "checked_expiry",
     "checked_options",
-    "checked_priority",
     "checked_seconds",
 )
 
 MEBIBYTE: Final = 1024 * 1024
-MAX_PRIORITY: Final = 255
 NO_KEY_ORDER: Final = (
     "this layer does not keep the order of a key among the consumers of a group; memory-queue, "
     "sqlite-queue, postgres-queue and redis-streams do. Within one process any worker does: "
@@ -66,32 +59,6 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "max_deliveries= needs dead_letter=: name the topic that keeps what was given up"
             )
-
-
-class PublishOptions(TypedDict, total=False):
-    """The options of `publish`."""
-
-    key: str | None
-    """What groups messages whose order matters."""
-    headers: Mapping[str, str] | None
-    """Text that travels beside the body."""
-    id: str | None
-    """The message's identity; the same again for a second try of one publish (drawn anew)."""
-    delay: float
-    """Seconds for which nobody is handed the message (0)."""
-    at: datetime | float
-    """The moment from which it is handed out, instead of `delay`: an aware datetime, or seconds
-    since the epoch; one that is past is now."""
-    expires: float
-    """Seconds from now after which nobody is handed it any more: it goes to the dead letters of the
-    subscription that comes to it, or, without a topic for them, is acknowledged and counted (it is
-    kept until somebody settles it)."""
-    priority: int
-    """From 0 to 255, the higher the earlier among what is free (0). A message with a key has its
-    place behind the earlier ones of it, so it takes no other."""
-    connection: object
-    """Your connection to the database that the layer is in: published when its transaction commits,
-    never if that is rolled back."""
 
 
 class AckSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,47 +201,6 @@ def checked_seconds(
     if (least is not None and given < least) or (above is not None and given <= above):
         raise ConfigurationError(f"{name}={given!r}: needs to be {bound} seconds")
     return float(given)
-
-
-def checked_delay(options: PublishOptions) -> float:
-    """Return for how many seconds a message is to be kept back; raise `ConfigurationError`."""
-    if "at" not in options:
-        return checked_seconds("delay", options.get("delay", 0.0), least=0.0)
-    if "delay" in options:
-        raise ConfigurationError("delay= and at= both say when: give one of them")
-    at: object = options["at"]
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise ConfigurationError("at= is a datetime without a time zone; give an aware one")
-        at = at.timestamp()
-    return max(0.0, checked_seconds("at", at, least=0.0) - time.time())
-
-
-def checked_expiry(options: PublishOptions, delay: float) -> float:
-    """Return after how many seconds a message is nobody's any more; 0 for never."""
-    if "expires" not in options:
-        return 0.0
-    expires = checked_seconds("expires", options["expires"], above=0.0)
-    if expires <= delay:
-        raise ConfigurationError(
-            f"expires={expires:g} is not after its delay of {delay:g} seconds: nobody would ever "
-            "be handed it"
-        )
-    return expires
-
-
-def checked_priority(options: PublishOptions) -> int:
-    """Return the priority of a message; raise `ConfigurationError` for what is none."""
-    priority: object = options.get("priority", 0)
-    if type(priority) is not int or not 0 <= priority <= MAX_PRIORITY:
-        raise ConfigurationError(
-            f"priority={priority!r}: needs to be a whole number from 0 to {MAX_PRIORITY}"
-        )
-    if priority and options.get("key") is not None:
-        raise ConfigurationError(
-            "priority= would put a message before earlier ones of its key=: give one of them"
-        )
-    return priority
 
 
 Settings = TypeVar("Settings", AckSettings, FireAndForgetSettings)

@@ -8,16 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-import msgspec
-
 from acked._core.body_check import arrives_equal
 from acked._core.bounds import MAX_ID, beyond_bounds
-from acked._core.options import (
-    PublishOptions,
-    checked_delay,
-    checked_expiry,
-    checked_priority,
-)
+from acked._core.publish_options import PLACING, PublishOptions, placed
 from acked._core.without_values import without_values
 from acked._machines.glob import glob
 from acked.errors import CapabilityError, ConfigurationError, EncodeError, MessageTooLarge
@@ -30,8 +23,6 @@ T = TypeVar("T")
 Decoders = dict[str, Callable[[bytes], Any]]
 
 _KNOWN: Final = PublishOptions.__annotations__.keys()
-_PLACED: Final = frozenset({"delay", "at", "expires", "priority"})
-"""The options that say when, or before what, a message is handed out."""
 MAX_TOPICS_REMEMBERED: Final = 4096
 """Topics that are published to, or match a pattern: a long run may have any number of them."""
 
@@ -99,8 +90,8 @@ class Encoders:
             encoding.content_type,
             time.time(),
         )
-        if options and not _PLACED.isdisjoint(options):
-            record = self._placed(record, options)
+        if options and not PLACING.isdisjoint(options):
+            record = placed(record, options, self._capabilities)
         if record.headers is not NO_HEADERS or record.key is not None:
             _check_bounds(record)
         return record
@@ -178,25 +169,6 @@ class Encoders:
                 raise CapabilityError("this layer carries no keys; publish without key=")
             _check_text("the key", key)
         return key
-
-    def _placed(self, record: Record, options: PublishOptions) -> Record:
-        can, delay = self._capabilities, checked_delay(options)
-        if not can.publish_delay and ("delay" in options or "at" in options):
-            raise CapabilityError(
-                "this layer cannot keep a message back; publish it when it is due"
-            )
-        if not can.publish_expiry and "expires" in options:
-            raise CapabilityError(
-                "this layer does not know when a message has expired; publish without expires=, "
-                "with the moment in the body"
-            )
-        if not can.publish_priority and "priority" in options:
-            raise CapabilityError(
-                "this layer hands out in its own order; publish without priority=, or to a topic "
-                "that has consumers of its own"
-            )
-        expires, priority = checked_expiry(options, delay), checked_priority(options)
-        return msgspec.structs.replace(record, delay=delay, expires=expires, priority=priority)
 
     def _checked_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         if not self._capabilities.headers:

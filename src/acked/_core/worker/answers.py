@@ -6,7 +6,8 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from acked._core.ack.delivery import reason_of
-from acked._core.options import PublishOptions, checked_seconds
+from acked._core.options import checked_seconds
+from acked._core.publish_options import PublishOptions
 from acked.types import Topic
 
 __all__ = (
