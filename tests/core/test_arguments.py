@@ -140,7 +140,7 @@ async def test_an_unknown_option_of_publish_is_refused() -> None:
     async with Channel(layer) as channel:
         with pytest.raises(
             CapabilityError,
-            match="publish has no option kee=; it has at, connection, delay, headers, id, key",
+            match="publish has no option kee=; it has at, connection, delay, expires, headers, id, key, priority",
         ):
             await channel.publish("t", 1, kee="x")  # type: ignore[call-overload]
         with pytest.raises(ConfigurationError, match="1 to 255 characters"):
