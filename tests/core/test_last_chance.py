@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
+import msgspec
 import pytest
 from anyio import wait_all_tasks_blocked
 
@@ -26,6 +27,7 @@ from acked import (
     Topic,
     VirtualClock,
 )
+from acked._core.ack import last_chance
 from acked.abc import LastChanceFeed
 from acked.errors import LayerError
 from acked.layers.memory_queue import MemoryQueueLayer
@@ -440,3 +442,54 @@ async def test_what_was_shut_while_it_paused_hands_out_nothing_afterwards() -> N
             await anext(sub)
         await held.ack()
     assert sorted(layer.released) == [1, 2]
+
+
+async def test_what_waits_long_for_its_turn_is_others_to_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(last_chance, "UNSEEN", 0.02)
+    layer = MemoryQueueLayer()
+    async with channel_of(layer, 3) as channel:
+        for _ in range(2):
+            await die(layer, 3)
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            await prefetch(sub, 3)
+            delivery = await first(sub)
+            assert sub.statistics().buffered == 2
+            await anyio.sleep(0.05)
+            await delivery.ack()
+            second = await first(sub)
+            assert sub.statistics().buffered == 0  # the third was given back
+            await second.ack()
+            third = await first(sub)
+            assert sorted(one.body for one in (delivery, second, third)) == [b"0", b"1", b"2"]
+            await third.ack()
+    assert letters(layer) == []
+
+
+class CannotNote(ScriptedLayer):
+    """Keeps last chances, but for a moment nobody can say who has one; and gives back nothing."""
+
+    @asynccontextmanager
+    async def consume(self, topics: Any, group: str, **options: Any) -> Any:
+        async with super().consume(topics, group, **options) as feed:
+
+            async def note_alone(token: Token, /, *, alone: bool) -> Token | None:
+                raise LayerError("no rights")
+
+            feed.note_alone = note_alone  # type: ignore[attr-defined]
+            yield feed
+
+
+async def test_what_can_be_neither_noted_nor_given_back_is_handed_out_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    capabilities = without(last_chance=True, release=False)
+    last = msgspec.structs.replace(leased(1, attempt=3), failures=0)
+    layer = CannotNote(last, capabilities=capabilities)
+    async with Channel(layer) as channel:
+        async with channel.subscribe(TOPIC, group="g", redelivery=THREE) as sub:
+            delivery = await first(sub)
+            assert delivery.attempt == 3
+            await delivery.ack()
+    assert "message 'id-1' waits for its last chance: no rights" in caplog.text

@@ -269,3 +269,17 @@ async def test_rights_that_are_missing_are_named(private_redis) -> None:
         found = await checked(RedisStreamsLayer(broker.url.replace("://", "://u:pw@")))
         assert verdicts(found)["rights"] == ("XGROUP DESTROY ZADD EVAL", WARNING)
         assert await admin.keys("*") == []
+
+
+async def test_what_only_the_order_of_keys_needs_is_asked_for_where_it_is_kept(
+    private_redis,
+) -> None:
+    broker = private_redis()
+    async with client_of(broker) as admin:
+        await admin.execute_command("ACL", "SETUSER", "u", "on", ">pw", "~*", "+@all", "-hset")
+        layer = RedisStreamsLayer(broker.url.replace("://", "://u:pw@"))
+        async with Channel(layer) as channel:
+            for ordered_by, value in ((None, "enough"), ("key", "HSET")):
+                async with channel.subscribe("t", group="g", ordered_by=ordered_by):
+                    found = {one.name: one.value for one in await channel.check()}
+                assert found["rights"] == value

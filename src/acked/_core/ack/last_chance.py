@@ -87,7 +87,7 @@ class LastChances:
                     self.fetcher.pause()  # or what was fetched behind it would overtake it
                     self.fetcher.last_chances.append(entry)
                     self._queued.set()
-                case Chance.NONE:
+                case _:  # none
                     often = leased.ended_alone
                     alone = f", {often} times alone, and not settled" if often else ""
                     self._give_up(entry, f"delivered {most} times{alone}")

@@ -170,6 +170,7 @@ class RedisStreamsLayer:
         self.trimmed: int = 0
         """How many messages owed to a group its consumers found trimmed away, so lost."""
         self._consumed: set[str] = set()
+        self._has_kept_order = False
         self._maxlen = maxlen
         self._trim: Command = ()
         if maxlen is not None:
@@ -283,7 +284,7 @@ class RedisStreamsLayer:
         return [
             *found,
             *transport(self._url),
-            await rights(server, commands_for(topic)),
+            await rights(server, commands_for(topic, in_key_order=self._has_kept_order)),
             backlog(self._maxlen, [backlog_of(reply) for reply in groups]),
             settled(self._keep_settled, [settled_of(*pair) for pair in pairs]),
         ]
@@ -335,6 +336,7 @@ class RedisStreamsLayer:
         )
         await seat.join(way.run, start)
         self._consumed.update(topics)
+        self._has_kept_order |= in_key_order
         feed = RedisStreamsFeed(way, seat)
         try:
             yield feed

@@ -14,14 +14,23 @@ __all__ = ("check_version", "commands_for")
 OLDEST_SERVER: Final = (6, 2)
 
 
-def commands_for(topic: str) -> Sequence[Command]:
+def commands_for(topic: str, *, in_key_order: bool) -> Sequence[Command]:
     """Return every command for the stream `topic`, with keys beside it, all in one slot.
 
-    None of this is ever carried out; see `acked.layers._redis.findings.rights`.
+    Those for the order of keys only where somebody keeps to it. None of this is ever carried out;
+    see `acked.layers._redis.findings.rights`.
     """
     stream, until, wake, scan, lane_of, lanes, group = group_keys(topic, "acked-check")
     script, entry = b"return 0", b"0-1"
+    for_order = [
+        (b"HGET", lane_of, b"a"),
+        (b"HSET", lane_of, b"a", b"b"),
+        (b"HDEL", lane_of, b"a"),
+        (b"ZADD", lanes, b"0", b"a"),
+        (b"XRANGE", stream, entry, entry),
+    ]
     return [
+        *(for_order if in_key_order else ()),
         (b"XADD", stream, b"*", b"a", b"b"),
         (b"XADD", wake, b"*", b"a", b"b"),
         (b"XREADGROUP", b"GROUP", group, b"c", b"STREAMS", stream, b">"),
@@ -44,11 +53,6 @@ def commands_for(topic: str) -> Sequence[Command]:
         (b"GET", scan),
         (b"SET", scan, b"0"),
         (b"DEL", until, scan),
-        (b"HGET", lane_of, b"a"),
-        (b"HSET", lane_of, b"a", b"b"),
-        (b"HDEL", lane_of, b"a"),
-        (b"ZADD", lanes, b"0", b"a"),
-        (b"XRANGE", stream, entry, entry),
         (b"EXISTS", until),
         (b"TIME",),
         (b"EVAL", script, b"1", stream),
