@@ -21,6 +21,7 @@ MODULE = "docs.examples.orders.service"
 PASSWORD = "hunter2-of-the-shop"
 PAGES_AND_MORE = 40
 """What the web process is told to be the most connections."""
+PATIENCE = 120.0
 
 
 class Service:
@@ -54,16 +55,16 @@ class Service:
         """Start the web process, and return when it answers."""
         most = ["--limit-concurrency", str(PAGES_AND_MORE), "--timeout-graceful-shutdown", "2"]
         words = ["uvicorn", f"{MODULE}:web", "--port", str(self.port), "--no-access-log", *most]
-        process = self.start(*words)
+        self.web = self.start(*words)
 
         async def answers() -> bool:
-            assert process.poll() is None, self.log
+            assert self.web.poll() is None, self.log
             try:
                 return (await self.ask("GET", "/"))[0] == 200
             except OSError:
                 return False
 
-        await until(answers, 30)
+        await until(answers)
 
     def work(self, processes: int) -> None:
         """Start workers, and what replaces those that die."""
@@ -156,9 +157,9 @@ class Page:
             writer.close()
 
 
-async def until(is_true: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
+async def until(is_true: Callable[[], Awaitable[bool]]) -> None:
     """Return when `is_true`, looking often."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not await is_true():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        assert time.monotonic() < deadline, f"not so within {PATIENCE} s: {is_true.__qualname__}"
         await asyncio.sleep(0.1)

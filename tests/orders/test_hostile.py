@@ -97,7 +97,7 @@ async def test_what_is_too_large_or_too_slow_takes_neither_memory_nor_a_place(se
     head = f"PUT /orders/{uuid4()} HTTP/1.1\r\nHost: shop\r\n".encode()
     slow = connected(service, head, b"Content-Length: 99\r\n\r\n{")
     gone = connected(service, head, b"Content-Length: 99\r\n\r\n{")
-    async with slow as waiting, asyncio.timeout(20):
+    async with slow as waiting, asyncio.timeout(60):
         async with gone:
             pass
         declared = b"Content-Length: 99999999999\r\n\r\n"
@@ -126,7 +126,7 @@ async def test_another_site_can_neither_order_nor_read(service_on) -> None:
         status, _ = await service.ask(method, f"/orders/{uuid4()}", order(), **evil)
         assert status == 405
     head = b"GET /events HTTP/1.1\r\nHost: shop\r\nOrigin: https://evil.example\r\n\r\n"
-    async with connected(service, head) as reader, asyncio.timeout(10):
+    async with connected(service, head) as reader, asyncio.timeout(60):
         answer = await reader.readuntil(b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"access-control-" not in answer.lower()
@@ -135,11 +135,11 @@ async def test_another_site_can_neither_order_nor_read(service_on) -> None:
 
 async def test_pages_without_end_are_refused_and_take_no_memory(service_on) -> None:
     service: Service = await service_on("postgres")
-    process = psutil.Process(service._running[0].pid)
+    process = psutil.Process(service.web.pid)
     look = b"GET /events HTTP/1.0\r\n\r\n"
 
     async def status(reader: asyncio.StreamReader) -> bytes:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return (await reader.readline()).split()[1]
 
     before = 0
@@ -159,7 +159,7 @@ async def test_pages_without_end_are_refused_and_take_no_memory(service_on) -> N
             async with connected(service, look) as reader:
                 return await status(reader) == b"200"
 
-        await until(lets_in, 20)
+        await until(lets_in)
         before = before or process.memory_info().rss
     assert process.memory_info().rss - before < 16 * 1024 * 1024
     assert "Traceback" not in service.log
@@ -171,7 +171,7 @@ async def test_a_page_that_does_not_read_is_sent_away_and_foreign_news_are_no_ne
     service: Service = await service_on("postgres")
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        lazy.settimeout(20)
+        lazy.settimeout(60)
         await asyncio.to_thread(lazy.connect, ("127.0.0.1", service.port))
         lazy.sendall(b"GET /events HTTP/1.0\r\n\r\n")
         assert (await asyncio.to_thread(lazy.recv, 12)).endswith(b" 200")
@@ -192,7 +192,7 @@ async def test_a_page_that_does_not_read_is_sent_away_and_foreign_news_are_no_ne
         async def is_shown() -> bool:
             return page.shown.get(number) == "placed"
 
-        await until(is_shown, 30)
+        await until(is_shown)
         while await asyncio.to_thread(lazy.recv, 1 << 20):
             pass  # to the end: its page would come again, and be told how all stands
     looking.cancel()
@@ -208,6 +208,6 @@ def test_nobody_is_told_the_password(words: list[str], tmp_path) -> None:
     queue = nowhere.replace("postgresql:", "postgres-queue:")
     service = Service(nowhere, queue, tmp_path)
     process = service.start(*words)
-    assert process.wait(30) != 0
+    assert process.wait(60) != 0
     assert "refused" in service.log.lower() or "connect" in service.log.lower()
     assert PASSWORD not in service.log
