@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import anyio
 
 from acked import AckedError, ChannelClosed, LayerError
-from acked.compat._backend import Late, OwnBackend
+from acked.compat._backend import InMemory, Late, OwnBackend
 from acked.compat._events import OWNER, EventReader, offer_again
 
 __all__ = ("Hub",)
@@ -79,7 +79,8 @@ class Hub:
         backend = self._backend
         by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         self._never_waits = getattr(backend, "never_waits", False)
-        self._hear = backend.hear if self._never_waits else None
+        at_once = isinstance(backend, InMemory) and backend.never_waits
+        self._hear = backend.hear if at_once else None
         await connect()
         self._ended = None
         if not by_itself:

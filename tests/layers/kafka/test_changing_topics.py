@@ -106,6 +106,20 @@ class TestMadeAnew:
         assert f"of topic {two!r} is another one" in caplog.text
         assert f"of topic {one!r} is another one" not in caplog.text
 
+    async def test_one_that_was_paused_is_read_on_when_it_was_made_anew(
+        self, kafka_broker, proxy, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("acked.layers.kafka._reader.PAUSE_AT", 30)
+        way, topic = proxy(kafka_broker), fresh("topic")
+        async with layer_at(way) as layer, feed_of(layer, topic, fresh("group")) as feed:
+            await layer.publish([record(topic, i) for i in range(100)])
+            await take(feed, 100)  # and settle none: no more of it is read
+            way.black_hole()
+            await make_anew(kafka_broker, topic, after=0.0)
+            await produced(kafka_broker, topic, range(1000, 1020))
+            way.heal()
+            assert await read_until(feed, {1019}) == list(range(1000, 1020))
+
     @pytest.mark.parametrize("start", ORIGINS)
     async def test_the_only_topic_made_anew_is_read_from_its_first_record(
         self, kafka_broker, start

@@ -2,6 +2,8 @@
 
 It is never cancelled while the consumer lives: a cancelled `getmany` leaks a counter, and with it
 the group never notices again that this consumer has stopped reading.
+
+Longer than 300 lines: what becomes of a position, wherever it leads, is one loop's.
 """
 
 import asyncio
@@ -113,6 +115,8 @@ class PartitionReader:
         self._consumer.seek(where, partition.next_offset)
         if partition.paused_since is not None or partition.is_leaving:
             self._consumer.pause(where)
+        else:
+            self._consumer.resume(where)
 
     def leave(self, partition: Partition) -> None:
         """Read nothing more of `partition`: another member waits for it."""
@@ -122,7 +126,6 @@ class PartitionReader:
     def stay(self, partition: Partition) -> None:
         """Take `leave` back."""
         partition.is_leaving = False
-        self._consumer.resume(topic_partition(partition.place))
         self.go_on(partition)
 
     def read_anew(self, topics: Collection[str]) -> None:

@@ -139,9 +139,9 @@ class TopicIds:
         if found is None:
             return ()
         anew = {topic for topic, log in found.items() if self._is_another(topic, log)}
-        if anew or (self.there is not None and found.keys() != self.there):
+        before, self.there = self.there, frozenset(found)
+        if anew or (before is not None and before != self.there):
             self._client.force_metadata_update()
-        self.there = frozenset(found)
         return anew
 
     def _is_another(self, topic: str, log: bytes) -> bool:
