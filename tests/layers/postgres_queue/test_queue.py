@@ -234,7 +234,9 @@ async def test_tables_of_version_1_are_brought_up_to_date_with_all_they_owe(priv
         await layer.publish(make("t", "once", "never"))
     async with connected(url) as admin:
         await admin.execute(
-            """drop trigger unpark on acked.message;
+            """drop table acked.schedule;
+            alter table acked.message drop column rank, drop column expires;
+            drop trigger unpark on acked.message;
             alter table acked.grp drop column in_order;
             alter table acked.message drop column lane, drop column waits;
             alter table acked.message alter column alone drop default,
@@ -258,7 +260,9 @@ async def test_tables_of_version_2_are_brought_up_to_date_with_their_indexes(
         await layer.publish(make("t", "owed"))
     async with connected(url) as admin:
         await admin.execute(
-            f"""drop index acked.message_free, acked.message_out;
+            f"""drop table acked.schedule;
+            alter table acked.message drop column rank, drop column expires;
+            drop index acked.message_free, acked.message_out;
             create index message_free on acked.message (grp, seq) where due = 0;
             create index message_out on acked.message (grp, lane)
                 where lane is not null and due > 0 and due < 'Infinity';
