@@ -235,6 +235,7 @@ async def test_tables_of_version_1_are_brought_up_to_date_with_all_they_owe(priv
     async with connected(url) as admin:
         await admin.execute(
             """drop table acked.schedule;
+            alter table acked.message drop column rank, drop column expires;
             drop trigger unpark on acked.message;
             alter table acked.grp drop column in_order;
             alter table acked.message drop column lane, drop column waits;
@@ -260,6 +261,7 @@ async def test_tables_of_version_2_are_brought_up_to_date_with_their_indexes(
     async with connected(url) as admin:
         await admin.execute(
             f"""drop table acked.schedule;
+            alter table acked.message drop column rank, drop column expires;
             drop index acked.message_free, acked.message_out;
             create index message_free on acked.message (grp, seq) where due = 0;
             create index message_out on acked.message (grp, lane)

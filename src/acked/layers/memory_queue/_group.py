@@ -107,6 +107,11 @@ class GroupQueue:
         return bool(self._overdue)
 
     @property
+    def overdue_holders(self) -> Iterator[object]:
+        """What those hold whose leases these are."""
+        return (lease.holder for lease in self._overdue.values())
+
+    @property
     def lag(self) -> int:
         """How many records were never leased."""
         return len(self._fresh) + self._passed_by
@@ -150,10 +155,6 @@ class GroupQueue:
             heapq.heappop(self._ends)
         lease_end = self._ends[0][0] if self._ends else NEVER
         return min(lease_end, self._delayed[0][0]) if self._delayed else lease_end
-
-    def is_overdue_for(self, held: object) -> bool:
-        """Say whether a lease is over that is none of `held`."""
-        return any(lease.holder is not held for lease in self._overdue.values())
 
     def nudge(self) -> None:
         """Wake whom there is a reason to wake; call this after whatever may be one."""

@@ -48,12 +48,13 @@ class Queue(Protocol):
         """Whether leases are over that their holders have seen end, and nobody else has."""
         ...
 
-    def next_moment(self) -> float:
-        """Return when the clock will free something, or `NEVER`."""
+    @property
+    def overdue_holders(self) -> Iterator[object]:
+        """What those hold whose leases these are."""
         ...
 
-    def is_overdue_for(self, held: object) -> bool:
-        """Say whether a lease is over that is none of `held`."""
+    def next_moment(self) -> float:
+        """Return when the clock will free something, or `NEVER`."""
         ...
 
 
@@ -176,7 +177,7 @@ class TopicSet(Generic[Q]):
             return
         for queue in self._overdue:
             for waiter in self.asleep:
-                if queue.is_overdue_for(waiter.held):
+                if any(held is not waiter.held for held in queue.overdue_holders):
                     waiter.wake()
                     return
         last = next(reversed(self.asleep))
