@@ -1,4 +1,4 @@
-"""Law B13: what a schedule wants published when it is due is published once, whoever asks."""
+"""Law B15: what a schedule wants published when it is due is published once, whoever asks."""
 
 from functools import partial
 from typing import Final, cast
@@ -21,9 +21,9 @@ ASKERS: Final = 4
 class ScheduledLaws:
     """Who asks first publishes, and notes for when; who asks for that, or earlier, does not."""
 
-    @law("B13", needs=("publish_once",))
+    @law("B15", needs=("publish_once",))
     async def test_what_many_want_published_is_published_once(self, harness: Harness) -> None:
-        """B13: by several at once and again later, each schedule by itself."""
+        """B15: by several at once and again later, each schedule by itself."""
         schedules = [fresh("schedule"), fresh("schedule")]
         async with place(harness) as here, opened(harness) as other:
             await introduce(here.channel, here.topic, group=here.group)
@@ -43,9 +43,9 @@ class ScheduledLaws:
             ]
             assert await owed(here) == sorted(both)
 
-    @law("B13", needs=("publish_once",))
+    @law("B15", needs=("publish_once",))
     async def test_a_schedule_that_is_new_has_missed_nothing(self, harness: Harness) -> None:
-        """B13: who begins with it publishes what is due only where an earlier one was noted."""
+        """B15: who begins with it publishes what is due only where an earlier one was noted."""
         schedule = fresh("schedule")
         async with place(harness) as here:
             await introduce(here.channel, here.topic, group=here.group)
@@ -56,9 +56,9 @@ class ScheduledLaws:
             assert await asked(here.channel, here, schedule, 20.0) == 30.0
             assert await owed(here) == [f"{schedule} 30.0"]
 
-    @law("B13", needs=("publish_once",))
+    @law("B15", needs=("publish_once",))
     async def test_what_was_published_for_outlives_the_channel(self, harness: Harness) -> None:
-        """B13: so that who comes later knows what nobody was there for."""
+        """B15: so that who comes later knows what nobody was there for."""
         schedule = fresh("schedule")
         async with place(harness) as here:
             await introduce(here.channel, here.topic, group=here.group)
