@@ -6,54 +6,25 @@ only. The order turns with the rounds. A ratio is made of two that ran side by s
 """
 
 import argparse
-import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
-from time import perf_counter, process_time
 from typing import Any, cast
 
 import redis
 
+from benchmarks.clock import Clock, Contender, Work, tell
+from benchmarks.peers import ROOT, Peer
 from benchmarks.report import Report, Round
 from compose.fleet import create
 
+__all__ = ("Clock", "Contender", "Contest", "Work", "contests")
+
 PATIENCE = 300
 """Seconds after which a contender hangs."""
-
-
-class Clock:
-    """Measures what the contender says is to be measured: not its start, nor its end."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.cpu = 0.0
-
-    @contextmanager
-    def running(self) -> Generator[None]:
-        """Measure what is done within."""
-        began, began_cpu = perf_counter(), process_time()
-        yield
-        self.seconds += perf_counter() - began
-        self.cpu += process_time() - began_cpu
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a contender is to do: `count` messages of `topic` at `url`."""
-
-    url: str
-    topic: str
-    count: int
-    clock: Clock = field(default_factory=Clock)
-
-
-Contender = Callable[[Work], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +32,7 @@ class Contest:
     """One piece of work, who does it, and whom to compare; `count` and `rounds` quick and full."""
 
     name: str
-    contenders: Mapping[str, Contender]
+    contenders: Mapping[str, Contender | Peer]
     ratios: Mapping[str, tuple[str, str]]
     count: tuple[int, int]
     rounds: tuple[int, int] = (3, 7)
@@ -80,30 +51,52 @@ class Contest:
 
     def _measured(self, url: str, *, quick: bool) -> Report:
         report = Report(self.name, "messages/s")
-        names = list(self.contenders)
+        names = [name for name in self.contenders if self._is_here(name)]
         for turn in range(self.rounds[not quick]):
             topic, count = f"orders-{turn}", self.count[not quick]
             if self.fill is not None:
-                _in_process(self.name, "fill", url, topic, count)
+                _in_process(_ours(self.name, "fill"), url, topic, count)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 before = _commands(url)
                 some = count // self.fewer.get(name, 1)
-                found = _in_process(self.name, name, url, topic, some)
+                found = _in_process(self._command(name), url, topic, some)
                 commands = None if before is None else (_commands(url) or 0) - before
                 each = None if commands is None else commands / some
                 rate, cpu = some / found["seconds"], 1e6 * found["cpu"] / some
                 report.add(name, Round(rate, cpu, found["peak"], each))
         for label, (first, second) in self.ratios.items():
-            report.ratio(label, first, second)
+            if first in names and second in names:
+                report.ratio(label, first, second)
         return report
 
+    def _is_here(self, name: str) -> bool:
+        contender = self.contenders[name]
+        if not isinstance(contender, Peer) or contender.is_installed:
+            return True
+        print(f"{self.name}: without {name}; python -m benchmarks.peers {contender.name}")
+        return False
 
-def _in_process(contest: str, contender: str, *work: object) -> Any:
+    def _command(self, name: str) -> list[str]:
+        contender = self.contenders[name]
+        return contender.command() if isinstance(contender, Peer) else _ours(self.name, name)
+
+
+def _ours(contest: str, contender: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.contest", contest, contender]
+
+
+def _in_process(command: Sequence[str], *work: object) -> Any:
     """Return what a process of its own printed."""
-    command = [sys.executable, "-m", "benchmarks.contest", contest, contender, *map(str, work)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        [*command, *map(str, work)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        cwd=ROOT,
+    )
     if done.returncode:
-        raise RuntimeError(f"{contest}, {contender}: {done.stderr[-3000:]}")
+        raise RuntimeError(f"{' '.join(command[2:])}: {done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -132,18 +125,9 @@ def _main() -> None:
         one for one in contests(asked.contest.partition(".")[0]) if one.name == asked.contest
     )
     found = contest.fill if asked.contender == "fill" else contest.contenders[asked.contender]
-    if found is None:
-        raise SystemExit(f"{asked.contest} has nothing to fill")
-    contender, work = found, Work(asked.url, asked.topic, asked.count)
-
-    async def running() -> None:
-        await contender(work)
-
-    asyncio.run(running())
-    # Not what getrusage says: that counts the parent's, from before this program was loaded.
-    told = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
-    peak = int(told.split()[0]) / 1024
-    print(json.dumps({"seconds": work.clock.seconds, "cpu": work.clock.cpu, "peak": peak}))
+    if found is None or isinstance(found, Peer):
+        raise SystemExit(f"{asked.contest} has nothing to run as {asked.contender}")
+    tell(found, Work(asked.url, asked.topic, asked.count))
 
 
 if __name__ == "__main__":

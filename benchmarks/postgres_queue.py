@@ -3,9 +3,14 @@
 Both publish the same typed bodies to the same server and then drain them, each message acked by a
 committed deletion: by 100, and one by one. The hand-written loop has one table with a deadline, no
 groups, no fence of a lease, no renewal, no dead letters and no wake-up: that is what the ratio pays
-for. Its claims commit as acked's do, without waiting for the disk.
+for. Its claims commit as acked's do, without waiting for the disk. Beside them is what a user would
+pick instead, where it is installed (`benchmarks.peers`).
+
+`postgres_queue.lone` is the other end: one message at a time, published when the one before was
+handled, to a consumer that waits. Its rate is one over the time from a publish to the handler.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -15,6 +20,7 @@ from acked import Channel, Topic
 from acked.layers.postgres_queue import PostgresQueueLayer
 from benchmarks.contest import Contender, Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Any]
@@ -94,16 +100,104 @@ async def by_hundreds(work: Work) -> None:
                     break
 
 
+async def lone_by_hand(work: Work) -> None:
+    """Hand over one message after the other, woken by a notification."""
+    decode, encode = msgspec.json.Decoder(Order).decode, msgspec.json.Encoder().encode
+    publishing: Connection = await asyncpg.connect(work.url)
+    claiming: Connection = await asyncpg.connect(work.url)
+    await publishing.execute(TABLE)
+    await claiming.execute("set synchronous_commit = off")
+    news, handled = asyncio.Event(), asyncio.Event()
+    await claiming.add_listener("jobs", lambda *_: news.set())
+
+    async def consume() -> None:
+        while True:
+            await news.wait()
+            news.clear()
+            for row in await claiming.fetch(CLAIM, work.topic, 1):
+                decode(row["body"])
+                handled.set()
+                await claiming.execute(ACK, [row["id"]])
+
+    consuming = asyncio.create_task(consume())
+    with work.clock.running():
+        for body in orders(work.count):
+            handled.clear()
+            await publishing.execute(PUBLISH, work.topic, [encode(body)])
+            await publishing.execute("notify jobs")
+            await handled.wait()
+    consuming.cancel()
+    await asyncio.wait([consuming])
+    await publishing.close()
+    await claiming.close()
+
+
+async def lone(work: Work) -> None:
+    """Do the same through a channel and a subscription."""
+    topic, handled = Topic(work.topic, Order), asyncio.Event()
+    async with (
+        Channel(PostgresQueueLayer(work.url)) as channel,
+        channel.subscribe(topic, group="g") as subscription,
+    ):
+
+        async def consume() -> None:
+            async for delivery in subscription:
+                handled.set()
+                await delivery.ack()
+
+        consuming = asyncio.create_task(consume())
+        with work.clock.running():
+            for body in orders(work.count):
+                handled.clear()
+                await channel.publish(topic, body)
+                await handled.wait()
+        consuming.cancel()
+        await asyncio.wait([consuming])
+
+
 HAND, ACKED = "SKIP LOCKED by hand, by 100", "acked, by 100"
 HAND_ONE, ONE = "SKIP LOCKED by hand, one by one", "acked, one by one"
+HAND_LONE, LONE = "SKIP LOCKED by hand, one at a time", "acked, one at a time"
+PEERS = ("procrastinate", "pgqueuer")
+MANY_WORDS, ONE_WORDS, LONE_WORDS = "by 100", "one by one", "one at a time"
 
 CONTESTS = (
     Contest(
         "postgres_queue",
-        {HAND: by_hand(MANY), ACKED: by_hundreds, HAND_ONE: by_hand(1), ONE: one_by_one},
-        {"by 100 / by hand": (ACKED, HAND), "one by one / by hand": (ONE, HAND_ONE)},
+        {
+            HAND: by_hand(MANY),
+            ACKED: by_hundreds,
+            **{f"{peer}, {MANY_WORDS}": Peer(peer, "many") for peer in PEERS},
+            HAND_ONE: by_hand(1),
+            ONE: one_by_one,
+            **{f"{peer}, {ONE_WORDS}": Peer(peer, "one") for peer in PEERS},
+        },
+        {
+            "by 100 / by hand": (ACKED, HAND),
+            "one by one / by hand": (ONE, HAND_ONE),
+            **{f"by 100 / {peer}": (ACKED, f"{peer}, {MANY_WORDS}") for peer in PEERS},
+            **{f"one by one / {peer}": (ONE, f"{peer}, {ONE_WORDS}") for peer in PEERS},
+        },
         count=(10_000, 30_000),
         broker="postgres",
-        fewer={HAND_ONE: 15, ONE: 15},
+        fewer={
+            HAND_ONE: 15,
+            ONE: 15,
+            **{f"{peer}, {words}": 15 for peer in PEERS for words in (MANY_WORDS, ONE_WORDS)},
+        },
+    ),
+    Contest(
+        "postgres_queue.lone",
+        {
+            HAND_LONE: lone_by_hand,
+            LONE: lone,
+            **{f"{peer}, {LONE_WORDS}": Peer(peer, "lone") for peer in PEERS},
+        },
+        {
+            "one at a time / by hand": (LONE, HAND_LONE),
+            **{f"one at a time / {peer}": (LONE, f"{peer}, {LONE_WORDS}") for peer in PEERS},
+        },
+        count=(300, 2_000),
+        broker="postgres",
     ),
 )
