@@ -62,8 +62,8 @@ class Scheduler:
         """Make it. Raises `CapabilityError` where the layer cannot publish for a fleet once."""
         if not layer.capabilities.publish_once:
             raise CapabilityError(
-                f"every() publishes once for all processes, and {layer!r} cannot: memory-queue, "
-                "sqlite-queue, postgres-queue and redis-streams can"
+                f"every() publishes once for all processes, and {layer!r} cannot: use a layer with "
+                "the capability publish_once; the how-to on running workers names them"
             )
         self._layer = cast("PublishesOnce", layer)
         self._encoders = encoders
