@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Final
 
 import anyio
@@ -27,6 +26,7 @@ from acked import RAW, AckSubscription, Channel, Overflow, Topic
 from acked.abc import AckLayer
 from acked.layers.kafka import KafkaLayer
 from acked.layers.memory import MemoryLayer
+from benchmarks.clock import Clock
 from compose.fleet import create
 
 STEP: Final = 1.5
@@ -38,21 +38,7 @@ BATCH: Final = 500
 TEN, HUNDRED, THOUSAND = (1, 10, 100, 1000, 10_000), (1, 10, 100), (1, 10, 100, 1000)
 
 
-class Watch:
-    """Sums up the time of what is to be measured."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @contextmanager
-    def running(self) -> Generator[None]:
-        """Measure what is done within."""
-        began = perf_counter()
-        yield
-        self.seconds += perf_counter() - began
-
-
-Measured = Callable[[str, int, Watch], Awaitable[float]]
+Measured = Callable[[str, int, Clock], Awaitable[float]]
 """Does the work at a URL with a size, and returns how many units it was."""
 
 
@@ -80,7 +66,7 @@ async def drain(subscription: AckSubscription[bytes], count: int) -> None:
             break
 
 
-async def subscribers(url: str, size: int, watch: Watch) -> float:
+async def subscribers(url: str, size: int, clock: Clock) -> float:
     """Publish to `size` subscribers of the memory layer, each a task."""
     del url  # it is in this process
     topic, count = topic_of("news"), max(20, 100_000 // size)
@@ -96,7 +82,7 @@ async def subscribers(url: str, size: int, watch: Watch) -> float:
             for _ in range(count):
                 await anext(members[number])
 
-        with watch.running():
+        with clock.running():
             async with anyio.create_task_group() as reading:
                 for number in range(size):
                     reading.start_soon(read, number)
@@ -105,7 +91,7 @@ async def subscribers(url: str, size: int, watch: Watch) -> float:
     return size * count
 
 
-async def readers(url: str, size: int, watch: Watch) -> float:
+async def readers(url: str, size: int, clock: Clock) -> float:
     """Let `size` tasks read one subscription, each awaiting its ack."""
     topic, count = topic_of("jobs"), max(20_000, 2 * size)
     async with (
@@ -119,14 +105,14 @@ async def readers(url: str, size: int, watch: Watch) -> float:
             for _ in numbers:
                 await (await anext(subscription)).ack()
 
-        with watch.running():
+        with clock.running():
             async with anyio.create_task_group() as tasks:
                 for _ in range(size):
                     tasks.start_soon(handle)
     return count
 
 
-async def concurrent_acks(url: str, size: int, watch: Watch) -> float:
+async def concurrent_acks(url: str, size: int, clock: Clock) -> float:
     """Ack `size` messages at the same time, again and again."""
     topic, rounds = topic_of("jobs"), max(1, 10_000 // size)
     async with (
@@ -136,14 +122,14 @@ async def concurrent_acks(url: str, size: int, watch: Watch) -> float:
         await fill(channel, topic, size * rounds)
         for _ in range(rounds):
             held = [await anext(subscription) for _ in range(size)]
-            with watch.running():
+            with clock.running():
                 async with anyio.create_task_group() as tasks:
                     for delivery in held:
                         tasks.start_soon(delivery.ack)
     return size * rounds
 
 
-async def topics(url: str, size: int, watch: Watch) -> float:
+async def topics(url: str, size: int, clock: Clock) -> float:
     """Drain what is spread over the `size` topics of one subscription."""
     count = max(10_000, size)
     names = [topic_of(f"t{number}") for number in range(size)]
@@ -153,12 +139,12 @@ async def topics(url: str, size: int, watch: Watch) -> float:
     ):
         for name in names:
             await fill(channel, name, count // size)
-        with watch.running():
+        with clock.running():
             await drain(subscription, count // size * size)
     return count // size * size
 
 
-async def pending(url: str, size: int, watch: Watch) -> float:
+async def pending(url: str, size: int, clock: Clock) -> float:
     """Drain while another consumer of the group holds `size`."""
     topic, count = topic_of("jobs"), 20_000
     async with (
@@ -169,27 +155,27 @@ async def pending(url: str, size: int, watch: Watch) -> float:
         held = [await anext(holding) for _ in range(size)]
         async with channel.subscribe(topic, group="g") as subscription:
             await fill(channel, topic, count)
-            with watch.running():
+            with clock.running():
                 await drain(subscription, count)
         for delivery in held:
             await delivery.ack()
     return count
 
 
-async def bodies(url: str, size: int, watch: Watch) -> float:
+async def bodies(url: str, size: int, clock: Clock) -> float:
     """Drain bodies of `size` bytes; the unit is a kilobyte of them, or a message if it is less."""
     topic, count = topic_of("blobs"), max(4, min(2000, (64 << 20) // size))
     async with (
         Channel.from_url(url) as channel,
         channel.subscribe(topic, group="g") as subscription,
     ):
-        with watch.running():
+        with clock.running():
             await fill(channel, topic, count, b"x" * size)
             await drain(subscription, count)
     return count * max(1.0, size / KILOBYTE)
 
 
-async def groups(url: str, size: int, watch: Watch) -> float:
+async def groups(url: str, size: int, clock: Clock) -> float:
     """Let each of `size` groups drain the same messages, one group after the other."""
     topic, count = topic_of("jobs"), max(500, 10_000 // size)
     async with Channel.from_url(url) as channel, AsyncExitStack() as entered:
@@ -198,13 +184,13 @@ async def groups(url: str, size: int, watch: Watch) -> float:
             for number in range(size)
         ]
         await fill(channel, topic, count)
-        with watch.running():
+        with clock.running():
             for member in members:
                 await drain(member, count)
     return size * count
 
 
-async def partitions(url: str, size: int, watch: Watch) -> float:
+async def partitions(url: str, size: int, clock: Clock) -> float:
     """Drain a topic of Kafka's that has `size` partitions."""
     topic, count = topic_of(f"log-{size}"), 20_000
     layer = KafkaLayer(url.removeprefix("kafka://"), create_topics=size)
@@ -212,7 +198,7 @@ async def partitions(url: str, size: int, watch: Watch) -> float:
         await fill(channel, topic, count)
         async with channel.subscribe(topic, group="g", in_flight=4 * BATCH) as subscription:
             await (await anext(subscription)).ack()
-            with watch.running():
+            with clock.running():
                 await drain(subscription, count - 1)
     return count - 1
 
@@ -316,9 +302,9 @@ def _main() -> None:
     asked = parser.parse_args()
     if asked.one:
         name, size, url = asked.one
-        watch = Watch()
-        units = asyncio.run(_measured(SERIES[name].measured, url, int(size), watch))
-        print(json.dumps(1e6 * watch.seconds / units))
+        clock = Clock()
+        units = asyncio.run(_measured(SERIES[name].measured, url, int(size), clock))
+        print(json.dumps(1e6 * clock.seconds / units))
         return
     for name in SERIES:
         if not asked.names or any(map(name.startswith, asked.names)):
@@ -330,8 +316,8 @@ def _main() -> None:
                 path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
-async def _measured(measured: Measured, url: str, size: int, watch: Watch) -> float:
-    return await measured(url, size, watch)
+async def _measured(measured: Measured, url: str, size: int, clock: Clock) -> float:
+    return await measured(url, size, clock)
 
 
 if __name__ == "__main__":

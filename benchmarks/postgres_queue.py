@@ -108,7 +108,11 @@ async def lone_by_hand(work: Work) -> None:
     await publishing.execute(TABLE)
     await claiming.execute("set synchronous_commit = off")
     news, handled = asyncio.Event(), asyncio.Event()
-    await claiming.add_listener("jobs", lambda *_: news.set())
+
+    def told(*_: object) -> None:
+        news.set()
+
+    await claiming.add_listener("jobs", told)
 
     async def consume() -> None:
         while True:

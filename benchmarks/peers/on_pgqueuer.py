@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -80,11 +81,7 @@ async def lone(work: Work) -> None:
         await running
 
 
-WAYS = {
-    "many": lambda work: drained(work, MANY),
-    "one": lambda work: drained(work, 1),
-    "lone": lone,
-}
+WAYS = {"many": partial(drained, size=MANY), "one": partial(drained, size=1), "lone": lone}
 
 if __name__ == "__main__":
     tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))

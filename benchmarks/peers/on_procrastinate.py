@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -70,11 +71,7 @@ async def lone(work: Work) -> None:
         await asyncio.wait([worker])
 
 
-WAYS = {
-    "many": lambda work: drained(work, MANY),
-    "one": lambda work: drained(work, 1),
-    "lone": lone,
-}
+WAYS = {"many": partial(drained, size=MANY), "one": partial(drained, size=1), "lone": lone}
 
 if __name__ == "__main__":
     tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))

@@ -79,8 +79,9 @@ class Hub:
         backend = self._backend
         by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         self._never_waits = getattr(backend, "never_waits", False)
-        at_once = isinstance(backend, InMemory) and backend.never_waits
-        self._hear = backend.hear if at_once else None
+        self._hear = None
+        if isinstance(backend, InMemory) and backend.never_waits:
+            self._hear = backend.hear
         await connect()
         self._ended = None
         if not by_itself:

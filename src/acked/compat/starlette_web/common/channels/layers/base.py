@@ -18,7 +18,7 @@ from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, 
 
 __all__ = ("BaseChannelLayer", "SourceLayer", "configured")
 
-logger = logging.getLogger("acked.compat.starlette_web")
+logger: Final = logging.getLogger("acked.compat.starlette_web")
 
 TLS: Final = ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
 """How options begin that say whom to trust."""
