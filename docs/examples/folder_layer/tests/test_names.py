@@ -1,6 +1,7 @@
 """What a topic may be called, where its messages are then, and what a stranger may put there."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import anyio
@@ -85,3 +86,26 @@ def test_files_of_somebody_else_stop_no_reader_and_lead_nowhere(tmp_path: Path) 
 
     anyio.run(main)
     assert secret.read_bytes() == b"a secret"
+
+
+def test_files_without_end_fill_no_memory(tmp_path: Path) -> None:
+    """One that is larger than any message is set aside unread; of large ones a few are taken."""
+
+    async def main() -> int:
+        layer = FolderLayer(tmp_path)
+        joined = layer.consume(["t"], "g", in_flight=100, lease=9.0, start=Start.EARLIEST)
+        async with layer, joined as feed:
+            with (tmp_path / "t" / "g" / f"{0:020}.1").open("wb") as endless:
+                endless.truncate(1 << 30)
+            await layer.publish([Record("t", bytes(1 << 20), str(n)) for n in range(50)])
+            tracemalloc.start()
+            try:
+                with anyio.fail_after(10):
+                    first, *_ = await feed.receive(100)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert first.record.id == "0"
+        return peak
+
+    assert anyio.run(main) < 16 << 20

@@ -70,7 +70,12 @@ CAPABILITIES: Final = Capabilities(
     keys=True,
     order="total",
     lease="timer",
+    max_payload=16 * 1024 * 1024,
 )
+LARGEST_FILE: Final = 17 * 1024 * 1024
+"""Bytes of a message with all that travels beside its body; a larger file is nobody's message."""
+TAKEN_AT_ONCE: Final = 2 * 1024 * 1024
+"""Bytes of bodies after which one look takes no more."""
 
 T = TypeVar("T")
 
@@ -222,11 +227,16 @@ class _Feed:
         self._folders.append(self._folders.pop(0))  # every topic's turn to be first comes round
         share = max(1, limit // len(self._folders))
         ours = {path.name for path in self._held.values()}  # nothing is taken from oneself
+        room = TAKEN_AT_ONCE
         for folder in self._folders:
             names = sorted(one.name for one in folder.iterdir() if _NAME.fullmatch(one.name))
             free = (_Name.parse(name) for name in names if name not in ours)
             taken = (found for name in free if (found := self._leased(folder, name)))
-            self._unseen.extend(islice(taken, share))
+            for leased in islice(taken, share):
+                self._unseen.append(leased)
+                room -= len(leased.record.body)
+                if room <= 0:
+                    return
 
     def _leased(self, folder: Path, name: _Name) -> Leased | None:
         """Lease the message if it is free, or its lease or delay is over."""
@@ -301,12 +311,13 @@ def _folder_name(name: str) -> str:
 
 
 def _bytes_of(path: Path) -> bytes:
-    """Return what is in the file; follow no link in its place, and wait for nobody at a pipe."""
+    """Return what is in the file; follow no link, wait at no pipe, read no more than is allowed."""
     safely = os.O_NOFOLLOW | os.O_NONBLOCK
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | safely)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("this is no file")
-        return file.read()
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+            raise OSError("this is no message")
+        return file.read(found.st_size)
 
 
 @contextmanager
