@@ -53,4 +53,15 @@ EQUIVALENT: Final[dict[str, str]] = {
     "layers/sqlite_queue/_claim Claim.__init__: self._bytes = 0 -> self._bytes = 1": (
         "a claim ends one byte earlier"
     ),
+    "layers/kafka/_unpacking _too_large: if length <= 0 or following > end: -> "
+    "if length <= 1 or following > end:": "no batch is one byte long",
+    "layers/kafka/_publisher KafkaPublisher.publish: loop.time() < given_up -> "
+    "(loop.time() <= given_up)": "no two readings of a clock are that equal",
+    'layers/kafka/_browsing _Reading._kept: leased = leased_first(Partition(place, Position(0, ""), '
+    'NOBODY), records) -> leased = leased_first(Partition(place, Position(1, ""), NOBODY), records)': (
+        "of that partition only the place is used"
+    ),
+    "layers/kafka/_browsing _Reading.page: self._parsing.end_if_due(now) -> pass": (
+        "it goes on parsing leniently: slower, and to the same end"
+    ),
 }

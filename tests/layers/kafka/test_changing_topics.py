@@ -211,6 +211,13 @@ class TestProgress:
                 with anyio.fail_after(SOON):
                     while (await committed_at(kafka_broker, group))[topic, 0].offset < 3:
                         await anyio.sleep(0.1)
+                async with producer_of(kafka_broker, transactional_id=fresh("tx")) as producer:
+                    await producer.begin_transaction()
+                    await producer.send_and_wait(topic, b"nobody sees this")
+                    await producer.abort_transaction()
+                with anyio.fail_after(SOON):
+                    while (await committed_at(kafka_broker, group))[topic, 0].offset < 5:
+                        await anyio.sleep(0.1)
                 assert feed.lag() == 0
 
     async def test_what_hangs_in_a_transaction_is_lag(self, kafka_broker) -> None:

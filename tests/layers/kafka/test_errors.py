@@ -1,5 +1,6 @@
 """What aiokafka raises, in words of ours: each kind says what to do, and none shows a secret."""
 
+import logging
 import ssl
 
 import pytest
@@ -57,3 +58,12 @@ def test_options_show_where_and_no_secret() -> None:
 def test_no_server_at_all_is_an_error(servers: str) -> None:
     with pytest.raises(ConfigurationError, match="no server of Kafka was named"):
         KafkaLayer(servers)
+
+
+def test_a_line_of_aiokafkas_log_says_kinds_and_no_contents(caplog) -> None:
+    logger = logging.getLogger("aiokafka.conn")
+    with caplog.at_level(logging.DEBUG, "aiokafka.conn"):
+        logger.debug("sent %s, %s", b"secret", 7)
+        logger.debug("sent %(what)s", {"what": 7})
+        logger.debug("sent")
+    assert caplog.messages == ["sent <bytes, contents hidden>, 7", "sent 7", "sent"]

@@ -49,6 +49,17 @@ class TestFaults:
             async with feed_of(layer, there, "g") as feed:
                 assert bodies(await take(feed, 2)) == [0, 1]
 
+    async def test_a_topic_that_the_brokers_would_not_make_is_refused_with_why(
+        self, kafka_broker
+    ) -> None:
+        topic = fresh("topic")
+        async with layer_at(kafka_broker, replicas=3) as layer:
+            with pytest.raises(LayerError, match=r"InvalidReplicationFactor.*replicas="):
+                async with feed_of(layer, topic, "g"):
+                    pass
+        async with admin_of(kafka_broker) as admin:
+            assert topic not in await admin.list_topics()
+
     async def test_no_server_is_a_lost_connection_without_credentials(self) -> None:
         layer = KafkaLayer.from_url("kafka://me:secret@127.0.0.1:1?timeout=2")
         with anyio.fail_after(SOON), pytest.raises(ConnectionLost) as caught:
@@ -131,6 +142,23 @@ class TestFaults:
             with anyio.fail_after(2 * SOON):
                 while await self._first_of(layer, topic) != [0]:
                     await anyio.sleep(0.1)
+
+    async def test_leaving_while_the_group_is_joined_again_is_bounded(self, private_broker) -> None:
+        broker = private_broker("kafka")
+        topic = fresh("topic")
+        async with layer_at(broker, timeout=1.0) as layer:
+            await layer.publish([record(topic, 0)])
+            async with feed_of(layer, topic, "g") as feed:
+                (one,) = await take(feed, 1)
+                await feed.settle([Settlement(one.token, Verb.NACK, delay=60.0)])
+                broker.pause()
+                with anyio.fail_after(SOON), pytest.raises(ConnectionLost):
+                    await feed.receive(1)
+                with anyio.move_on_after(0.5):
+                    await feed.receive(1)
+                left = time.monotonic()
+            assert time.monotonic() - left < SOON
+            broker.resume()
 
     async def _first_of(self, layer, topic: str) -> list[int]:
         """Return what comes first, or nothing while the broker takes itself for dead."""

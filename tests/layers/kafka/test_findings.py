@@ -92,7 +92,9 @@ def test_who_may_not_ask_is_told_so_of_each_fact() -> None:
         ("max_message_bytes", {"message.max.bytes": "1000"}, WARNING, "1000 bytes"),
         ("offset_metadata_max_bytes", {"offset.metadata.max.bytes": "100"}, NOTICE, "for more"),
         ("retention", {"log.retention.bytes": "5000"}, NOTICE, "beyond 5000 bytes"),
+        ("retention", {"log.retention.bytes": "0"}, NOTICE, "beyond 0 bytes"),
         ("retention", {"log.retention.ms": "60000"}, NOTICE, "after 60 s"),
+        ("retention", {"log.retention.ms": "0"}, NOTICE, "after 0 s"),
     ],
 )
 def test_a_setting_that_matters_is_told(

@@ -13,7 +13,7 @@ from acked import (
     ConfigurationError,
     LayerError,
 )
-from acked.layers.kafka import KafkaLayer
+from acked.layers.kafka import KafkaLayer, KafkaTail
 from tests.layers.kafka_kit import record
 
 pytestmark = pytest.mark.anyio
@@ -43,8 +43,9 @@ class TestOptions:
         ],
     )
     def test_a_wrong_option_is_named(self, url: str, words: str) -> None:
-        with pytest.raises(ConfigurationError, match=words):
-            KafkaLayer.from_url(url)
+        for kind in (KafkaLayer, KafkaTail):
+            with pytest.raises(ConfigurationError, match=words):
+                kind.from_url(url)
 
     def test_the_address_is_shown_and_the_password_is_not(self) -> None:
         layer = KafkaLayer.from_url("kafka://me:p%40ss@one:9092,two:9093?tls=true")

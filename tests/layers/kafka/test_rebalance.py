@@ -138,6 +138,29 @@ class TestKeeping:
                 await layer.publish([record(topic, 1)])
                 assert bodies(await take(old, 1)) == [1]
 
+    async def test_a_delayed_nack_of_a_partition_that_moves_comes_there_at_once_and_once(
+        self, kafka_broker
+    ) -> None:
+        topic, group = fresh("topic"), fresh("group")
+        async with layer_at(kafka_broker, create_topics=2) as layer:
+            await filled(layer, topic, 2, 1)
+            async with feed_of(layer, topic, group) as old:
+                held = await take(old, 3)
+                nacks = [Settlement(one.token, Verb.NACK, delay=4.0) for one in held]
+                began = anyio.current_time()
+                assert set(await old.settle(nacks)) == {Outcome.CONFIRMED}
+                async with feed_of(layer, topic, group) as new:
+                    there = await take(new, 1)
+                    assert anyio.current_time() - began < 4.0
+                    with anyio.move_on_after(0.5):
+                        there += await new.receive(3)
+                    again = await take(old, 3 - len(there))
+                    assert sorted(bodies(there + again)) == sorted(bodies(held))
+                    await ack(new, there)
+                    await ack(old, again)
+                    await layer.publish([record(topic, 9, key=str(n)) for n in range(20)])
+                    assert set(bodies(await old.receive(20))) == {9}, "what moved is not here"
+
     async def test_what_was_another_members_meanwhile_is_not_ours_any_more(
         self, kafka_broker, proxy
     ) -> None:

@@ -101,6 +101,17 @@ class TestRecords:
                 assert bodies(await take(feed, 2)) == [0, 0]
 
 
+async def test_the_first_records_of_several_publishers_are_sent_at_once(kafka_broker) -> None:
+    topic = fresh("topic")
+    async with layer_at(kafka_broker) as layer:
+        assert list(await layer.publish([])) == []
+        async with anyio.create_task_group() as tasks:
+            for number in range(4):
+                tasks.start_soon(layer.publish, [record(topic, number)])
+        async with feed_of(layer, topic, "g") as feed:
+            assert sorted(bodies(await take(feed, 4))) == [0, 1, 2, 3]
+
+
 REPEATED = [("x", b"1"), ("y", b""), ("x", b"\xff"), ("x", b"3"), ("y", b"last")]
 
 

@@ -83,8 +83,8 @@ def layer_of(broker, user: str, password: str, **options) -> KafkaLayer:
     return KafkaLayer(at, user=user, password=password, **settings)
 
 
-async def as_root(broker, *, topics=(), rights=()) -> None:
-    """Make `topics`, and let `reader` do what `rights` says: kind, name, operation, permission."""
+async def as_root(broker, *, topics=(), rights=(), size=1_048_588) -> None:
+    """Make `topics` that take batches of so many bytes, and let `reader` do what `rights` says: kind, name, operation, permission."""
     admin = AIOKafkaAdminClient(
         bootstrap_servers=broker.url.removeprefix("kafka://"),
         security_protocol="SASL_PLAINTEXT",
@@ -95,7 +95,9 @@ async def as_root(broker, *, topics=(), rights=()) -> None:
     await admin.start()
     try:
         if topics:
-            await admin.create_topics([NewTopic(topic, 1, 1) for topic in topics])
+            limit = {"max.message.bytes": str(size)}
+            made = [NewTopic(topic, 1, 1, topic_configs=limit) for topic in topics]
+            await admin.create_topics(made)
         acls = [(k, name, ANY, "User:reader", "*", what, may) for k, name, what, may in rights]
         answer = await admin._client.send(admin._client.get_random_node(), CreateAclsRequest(acls))
         assert {code for code, _ in answer.results} <= {0}
@@ -119,6 +121,31 @@ async def test_who_may_only_read_reads_and_settles(guarded) -> None:
                 await layer.publish([record(topic, 2)])
             assert not caught.value.indeterminate
             await ack(feed, got[1:])
+        found = {one.name: one for one in await layer.check()}
+        assert found["brokers"].value == 1
+        assert found["retention"].value is found["max_message_bytes"].value is None
+        with pytest.raises(LayerError, match="check the rights"):
+            await layer.remove_group([topic], group)
+
+
+async def test_who_may_not_read_settings_learns_how_large_a_batch_may_be(guarded) -> None:
+    """Row 27: that of a topic is asked for; who is not told finds out."""
+    topic = fresh("topic")
+    await as_root(guarded, topics=[topic], rights=[(TOPIC, topic, WRITE, ALLOW)], size=900)
+    async with layer_of(guarded, "reader", "w") as layer:
+        await layer.publish([Record(topic, b"x" * 200, f"{i}") for i in range(40)])
+    async with layer_of(guarded, "root", "r") as layer, feed_of(layer, topic, "g") as feed:
+        assert {one.record.id for one in await take(feed, 40)} == {f"{i}" for i in range(40)}
+
+
+async def test_a_group_that_may_not_be_joined_is_refused(guarded) -> None:
+    topic = fresh("topic")
+    await as_root(guarded, topics=[topic], rights=[(TOPIC, topic, READ, ALLOW)])
+    async with layer_of(guarded, "reader", "w") as layer:
+        with anyio.fail_after(SOON), pytest.raises(LayerError, match="check the rights"):
+            async with feed_of(layer, topic, fresh("group")):
+                pass
+        assert "open" in repr(layer)
 
 
 async def test_a_dead_letter_topic_that_is_forbidden(guarded) -> None:

@@ -105,6 +105,27 @@ class TestUnconfirmed:
                     await anyio.sleep(0.05)
             tasks.cancel_scope.cancel()
 
+    async def test_a_nack_after_an_ack_that_had_worked_all_the_same_changes_nothing(
+        self, kafka_broker, proxy
+    ) -> None:
+        topic, between = fresh("topic"), proxy(kafka_broker)
+        async with (
+            layer_at(between, timeout=2.0) as layer,
+            feed_of(layer, topic, "g") as feed,
+        ):
+            await layer.publish([record(topic, i) for i in range(3)])
+            zero, one, two = await take(feed, 3)
+            between.black_hole()
+            (reply,) = await feed.settle([acking(zero)])
+            assert isinstance(reply, ConnectionLost)
+            between.heal()
+            with anyio.fail_after(2 * SOON):
+                while await feed.settle([acking(one)]) != [Outcome.CONFIRMED]:
+                    pass  # and this commit says so of the other, too
+            assert await feed.settle([Settlement(zero.token, Verb.NACK)]) == [Outcome.LOST]
+            await feed.release([two.token, two.token])
+            assert bodies(await take(feed, 1)) == [2]
+
     async def test_a_nack_after_an_ack_without_answer_comes_again(
         self, kafka_broker, proxy
     ) -> None:
@@ -189,6 +210,7 @@ class TestRoom:
                 await layer.publish([record(topic, i) for i in range(count)])
                 _, confirmed = await self.ack_every_second(layer, topic, group, count, 200)
                 await self.nothing_of_it_comes_again(layer, topic, group, count, confirmed)
+            async with layer_at(broker) as layer:  # it does not know the limit yet
                 await self.what_is_said_to_be_removed_is(layer, topic, count)
         finally:
             broker.close()
@@ -237,12 +259,13 @@ class TestRoom:
     async def what_is_said_to_be_removed_is(self, layer, topic: str, count: int) -> None:
         """And the rest is still shown, and nobody is told of an error."""
         gone = set[str]()
-        for asked in (["0:2"], [f"0:{count - 1}"], ["0:0", "0:7", "0:1"], ["0:3", "0:9"]):
+        first = [f"0:{n}" for n in range(4)]
+        for asked in (["0:3"], ["0:5"], [f"0:{count - 1}"], ["0:9", "0:7"], first):
             done = await layer.remove(topic, asked)
             gone.update(position for position, is_done in zip(asked, done, strict=True) if is_done)
             shown = {one.position async for page in layer.browse(topic) for one in page}
             assert shown == {f"0:{n}" for n in range(count)} - gone
-        assert {"0:0", "0:1"} <= gone, "it takes no room"
+        assert gone.issuperset(first), "it takes no room"
 
 
 class TestOrder:

@@ -9,7 +9,7 @@ from aiokafka.structs import TopicPartition
 
 from acked import Stream
 from acked.conformance.harness import fresh
-from acked.errors import ChannelClosed, ConnectionLost
+from acked.errors import ChannelClosed, ConnectionLost, LayerError, PublishFailed
 from acked.layers.kafka import KafkaTail
 from acked.types import GapCause, Record
 from compose.lifecycle import Broker
@@ -151,6 +151,60 @@ async def test_a_silent_cluster_is_told_to_who_does_not_reconnect(
             assert not await stream.ready()
         assert isinstance(stream.failure, ConnectionLost)
         way.heal()
+
+
+async def test_a_silent_cluster_is_tried_again_and_told_in_the_log(
+    kafka_broker: Broker, proxy: Proxies, caplog: pytest.LogCaptureFixture
+) -> None:
+    way, topic, stream = proxy(kafka_broker), fresh("topic"), sink()
+    async with tail_at(way.url) as tail, tail.listen([topic], stream):
+        way.black_hole()
+        with anyio.fail_after(SOON):
+            while "it is tried again" not in caplog.text:
+                await anyio.sleep(0.05)
+        async with producer_of(kafka_broker) as producer:
+            await producer.send_and_wait(topic, b"meanwhile")
+        way.heal()
+        assert await heard(stream, 1) == ["meanwhile"]
+
+
+async def test_who_listens_again_after_everybody_left_hears_what_is_new(
+    kafka_broker: Broker,
+) -> None:
+    topic = fresh("topic")
+    async with tail_at(kafka_broker.url) as tail:
+        for n in range(3):
+            stream = sink()
+            async with tail.listen([topic], stream):
+                await tail.publish([record(topic, n)])
+                assert await heard(stream, 1) == [str(n)]
+            await tail.publish([record(topic, "nobody listens")])
+
+
+async def test_what_the_broker_refuses_is_an_error_of_the_publisher(kafka_broker: Broker) -> None:
+    """And a tail that nobody listened to is left as any other, also twice."""
+    topic = fresh("topic")
+    async with tail_at(kafka_broker.url) as tail:
+        with pytest.raises(PublishFailed, match="TooLarge"):
+            await tail.publish([Record(topic, bytes(2_000_000), "big")])
+    await tail.__aexit__(None, None, None)
+
+
+async def test_what_cannot_be_read_is_told_to_all_who_listen(
+    kafka_broker: Broker, proxy: Proxies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way, topic, one, two = proxy(kafka_broker), fresh("topic"), sink(), sink()
+    async with tail_at(way.url) as tail, tail.listen([topic], one), tail.listen([topic], two):
+        way.black_hole()
+        async with producer_of(kafka_broker, compression_type="zstd") as producer:
+            await producer.send_and_wait(topic, b"1" * 1000)
+        monkeypatch.setattr("aiokafka.codec.cramjam", None)
+        way.heal()
+        for stream in (one, two):
+            with anyio.fail_after(SOON):
+                assert not await stream.ready()
+            assert isinstance(stream.failure, LayerError)
+            assert "acked[kafka]" in str(stream.failure)
 
 
 async def test_what_is_not_entered_says_so(kafka_broker: Broker) -> None:

@@ -1,6 +1,7 @@
 """Whatever is on the wire, a consumer goes on; and what is published arrives, or fails alone."""
 
 import resource
+import sys
 
 import anyio
 import pytest
@@ -69,8 +70,11 @@ async def produce_with_names(broker, topic: str, names: list[bytes | None]) -> N
 
 
 class TestOddRecords:
-    async def test_names_of_headers_that_are_no_utf_8_arrive(self, kafka_broker) -> None:
+    async def test_names_of_headers_that_are_no_utf_8_arrive(
+        self, kafka_broker, monkeypatch
+    ) -> None:
         """Between others, none of which is missed; and again after a restart of the consumer."""
+        monkeypatch.setattr("acked.layers.kafka._lenient.SECONDS", 0.1)
         topic, group = fresh("topic"), fresh("group")
         odd = [None, b"\xff\xfe", None, b"a\x80b", None, None, b"\xc3", None]
         async with layer_at(kafka_broker) as layer:
@@ -213,6 +217,25 @@ class TestBombs:
         small, large = packed_with("gzip", b"1"), packed_with(codec, bytes(80 * 2**20))
         assert unpacking._too_large(small + large + small) == [False, True, False]
 
+    @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+    def test_the_bound_itself_is_within_it(self, codec: str, monkeypatch) -> None:
+        packed, size = packed_with(codec, bytes(2**20)), len(packed_with("none", bytes(2**20)))
+        unpacked = size - unpacking._RECORDS_AT
+        for bound, is_too_large in ((unpacked, False), (unpacked - 1, True)):
+            monkeypatch.setattr(unpacking, "MOST_UNPACKED", bound)
+            assert unpacking._too_large(packed) == [is_too_large]
+
+    def test_where_nothing_can_unpack_it_aiokafka_says_what_to_install(self, monkeypatch) -> None:
+        packed = packed_with("zstd", bytes(80 * 2**20))
+        assert unpacking._too_large(packed) == [True]
+        monkeypatch.setitem(sys.modules, "cramjam", None)
+        assert unpacking._too_large(packed) == [False]
+
+    def test_what_is_no_gzip_at_all_is_left_to_aiokafka(self) -> None:
+        packed = bytearray(packed_with("gzip", bytes(2**20) + b"x" * 70_000_000))
+        packed[unpacking._RECORDS_AT + 2 :] = bytes(len(packed) - unpacking._RECORDS_AT - 2)
+        assert unpacking._too_large(bytes(packed)) == [False]
+
     @given(st.binary(max_size=300), st.booleans())
     def test_any_bytes_have_batches_or_none(self, fetched: bytes, headed: bool) -> None:
         if headed:
@@ -257,6 +280,32 @@ class TestSizes:
                 got = {one.record.id for one in await take(feed, 399)}
             assert got == {one.id for one in records} - {"large"}
 
+    async def test_after_a_refusal_it_goes_on_as_soon_as_somebody_answers(
+        self, kafka_broker, proxy
+    ) -> None:
+        """aiokafka's producer is of no use any more; another one needs a connection first."""
+        topic, between = await topic_taking(kafka_broker, 900), proxy(kafka_broker)
+        async with layer_at(between, timeout=3.0) as layer:
+            for comes_back in (True, False):
+                with pytest.raises(PublishFailed, match="TooLarge"):
+                    await layer.publish([Record(topic, bytes(2000), "big")])
+                between.refuse()
+                between.cut()
+                with anyio.fail_after(SOON):
+                    if comes_back:
+                        async with anyio.create_task_group() as tasks:
+                            tasks.start_soon(layer.publish, [record(topic, 1)])
+                            await anyio.sleep(0.5)
+                            between.accept()
+                    else:
+                        with pytest.raises(PublishFailed, match="connecting failed") as caught:
+                            await layer.publish([record(topic, 2)])
+                        assert not caught.value.indeterminate
+                        between.accept()
+            await layer.publish([record(topic, 3)])
+            async with feed_of(layer, topic, "g") as feed:
+                assert bodies(await take(feed, 2)) == [1, 3]
+
     async def test_bodies_above_a_megabyte_where_the_topic_takes_them(self, kafka_broker) -> None:
         topic = await topic_taking(kafka_broker, 5_000_000)
         body = b"x" * 4_000_000
@@ -296,6 +345,17 @@ class TestSizes:
             else:
                 assert "bytes of body" in letter.record.headers["acked-cut"]
                 assert letter.record.headers["acked-position"] == "0:1"
+
+
+def test_a_batch_of_an_older_format_is_read_leniently_too() -> None:
+    """It has no headers: so it is aiokafka's own."""
+    from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+
+    builder = LegacyRecordBatchBuilder(1, 0, 2**20)
+    builder.append(0, 1, b"k", b"v")
+    records = LenientRecords(bytes(builder.build()))
+    assert [(one.key, one.value) for one in records.next_batch()] == [(b"k", b"v")]
+    assert records.next_batch() is None
 
 
 names = st.binary(max_size=20)

@@ -255,10 +255,7 @@ class KafkaLayer:
 
     async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
         """Produce `records`, all at once; what was not answered may be there all the same."""
-        publisher = self._opened()
-        if not records:
-            return ()
-        published = await publisher.publish(records)
+        published = await self._opened().publish(records)
         if published.failures:
             raise published.failure(len(records))
         return [published.receipts[i] for i in range(len(records))]
