@@ -39,7 +39,9 @@ class Claiming(Queue):
 class OrderFree(Claiming):
     """Whatever is ready comes in any order, as from a queue that is spread over many servers."""
 
-    claims = MappingProxyType({"order": "none", "order_after_nack": False, "key_order": False})
+    claims = MappingProxyType(
+        {"order": "none", "order_after_nack": False, "key_order": False, "publish_priority": False}
+    )
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:
@@ -59,7 +61,7 @@ class OrderFree(Claiming):
 class KeyOrdered(Claiming):
     """Three partitions: a key has its own; what has none goes to any, as does whose turn it is."""
 
-    claims = MappingProxyType({"order": "key"})
+    claims = MappingProxyType({"order": "key", "publish_priority": False})
 
     def take(self, feed: Feed, limit: int) -> list[Leased]:
         for queue in feed._queues:

@@ -158,7 +158,7 @@ class MemoryQueueLayer:
 
     def _kept(self, records: Sequence[Record]) -> Sequence[Receipt]:
         receipts: list[Receipt] = []
-        now = self._clock.time() if any(one.delay for one in records) else 0.0
+        now = self._clock.time() if any(one.delay or one.expires for one in records) else 0.0
         failures: dict[int, Exception] = {}
         for index, record in enumerate(records):
             kept = self._broker.publish(record, now)
