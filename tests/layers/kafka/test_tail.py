@@ -130,7 +130,7 @@ async def test_a_topic_that_is_made_anew_at_once_is_heard_from_its_first_record(
             while not {str(n) for n in range(50)} <= set(found):
                 assert await stream.ready()
                 found.append(stream.take()[0].body.decode())
-    assert stream.unknown_gaps == 1
+    assert stream.unknown_gaps >= 1  # twice, where it was missed before it was another one
 
 
 async def test_a_header_whose_name_is_no_text_ends_nothing(kafka_broker: Broker) -> None:
