@@ -21,7 +21,7 @@ every = pytest.mark.parametrize("one", CATALOGUE.values(), ids=CATALOGUE)
 
 
 @pytest.mark.matrix
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_each_broken_layer_is_killed_by_the_law_meant_for_it() -> None:
     ran = CliRunner().invoke(main, ["--json"])
     assert ran.stderr == ""
