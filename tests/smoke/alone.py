@@ -94,6 +94,10 @@ async def reload(_: str) -> None:
     run("-c", "from acked.cli.main import main; main()", "run", "--help")
 
 
+async def cron(_: str) -> None:
+    acked.App("memory-queue://").every("0 3 * * *", zone="UTC")(lambda _: None)
+
+
 async def conformance(_: str) -> None:
     tests = Path("test_nothing.py")
     tests.write_text("def test_nothing(): pass\n")

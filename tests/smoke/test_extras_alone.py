@@ -22,7 +22,7 @@ from tests.wheel import built_wheel
 
 BROKERS = ("redis", "postgres", "kafka", "mqtt")
 """Extras that are tried on the broker of that name."""
-ALONE = (*BROKERS, "nothing", "pydantic", "cli", "reload", "conformance")
+ALONE = (*BROKERS, "nothing", "pydantic", "cli", "reload", "cron", "conformance")
 SUMS = {"all", "dev"}
 """What is made of the others."""
 PROGRAM = Path(__file__).with_name("alone.py")
