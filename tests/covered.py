@@ -21,10 +21,10 @@ GOALS = {"_core": 99.0, "_machines": 99.0, "codecs": 99.0, "layers": 96.0}
 GOAL = 90.0
 """Of every other part."""
 FLOORS: Mapping[str, float] = {
-    "_core": 97.5,
-    "layers": 92.5,
+    "_core": 98.7,
+    "layers": 95.2,
 }
-"""Of the parts that are below their goal; less than a point below them, as faults fall by chance."""
+"""Of the parts near their goal, where faults fall by chance: less than a point below what was tried."""
 SINGLE = "modules"
 """The modules that stand in no folder."""
 COUNTED = ("num_statements", "covered_lines", "num_branches", "covered_branches")

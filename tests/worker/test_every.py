@@ -11,13 +11,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from acked import App, CapabilityError, Channel, ConfigurationError, Publish, Router, Topic
+from acked import (
+    App,
+    CapabilityError,
+    Channel,
+    ConfigurationError,
+    ConnectionLost,
+    Publish,
+    Router,
+    Topic,
+)
 from acked._app.schedules import schedule_of
 from acked.abc import PublishesOnce
+from acked.layers.memory_queue import MemoryQueueLayer
 from acked.types import Record
 from tests.core.scripted import ScriptedLayer
 from tests.worker.clockwork import TICKS
@@ -164,6 +175,64 @@ async def test_what_was_missed_is_published_once_and_told(
     assert got == [today]
     assert "daily was due at" in caplog.text
     assert "late" in caplog.text
+
+
+class AwayAtFirst(MemoryQueueLayer):
+    """A broker that does not answer the first two times."""
+
+    tries = 0
+
+    async def publish_once(
+        self, record: Record, schedule: str, moment: float, /, *, begins: bool
+    ) -> float | None:
+        self.tries += 1
+        if self.tries < 3:
+            raise ConnectionLost("nobody answers")
+        return await super().publish_once(record, schedule, moment, begins=begins)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [0.01, DAY])
+async def test_what_is_due_while_the_broker_is_away_is_tried_again_and_told_once(
+    seconds: float, jobs: Topic[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until the next one is due: then that one is tried."""
+    layer, was_ready = AwayAtFirst(), list[bool]()
+    app = App(lambda: layer)
+
+    @app.every(seconds, name="clock")
+    def due(_: datetime) -> Publish[int]:
+        return Publish(jobs, 1)
+
+    async def wait_and_stop() -> None:
+        while layer.tries < 4 if seconds < 1 else layer.tries < 3:
+            was_ready.append(app.is_ready)
+            await anyio.sleep(0.01)
+        app.stop()
+
+    with caplog.at_level(logging.WARNING, "acked.schedule"), anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_and_stop)
+            await app.run()
+    assert False in was_ready[1:], "while it was away"
+    assert caplog.text.count("not published yet: nobody answers") == 1
+
+
+@pytest.mark.anyio
+async def test_a_function_that_returns_no_message_is_told(
+    make_layer: MakeLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(make_layer)
+
+    @app.every(DAY, name="daily")
+    async def due(_: datetime) -> Any:
+        app.stop()
+        return "a text"
+
+    with caplog.at_level(logging.ERROR, "acked.schedule"), anyio.fail_after(20):
+        await app.run()
+    assert "returns Publish(...), not str" in caplog.text
+    assert "a text" not in caplog.text
 
 
 @pytest.mark.anyio
