@@ -4,6 +4,7 @@
 and wants one of ours, at "plain" it has no TLS. Everywhere it asks for `PASSWORD` of `user(shown)`.
 """
 
+import asyncio
 import shutil
 import socket
 import ssl
@@ -11,10 +12,12 @@ import struct
 import subprocess
 import threading
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import asyncpg
 import redis
 
 from compose.kafka.recipe import KafkaRecipe
@@ -143,10 +146,15 @@ class GuardedPostgres(Guarded):
                 return secured.getpeercert(binary_form=True)
 
     def _run(self, statement: str) -> None:
-        import psycopg
+        async def run() -> None:
+            connection = await asyncpg.connect(self.broker.url)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
 
-        with psycopg.connect(self.broker.url, autocommit=True) as connection:
-            connection.execute(statement)
+        with ThreadPoolExecutor(1) as pool:  # a test may have a loop of its own
+            pool.submit(asyncio.run, run()).result()
 
 
 class GuardedMosquitto(Guarded):
