@@ -55,6 +55,9 @@ class PriorityLaws:
                     (first,) = await receive(sub, 1)
                     assert first.body == "high"
                     await (first.nack() if give_back == "nack" else first.release())
+            async with channel.subscribe(topic, group=group, in_flight=2, lease=LONG) as sub:
+                for delivery in await receive(sub, 2):  # also beside an earlier one that comes back
+                    await delivery.nack()
             async with channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as sub:
                 assert await in_turn(sub, 3) == ["high", "low", "low too"]
             await nothing_is_owed(channel, topic, group)
