@@ -68,38 +68,31 @@ class MemoryQueueFeed:
         """Carry out `batch` at once and return one answer for each."""
         now = self._clock.time()
         answers: list[Reply] = []
-        touched: dict[GroupQueue, None] = {}
+        leases: list[RecordLease | None] = []
         for settlement in batch:
             lease = self._held.get(settlement.token)
             answers.append(Outcome.LOST if lease is None else self._settle(lease, settlement, now))
-            if lease is not None:
-                touched[lease.queue] = None
-        _nudge(touched)
+            leases.append(lease)
+        _nudge_of(leases)
         return answers
 
     async def extend(self, tokens: Sequence[Token], seconds: float) -> Sequence[Outcome]:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
         now = self._clock.time()
-        outcomes: list[Outcome] = []
-        touched: dict[GroupQueue, None] = {}
-        for token in tokens:
-            lease = self._held.get(token)
+        leases = [self._held.get(token) for token in tokens]
+        for lease in leases:
             if lease is not None:
                 lease.queue.extend(lease, now + seconds)
-                touched[lease.queue] = None
-            outcomes.append(Outcome.LOST if lease is None else Outcome.CONFIRMED)
-        _nudge(touched)
-        return outcomes
+        _nudge_of(leases)
+        return [Outcome.LOST if lease is None else Outcome.CONFIRMED for lease in leases]
 
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back; their next delivery has the same attempt."""
-        touched: dict[GroupQueue, None] = {}
-        for token in tokens:
-            lease = self._held.pop(token, None)
+        leases = [self._held.pop(token, None) for token in tokens]
+        for lease in leases:
             if lease is not None:
                 lease.queue.give_back(lease, charge=False)
-                touched[lease.queue] = None
-        _nudge(touched)
+        _nudge_of(leases)
 
     async def note_alone(self, token: Token, /, *, alone: bool) -> Token | None:
         """Note that what `token` leases is handled alone, or is not any more."""
@@ -187,3 +180,8 @@ def _nudge(queues: Iterable[GroupQueue]) -> None:
     """Wake whom there is a reason to wake, after something was done to `queues`."""
     for queue in queues:
         queue.nudge()
+
+
+def _nudge_of(leases: Iterable[RecordLease | None]) -> None:
+    """Do so for the queues of `leases`."""
+    _nudge(dict.fromkeys(lease.queue for lease in leases if lease is not None))

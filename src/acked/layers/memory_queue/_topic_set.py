@@ -132,23 +132,18 @@ class TopicSet(Generic[Q]):
                 heapq.heappop(self._moments)
                 del self._due[queue]
                 self.note_moment(queue, actual)
-            if self._moments and self._moments[0][2] is queue:
+            if self._moments and self._moments[0][0] == actual and self._moments[0][2] is queue:
                 return actual
         return NEVER
 
     def ready(self, most: int) -> Sequence[Q]:
-        """Return up to `most` queues that have something; the others have their turn first then.
-
-        Where it is all of them, another one is the first the next time.
-        """
-        known, turn = len(self._ready), list[Q]()
+        """Return up to `most` queues that have something; the others have their turn first then."""
+        turn: list[Q] = []
         while self._ready and len(turn) < most:
             queue, _ = self._ready.popitem(last=False)
             if queue.ready:
                 turn.append(queue)
         self._ready.update(dict.fromkeys(turn))
-        if turn and known <= most:
-            self._ready.move_to_end(turn[0])
         return turn
 
     def is_ready(self) -> bool:
