@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from acked import Channel, PublishFailed
-from acked.errors import ConfigurationError, LayerError
+from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers.postgres_queue import PostgresQueueLayer
 from acked.layers.postgres_queue._schema import VERSION
 from acked.layers.postgres_queue._store import CLAIM_BYTES
@@ -362,3 +362,16 @@ async def test_a_claim_stops_after_enough_bytes(postgres_broker) -> None:
         first = await feed.receive(100)
         assert [leased.record.id for leased in first] == ["a", "b", "c"]
         assert [leased.record.id for leased in await feed.receive(100)] == ["d"]
+
+
+async def test_a_connection_given_up_between_two_steps_of_a_statement_is_a_lost_one(
+    postgres_broker,
+) -> None:
+    """After a stall, for instance: asyncpg goes on with what it has no more."""
+    async with PostgresQueueLayer(postgres_broker.url, timeout=0.2) as layer:
+        with pytest.raises(ConnectionLost), layer._server.translated():
+            async with layer._publishing.borrowed() as connection:
+                inside = connection._con
+                await until(inside.is_closed)
+                await inside._protocol.bind_execute()
+        await layer.publish(make(fresh(), "by another one"))

@@ -176,9 +176,16 @@ def dead_after(seconds: float, connection: AnyConnection) -> Generator[None]:
 
     Not asyncpg's timeout: that sends the server a request to cancel, and waits for it in vain.
     """
-    alarm = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    loop = asyncio.get_running_loop()
+    alarm = loop.call_later(seconds, connection.terminate)
     try:
         yield
+    except AttributeError as error:
+        # Race: between two steps of one statement asyncpg does not look whether it is still there.
+        if loop.time() < alarm.when():
+            raise
+        words = "the connection was given up in the middle of a statement"
+        raise asyncpg.ConnectionDoesNotExistError(words) from error
     finally:
         alarm.cancel()
 
