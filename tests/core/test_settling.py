@@ -394,3 +394,15 @@ async def test_a_failed_handler_is_nacked_at_once_where_delays_do_not_exist() ->
             async with await anext(sub):
                 raise ZeroDivisionError
     assert layer.batches[0][0].delay == 0.0
+
+
+@pytest.mark.parametrize("may_pass", [True, False])
+async def test_a_settlement_that_was_refused_says_whether_that_may_pass(*, may_pass: bool) -> None:
+    layer = ScriptedLayer(leased(1))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        delivery = await anext(sub)
+        layer.replies = [[LayerError("the disk is full", may_pass=may_pass)]]
+        with pytest.raises(LayerError, match="refused, and it is still owed") as caught:
+            await delivery.ack()
+        assert caught.value.may_pass is may_pass
+        await delivery.ack()

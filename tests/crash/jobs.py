@@ -23,6 +23,8 @@ from acked import (
     AckUnconfirmed,
     Channel,
     ConnectionLost,
+    Delivery,
+    LayerError,
     LeaseLost,
     Overflow,
     PublishFailed,
@@ -119,6 +121,23 @@ async def publish(job: Job, channel: Channel[AckLayer]) -> None:
     await anyio.sleep_forever()
 
 
+async def outcome_of_ack(delivery: Delivery[int]) -> str:
+    """Ack, again where the broker says that it cannot now; return the word for what came of it."""
+    while True:
+        try:
+            await delivery.ack()
+        except LeaseLost:
+            return "late"
+        except AckUnconfirmed:
+            return "unconfirmed"
+        except LayerError as error:  # a server that starts up or shuts down, for instance
+            if not error.may_pass:
+                raise
+            await anyio.sleep(WORK)
+        else:
+            return "acked"
+
+
 async def consume(job: Job, channel: Channel[AckLayer]) -> None:
     """Ack whatever comes, `HANDS` at a time."""
     diary = Diary(job.diaries[0])
@@ -129,14 +148,7 @@ async def consume(job: Job, channel: Channel[AckLayer]) -> None:
             diary.note("got", number)
             await anyio.sleep(WORK)
             diary.note("asked", number)
-            try:
-                await delivery.ack()
-            except LeaseLost:
-                diary.note("late", number)
-            except AckUnconfirmed:
-                diary.note("unconfirmed", number)
-            else:
-                diary.note("acked", number)
+            diary.note(await outcome_of_ack(delivery), number)
 
     async with channel.subscribe(
         DEBTS, group="crew", in_flight=2 * HANDS, lease=LEASE

@@ -225,7 +225,8 @@ def error_of(entry: InFlight, answer: Reply, cause: Exception | None, stall: flo
             f"delivered again; {why}"
         )
     elif is_refusal(answer):
-        error = LayerError(f"the settlement of {name} was refused, and it is still owed: {answer}")
+        words = f"the settlement of {name} was refused, and it is still owed: {answer}"
+        error = LayerError(words, may_pass=answer.may_pass)
     else:
         error = AckUnconfirmed(
             f"the settlement of {name} was not confirmed by the broker before the connection "
