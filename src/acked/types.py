@@ -414,7 +414,7 @@ class AckStatistics(msgspec.Struct, frozen=True, kw_only=True):
     buffered: int
     """Fetched and not yet handed to the user."""
     open_bytes: int
-    """Bytes of the bodies of all that is held or buffered."""
+    """What all that is held or buffered takes in memory, in bytes, about."""
     set_aside: int = 0
     """Acknowledged and not delivered: they came with more beside the body than can be published,
     and there is no topic for dead letters."""

@@ -5,6 +5,8 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from acked import Channel, ConnectionLost, LeaseLost, Topic, VirtualClock
+from acked._core.ack.in_flight import REMEMBERED
+from acked._machines.record_size import HEADER_BYTES
 from acked.codecs import RAW
 from acked.types import Leased, Outcome, Record, Reply, Verb
 from tests.core.scripted import ScriptedLayer, leased, prefetch, without
@@ -195,14 +197,36 @@ async def test_one_large_message_does_not_make_every_later_fetch_small() -> None
         assert max(layer.receives) >= 32
 
 
-async def test_keys_and_headers_count_as_bytes_in_flight() -> None:
-    record = Record("t", b"1", "id", "k" * 10, {"name": "x" * 1000})
+async def test_what_is_beside_a_body_counts_as_bytes_in_flight() -> None:
+    record = Record("t", b"1", "id", "k" * 10, {"name": "x" * 1000}, "text/plain")
     layer = ScriptedLayer(Leased(record, 1, 1, "at-1"))
     async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
         delivery = await anext(sub)
-        assert sub.statistics().open_bytes == 1 + 10 + 4 + 1000
+        assert sub.statistics().open_bytes == 1 + 2 + 10 + 10 + 4 + 1000 + HEADER_BYTES
         await delivery.ack()
         assert sub.statistics().open_bytes == 0
+
+
+async def test_many_small_headers_fill_what_may_be_in_flight() -> None:
+    many = {f"{n}": "" for n in range(100)}
+    records = [Record("t", b"1", f"id-{number}", None, many) for number in range(100)]
+    layer = ScriptedLayer(*(Leased(one, n, 1, f"at-{n}") for n, one in enumerate(records)))
+    most = 10 * 100 * HEADER_BYTES
+    async with (
+        Channel(layer) as channel,
+        channel.subscribe("t", group="g", in_flight_bytes=most) as sub,
+    ):
+        await (await anext(sub)).ack()  # now it knows how large they are
+        await prefetch(sub, 98)
+        assert most <= sub.statistics().open_bytes < most * 12 // 10
+        assert layer.ready
+
+
+async def test_the_first_fetch_is_bounded_although_no_size_is_known() -> None:
+    layer = ScriptedLayer(*map(leased, range(100)))
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        await prefetch(sub, 100)
+        assert layer.receives[0] == REMEMBERED
 
 
 async def test_a_loop_that_was_blocked_is_named_by_the_lease_it_lost() -> None:

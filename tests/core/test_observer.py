@@ -22,7 +22,7 @@ from acked import (
     VirtualClock,
 )
 from acked._core.home import Home
-from acked.types import Outcome, Record, Verb
+from acked.types import Outcome, Verb
 from tests.core.scripted import ScriptedLayer, ScriptedNews, leased, prefetch, without
 
 pytestmark = pytest.mark.anyio
@@ -171,9 +171,3 @@ async def test_a_channel_is_not_used_in_a_forked_process() -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     home.check()
-
-
-def test_a_record_is_as_large_as_what_its_publisher_chose() -> None:
-    from acked._core.ack.in_flight import size_of
-
-    assert size_of(Record("t", b"1234", "id", "key", {"a": "bc"})) == 4 + 3 + 1 + 2

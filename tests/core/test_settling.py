@@ -20,6 +20,7 @@ from acked import (
     UnsettledWarning,
     VirtualClock,
 )
+from acked._core.ack.settler import LETTER_BYTES
 from acked.errors import CapabilityError
 from acked.types import Leased, Outcome, Record, Verb
 from tests.core.scripted import ScriptedLayer, ScriptedNews, leased, without
@@ -406,3 +407,53 @@ async def test_a_settlement_that_was_refused_says_whether_that_may_pass(*, may_p
             await delivery.ack()
         assert caught.value.may_pass is may_pass
         await delivery.ack()
+
+
+async def test_dead_letters_of_many_bytes_travel_in_several_requests() -> None:
+    body = b'"' + b"x" * (LETTER_BYTES * 2 // 5) + b'"'
+    layer = ScriptedLayer(*(leased(number, body) for number in range(10)))
+    layer.answering = anyio.Event()
+    redelivery = Redelivery(dead_letter="dead")
+    async with (
+        Channel(layer) as channel,
+        channel.subscribe("t", group="g", redelivery=redelivery) as sub,
+    ):
+        first, *others = [await anext(sub) for _ in range(10)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.ack)
+            await wait_all_tasks_blocked()
+            for delivery in others:
+                tasks.start_soon(delivery.reject, "no")
+            await wait_all_tasks_blocked()
+            layer.answering.set()
+        assert sub.statistics().rejected == 9
+    assert [len(batch) for batch in layer.batches] == [1, 3, 3, 3]
+    assert sorted(layer.settled(Verb.REJECT)) == list(range(1, 10))  # type: ignore[type-var]
+
+
+async def test_where_one_of_several_requests_fails_each_is_told_its_own_answer() -> None:
+    body = b'"' + b"x" * LETTER_BYTES + b'"'
+    layer = ScriptedLayer(*(leased(number, body) for number in range(3)))
+    layer.answering = anyio.Event()
+    layer.replies = [[Outcome.CONFIRMED], [Outcome.CONFIRMED], []]  # none: as a bug would
+    told: dict[int, object] = {}
+    async with (
+        Channel(layer) as channel,
+        channel.subscribe("t", group="g", redelivery=Redelivery(dead_letter="dead")) as sub,
+    ):
+        deliveries = [await anext(sub) for _ in range(3)]
+
+        async def reject(number: int) -> None:
+            try:
+                told[number] = await deliveries[number].reject("no")
+            except AckUnconfirmed as error:
+                told[number] = type(error.__cause__)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(reject, number)
+                await wait_all_tasks_blocked()
+            layer.answering.set()
+        assert told == {0: None, 1: None, 2: LayerError}
+        with pytest.raises(LayerError, match="the layer has a bug"):
+            await anext(sub)

@@ -226,10 +226,11 @@ async def test_a_listener_reads_on_whatever_somebody_publishes(
 
 
 IN_FLIGHT_BYTES = 4 * MIB
-BESIDE = 8 * MIB
-"""What a consumer takes beyond that: what its client fetched ahead, and the objects of metadata."""
-LARGE = 120
-"""Messages: 36 MiB of metadata and 120 bytes of bodies."""
+BESIDE = 12 * MIB
+"""What a consumer takes beyond that, while messages of 1 MiB come and go to the dead letters: what
+its client fetched ahead, one that is read, one request of letters, and one message too many."""
+LARGE = 160
+"""Messages: 48 MiB of metadata and 160 bytes of bodies."""
 
 
 def large(topic: str, number: int) -> Record:

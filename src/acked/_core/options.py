@@ -118,7 +118,7 @@ class ConsumerOptions(TypedDict, total=False):
     in_flight: int
     """The most messages that are fetched and unsettled at a time (256)."""
     in_flight_bytes: int
-    """The same in bytes of their bodies (64 MiB); a single message may be larger."""
+    """The same in bytes of memory, about (64 MiB); a single message may be larger."""
     lease: float
     """How long a message stays ours if we are not heard of; renewed while it is held (30)."""
     max_lease: float | None

@@ -1,6 +1,7 @@
 """MQTT: each publish awaits its PUBACK, and nothing is sent later."""
 
 import socket
+import tracemalloc
 from collections.abc import Mapping
 
 import anyio
@@ -8,6 +9,7 @@ import pytest
 
 from acked.errors import ConnectionLost, NoSubscribers, PublishFailed
 from acked.layers.mqtt import MQTTLayer
+from acked.layers.mqtt._publisher import BYTES_UNANSWERED
 from acked.types import Leased, Record
 from tests.layers.mqtt.kit import CONNACK, Refuser, acks, bodies, feed_at, joined, record, take
 
@@ -63,6 +65,32 @@ async def test_a_record_beyond_the_brokers_packet_size_is_refused_unsent(topic: 
             with pytest.raises(PublishFailed, match="up to 200 bytes") as caught:
                 await layer.publish([record(topic, "x" * 200)])
             assert not caught.value.indeterminate
+
+
+async def test_of_large_records_few_are_on_their_way_at_once(topic: str) -> None:
+    records = [record(topic, "x" * BYTES_UNANSWERED) for _ in range(20)]
+    with Refuser(CONNACK) as broker:
+        async with MQTTLayer(broker.url) as layer:
+            tracemalloc.start()
+            try:
+                with anyio.move_on_after(0.1):
+                    await layer.publish(records)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+    assert peak < 4 * BYTES_UNANSWERED
+
+
+async def test_large_records_are_all_published(url: str, topic: str) -> None:
+    body = "x" * (BYTES_UNANSWERED // 5)
+    async with feed_at(url, topic) as (layer, feed):
+        await layer.publish([record(topic, f"{n} {body}") for n in range(30)])
+        got: list[str] = []
+        while len(got) < 30:
+            some = await take(feed, 1)
+            await feed.settle(acks(some))
+            got += [text.partition(" ")[0] for text in bodies(some)]
+    assert got == [f"{n}" for n in range(30)]
 
 
 async def test_a_publish_with_no_way_to_the_broker_is_not_indeterminate(

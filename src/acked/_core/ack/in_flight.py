@@ -10,10 +10,14 @@ from typing import Final
 import msgspec
 
 from acked._core.notify import Notify
+from acked._machines.record_size import sizes_of
 from acked._machines.settlement import CONFIRMED, State, after
-from acked.types import NO_HEADERS, Leased, Outcome, Record, Reply, Settlement, Verb
+from acked.types import Leased, Outcome, Reply, Settlement, Verb
 
 __all__ = ("InFlight", "InFlightTracker", "LeaseSpan")
+
+REMEMBERED: Final = 64
+"""Messages after which a large one counts for nothing any more."""
 
 _ACK: Final = Verb.ACK
 _ACKING: Final = State.ACKING
@@ -37,7 +41,7 @@ class InFlight(Settlement, frozen=False, eq=False, gc=False, kw_only=True):  # t
 
     leased: Leased
     size: int
-    """Bytes of its body, key and headers."""
+    """Bytes that its record takes, about."""
     lease: LeaseSpan
     state: State = State.HELD
 
@@ -72,7 +76,8 @@ class InFlightTracker:
         """Seconds by which the event loop was late for the last renewal: something blocks it."""
         self._in_flight = in_flight
         self._in_flight_bytes = in_flight_bytes
-        self._large = 1
+        # Before any has come each is taken for a large one, so that the first fetch is bounded.
+        self._large = max(1, in_flight_bytes // REMEMBERED)
 
     def free_slots(self) -> int:
         """Return how many more messages may be fetched now."""
@@ -84,11 +89,7 @@ class InFlightTracker:
 
     def add(self, batch: Sequence[Leased], lease: LeaseSpan) -> list[InFlight]:
         """Open an entry for each of `batch`, in the same order."""
-        records = [leased.record for leased in batch]
-        sizes = [
-            len(r.body) if r.headers is NO_HEADERS and r.key is None else size_of(r)
-            for r in records
-        ]
+        sizes = sizes_of([leased.record for leased in batch])
         entries = [
             InFlight(leased.token, _ACK, leased=leased, size=size, lease=lease)
             for leased, size in zip(batch, sizes, strict=True)
@@ -96,7 +97,8 @@ class InFlightTracker:
         self.open.update(entries)
         self.open_bytes += sum(sizes)
         # Forgotten by and by: one large message must not make every later fetch a small one.
-        self._large = max(*sizes, self._large // 2, 1)
+        faded = self._large - self._large * len(sizes) // REMEMBERED
+        self._large = max(*sizes, faded, 1)
         self.fetched += len(entries)
         return entries
 
@@ -165,11 +167,3 @@ class InFlightTracker:
         self.open_bytes -= sum([entry.size for entry in closing])
         self.freed.set()
         return len(closing)
-
-
-def size_of(record: Record) -> int:
-    """Return the bytes of what a record carries, as far as its publisher chooses them."""
-    size = len(record.body) + len(record.key or "")
-    if record.headers:
-        size += sum(map(len, record.headers)) + sum(map(len, record.headers.values()))
-    return size

@@ -9,7 +9,7 @@ delivered again if the connection breaks, and never lost.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeGuard
 
 from anyio.lowlevel import checkpoint
@@ -18,6 +18,7 @@ from acked._core.ack.in_flight import InFlight, InFlightTracker
 from acked._core.episode import Episode
 from acked._core.notify import Notify
 from acked._core.observer import Observer
+from acked._machines.record_size import size_of
 from acked._machines.settlement import BEGIN, State, Step, begin
 from acked.abc import AckFeed
 from acked.errors import (
@@ -33,6 +34,9 @@ from acked.types import Outcome, Record, Reply, Settlement, Verb
 __all__ = ("Flush", "Settler", "error_of", "is_refusal", "one_for_each")
 
 logger = logging.getLogger("acked.subscription")
+
+LETTER_BYTES: Final = 1024 * 1024
+"""Of the dead letters in one request, beside the one that makes it more."""
 
 _ACK: Final = Verb.ACK
 _HELD: Final = State.HELD
@@ -89,6 +93,7 @@ class Settler:
         self._note_unconfirmed = on_unconfirmed
         self._acks: list[InFlight] = []
         self._others: dict[InFlight, Settlement] = {}
+        self._has_letters = False
         self._flush = Flush()
         self._sending = self._flush
         self._work = Notify()
@@ -116,6 +121,7 @@ class Settler:
         entry.state, step = begin(entry.state, verb)
         if step is Step.SEND:
             self._others[entry] = Settlement(entry.leased.token, verb, delay, dead_letter)
+            self._has_letters |= dead_letter is not None
             self._work.set()
         return None if self._pipelined else self._flush_of(entry, step)
 
@@ -169,10 +175,15 @@ class Settler:
     async def _send(self) -> None:
         entries, batch, flush = self._take()
         self._sending = flush
-        answers: Sequence[Reply] = [Outcome.UNKNOWN] * len(entries)
+        unknown: list[Reply] = [Outcome.UNKNOWN] * len(entries)
+        answers: Sequence[Reply] = unknown
         failure: AckedError | None = None
         try:
-            answers = one_for_each(await self._feed.settle(batch), batch, "settle")
+            if self._has_letters:
+                self._has_letters = False
+                await self._send_letters(batch, unknown)
+            else:
+                answers = one_for_each(await self._feed.settle(batch), batch, "settle")
         except Exception as error:  # noqa: BLE001 - a bug in a layer must reach the reader
             failure = layer_failure(error, "settling")
             self._on_error(failure, 1)
@@ -181,6 +192,14 @@ class Settler:
                 for entry, settlement, answer in zip(entries, batch, answers, strict=True):
                     self._observer.settled(entry.leased, settlement.verb, answer)
             self._answered(flush, entries, answers, failure)
+
+    async def _send_letters(self, batch: Sequence[Settlement], answers: list[Reply]) -> None:
+        """Send `batch` by several requests, and note in `answers` what came of each."""
+        at = 0
+        for request in _requests(batch):
+            replies = await self._feed.settle(request)
+            answers[at : at + len(request)] = one_for_each(replies, request, "settle")
+            at += len(request)
 
     def _answered(
         self,
@@ -203,6 +222,20 @@ class Settler:
         self._refusals.note(next(filter(is_refusal, failures.values()), None))
         if self._pipelined:
             self._on_error(next(iter(errors.values())), len(errors))
+
+
+def _requests(batch: Sequence[Settlement]) -> Iterator[Sequence[Settlement]]:
+    """Cut `batch` so that the dead letters of one request are bounded in bytes.
+
+    Every layer has a letter once more while it sends it, and all that is in flight may die at once.
+    """
+    begin = size = 0
+    for at, one in enumerate(batch):
+        if size >= LETTER_BYTES:
+            yield batch[begin:at]
+            begin, size = at, 0
+        size += 0 if one.dead_letter is None else size_of(one.dead_letter)
+    yield batch[begin:]
 
 
 def error_of(entry: InFlight, answer: Reply, cause: Exception | None, stall: float) -> AckedError:

@@ -153,7 +153,9 @@ class MQTTClient(Client):
         """Handle a packet that paho read, for it came in parts."""
         command = self._in_packet["command"]
         if command & 0xF0 in (PUBLISH, PUBACK):
-            self._take(command, bytes(self._in_packet["packet"]))
+            content = bytes(self._in_packet["packet"])
+            self._in_packet["packet"] = bytearray()  # a large one is not kept twice meanwhile
+            self._take(command, content)
             return MQTT_ERR_SUCCESS
         return super()._packet_handle()
 

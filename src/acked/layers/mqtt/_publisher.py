@@ -19,6 +19,8 @@ RECORDS_AT_ONCE: Final = 500
 """Of one publish, before others have a turn."""
 BYTES_AT_ONCE: Final = 65_536
 """Of packets that are put together for one call of the socket."""
+BYTES_UNANSWERED: Final = 1024 * 1024
+"""Of packets on their way at once, beside the one that makes it more: they are kept until sent."""
 
 NOBODY: Final = (
     "no session subscribes to its topic, so the MQTT broker kept it for nobody; publish it again "
@@ -170,7 +172,9 @@ class _PublishConnection:
         self.answers = 0
         """How many PUBACKs came so far."""
         self._refused: LayerError | None = None
-        self._awaited: dict[int, tuple[PublishResults, int, int]] = {}
+        self._awaited: dict[int, tuple[PublishResults, int, int, int]] = {}
+        """By number: whose, which of his, the bytes of its body and of its packet."""
+        self._bytes_awaited = 0
         self._unsent: deque[tuple[Record, PublishResults, int]] = deque()
 
     def send(self, records: Sequence[Record], answers: PublishResults, start: int) -> None:
@@ -184,8 +188,8 @@ class _PublishConnection:
 
     def give_up(self, reason: LayerError) -> None:
         """Answer that there will be no answer to whatever is awaited still."""
-        awaited, self._awaited = self._awaited, {}
-        for answers, at, _ in awaited.values():
+        awaited, self._awaited, self._bytes_awaited = self._awaited, {}, 0
+        for answers, at, _, _ in awaited.values():
             answers.fail(at, reason, unanswered=True)
         while self._unsent:
             _, answers, at = self._unsent.popleft()
@@ -195,7 +199,7 @@ class _PublishConnection:
         """Send what the window allows, small packets by one call of the socket."""
         packets: list[bytes] = []
         waiting = 0
-        while self._unsent and len(self._awaited) < self.connection.publish_window:
+        while self._unsent and self._may_send(self.connection.publish_window, BYTES_UNANSWERED):
             record, answers, at = self._unsent.popleft()
             try:
                 packet = self._packet(at, record, answers)
@@ -220,8 +224,12 @@ class _PublishConnection:
                 f"that of record {record.id[:40]!r} has {len(packet)}: raise its limit, or publish "
                 "a reference to where the content is stored"
             )
-        self._awaited[mid] = (answers, at, len(record.body))
+        self._awaited[mid] = (answers, at, len(record.body), len(packet))
+        self._bytes_awaited += len(packet)
         return packet
+
+    def _may_send(self, window: int, most_bytes: int) -> bool:
+        return len(self._awaited) < window and self._bytes_awaited < most_bytes
 
     def _send(self, packets: list[bytes]) -> None:
         if packets:
@@ -237,7 +245,8 @@ class _PublishConnection:
         if awaited is None:
             return False
         self.answers += 1
-        answers, at, size = awaited
+        answers, at, size, packet_size = awaited
+        self._bytes_awaited -= packet_size
         if code >= FAILURE:
             reason = read_properties(properties).reason
             self._refused = publish_refused(self.connection.where, size, code, reason)
@@ -247,7 +256,8 @@ class _PublishConnection:
         else:
             answers.accept()
         # When half of the window is free, so that those on their way go together.
-        if self._unsent and len(self._awaited) <= self.connection.publish_window // 2:
+        half = self.connection.publish_window // 2 + 1, BYTES_UNANSWERED // 2
+        if self._unsent and self._may_send(*half):
             self._send_more()
         return True
 

@@ -25,6 +25,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias, cast
 
+from acked._machines.record_size import size_of
 from acked._machines.window import Window
 from acked.layers.mqtt._packets import Arrival
 from acked.layers.mqtt._records import record_of
@@ -34,8 +35,6 @@ __all__ = ("MQTTReceiver", "Place")
 
 MOST_WAITING: Final = 1024 * 1024
 """Bytes that wait to be taken, beside the one message that makes it more."""
-HEADER_BYTES: Final = 200
-"""What a header takes as an object, beside its characters."""
 LONGEST_MARK: Final = 1024
 """Characters of topic and id by which a message is recognised; `acked` publishes no longer ones."""
 
@@ -135,7 +134,7 @@ class MQTTReceiver:
         mark = (record.topic, record.id)
         attempt = self._attempts.pop(mark, 1 if arrival.is_dup else 0) + 1
         is_known = is_known and len(record.topic) + len(record.id) <= LONGEST_MARK
-        size = _size_of(record)
+        size = size_of(record)
         self._held[place] = _Held(record, arrival.mid, arrival.qos, attempt, is_known, size)
         if not arrival.qos:
             self._waiting_qos0 += 1
@@ -236,10 +235,3 @@ class MQTTReceiver:
         self._settled.move_to_end(held.mid)
         if len(self._settled) > 2 * self._limit:
             self._settled.popitem(last=False)
-
-
-def _size_of(record: Record) -> int:
-    """Return the bytes that `record` takes in memory, about."""
-    size = len(record.topic) + len(record.id) + len(record.body) + len(record.content_type)
-    texts = (*record.headers, *record.headers.values(), record.key or "")
-    return size + sum(map(len, texts)) + HEADER_BYTES * len(record.headers)
