@@ -15,6 +15,8 @@ Late: TypeAlias = Sequence[EventReader[Any]]
 """Who had no room for an event, and may have after a turn of the loop."""
 
 NAMES: Final = ("channel", "group")
+UNCALLED: Final = ("_listener", "_pubsub_listener", "_wait_for_assignment", "wait_for_messages")
+"""Methods that the originals' backends call by themselves, and nobody calls here."""
 OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 
@@ -52,10 +54,6 @@ class OwnBackend(Backend):
     what it hears waits for that.
     """
 
-    INNER: ClassVar[Sequence[str]] = ()
-    """Methods that the original calls by itself, and nobody calls here."""
-    never_waits: bool = False
-    """Whether all but publishing is done at once."""
     _taker: Callable[[Any], Late] | None = None
     _inbox: Stream[Any] | None = None
 
@@ -67,13 +65,13 @@ class OwnBackend(Backend):
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        for name in self.INNER:
+        for name in UNCALLED:
             if hasattr(self, name):
                 raise ConfigurationError(
                     f"{type(self).__name__}.{name} would never be called here; override "
                     "next_published, subscribe, unsubscribe or publish instead"
                 )
-        self._inbox = Stream(sys.maxsize)  # of events `take` lets only so many wait
+        self._inbox = Stream(sys.maxsize)  # of events `put` lets only so many wait
         self._missed: dict[str | None, Gap] = {}
         """What each subscription has missed since its last event."""
 
@@ -98,17 +96,17 @@ class OwnBackend(Backend):
         event.owner = whose
         if self._missed:
             event.gap = self._missed.pop(whose, None)
-        if self._inbox is None or len(self._inbox.buffer.items) < CAPACITY:
-            return self.put(event)
-        self.miss(event.gap.merge(OVERFLOW) if event.gap else OVERFLOW, whose)
-        return ()
+        return self.put(event)
 
     def put(self, item: BaseEvent | Exception) -> Late:
-        """Hand out `item`, or keep it for `next_published`."""
+        """Hand out `item`, or keep it for `next_published`: of events only so many."""
         if self._taker is not None:
             return self._taker(item)
-        if self._inbox is not None:
-            self._inbox.offer(item)
+        inbox = self._inbox
+        if isinstance(item, BaseEvent) and inbox and len(inbox.buffer) >= CAPACITY:
+            self.miss(item.gap.merge(OVERFLOW) if item.gap else OVERFLOW, item.owner)
+        elif inbox is not None:
+            inbox.offer(item)
         return ()
 
     def miss(self, gap: Gap, whose: str | None) -> None:
@@ -137,8 +135,12 @@ class InMemory(OwnBackend):
         self._heard: dict[str, dict[str | None, None]] = {}
         """Which subscriptions hear a name."""
         self._published = 0
-        kind, overridden = type(self), ("subscribe", "unsubscribe", "disconnect")
-        self.never_waits: bool = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
+        ours, kind = OwnBackend, type(self)
+        self.is_plain: Final = (kind.subscribe, kind.unsubscribe) == (
+            ours.subscribe,
+            ours.unsubscribe,
+        )
+        """Whether `hear` does what `subscribe` and `unsubscribe` would."""
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is heard any more."""
@@ -157,24 +159,19 @@ class InMemory(OwnBackend):
             self._published = 0
             await anyio.lowlevel.checkpoint()
 
-    def hear(self, name: str, *, whether: bool) -> None:
-        """Let the subscription `name` hear what is published to it, or not: at once."""
+    def hear(self, name: str, whose: str | None, *, whether: bool) -> None:
+        """Let the subscription `whose` hear what is published to `name`, or not: at once."""
         if whether:
-            self._heard.setdefault(name, {})[name] = None
-        else:
-            self._unhear(name, name)
+            self._heard.setdefault(name, {})[whose] = None
+        elif name in self._heard:
+            self._heard[name].pop(whose, None)
+            if not self._heard[name]:
+                del self._heard[name]
 
     async def _listen(self, *names: str) -> None:
         for name in names:
-            self._heard.setdefault(name, {})[OWNER.get()] = None
+            self.hear(name, OWNER.get(), whether=True)
 
     async def _unlisten(self, *names: str) -> None:
         for name in names or tuple(self._heard):
-            self._unhear(name, OWNER.get())
-
-    def _unhear(self, name: str, whose: str | None) -> None:
-        heard = self._heard.get(name)
-        if heard is not None:
-            heard.pop(whose, None)
-            if not heard:
-                del self._heard[name]
+            self.hear(name, OWNER.get(), whether=False)
