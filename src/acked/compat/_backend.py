@@ -54,14 +54,13 @@ class OwnBackend(Backend):
     what it hears waits for that.
     """
 
-    _taker: Callable[[Any], Late] | None = None
+    put: Callable[[BaseEvent | Exception], Late]
+    """Who takes events and errors: set after `connect`, else they wait for `next_published`."""
     _inbox: Stream[Any] | None = None
 
-    def gives_to(self, taker: Callable[[Any], Late]) -> bool:
-        """Say whether `taker` is given events and errors; asked before `connect`."""
-        is_ours = type(self).next_published is OwnBackend.next_published
-        self._taker = taker if is_ours else None
-        return is_ours
+    def is_ours(self, *methods: str) -> bool:
+        """Say whether no subclass overrides `methods`."""
+        return all(getattr(type(self), one) is getattr(OwnBackend, one) for one in methods)
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
@@ -71,13 +70,14 @@ class OwnBackend(Backend):
                     f"{type(self).__name__}.{name} would never be called here; override "
                     "next_published, subscribe, unsubscribe or publish instead"
                 )
-        self._inbox = Stream(sys.maxsize)  # of events `put` lets only so many wait
+        self.put = self._keep
+        self._inbox = Stream(sys.maxsize)  # of events `_keep` lets only so many wait
         self._missed: dict[str | None, Gap] = {}
         """What each subscription has missed since its last event."""
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        inbox, self._inbox, self._taker = self._inbox, None, None
+        inbox, self._inbox, self.put = self._inbox, None, self._keep
         if inbox is not None:
             inbox.end(ChannelClosed("disconnected"))
 
@@ -98,10 +98,7 @@ class OwnBackend(Backend):
             event.gap = self._missed.pop(whose, None)
         return self.put(event)
 
-    def put(self, item: BaseEvent | Exception) -> Late:
-        """Hand out `item`, or keep it for `next_published`: of events only so many."""
-        if self._taker is not None:
-            return self._taker(item)
+    def _keep(self, item: BaseEvent | Exception) -> Late:
         inbox = self._inbox
         if isinstance(item, BaseEvent) and inbox and len(inbox.buffer) >= CAPACITY:
             self.miss(item.gap.merge(OVERFLOW) if item.gap else OVERFLOW, item.owner)
@@ -135,12 +132,6 @@ class InMemory(OwnBackend):
         self._heard: dict[str, dict[str | None, None]] = {}
         """Which subscriptions hear a name."""
         self._published = 0
-        ours, kind = OwnBackend, type(self)
-        self.is_plain: Final = (kind.subscribe, kind.unsubscribe) == (
-            ours.subscribe,
-            ours.unsubscribe,
-        )
-        """Whether `hear` does what `subscribe` and `unsubscribe` would."""
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is heard any more."""

@@ -44,11 +44,7 @@ class _Place(set[EventReader[Any]]):
 
 
 class Hub:
-    """Has a backend listen while it is open; its events wait for each subscriber.
-
-    Both originals' hubs are faces of it. Built anywhere, also outside an event loop; opened and
-    closed by any task, again and again, on one event loop after another.
-    """
+    """Has a backend listen while it is open; both originals' hubs are faces of it."""
 
     EXIT_MAX_DELAY: float
     """Seconds that leaving a subscription may take."""
@@ -60,6 +56,8 @@ class Hub:
         """May be changed while this is not open."""
         self._subscribers: dict[str, _Place] = {}
         self._is_open = False
+        self._at_once: InMemory | None = None
+        """The backend where subscribing and leaving need no turn of the loop."""
         self._ended: AckedError | None = None
         self._listening: _Listening | None = None
         """What asks a backend that does not hand out by itself."""
@@ -83,10 +81,13 @@ class Hub:
         if self._is_open:
             return
         backend = self._backend
-        by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
         await backend.connect()
+        is_quick = isinstance(backend, InMemory) and backend.is_ours("subscribe", "unsubscribe")
+        self._at_once = backend if is_quick else None
         self._ended = None
-        if not by_itself:
+        if isinstance(backend, OwnBackend) and backend.is_ours("next_published"):
+            backend.put = self._take
+        else:
             self._listening = _Listening(self._ask_for_events)
         self._is_open = True
 
@@ -181,13 +182,13 @@ class Hub:
             logger.warning(said, place.name, self.EXIT_MAX_DELAY)
 
     def _has_agreed(self, place: _Place) -> bool:
-        """Do what `_agree` does where the backend needs no turn of the loop for it; say if so."""
-        backend, is_wanted = self._backend, bool(place)
-        if place.options or not isinstance(backend, InMemory) or not backend.is_plain:
+        """Do what `_agree` does where that needs no turn of the loop; say if so."""
+        backend = self._at_once
+        if backend is None or place.options:
             return False
-        backend.hear(place.name, place.name, whether=is_wanted)
-        place.is_subscribed = is_wanted
-        if not is_wanted:
+        place.is_subscribed = bool(place)
+        backend.hear(place.name, place.name, whether=place.is_subscribed)
+        if not place:
             del self._subscribers[place.name]
         return True
 

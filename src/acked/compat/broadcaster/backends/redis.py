@@ -34,7 +34,7 @@ class RedisSource(Source):
 
     @property
     def _pubsub(self) -> SimpleNamespace:
-        """What is registered by it in `subscribe` belongs to that subscription."""
+        """What a subclass registers by it in its `subscribe` belongs to that subscription."""
         return SimpleNamespace(
             subscribe=self._listen,
             unsubscribe=self._unlisten,
