@@ -1,4 +1,4 @@
-"""The other names that modules of ours go by: one table, and the finder that reads it."""
+"""The other names that modules of ours go by, and the finder that knows them."""
 
 import sys
 from collections.abc import Sequence
@@ -14,12 +14,6 @@ __all__ = ("SHIMS", "Aliases", "install")
 
 SHIMS: Final = Path(__file__).with_name("shims")
 """The folder that is put first on the path for applications whose imports cannot be changed."""
-ALIASES: Final = {
-    "acked.compat.broadcaster._backends": "acked.compat.broadcaster.backends",
-    "broadcaster": "acked.compat.broadcaster",
-    "starlette_web": "acked.compat.starlette_web",
-}
-"""Each with all that is below it."""
 OVERLAID: Final = "starlette_web"
 """What is installed under this name stays as it is, but for these and all that is below them."""
 OURS: Final = (
@@ -31,10 +25,10 @@ OURS: Final = (
 
 
 class Aliases(MetaPathFinder, Loader):
-    """Finds one name of the table and what is below it: the very modules, not copies of them."""
+    """Finds the name `root` and what is below it: the very modules of `real`, no copies of them."""
 
-    def __init__(self, root: str, shims: Path = SHIMS) -> None:
-        self._root = root
+    def __init__(self, root: str, real: str, shims: Path = SHIMS) -> None:
+        self._root, self._real = root, real
         # Where nothing is the original's; resolved, as a path may lead there by a link.
         self._ours = {SHIMS.parent.resolve(), shims.resolve()}
 
@@ -49,25 +43,25 @@ class Aliases(MetaPathFinder, Loader):
             theirs = PathFinder.find_spec(fullname, elsewhere, target)
             if theirs is not None:
                 return theirs
-        return ModuleSpec(fullname, self) if find_spec(self._real(fullname)) else None
+        real = self._real + fullname.removeprefix(self._root)
+        return ModuleSpec(fullname, self, origin=real) if find_spec(real) else None
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the module that is meant in the place of the empty `module`."""
-        sys.modules[module.__name__] = import_module(self._real(module.__name__))
+        name = module.__name__
+        sys.modules[name] = import_module(self._real + name.removeprefix(self._root))
 
     def _has(self, entry: str) -> bool:
         folder = Path(entry).resolve()
         return not self._ours.isdisjoint((folder, *folder.parents))
 
-    def _real(self, name: str) -> str:
-        return ALIASES[self._root] + name.removeprefix(self._root)
-
 
 def install(name: str) -> None:
-    """Let `name` be what the table says; called by a module of that name while it is imported."""
-    if name in ALIASES:  # not so when a shim is imported as a module of ours
+    """Let a shim's `name` be ours; called by the module of that name while it is imported."""
+    if "." not in name:  # there is one when a shim is imported as a module of ours
         shim = sys.modules.pop(name)
-        sys.meta_path.insert(0, Aliases(name, Path(shim.__file__ or SHIMS).parent))
+        folder = Path(shim.__file__ or SHIMS).parent
+        sys.meta_path.insert(0, Aliases(name, f"acked.compat.{name}", folder))
         import_module(name)
 
 

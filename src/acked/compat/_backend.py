@@ -15,6 +15,8 @@ Late: TypeAlias = Sequence[EventReader[Any]]
 """Who had no room for an event, and may have after a turn of the loop."""
 
 NAMES: Final = ("channel", "group")
+UNCALLED: Final = ("_listener", "_pubsub_listener", "_wait_for_assignment", "wait_for_messages")
+"""Methods that the originals' backends call by themselves, and nobody calls here."""
 OVERFLOW: Final = Gap(1, frozenset({GapCause.OVERFLOW}))
 
 
@@ -52,34 +54,30 @@ class OwnBackend(Backend):
     what it hears waits for that.
     """
 
-    INNER: ClassVar[Sequence[str]] = ()
-    """Methods that the original calls by itself, and nobody calls here."""
-    never_waits: bool = False
-    """Whether all but publishing is done at once."""
-    _taker: Callable[[Any], Late] | None = None
+    put: Callable[[BaseEvent | Exception], Late]
+    """Who takes events and errors: set after `connect`, else they wait for `next_published`."""
     _inbox: Stream[Any] | None = None
 
-    def gives_to(self, taker: Callable[[Any], Late]) -> bool:
-        """Say whether `taker` is given events and errors; asked before `connect`."""
-        is_ours = type(self).next_published is OwnBackend.next_published
-        self._taker = taker if is_ours else None
-        return is_ours
+    def is_ours(self, *methods: str) -> bool:
+        """Say whether no subclass overrides `methods`."""
+        return all(getattr(type(self), one) is getattr(OwnBackend, one) for one in methods)
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
-        for name in self.INNER:
+        for name in UNCALLED:
             if hasattr(self, name):
                 raise ConfigurationError(
                     f"{type(self).__name__}.{name} would never be called here; override "
                     "next_published, subscribe, unsubscribe or publish instead"
                 )
-        self._inbox = Stream(sys.maxsize)  # of events `take` lets only so many wait
+        self.put = self._keep
+        self._inbox = Stream(sys.maxsize)  # of events `_keep` lets only so many wait
         self._missed: dict[str | None, Gap] = {}
         """What each subscription has missed since its last event."""
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is listened to any more."""
-        inbox, self._inbox, self._taker = self._inbox, None, None
+        inbox, self._inbox, self.put = self._inbox, None, self._keep
         if inbox is not None:
             inbox.end(ChannelClosed("disconnected"))
 
@@ -98,17 +96,14 @@ class OwnBackend(Backend):
         event.owner = whose
         if self._missed:
             event.gap = self._missed.pop(whose, None)
-        if self._inbox is None or len(self._inbox.buffer.items) < CAPACITY:
-            return self.put(event)
-        self.miss(event.gap.merge(OVERFLOW) if event.gap else OVERFLOW, whose)
-        return ()
+        return self.put(event)
 
-    def put(self, item: BaseEvent | Exception) -> Late:
-        """Hand out `item`, or keep it for `next_published`."""
-        if self._taker is not None:
-            return self._taker(item)
-        if self._inbox is not None:
-            self._inbox.offer(item)
+    def _keep(self, item: BaseEvent | Exception) -> Late:
+        inbox = self._inbox
+        if isinstance(item, BaseEvent) and inbox and len(inbox.buffer) >= CAPACITY:
+            self.miss(item.gap.merge(OVERFLOW) if item.gap else OVERFLOW, item.owner)
+        elif inbox is not None:
+            inbox.offer(item)
         return ()
 
     def miss(self, gap: Gap, whose: str | None) -> None:
@@ -137,8 +132,6 @@ class InMemory(OwnBackend):
         self._heard: dict[str, dict[str | None, None]] = {}
         """Which subscriptions hear a name."""
         self._published = 0
-        kind, overridden = type(self), ("subscribe", "unsubscribe", "disconnect")
-        self.never_waits: bool = all(getattr(kind, n) is getattr(InMemory, n) for n in overridden)
 
     async def disconnect(self) -> None:
         """Disconnect: nothing is heard any more."""
@@ -157,24 +150,19 @@ class InMemory(OwnBackend):
             self._published = 0
             await anyio.lowlevel.checkpoint()
 
-    def hear(self, name: str, *, whether: bool) -> None:
-        """Let the subscription `name` hear what is published to it, or not: at once."""
+    def hear(self, name: str, whose: str | None, *, whether: bool) -> None:
+        """Let the subscription `whose` hear what is published to `name`, or not: at once."""
         if whether:
-            self._heard.setdefault(name, {})[name] = None
-        else:
-            self._unhear(name, name)
+            self._heard.setdefault(name, {})[whose] = None
+        elif name in self._heard:
+            self._heard[name].pop(whose, None)
+            if not self._heard[name]:
+                del self._heard[name]
 
     async def _listen(self, *names: str) -> None:
         for name in names:
-            self._heard.setdefault(name, {})[OWNER.get()] = None
+            self.hear(name, OWNER.get(), whether=True)
 
     async def _unlisten(self, *names: str) -> None:
         for name in names or tuple(self._heard):
-            self._unhear(name, OWNER.get())
-
-    def _unhear(self, name: str, whose: str | None) -> None:
-        heard = self._heard.get(name)
-        if heard is not None:
-            heard.pop(whose, None)
-            if not heard:
-                del self._heard[name]
+            self.hear(name, OWNER.get(), whether=False)

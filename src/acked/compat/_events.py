@@ -2,10 +2,10 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 import anyio.lowlevel
 
@@ -14,12 +14,14 @@ from acked import AckedError, ChannelClosed, FireAndForgetStatistics, Gap, Strea
 __all__ = ("CAPACITY", "OWNER", "BaseEvent", "EventReader", "offer_again")
 
 E = TypeVar("E", bound="BaseEvent")
+Way: TypeAlias = Callable[["EventReader[Any]"], Awaitable[None]]
 
 CAPACITY: Final = 65_536
 """Events that may wait for a subscriber; the originals kept any number, until memory ended."""
 READS_IN_A_TURN: Final = 32
 """Events that are read without a pause before the other tasks have their turn."""
 
+NONE: Final[Mapping[str, Any]] = {}
 LEFT: Final = ChannelClosed("this subscription was left")
 """One for all, and never raised itself: readers are told by an `END` of their own."""
 
@@ -50,9 +52,15 @@ class EventReader(Stream[E], Generic[E]):
     END: ClassVar[type[Exception]]
     """What is raised after the last event; raised by a backend, it says that there was one."""
 
-    def __init__(self, place: str, capacity: int) -> None:
+    def __init__(
+        self, place: str, capacity: int, *ways: Way, options: Mapping[str, Any] = NONE
+    ) -> None:
         super().__init__(capacity)
         self.place: Final = place
+        self.options: Final = options
+        """What the backend's `subscribe` is asked beside the place."""
+        self._ways = ways
+        """How to begin and how to end."""
         self._delivered = self._reported = 0
         self._had_its_turn = -1
         """How many were delivered when a turn of the loop was asked for."""
@@ -89,6 +97,14 @@ class EventReader(Stream[E], Generic[E]):
         if self.buffer.missed != self._reported:
             self._say_dropped()
 
+    # No generator makes a context of this: within a process that would cost half of it all.
+    async def __aenter__(self) -> Self:
+        await self._ways[0](self)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._ways[1](self)
+
     def __aiter__(self) -> Self:
         return self
 
@@ -122,8 +138,7 @@ class EventReader(Stream[E], Generic[E]):
 
     def _say_dropped(self) -> None:
         dropped, self._reported = self.buffer.missed - self._reported, self.buffer.missed
-        if dropped:
-            self._warn(f"has missed {dropped} message(s): it read too slowly")
+        self._warn(f"has missed {dropped} message(s): it read too slowly")
 
     def _warn(self, words: str) -> None:
         self.LOGGER.warning("a subscriber of %r %s", self.place, words)

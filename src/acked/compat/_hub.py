@@ -11,10 +11,9 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, ClassVar, Final, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
 
 import anyio
 
@@ -28,10 +27,6 @@ logger = logging.getLogger("acked.compat")
 
 SHORTLY: Final = 1.0
 """Seconds that a publish waits for subscriptions to its place that are under way."""
-AT_ONCE: Final = nullcontext()
-"""What stands for waiting and bounds where nothing waits: those would cost more than the rest."""
-
-R = TypeVar("R", bound=EventReader[Any])
 
 
 class _Place(set[EventReader[Any]]):
@@ -39,23 +34,20 @@ class _Place(set[EventReader[Any]]):
 
     is_subscribed = has_failed = False
 
-    def __init__(
-        self, name: str, options: Mapping[str, Any], turn: AbstractAsyncContextManager[None]
-    ) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self.name, self.options = name, options
-        self.turn = turn
-        """What those wait for who subscribe and leave: no two of them at once."""
+
+    @cached_property
+    def turn(self) -> anyio.Lock:
+        """What those wait for who subscribe and leave, where that waits: no two of them at once."""
+        return anyio.Lock(fast_acquire=True)
 
 
 class Hub:
-    """Has a backend listen while it is open; its events wait for each subscriber.
-
-    Both originals' hubs are faces of it. Built anywhere, also outside an event loop; opened and
-    closed by any task, again and again, on one event loop after another.
-    """
+    """Has a backend listen while it is open; both originals' hubs are faces of it."""
 
     EXIT_MAX_DELAY: float
-    """Seconds that leaving a subscription may take, and closing a channel of starlette_web."""
+    """Seconds that leaving a subscription may take."""
     PLACE: ClassVar[str]
     """Which field of an event says where it was published."""
 
@@ -63,9 +55,9 @@ class Hub:
         self._backend = backend
         """May be changed while this is not open."""
         self._subscribers: dict[str, _Place] = {}
-        self._is_open = self._never_waits = False
-        self._hear: Callable[..., None] | None = None
-        """What stands for the backend's `subscribe` and `unsubscribe` where those never wait."""
+        self._is_open = False
+        self._at_once: InMemory | None = None
+        """The backend where subscribing and leaving need no turn of the loop."""
         self._ended: AckedError | None = None
         self._listening: _Listening | None = None
         """What asks a backend that does not hand out by itself."""
@@ -74,24 +66,33 @@ class Hub:
         state = "connected" if self._is_open else "not connected"
         return f"<{type(self).__name__} over {type(self._backend).__name__}, {state}>"
 
-    async def _enter(self, connect: Callable[[], Awaitable[None]]) -> None:
-        """Connect, and listen to what is the backend now."""
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.disconnect()
+
+    async def connect(self) -> None:
+        """Connect, and listen from now on; a second call changes nothing.
+
+        Raises what the backend's `connect` raises, as when the broker cannot be reached.
+        """
+        if self._is_open:
+            return
         backend = self._backend
-        by_itself = isinstance(backend, OwnBackend) and backend.gives_to(self._take)
-        self._never_waits = getattr(backend, "never_waits", False)
-        self._hear = None
-        if isinstance(backend, InMemory) and backend.never_waits:
-            self._hear = backend.hear
-        await connect()
+        await backend.connect()
+        is_quick = isinstance(backend, InMemory) and backend.is_ours("subscribe", "unsubscribe")
+        self._at_once = backend if is_quick else None
         self._ended = None
-        if not by_itself:
+        if isinstance(backend, OwnBackend) and backend.is_ours("next_published"):
+            backend.put = self._take
+        else:
             self._listening = _Listening(self._ask_for_events)
         self._is_open = True
 
-    async def _leave(
-        self, disconnect: Callable[[], Awaitable[None]], patience: float = math.inf
-    ) -> None:
-        """Disconnect within `patience` seconds, also while being cancelled: readers are told."""
+    async def disconnect(self) -> None:
+        """Disconnect, also while being cancelled: `async for` of every subscriber ends."""
         if not self._is_open:
             return
         self._is_open = False
@@ -99,21 +100,19 @@ class Hub:
         for reader in (one for place in self._subscribers.values() for one in place):
             reader.end(ChannelClosed("disconnected"))
         self._subscribers.clear()
-        with AT_ONCE if self._never_waits else anyio.fail_after(patience, shield=True):
+        with anyio.CancelScope(shield=True):
             if listening is not None:
                 await listening.stop()
-            await disconnect()
+            await self._backend.disconnect()
 
     async def _ask_for_events(self) -> None:
-        goes_on = True
-        while goes_on:
+        while self._ended is None:
             try:
-                event = await self._backend.next_published()
+                item = await self._backend.next_published()
             except Exception as error:  # noqa: BLE001 - whatever it is, the subscribers must know
-                goes_on = self._fail(error)
-            else:
-                if late := self._take(event):
-                    await offer_again(event, late)
+                item = error
+            if late := self._take(item):
+                await offer_again(item, late)
 
     def _take(self, item: Any) -> Late:
         """Offer an event to everybody whose it is, return who had no room; or tell of an error."""
@@ -124,8 +123,8 @@ class Hub:
         gap = getattr(item, "gap", None)
         return [one for one in self._subscribers.get(name, ()) if not one.offer(item, gap)]
 
-    def _fail(self, error: Exception) -> bool:
-        """Tell everybody whom `error` is about; return whether it goes on for others."""
+    def _fail(self, error: Exception) -> None:
+        """Tell everybody whom `error` is about."""
         whose: str | None = getattr(error, "owner", None)
         failure: AckedError
         if isinstance(error, ChannelClosed):
@@ -141,7 +140,6 @@ class Hub:
                 place.has_failed = True
                 for reader in place:
                     reader.end(failure)
-        return whose is not None
 
     async def _subscribing(self, name: str) -> None:
         """Wait a little for subscriptions to the place `name` that are under way."""
@@ -152,104 +150,66 @@ class Hub:
                 async with place.turn:
                     pass
 
-    def _subscription(
-        self, reader: R, options: Mapping[str, Any]
-    ) -> AbstractAsyncContextManager[R]:
-        """Let `reader` hear what is published after entering. Any task may leave it."""
-        return _Entrance(self._join, self._part, reader, options)
-
-    async def _join(self, reader: EventReader[Any], options: Mapping[str, Any]) -> _Place:
+    async def _join(self, reader: EventReader[Any]) -> None:
         if not self._is_open:
             raise ChannelClosed(f"{self!r}: connect it, or enter it first")
         name = reader.place
         place = self._subscribers.get(name)
         if place is None:
-            turn = AT_ONCE if self._never_waits else anyio.Lock(fast_acquire=True)
-            place = self._subscribers[name] = _Place(name, options, turn)
+            place = self._subscribers[name] = _Place(name, reader.options)
         place.add(reader)
         if (not place.is_subscribed or place.has_failed) and not self._has_agreed(place):
             try:
                 await self._agree(place)
             except BaseException:
-                await self._part(reader, place)
+                await self._part(reader)
                 raise
         if self._ended is not None:
             reader.end(self._ended)
-        return place
 
-    async def _part(self, reader: EventReader[Any], place: _Place) -> None:
-        place.discard(reader)
+    async def _part(self, reader: EventReader[Any]) -> None:
         reader.left()
-        if place or self._subscribers.get(place.name) is not place:
+        place = self._subscribers.get(reader.place)
+        if place is None or reader not in place:  # disconnected meanwhile
             return
-        if self._has_agreed(place):
-            del self._subscribers[place.name]
+        place.remove(reader)
+        if place or self._has_agreed(place):
             return
-        bound = self.EXIT_MAX_DELAY
-        with anyio.move_on_after(bound, shield=True) as scope:
-            await self._forget(place)
+        with anyio.move_on_after(self.EXIT_MAX_DELAY, shield=True) as scope:
+            await self._agree(place)
         if scope.cancelled_caught:
-            logger.warning("leaving %r took more than %g s: given up", place.name, bound)
+            said = "leaving %r took more than %g s: given up"
+            logger.warning(said, place.name, self.EXIT_MAX_DELAY)
 
     def _has_agreed(self, place: _Place) -> bool:
-        """Do what `_agree` does where the backend needs no turn of the loop for it; say if so."""
-        hear = self._hear
-        if hear is None or place.options:
+        """Do what `_agree` does where that needs no turn of the loop; say if so."""
+        backend = self._at_once
+        if backend is None or place.options:
             return False
         place.is_subscribed = bool(place)
-        hear(place.name, whether=place.is_subscribed)
+        backend.hear(place.name, place.name, whether=place.is_subscribed)
+        if not place:
+            del self._subscribers[place.name]
         return True
-
-    async def _forget(self, place: _Place) -> None:
-        try:
-            await self._agree(place)
-        finally:
-            if not place and self._subscribers.get(place.name) is place:
-                del self._subscribers[place.name]
 
     async def _agree(self, place: _Place) -> None:
         """Let the backend listen to `place` if somebody subscribes to it, and only then."""
-        async with place.turn:
-            if place.is_subscribed and (place.has_failed or not place):
-                place.is_subscribed = False
-                try:
-                    await self._ask("unsubscribe", place)
-                except Exception as error:  # noqa: BLE001 - must not hide what the body raised
-                    logger.warning("leaving %r: %s: %s", place.name, type(error).__name__, error)
-            if place and not place.is_subscribed:
-                await self._ask("subscribe", place)
-                place.is_subscribed, place.has_failed = True, False
-
-    async def _ask(self, method: str, place: _Place) -> None:
-        """Let the backend do `method`; what names it registers meanwhile belong to `place`."""
-        token = OWNER.set(place.name)
+        name, token = place.name, OWNER.set(place.name)
         try:
-            await getattr(self._backend, method)(place.name, **place.options)
+            async with place.turn:
+                if place.is_subscribed and (place.has_failed or not place):
+                    place.is_subscribed = False
+                    try:
+                        await self._backend.unsubscribe(name, **place.options)
+                    except Exception as error:  # noqa: BLE001 - must not hide what the body raised
+                        logger.warning("leaving %r: %s: %s", name, type(error).__name__, error)
+                if place and not place.is_subscribed:
+                    await self._backend.subscribe(name, **place.options)
+                    place.is_subscribed, place.has_failed = True, False
         finally:
             OWNER.reset(token)
-
-
-class _Entrance(AbstractAsyncContextManager[R]):
-    """One subscription, entered once. No generator: within a process that costs half of it all."""
-
-    __slots__ = ("_join", "_options", "_part", "_place", "_reader")
-
-    def __init__(
-        self,
-        join: Callable[[R, Mapping[str, Any]], Awaitable[_Place]],
-        part: Callable[[R, _Place], Awaitable[None]],
-        reader: R,
-        options: Mapping[str, Any],
-    ) -> None:
-        self._join, self._part = join, part
-        self._reader, self._options = reader, options
-
-    async def __aenter__(self) -> R:
-        self._place = await self._join(self._reader, self._options)
-        return self._reader
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._part(self._reader, self._place)
+            if not place and self._subscribers.get(name) is place:
+                del self._subscribers[name]
 
 
 class _Listening:

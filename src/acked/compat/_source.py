@@ -1,7 +1,7 @@
 """One of `acked`'s layers as a backend, whose errors are those of its driver, too."""
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from types import new_class
@@ -24,12 +24,15 @@ from acked.codecs import RAW
 from acked.compat._backend import Late, OwnBackend
 from acked.compat._events import OWNER, BaseEvent, offer_again
 
-__all__ = ("Driver", "OnLoss", "Source", "as_bytes", "layers_way")
+__all__ = ("Driver", "OnLoss", "Source", "as_bytes", "layers_way", "leave_out")
 
 logger = logging.getLogger("acked.compat")
 
 OnLoss: TypeAlias = Literal["reconnect", "raise", "end"]
 
+OURS: Final = ("__module__", "__doc__", "__str__", "__repr__")
+TLS: Final = ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
+"""How options begin that say whom to trust."""
 UNREADABLE: Final = Gap(1, frozenset({GapCause.BROKER}))
 
 
@@ -44,12 +47,8 @@ class Driver(NamedTuple):
         """Return a copy of `error` that is an instance of the driver's kinds, too."""
         ours, theirs = type(error), self.lost if _is_loss(error) else self.refused
         parents = (ours, *(kind for kind in theirs if not issubclass(ours, kind)))
-        content = {
-            "__module__": ours.__module__,
-            "__doc__": ours.__doc__,
-            "__str__": _words,
-            "__repr__": Exception.__repr__,  # redis' one needs what its __init__ would have set
-        }
+        # What it says stays ours: redis' repr needs what redis' __init__ would have set.
+        content = {name: getattr(ours, name) for name in OURS}
         # Not `type`, which would not do: asyncpg's errors have a metaclass of their own.
         kind = new_class(ours.__name__, parents, exec_body=lambda body: body.update(content))
         made = cast("LayerError", kind.__new__(kind, *error.args))
@@ -70,10 +69,6 @@ def _is_loss(error: BaseException) -> bool:
     if isinstance(error, PublishFailed):
         return any(_is_loss(one) for one in error.failures.values())
     return isinstance(error, ConnectionLost)
-
-
-def _words(self: BaseException) -> str:
-    return str(self.args[0]) if self.args else ""
 
 
 class Source(OwnBackend):
@@ -200,6 +195,17 @@ def as_bytes(message: object) -> bytes | None:
     if isinstance(message, memoryview):
         return message.tobytes()
     return bytes(message) if isinstance(message, bytes | bytearray) else None
+
+
+def leave_out(names: Iterable[str], given_to: str) -> None:
+    """Log the options that `acked` has no use for; refuse those of TLS, which is not weakened."""
+    unused = sorted(names)
+    for name in unused:
+        if name.startswith(TLS):
+            raise ConfigurationError(f"{name}= cannot be kept here, and TLS is not weakened")
+    if unused:
+        said = "%s: acked has its own way instead of these options: %s"
+        logger.info(said, given_to, ", ".join(unused))
 
 
 def layers_way(on_loss: OnLoss) -> Literal["reconnect", "raise"]:

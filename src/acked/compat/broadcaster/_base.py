@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, ClassVar, Final, Self
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,14 +19,14 @@ from acked.compat._source import OnLoss, Source, as_bytes
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
 
 BACKENDS: Final = {
-    "memory": ("memory", "MemoryBackend"),
-    "redis": ("redis", "RedisBackend"),
-    "rediss": ("redis", "RedisBackend"),
-    "redis-stream": ("redis", "RedisStreamBackend"),
-    "rediss-stream": ("redis", "RedisStreamBackend"),
-    "postgres": ("postgres", "PostgresBackend"),
-    "postgresql": ("postgres", "PostgresBackend"),
-    "kafka": ("kafka", "KafkaBackend"),
+    "memory": "memory:MemoryBackend",
+    "redis": "redis:RedisBackend",
+    "rediss": "redis:RedisBackend",
+    "redis-stream": "redis:RedisStreamBackend",
+    "rediss-stream": "redis:RedisStreamBackend",
+    "postgres": "postgres:PostgresBackend",
+    "postgresql": "postgres:PostgresBackend",
+    "kafka": "kafka:KafkaBackend",
 }
 
 
@@ -124,23 +124,15 @@ class Broadcast(Hub):
         self._turn = anyio.Lock(fast_acquire=True)
         """What those wait for who connect and disconnect."""
 
-    async def __aenter__(self) -> Self:
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.disconnect()
-
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
         async with self._turn:
-            if not self._is_open:
-                await self._enter(self._backend.connect)
+            await super().connect()
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
         async with self._turn:
-            await self._leave(self._backend.disconnect)
+            await super().disconnect()
 
     async def publish(self, channel: str, message: Any) -> None:
         """Publish `message`; raises, in `acked`'s words and the driver's kind, if that failed.
@@ -154,14 +146,12 @@ class Broadcast(Hub):
         """Subscribe: whatever is published after entering arrives. Any task may leave it."""
         if self._is_open and self._ended is not None:
             raise self._ended.with_traceback(None)
-        return self._subscription(Subscriber(channel, self._capacity), {})
+        return Subscriber(channel, self._capacity, self._join, self._part)
 
 
 def _backend_of(url: str, on_loss: OnLoss) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
-    module, name = BACKENDS[scheme]
     # Not before it is needed: each of them needs a driver, and most applications have but one.
-    kind = getattr(import_module(f"acked.compat.broadcaster.backends.{module}"), name)
-    return kind(url, on_loss=on_loss)
+    return resolve_name(f"{__package__}.backends.{BACKENDS[scheme]}")(url, on_loss=on_loss)

@@ -8,4 +8,4 @@ from acked.compat.broadcaster import backends
 # Other words for the same folder: who walks the packages looks at no path twice.
 __path__ = [f"{folder}/." for folder in backends.__path__]
 
-sys.meta_path.insert(0, Aliases(__name__))
+sys.meta_path.insert(0, Aliases(__name__, backends.__name__))

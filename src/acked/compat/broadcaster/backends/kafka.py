@@ -21,7 +21,6 @@ class KafkaBackend(TextSource):
     partition unless `?create_topics=` says another number.
     """
 
-    INNER: ClassVar[Sequence[str]] = ("_wait_for_assignment",)
     driver: ClassVar[Driver] = Driver((errors.KafkaConnectionError,), (errors.KafkaError,))
 
     def __init__(self, urls: str | Sequence[str], on_loss: OnLoss = "reconnect") -> None:

@@ -1,6 +1,5 @@
 """`postgres://`, `postgresql://`: LISTEN and NOTIFY."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import asyncpg
@@ -17,7 +16,6 @@ class PostgresBackend(TextSource):
     """Bare texts over PostgreSQL; the options in the URL are asyncpg's."""
 
     _conn: Any = None
-    INNER: ClassVar[Sequence[str]] = ("_listener",)
     driver: ClassVar[Driver] = Driver(
         # asyncpg lets an OSError through when it cannot connect.
         lost=(ConnectionDoesNotExistError, ConnectionError),

@@ -1,7 +1,5 @@
 """`redis://` for PUBLISH and SUBSCRIBE, `redis-stream://` for streams; `rediss` is over TLS."""
 
-import logging
-from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, ClassVar, Final
@@ -11,14 +9,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from acked.compat._source import Driver, OnLoss, Source
+from acked.compat._source import Driver, OnLoss, Source, leave_out
 from acked.compat.broadcaster._base import TextSource
 from acked.layers.redis_pubsub import RedisPubSubLayer, url_of
 from acked.layers.redis_streams import RedisStreamsTail
 
 __all__ = ("RedisBackend", "RedisStreamBackend")
-
-logger: logging.Logger = logging.getLogger("acked.compat.broadcaster")
 
 USED: Final = {"db", "username", "password"}
 
@@ -38,7 +34,7 @@ class RedisSource(Source):
 
     @property
     def _pubsub(self) -> SimpleNamespace:
-        """What is registered by it in `subscribe` belongs to that subscription."""
+        """What a subclass registers by it in its `subscribe` belongs to that subscription."""
         return SimpleNamespace(
             subscribe=self._listen,
             unsubscribe=self._unlisten,
@@ -53,7 +49,6 @@ class RedisBackend(RedisSource, TextSource):
     The client itself is left alone: connections are made anew, and it is yours to close.
     """
 
-    INNER: ClassVar[Sequence[str]] = ("_pubsub_listener",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(
@@ -75,7 +70,6 @@ class RedisStreamBackend(RedisSource, TextSource):
     Entries are those of the original, so that both can read what the other wrote.
     """
 
-    INNER: ClassVar[Sequence[str]] = ("wait_for_messages",)
     publishes_unconnected: ClassVar[bool] = True
 
     def __init__(self, url: str, on_loss: OnLoss = "reconnect") -> None:
@@ -89,6 +83,5 @@ def plain_url(url: str) -> str:
     They have their own answers to redis-py's other options, and the log says so.
     """
     given = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    if unused := sorted(name for name in given - USED if not name.startswith("ssl_")):
-        logger.info("acked has its own way instead of these options: %s", ", ".join(unused))
+    leave_out({name for name in given - USED if not name.startswith("ssl_")}, "redis")
     return url_of(Redis.from_url(url))  # pyright: ignore[reportUnknownMemberType] - unannotated

@@ -4,6 +4,8 @@ import logging
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Self
 
+import anyio
+
 from acked import ConfigurationError
 from acked.compat._events import CAPACITY, EventReader
 from acked.compat._hub import Hub
@@ -39,20 +41,12 @@ class Channel(Hub):
         """Connect, and listen from now on. Raises what the layer's `connect` raises."""
         if self._is_open:
             raise ConfigurationError("this channel is open; make another one for that")
-        await self._enter(self.connect)
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Disconnect: `async for` of every subscriber ends."""
-        await self._leave(self.disconnect, self.EXIT_MAX_DELAY)
-
-    async def connect(self) -> None:
-        """Connect the layer."""
-        await self._backend.connect()
+        return await super().__aenter__()
 
     async def disconnect(self) -> None:
-        """Disconnect the layer."""
-        await self._backend.disconnect()
+        """Disconnect within `EXIT_MAX_DELAY` seconds: `async for` of every subscriber ends."""
+        with anyio.fail_after(self.EXIT_MAX_DELAY, shield=True):
+            await super().disconnect()
 
     async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
         """Publish `message` by the layer, which takes `kwargs`; never waits for a subscriber."""
@@ -68,4 +62,4 @@ class Channel(Hub):
         counted, logged, and told by the next event's `gap`. 0 and infinity are 65,536.
         """
         capacity = int(max_buffer_size) if 1 <= max_buffer_size < CAPACITY else CAPACITY
-        return self._subscription(Subscriber(group, capacity), kwargs)
+        return Subscriber(group, capacity, self._join, self._part, options=kwargs)

@@ -2,7 +2,8 @@
 
 import json
 import pickle
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 from acked.compat.starlette_web.common.http.exceptions import BaseApplicationError
 
@@ -45,44 +46,36 @@ class BytesSerializer(BaseSerializer):
     """A serializer to bytes."""
 
 
-class _ByModule(BytesSerializer):
-    MODULE: ClassVar[Any]
-
-    def serialize(self, content: Any) -> Any:
-        try:
-            return self.MODULE.dumps(content)
-        except Exception as error:  # pickle raises nearly anything
-            raise SerializeError(self._unfit(content)) from error
-
-    def deserialize(self, content: Any) -> Any:
-        try:
-            return self.MODULE.loads(content)
-        except Exception as error:
-            raise DeserializeError(self._unfit(content)) from error
-
-    def _unfit(self, content: object) -> str:
-        return f"{type(content).__name__}: not for {self.MODULE.__name__}"
-
-
-class JSONSerializer(_ByModule):
+class JSONSerializer(BytesSerializer):
     """JSON: whoever can publish can send data, and nothing but data."""
-
-    MODULE: ClassVar[Any] = json
 
     def serialize(self, content: Any) -> bytes:
         """Return JSON."""
-        text: str = super().serialize(content)
+        text: str = _tried(json.dumps, content, SerializeError)
         return text.encode()
 
     def deserialize(self, content: Any) -> Any:
         """Return the value; None for nothing at all."""
-        return super().deserialize(content or b"null")
+        return _tried(json.loads, content or b"null", DeserializeError)
 
 
-class PickleSerializer(_ByModule):
+class PickleSerializer(BytesSerializer):
     """Any picklable object, where everybody who can publish may run any code in every subscriber.
 
     To unpickle is to call whatever function the bytes name: the original does so by default.
     """
 
-    MODULE: ClassVar[Any] = pickle
+    def serialize(self, content: Any) -> Any:
+        """Return a pickle."""
+        return _tried(pickle.dumps, content, SerializeError)
+
+    def deserialize(self, content: Any) -> Any:
+        """Return what the pickle makes."""
+        return _tried(pickle.loads, content, DeserializeError)
+
+
+def _tried(way: Callable[[Any], Any], content: Any, failure: type[SerializerError]) -> Any:
+    try:
+        return way(content)
+    except Exception as error:  # pickle raises nearly anything
+        raise failure(f"{type(content).__name__}: not for {way.__module__}") from error

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import anyio.lowlevel
 
-from acked.compat._source import OnLoss
+from acked.compat._source import OnLoss, leave_out
 from acked.compat.starlette_web.common.channels.layers.base import SourceLayer, configured
 from acked.compat.starlette_web.common.http.exceptions import NotSupportedError
 from acked.compat.starlette_web.common.utils.serializers import BaseSerializer
@@ -46,7 +46,8 @@ class MQTTChannelLayer(SourceLayer):
         given = {"keepalive": 60} | {name: options.pop(name) for name in USED if name in options}
         options.pop("clean_session", None)  # a session is of one connection of ours
         with configured():
-            super().__init__(MQTTTail, url, on_loss, options, **given)
+            leave_out(options, type(self).__name__)
+            super().__init__(MQTTTail, url, on_loss, **given)
 
     async def publish(
         self,

@@ -15,9 +15,7 @@ __all__ = ("RedisPubSubChannelLayer",)
 class RedisPubSubChannelLayer(RedisSource, SourceLayer):
     """News over Redis, on one connection that listens.
 
-    `options` are those of `redis.asyncio.Redis`: address, credentials and TLS are used. What a
-    subclass registers by `self._pubsub.subscribe(...)` or `.psubscribe(...)` in its `subscribe`
-    belongs to that subscription.
+    `options` are those of `redis.asyncio.Redis`: address, credentials and TLS are used.
     """
 
     def __init__(self, *, on_loss: OnLoss = "reconnect", **options: Any) -> None:

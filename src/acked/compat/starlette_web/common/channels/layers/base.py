@@ -1,14 +1,13 @@
 """What a channel layer of your own inherits from, and those over a broker do."""
 
-import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final
+from functools import cached_property
+from typing import Any, ClassVar
 
 from acked import ConfigurationError
-from acked.abc import FireAndForgetLayer
 from acked.compat._backend import Backend
-from acked.compat._source import OnLoss, Source
+from acked.compat._source import Source
 from acked.compat.starlette_web.common.channels.event import Event
 from acked.compat.starlette_web.common.http.exceptions import (
     ImproperlyConfigured,
@@ -18,16 +17,11 @@ from acked.compat.starlette_web.common.utils.serializers import BaseSerializer, 
 
 __all__ = ("BaseChannelLayer", "SourceLayer", "configured")
 
-logger: Final = logging.getLogger("acked.compat.starlette_web")
-
-TLS: Final = ("ca_", "cert", "cipher", "direct_tls", "key_", "keyfile_", "ssl", "tls")
-"""How options begin that say whom to trust."""
-
 
 class BaseChannelLayer(Backend):
     """The methods of a layer. `Channel` asks for these, not for this class."""
 
-    REFUSAL: ClassVar[type[Exception]] = NotSupportedError
+    REFUSAL = NotSupportedError
     EVENT: ClassVar[Callable[[str, Any], Event]] = Event
 
     def __init__(self, **options: Any) -> None:
@@ -43,21 +37,9 @@ class SourceLayer(Source, BaseChannelLayer):
 
     serializer_class: ClassVar[type[BaseSerializer]] = JSONSerializer
 
-    def __init__(
-        self,
-        kind: Callable[..., FireAndForgetLayer],
-        url: str,
-        on_loss: OnLoss,
-        unused: Iterable[str] = (),
-        **options: Any,
-    ) -> None:
-        super().__init__(kind, url, on_loss, **options)
-        self._serializer = self.serializer_class()
-        for name in unused:
-            if name.startswith(TLS):
-                raise ConfigurationError(f"{name}= cannot be kept here, and TLS is not weakened")
-        if names := ", ".join(sorted(unused)):
-            logger.info("%s: acked has no use for these options: %s", type(self).__name__, names)
+    @cached_property
+    def _serializer(self) -> BaseSerializer:
+        return self.serializer_class()
 
     def _encode(self, message: Any) -> bytes:
         body = self._serializer.serialize(message)
