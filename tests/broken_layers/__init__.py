@@ -6,6 +6,7 @@ matrix. It is not installed with the package: whoever changes the suite has a ch
 
 from tests.broken_layers import (
     again,
+    alike,
     bookkeeping,
     broadcast,
     browsing,
@@ -22,6 +23,7 @@ from tests.broken_layers import (
     last_chance,
     leases,
     lifecycle,
+    long_ago,
     names,
     priority,
     publishing,
@@ -46,6 +48,6 @@ CONCERNS = (
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
     *(recovery, bookkeeping, charges, waiting, keeping, publishing_later, expiry, priority),
-    *(refusals, wall_clocks, second_thoughts, schedules),
+    *(refusals, wall_clocks, second_thoughts, schedules, alike, long_ago),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

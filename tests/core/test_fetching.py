@@ -4,7 +4,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from acked import Channel, ConnectionLost, LeaseLost, Topic, VirtualClock
+from acked import Channel, ConnectionLost, LeaseLost, SystemClock, Topic, VirtualClock
 from acked._core.ack.in_flight import REMEMBERED
 from acked._machines.record_size import HEADER_BYTES
 from acked.codecs import RAW
@@ -129,6 +129,24 @@ async def test_a_layer_that_says_when_it_leased_is_believed() -> None:
         feed.leased_at = -LEASE - 1  # type: ignore[union-attr]
         delivery = await anext(sub)
         assert layer.extended == [([1], LEASE)]
+        await delivery.ack()
+
+
+async def test_a_virtual_clock_may_be_ahead_of_the_machine() -> None:
+    """A layer says by the system's clock when it leased: that is a while ago, not a moment."""
+
+    class Prompt(ScriptedLayer):
+        leased_at = 0.0
+
+    clock, layer = VirtualClock(), Prompt(leased(1))
+    clock.advance(SystemClock().time() + 10 * LEASE)
+    async with (
+        Channel(layer, clock=clock) as channel,
+        channel.subscribe("t", group="g", lease=LEASE) as sub,
+    ):
+        sub._feed.leased_at = SystemClock().time()  # type: ignore[union-attr]
+        delivery = await anext(sub)
+        assert layer.extended == []
         await delivery.ack()
 
 

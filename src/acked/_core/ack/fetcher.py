@@ -13,6 +13,7 @@ from acked._core.options import AckSettings
 from acked._core.reconnect import ReconnectBudget
 from acked._machines.window_size import WindowSize
 from acked.abc import AckFeed, Clock
+from acked.clocks import system_time
 from acked.errors import AckedError, LayerError, layer_failure
 from acked.types import Capabilities, Leased
 
@@ -223,8 +224,10 @@ class Fetcher:
     def _take(self, batch: Sequence[Leased]) -> None:
         now, ahead = self._clock.time(), len(self.buffer)
         self._window.fetched(self._tracker.fetched - ahead, now)
-        leased_at: float = getattr(self._feed, "leased_at", now)
-        entries = self._tracker.add(batch, LeaseSpan(now, min(now, leased_at) + self._lease))
+        leased_at: float | None = getattr(self._feed, "leased_at", None)
+        # A span, since that moment is the system clock's, whatever the engine's clock is.
+        age = 0.0 if leased_at is None else max(0.0, system_time() - leased_at)
+        entries = self._tracker.add(batch, LeaseSpan(now, now - age + self._lease))
         if self._observer is not None:
             self._observer.fetched(batch)
         accepted = self._accept(entries)

@@ -11,6 +11,7 @@ from acked.conformance.laws.attempts import AttemptLaws
 from acked.conformance.laws.batches import BatchLaws
 from acked.conformance.laws.browsing import BrowsingLaws
 from acked.conformance.laws.claims import ClaimLaws
+from acked.conformance.laws.company import CompanyLaws
 from acked.conformance.laws.conduct import ConductLaws
 from acked.conformance.laws.dead_letters import DeadLetterLaws
 from acked.conformance.laws.delays import DelayLaws
@@ -103,6 +104,7 @@ class AckLayerLaws(
     RefusalLaws,
     ObservabilityLaws,
     PatienceLaws,
+    CompanyLaws,
     TraceLaws,
     WallClockLaws,
     ModelledLaws,
