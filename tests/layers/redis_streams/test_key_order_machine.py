@@ -114,7 +114,7 @@ class RedisKeyOrder(KeyOrderMachine):
         unknown = [lease for lease in leases if lease not in known][:limit]
         if not unknown:
             return []
-        entries, trimmed = self.run(scripts.RECOVER, consumer, *unknown)
+        entries, trimmed = self.run(scripts.RECOVER, consumer, 0, *unknown)
         assert trimmed == 0
         return [self._told(entry, count) for entry, count, _ in entries]
 

@@ -6,7 +6,9 @@ for it. An entry is readable with any client (`body`, `id`, `content_type`, `tim
 `h:name` for each header), and entries that another client added arrive too. Beside a stream
 there are up to five keys for each group, named `acked:{stream}:group:...`: when what was given back
 is due, a stream that wakes consumers, a note of who looked for ended leases last, and in the order
-of keys which entries of a key are owed.
+of keys which entries of a key are owed. What is published with a delay is in the stream at once,
+with `acked-delay` (milliseconds) before its other fields, and each group gives it back until it is
+due, by the server's clock; who reads the stream without a group, as with `XREAD`, sees it before.
 
 **Ordering** — Each topic in the order in which the server took it, as long as nothing is
 delivered again; consumers of one group share it. A busy topic does not keep a quiet one of the
@@ -23,10 +25,10 @@ step. `attempt` is the group's delivery counter.
 
 **Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may lose
 a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
-is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`): what a group had not
-settled is gone, reported as far as it had been delivered before (`trimmed`, and a warning of the
-logger `acked.layers.redis_streams`). A stream is deleted or the server emptied: consumers go on
-with what is there, from the beginning.
+is trimmed, by `maxlen=` here or by anybody else (never by `keep_settled=`, which keeps all behind
+what is not due yet): what a group had not settled is gone, reported as far as it had been delivered
+before (`trimmed`, and a warning of the logger `acked.layers.redis_streams`). A stream is deleted or
+the server emptied: consumers go on with what is there, from the beginning.
 
 **Native handle** — `client`, the `redis.asyncio.Redis` of the layer, while it is open: it
 answers bytes, retries nothing and has no timeout of its own. On a cluster it is the client of the
@@ -103,6 +105,7 @@ CAPABILITIES: Final = Capabilities(
     replay=True,
     batch_publish=True,
     coalesced_publish=True,
+    publish_delay=True,
     publish_once=True,
     publish_confirm=True,
     out_of_order_ack=True,

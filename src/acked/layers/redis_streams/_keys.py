@@ -4,8 +4,8 @@ Five keys for each stream and group, in the stream's hash slot, hold what Redis 
 place for:
 
 - `until` (a sorted set): entry id -> the moment, by the server's clock in milliseconds, before
-  which nobody may claim it: the end of a nack's delay, or of a lease extended by hand. It
-  overrides the idle time. An entry leaves it by being claimed or acknowledged.
+  which nobody may claim it: the end of the delay of a nack or of its publish, or of a lease
+  extended by hand. It overrides the idle time. An entry leaves it by being claimed or acknowledged.
 - `wake` (a stream with a group of the same name): one entry for each time that something became
   free or got a due moment. Every consumer reads it together with the stream, so one of those that
   wait wakes up; and since an entry stays until it is read, no wake-up falls between the decision

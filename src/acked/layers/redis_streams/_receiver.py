@@ -10,9 +10,14 @@ Three sources, in this order:
 3. New entries, waiting for them no longer than until the next look.
 
 If the second has brought something the third has its turn next, so neither starves the other.
+What was published with a delay is handed out by a script only, which gives back what is not due.
+
+Longer than 300 lines: the order of the sources, and what a cancellation finds, is read as one.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, cast
 
 import anyio
@@ -27,6 +32,7 @@ from acked.layers.redis_streams._consumer_state import ConsumerState, logger
 from acked.layers.redis_streams._leftovers import give_back_all, unknown_leases
 from acked.layers.redis_streams._records import (
     Fields,
+    TokenOf,
     as_ours,
     leased_again,
     leased_first,
@@ -78,6 +84,8 @@ class Receiver:
         self._most = NO_BOUND
         # Set while we may own entries that we have not seen; cancellation finds it set.
         self._unsure = False
+        self._delayed: list[TokenOf] | None = None if seat.in_key_order else []
+        """What was read and has a delay; None where only scripts may say what is handed out."""
         self.failing = None
         """Nothing goes on without us: what ends us ends `receive`."""
 
@@ -131,7 +139,12 @@ class Receiver:
                 return found
             topics = self._to_look_at()
         self._claims = 0
-        return await self._read(limit, 0.0 if topics else self._time_to_wait())
+        found = await self._read(limit, 0.0 if topics else self._time_to_wait())
+        if self._delayed:
+            found += await self._past(self._delayed, limit - len(found))
+        if len(found) > limit:
+            await self._return(found[limit:])
+        return found[:limit]
 
     async def _home(self) -> Connection:
         """Return the server that the topics are on now."""
@@ -162,9 +175,7 @@ class Receiver:
             after = b"-"
             while after and len(found) < limit:
                 leases, after = await self._unknown(topic, after, limit - len(found))
-                if leases:
-                    reply = await self._run(self._seat.call(RECOVER, topic, *leases))
-                    found += self._taken(topic, reply) if reply is not None else []
+                found += await self._take_own(topic, leases)
         self._unsure = len(found) >= limit
         return found
 
@@ -174,6 +185,24 @@ class Receiver:
         except LayerError as error:
             await self._heal_or_raise(error)
             return [], b""
+
+    async def _past(self, delayed: list[TokenOf], room: int) -> list[Leased]:
+        """Return what is due of `delayed`, which is emptied, and of what is new behind it."""
+        some, delayed[:] = [*delayed], []
+        found: list[Leased] = []
+        self._unsure = True
+        for topic, tokens in groupby(some, itemgetter(0)):
+            leases = [lease for _, lease in tokens]
+            for start in range(0, len(leases), LARGEST_CLAIM):
+                page = leases[start : start + LARGEST_CLAIM]
+                found += await self._take_own(topic, page, room - len(found))
+        self._unsure = False
+        return found
+
+    async def _take_own(self, topic: str, leases: Sequence[bytes], room: int = 0) -> list[Leased]:
+        call = self._seat.call(RECOVER, topic, b"%d" % room, *leases)
+        reply = await self._run(call) if leases else None
+        return self._taken(topic, reply) if reply is not None else []
 
     async def _claim(self, topics: list[str], limit: int) -> list[Leased]:
         found: list[Leased] = []
@@ -221,12 +250,9 @@ class Receiver:
         # There is room for fewer messages than there are topics, and Redis counts by stream.
         for _ in range(0, len(self._topics), LARGEST_READ):
             found = await self._read_some(self._topics[:LARGEST_READ], limit)
-            if found:
+            if found or self._delayed:
                 return found
-        found = await self._read_group(self._topics, 1, wait) if wait else []
-        if len(found) > limit:
-            await self._return(found[limit:])
-        return found[:limit]
+        return await self._read_group(self._topics, 1, wait) if wait else []
 
     async def _read_some(self, topics: Sequence[str], limit: int) -> list[Leased]:
         seat = self._seat
@@ -240,7 +266,7 @@ class Receiver:
         self._unsure = False
         asked, replies = cast("tuple[int, list[tuple[int, list[tuple[bytes, Fields]]]]]", reply)
         self._turn(asked)
-        return [one for at, entries in replies for one in leased_first(topics[at - 1], entries)]
+        return [one for at, entries in replies for one in self._new(topics[at - 1], entries)]
 
     async def _read_group(self, topics: list[str], count: int, wait: float) -> list[Leased]:
         places = [self._seat.places[topic] for topic in topics]
@@ -266,12 +292,15 @@ class Receiver:
         for key, entries in cast("list[tuple[bytes, list[tuple[bytes, Fields]]]]", reply or []):
             topic = self._streams.get(key)
             if topic is not None:
-                found += leased_first(topic, entries)
+                found += self._new(topic, entries)
             else:
                 topic = self._wakes[key]
                 self._woken.add(topic)
                 self._look_at[topic] = 0.0
         return found
+
+    def _new(self, topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
+        return leased_first(topic, entries, self._delayed)
 
     async def _return(self, surplus: list[Leased]) -> None:
         """Give back at once what we got beyond the limit: it is there for others."""

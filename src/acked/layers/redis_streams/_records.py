@@ -2,7 +2,8 @@
 
 An entry is readable with any client: `body`, `id`, `content_type`, `timestamp` (seconds since the
 epoch), `key` if there is one, and one field `h:name` for each header. Redis stores the names of
-the first four once for a whole node of entries that have no others.
+the first four once for a whole node of entries that have no others. Where there is a delay,
+`acked-delay` comes before them.
 
 An entry from elsewhere arrives too: what is missing is made up from the entry's id, and fields of
 other names become headers of these names.
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple, TypeAlias, cast
 from msgspec import structs
 
 from acked.errors import LayerError
-from acked.layers.redis_streams._scripts import ALONE, FAILURE
+from acked.layers.redis_streams._scripts import ALONE, DELAY, FAILURE
 from acked.types import NO_HEADERS, Leased, Record, Token
 
 __all__ = (
@@ -46,7 +47,9 @@ Fields: TypeAlias = Sequence[bytes]
 """Names and values, in turns."""
 
 _NAMES: Final = [b"body", b"id", b"content_type", b"timestamp"]
-_OURS: Final = frozenset({*_NAMES, b"key"})
+_OURS: Final = frozenset({*_NAMES, b"key", DELAY})
+_LONGEST_DELAY: Final = 10**15 - 1
+"""Milliseconds: more is for ever, and has more digits than scripts look at."""
 _HEADER: Final = b"h:"
 # Bytes that are no UTF-8 come from elsewhere; this way they leave as they came.
 _FOREIGN: Final = "surrogateescape"
@@ -63,6 +66,10 @@ def fields_of(record: Record) -> list[bytes]:
         fields += (b"key", _bytes(record.key))
     for name, value in record.headers.items():
         fields += (_HEADER + _bytes(name), _bytes(value))
+    if record.delay:
+        # The server's clock is read in whole milliseconds: one more keeps the promise.
+        delay = math.ceil(min(record.delay * 1000, _LONGEST_DELAY - 1)) + 1
+        return [DELAY, b"%d" % delay, *fields]
     return fields
 
 
@@ -84,8 +91,15 @@ def letter_of(record: Record) -> list[bytes]:
         )
 
 
-def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Leased]:
-    """Return what `entries`, as XREADGROUP replied, are on their first delivery."""
+def leased_first(
+    topic: str,
+    entries: Sequence[tuple[bytes, Fields]],
+    delayed: list[TokenOf] | None = None,
+) -> list[Leased]:
+    """Return what `entries`, as XREADGROUP replied, are on their first delivery.
+
+    What has a delay is put into `delayed` instead, if that is given: it may not be due.
+    """
     found: list[Leased] = []
     add, names, kind_of, is_finite = found.append, _NAMES, _text, math.isfinite
     # The hot path of a consumer: each line here is paid for by every message.
@@ -103,6 +117,9 @@ def leased_first(topic: str, entries: Sequence[tuple[bytes, Fields]]) -> list[Le
             except ValueError:
                 record = None
         if record is None:
+            if delayed is not None and fields[:1] == [DELAY]:
+                delayed.append((topic, entry_id))
+                continue
             record = record_of(topic, position, fields)
         add(Leased(record, (topic, entry_id), 1, position))
     return found

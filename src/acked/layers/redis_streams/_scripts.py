@@ -8,6 +8,10 @@ What is given back belongs to the consumer `FREE`, which nobody reads as: so the
 it back is fenced like any other former holder, by not being its owner. So does what waits for an
 earlier entry of its key to `PARKED`, where a consumer asked for the order of keys.
 
+What was published with a delay is an entry as any other, with a field that says so before all
+others (`DELAY`). A group comes to it in its turn, and gives it back as after a nack, until it is
+due: so each group does for itself, a new one too, and nothing waits outside of the stream.
+
 The delivery count of an entry tells more than deliveries: in its millions how many of these were
 nacked (`FAILURE`). So 2000003 was delivered three times and nacked twice; no key more has to be
 kept, and none found at an ack. Beyond that, in multiples of `ALONE`, is a number that is odd while
@@ -33,6 +37,7 @@ __all__ = (
     "CLAIM",
     "CREATE",
     "DEAD_LETTER",
+    "DELAY",
     "DELETE",
     "EXTEND",
     "FAILURE",
@@ -55,12 +60,20 @@ FREE: Final = b"acked-given-back"
 PARKED: Final = b"acked-parked"
 """The consumer that owns what may not come before an earlier entry of its key is settled."""
 
+DELAY: Final = b"acked-delay"
+"""The first field of what was published with a delay: milliseconds, from those of its id on."""
+
 FAILURE: Final = 1_000_000
 ALONE: Final = 1_000_000_000_000
 """What a delivery count grows by; Lua is exact beyond ten thousand times that."""
 
 _FOLDER: Final = files("acked.layers.redis_streams") / "scripts"
-_CONSTANTS: Final = {"FREE": FREE.decode(), "PARKED": PARKED.decode(), "ALONE": str(ALONE)}
+_CONSTANTS: Final = {
+    "FREE": FREE.decode(),
+    "PARKED": PARKED.decode(),
+    "DELAY": DELAY.decode(),
+    "ALONE": str(ALONE),
+}
 
 ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
 BROWSE: Final = load_script(_FOLDER, "browse", _CONSTANTS)

@@ -1,5 +1,5 @@
 -- Take what is due or whose lease has ended, of several streams.
--- uses: now wake lanes admit take notes
+-- uses: now wake lanes admit hold_back take notes
 -- KEYS are those of each stream, in turn. ARGV[3] is the lease of owners whose names tell none,
 -- ARGV[4] the time between two scans, ARGV[5] after what silence a consumer that owns nothing is
 -- forgotten, all in milliseconds; ARGV[6] how many entries to take at most, in all; ARGV[6 + n] is 1

@@ -1,5 +1,6 @@
--- Read what is new in several streams, and park what is not the first of its key.
--- uses: now wake lanes admit
+-- Read what is new in several streams; park what is not the first of its key, hold back what is and
+-- is not due.
+-- uses: now wake lanes admit hold_back
 -- KEYS are those of each stream, in turn; ARGV[3] is how many to hand out at most: none if only what
 -- was read otherwise is to enter its lanes. Returns whether there may be more now, and {position,
 -- entries} for each stream that had any.
@@ -15,7 +16,7 @@ local function read(found, count)
     if lane then enter(place, id, lane) end
     if lane and not is_first(place, id, lane) then
       park(place, id, 0)
-    else
+    elseif not hold_back(place, id, entry[2]) then
       found.entries[#found.entries + 1] = entry
       room = room - 1
     end
