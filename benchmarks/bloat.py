@@ -1,40 +1,52 @@
-"""A day of traffic through the queue in PostgreSQL, at full speed: what becomes of table and rate.
+"""An hour of traffic through the queue in PostgreSQL: what becomes of its cost and its sizes.
 
-    python -m benchmarks.bloat --minutes 10 [--json FILE]
+    python -m benchmarks bloat --minutes 60 [--json FOLDER]
 
-One process publishes by 100 and acks by 100, a steady backlog between the two, on a private server
-whose autovacuum is as it comes. Every `--every` seconds it tells the rate of that time, the rows
-that were settled and not cleared away yet, and the sizes of the table and its indexes, each with a
-bar. A day of ten messages a second is 864,000: at full speed that is some minutes.
+A burst of messages is published by 100 and drained by 100, again and again, on a private server
+whose autovacuum is as it comes: `RATE` messages a second, so an hour is four days of ten a second.
+What one costs is told by the processor time of the whole server (autovacuum and all) and of this
+process, for on a shared machine a second is not always as long as another. Nor is processor time:
+so in every minute the same work is done on a queue that was made just now, and what counts is the
+cost of the old one over that of the new.
 
-What it is to show: the sizes stop growing, and the rate of the end is that of the beginning. It
-ends with the rate of its last tenth over that of its first, after seconds that warm up.
+It shows that the sizes stop growing, and that the last minute's messages cost what the first's did.
+With `--json` there are the samples, and a picture of them, in FOLDER.
 """
 
-import argparse
 import asyncio
+import statistics
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
+import psutil
 
-from acked import Channel, Topic
+from acked import AckSubscription, Channel, Topic
 from acked.layers.postgres_queue import PostgresQueueLayer
+from benchmarks.bloat_picture import picture
 from benchmarks.orders import Order, orders
+from benchmarks.report import Report, Round
 from compose.fleet import create
+
+__all__ = ("MINUTE", "run")
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[Any]
 
 MANY: Final = 100
-BACKLOG: Final = 2_000
-"""Messages between the publisher and the consumer."""
-WARM: Final = 5.0
-"""Seconds that are not compared."""
-WIDTH: Final = 20
+BURST: Final = 2_000
+RATE: Final = 1_000
+"""Messages a second, on average."""
+NEW_BURSTS: Final = 2
+"""How many bursts are measured of each queue that is new, after one that warms up."""
+MINUTE: Final = 60.0
 MEBIBYTE: Final = 1024 * 1024
+MICRO: Final = 1e6
 TOPIC: Final = Topic("orders", Order)
 
 SIZES: Final = """
@@ -43,114 +55,173 @@ from pg_stat_user_tables where schemaname = 'acked' and relname = 'message'"""
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What was seen at one moment."""
+    """What was seen of one minute."""
 
-    at: float
-    """Seconds since the beginning."""
-    acked: int
-    """Messages until then."""
+    minute: int
+    messages: int
+    cost: float
+    """Microseconds of processor time for each, as the next: here and at the server."""
+    cost_of_new: float
+    """The same of a queue that is new."""
+    at_server: float
+    """How much of `cost` was the server's."""
     dead: int
     vacuums: int
     table: float
     """MiB, as the next."""
     indexes: float
 
+    @property
+    def ratio(self) -> float:
+        """The cost over that of a new queue."""
+        return self.cost / self.cost_of_new
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Processor time in seconds, of the server and of this process."""
+
+    server: float
+    here: float
+
+    @property
+    def whole(self) -> float:
+        """Both together."""
+        return self.server + self.here
+
+
+class Meter:
+    """Measures the processor time of a server, all of its processes, and of this one."""
+
+    def __init__(self, pid: int) -> None:
+        self._main = psutil.Process(pid)
+        self._last = self._total()
+
+    def lap(self) -> Spent:
+        """Return what was spent since the lap before."""
+        before, self._last = self._last, self._total()
+        return Spent(self._last.server - before.server, self._last.here - before.here)
+
+    def _total(self) -> Spent:
+        main = self._main.cpu_times()
+        # Of children that have ended it is with the main process.
+        server = main.user + main.system + main.children_user + main.children_system
+        for child in self._main.children():
+            times = child.cpu_times()
+            server += times.user + times.system
+        return Spent(server, process_time())
+
 
 class Traffic:
-    """Publishes and acks until it is cancelled."""
+    """Bursts through a queue, one connection and one consumer for all of them."""
 
-    def __init__(self, channel: Channel[PostgresQueueLayer]) -> None:
-        self.acked = 0
-        self._published = 0
+    def __init__(
+        self, channel: Channel[PostgresQueueLayer], subscription: AckSubscription[Order]
+    ) -> None:
         self._channel = channel
-        self._room = asyncio.Event()
+        self._subscription = subscription
+        self._bodies = orders(MANY)
 
-    async def publish(self) -> None:
-        """Keep `BACKLOG` messages waiting."""
-        bodies = orders(MANY)
-        while True:
-            self._room.clear()
-            while self._published - self.acked < BACKLOG:
-                await self._channel.publish_many(TOPIC, bodies)
-                self._published += MANY
-            await self._room.wait()
-
-    async def consume(self) -> None:
-        """Ack whatever comes."""
-        subscribed = self._channel.subscribe(TOPIC, group="g", in_flight=2 * MANY)
-        async with subscribed as subscription:
-            async for batch in subscription.batches(MANY):
-                await batch.ack()
-                self.acked += len(batch)
-                self._room.set()
+    async def burst(self) -> int:
+        """Publish a burst and drain it; return how many that were."""
+        for _ in range(BURST // MANY):
+            await self._channel.publish_many(TOPIC, self._bodies)
+        left = BURST
+        async for batch in self._subscription.batches(MANY):
+            await batch.ack()
+            left -= len(batch)
+            if not left:
+                break
+        return BURST
 
 
-async def sampled(url: str, seconds: float, every: float) -> list[Sample]:
-    """Return what was seen in so many seconds of traffic, and print it as it comes."""
+@asynccontextmanager
+async def traffic(url: str, schema: str) -> AsyncGenerator[Traffic]:
+    """Open a queue in a schema of its own, with one consumer."""
+    async with (
+        Channel(PostgresQueueLayer(url, schema=schema)) as channel,
+        channel.subscribe(TOPIC, group="g", in_flight=2 * MANY) as subscription,
+    ):
+        yield Traffic(channel, subscription)
+
+
+async def cost_of_new(url: str, schema: str, connection: "Connection", meter: Meter) -> float:
+    """Return what a message costs in a queue that is made now, and is dropped then."""
+    costs: list[float] = []
+    async with traffic(url, schema) as new:
+        await new.burst()  # plans are made, and the first pages
+        for _ in range(NEW_BURSTS):
+            meter.lap()
+            costs.append(MICRO / await new.burst() * meter.lap().whole)
+    await connection.execute(f"drop schema {schema} cascade")
+    return statistics.mean(costs)
+
+
+async def sampled(url: str, pid: int, minutes: float, seconds: float) -> list[Sample]:
+    """Return what was seen in so many minutes of so many seconds, and print it as it comes."""
     samples: list[Sample] = []
     connection: Connection = await asyncpg.connect(url)
-    async with Channel(PostgresQueueLayer(url)) as channel:
-        traffic, began = Traffic(channel), monotonic()
-        tasks = [asyncio.create_task(run()) for run in (traffic.publish, traffic.consume)]
-        while not samples or samples[-1].at < seconds:
-            ended, _ = await asyncio.wait(tasks, timeout=every)
-            for task in ended:
-                task.result()
+    async with traffic(url, "acked") as old:
+        await old.burst()
+        meter, began = Meter(pid), monotonic()
+        for minute in count(1):
+            compared = await cost_of_new(url, f"new{minute}", connection, meter)
+            meter.lap()
+            messages = 0
+            while monotonic() < began + minute * seconds:
+                messages += await old.burst()
+                due = began + (minute - 1) * seconds + messages / RATE
+                await asyncio.sleep(max(0.0, min(due, began + minute * seconds) - monotonic()))
+            spent = meter.lap()
+            each = MICRO / messages
             dead, vacuums, table, indexes = await connection.fetchrow(SIZES) or (0, 0, 0, 0)
-            sizes = (dead, vacuums, table / MEBIBYTE, indexes / MEBIBYTE)
-            samples.append(Sample(monotonic() - began, traffic.acked, *sizes))
-            print(line(samples), flush=True)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+            costs = (each * spent.whole, compared, each * spent.server)
+            table, indexes = table / MEBIBYTE, indexes / MEBIBYTE
+            samples.append(Sample(minute, messages, *costs, dead, vacuums, table, indexes))
+            print(line(samples[-1]), flush=True)
+            if minute >= minutes:
+                break
     await connection.close()
     return samples
 
 
-def rate(first: Sample, last: Sample) -> float:
-    """Return the messages a second between two samples."""
-    return (last.acked - first.acked) / (last.at - first.at)
-
-
-def line(samples: list[Sample]) -> str:
-    """Return the last of `samples` as a line of the picture."""
-    now = samples[-1]
-    before = samples[-2] if len(samples) > 1 else Sample(0.0, 0, 0, 0, 0.0, 0.0)
-    figures = (
-        f"{now.at:7.0f} s  {rate(before, now):8,.0f}/s",
-        f"{now.dead:8,d} dead {bar(now.dead / 1000)}",
-        f"{now.table:6.1f} MiB {bar(now.table)}",
-        f"indexes {now.indexes:6.1f} MiB {bar(now.indexes)}",
-        f"{now.vacuums} vacuums",
+def line(sample: Sample) -> str:
+    """Return `sample` as a line for people."""
+    return (
+        f"{sample.minute:4d} min  {sample.messages:8,d} messages  {sample.cost:6.1f} us each "
+        f"({sample.at_server:.1f} at the server), new {sample.cost_of_new:6.1f}: "
+        f"{sample.ratio:.2f}  {sample.dead:7,d} dead  table {sample.table:5.1f} MiB  "
+        f"indexes {sample.indexes:5.1f} MiB  {sample.vacuums} vacuums"
     )
-    return "  ".join(figures)
 
 
-def bar(size: float) -> str:
-    """Return a bar that is as long as `size` is large, up to a width that stands for more."""
-    return f"{'#' * min(WIDTH, round(size / 4)):<{WIDTH}}"
+def reported(samples: Sequence[Sample]) -> Report:
+    """Return what the samples came to."""
+    report = Report("bloat", "messages a second of processor time")
+    for one in samples:
+        report.add("the queue", Round(MICRO / one.cost, one.cost))
+        report.add("one that is new", Round(MICRO / one.cost_of_new, one.cost_of_new))
+    tenth = max(1, len(samples) // 10)
+    first, last = (
+        statistics.median(one.ratio for one in some) for some in (samples[:tenth], samples[-tenth:])
+    )
+    report.ratios["rate of the last minute / first"] = samples[0].ratio / samples[-1].ratio
+    report.ratios["rate of the last tenth / first"] = first / last
+    return report
 
 
-def steadiness(samples: list[Sample]) -> float:
-    """Return the rate of the last tenth over that of the first, what warms up left out."""
-    warm = [one for one in samples if one.at > WARM]
-    tenth = max(1, len(warm) // 10)
-    return rate(warm[-1 - tenth], warm[-1]) / rate(warm[0], warm[tenth])
-
-
-def main() -> None:
-    """Let there be traffic."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bloat", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--every", type=float, default=10.0, metavar="SECONDS")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the samples there too")
-    asked = parser.parse_args()
-    with create("postgres", is_for_benchmarks=True) as broker:
-        samples = asyncio.run(sampled(broker.url, 60 * asked.minutes, asked.every))
-    print(f"{samples[-1].acked:,} messages; last tenth / first: {steadiness(samples):.2f}")
-    if asked.json is not None:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(samples), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+def run(*, quick: bool, minutes: float = 60.0, folder: Path | None = None) -> Report:
+    """Let there be traffic; `quick` makes a minute of five seconds."""
+    seconds = MINUTE / 12 if quick else MINUTE
+    with create("postgres", is_for_benchmarks=True, kind="native") as broker:
+        pid: int | None = getattr(broker, "pid", None)
+        if pid is None:
+            raise SystemExit(
+                "bloat counts the server's processor time, and needs it on this machine"
+            )
+        samples = asyncio.run(sampled(broker.url, pid, minutes, seconds))
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = msgspec.json.format(msgspec.json.encode(samples), indent=2)
+        (folder / "bloat_samples.json").write_bytes(text + b"\n")
+        (folder / "bloat.svg").write_text(picture(samples))
+    return reported(samples)

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.anyio
 Statistics: TypeAlias = Literal["none", "empty", "full"]
 
 LEASE: Final = 30.0
+NUMBER: Final = 7
 LARGE: Final = 1 << 40
 MOST: Final = 20
 """How many times as much ten times as many may cost."""
@@ -67,9 +68,10 @@ class CountedSession:
         return found
 
     async def claim(self, grp: int, count: int, *, in_order: bool = False) -> list[PostgresLease]:
-        claim = self.functions.claim_in_order if in_order else self.functions.claim
-        found = await self.rows(claim, [grp], count, LEASE, 7, [], LARGE)
-        return [PostgresLease(row["grp"], row["seq"], row["lease"]) for row in found]
+        look = self.functions.look_in_order if in_order else self.functions.look
+        found = await self.rows(look, [grp], count, LEASE, NUMBER, [], LARGE)
+        messages = [row for row in found if row["grp"] is not None]
+        return [PostgresLease(row["grp"], row["seq"], NUMBER) for row in messages]
 
     async def settle(self, leases: Sequence[PostgresLease], verb: Verb, **options: Any) -> None:
         plan = settle_plan([Settlement(one, verb, **options) for one in leases])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -35,13 +35,27 @@ class PostgresSession(NamedTuple):
     """When the server was started, to the microsecond: no two servers say the same."""
 
 
+if TYPE_CHECKING:
+    Lent: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+else:  # asyncpg's own class is not generic
+    Lent = PoolConnectionProxy
+
+
 class LendingPool:
-    """Up to `size` connections, which any number of tasks share."""
+    """Up to `size` connections, which any number of tasks share.
+
+    One of them stays with us from one task to the next: to give it back to asyncpg's pool and take
+    it from there again is a third of what a small statement costs this process.
+    """
 
     def __init__(self, server: PostgresServer, size: int) -> None:
         self._server = server
         self._size = size
         self._pool: Pool | None = None
+        self._at_hand: Lent | None = None
+        self._age = 0
+        """How often all connections were given up: one of before is not kept at hand."""
+        self._waiting = 0
 
     async def open(self) -> None:
         """Make the first connection: a wrong address or password must show here."""
@@ -51,11 +65,13 @@ class LendingPool:
         """Close all connections."""
         pool, self._pool = self._pool, None
         if pool is not None:
+            await self._put_away()
             await close_pool(pool)
 
     async def renew(self) -> None:
         """Let every connection be made anew before it is used again."""
         if self._pool is not None:
+            await self._put_away()
             await self._pool.expire_connections()
 
     async def session(self) -> PostgresSession:
@@ -75,7 +91,8 @@ class LendingPool:
         pool = self._pool
         if pool is None:
             raise ConnectionLost(f"the layer for {self._server.address} was closed")
-        connection = await self._acquired(pool, deadline)
+        age, connection = self._age, await self._taken()
+        connection = connection or await self._acquired(pool, deadline)
         try:
             left = max(0.0, deadline - loop.time())
             with dead_after(left, connection), unless_broken(connection):
@@ -83,11 +100,30 @@ class LendingPool:
         except BaseException:
             await pool.release(connection)
             raise
-        await _given_back(connection)
+        if self._at_hand is None and not self._waiting and self._age == age:
+            self._at_hand = connection
+        else:
+            await _given_back(connection)
 
-    async def _acquired(self, pool: Pool, deadline: float) -> "PoolConnectionProxy[asyncpg.Record]":
+    async def _taken(self) -> Lent | None:
+        """Return the connection that is at hand, unless it was lost meanwhile."""
+        connection, self._at_hand = self._at_hand, None
+        if connection is None or not _is_lost(connection):
+            return connection
+        await _given_back(connection)
+        return None
+
+    async def _put_away(self) -> None:
+        """Give the connection that is at hand to asyncpg's pool, and keep none that is lent now."""
+        self._age += 1
+        connection = await self._taken()
+        if connection is not None:
+            await _given_back(connection)
+
+    async def _acquired(self, pool: Pool, deadline: float) -> Lent:
         loop = asyncio.get_running_loop()
         while True:
+            self._waiting += 1
             try:
                 return await pool.acquire(timeout=max(0.0, deadline - loop.time()))
             except asyncpg.TooManyConnectionsError:
@@ -104,9 +140,16 @@ class LendingPool:
                     "PostgreSQL answers, publish in batches, or give a higher pool_size",
                     may_pass=True,
                 ) from error
+            finally:
+                self._waiting -= 1
 
 
-async def _given_back(connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+def _is_lost(connection: Lent) -> bool:
+    inside: Any = connection  # as below
+    return inside._con is None or connection.is_closed()  # noqa: SLF001
+
+
+async def _given_back(connection: Lent) -> None:
     """Do what asyncpg's `Pool.release` does, after which nothing is to be waited for.
 
     That one makes a task, lest a cancellation come between: two turns of the loop more for each

@@ -18,7 +18,8 @@ from acked.clocks import SystemClock
 from acked.errors import ConnectionLost, LayerError
 from acked.layers.postgres_queue._holdings import Holdings
 from acked.layers.postgres_queue._life import FeedLife
-from acked.layers.postgres_queue._records import leased_from
+from acked.layers.postgres_queue._next_look import NextLook, Outlook
+from acked.layers.postgres_queue._records import leased_from, outlook_from
 from acked.layers.postgres_queue._settlements import arrays_of, replies_of, settle_plan
 from acked.layers.postgres_queue._store import CLAIM_BYTES, LISTENERS, QueueStore, new_number
 from acked.layers.postgres_queue._wakeups import Wakeups
@@ -30,12 +31,6 @@ logger = logging.getLogger("acked.layers.postgres_queue")
 
 SYSTEM: Final = SystemClock()
 
-POLL_UNTOLD: Final = 0.2
-"""Seconds between two looks of a consumer that waits while no notifications arrive."""
-
-AGAIN: Final = 0.005
-"""Seconds before a claim in order goes on, where there was more than it may look at."""
-
 UNFAILED: Final = -1.0
 """The delay of a nack that says of no handler that it failed."""
 
@@ -43,11 +38,12 @@ LEAVING: Final = 1.5
 """How long leaving may wait for the server, in seconds."""
 
 
-class ClaimedBatch(NamedTuple):
-    """What a claim brought, and when it was begun."""
+class Look(NamedTuple):
+    """What a claim brought, when it was begun, and what is to come if there was room for more."""
 
     messages: Sequence[Leased]
     began: float
+    outlook: Outlook | None
 
 
 class PostgresQueueFeed:
@@ -68,10 +64,10 @@ class PostgresQueueFeed:
         """When the claim of the last batch was begun, by the system's clock."""
         self._store = store
         self._wakeups = wakeups
+        self._next_look = NextLook(wakeups, topics, poll=poll, in_key_order=in_key_order)
         self._topics = [*topics]
         self._group = group
         self._lease = lease
-        self._poll = poll
         self._in_key_order = in_key_order
         self._topic_of: dict[int, str] = {}
         self._holdings = Holdings()
@@ -100,14 +96,13 @@ class PostgresQueueFeed:
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Lease up to `limit`; what a cancelled call has leased is given back at once."""
         while True:
-            # Before the look: what is published after it must wake us.
-            with self._wakeups.news(self._topics) as news:
-                batch = await self._claimed(limit)
-                if batch:
-                    return batch
-                pause = await self._outlook()
-                with anyio.move_on_after(pause):
-                    await news.wait()
+            await self._next_look.due()
+            look = await self._looked(limit)
+            if look.messages:
+                return look.messages
+            if look.outlook is not None and look.outlook.known < len(self._topic_of):
+                self._next_look.at_once()
+                await self._rejoin()
 
     async def settle(self, batch: Sequence[Settlement]) -> Sequence[Reply]:
         """Settle `batch` in one statement; why not, for what the server refuses."""
@@ -169,6 +164,7 @@ class PostgresQueueFeed:
 
     async def leave(self) -> None:
         """Give back whatever is held; bounded in time, also under cancellation."""
+        self._next_look.end()
         with anyio.move_on_after(LEAVING, shield=True):
             await self._life.end()
             for task in tuple(self._returning):
@@ -181,22 +177,26 @@ class PostgresQueueFeed:
         for task in self._returning:
             task.cancel()
 
-    async def _claimed(self, limit: int) -> Sequence[Leased]:
+    async def _looked(self, limit: int) -> Look:
+        self._next_look.begin()
         claim = asyncio.create_task(self._claim(limit), name="acked: claim")
         try:
-            found = await asyncio.shield(claim)
-        except asyncio.CancelledError:
-            giving = asyncio.create_task(self._give_back(claim), name="acked: give back")
-            self._returning.add(giving)
-            giving.add_done_callback(self._returning.discard)
+            look = await asyncio.shield(claim)
+        except BaseException as error:
+            self._next_look.at_once()
+            if isinstance(error, asyncio.CancelledError):
+                giving = asyncio.create_task(self._give_back(claim), name="acked: give back")
+                self._returning.add(giving)
+                giving.add_done_callback(self._returning.discard)
             raise
         # From here to the caller there is no await.
-        self.leased_at = found.began
-        tokens = [leased.token for leased in found.messages]
-        self._holdings.hold(tokens, found.began + self._lease)
-        return found.messages
+        self.leased_at = look.began
+        tokens = [leased.token for leased in look.messages]
+        self._holdings.hold(tokens, look.began + self._lease)
+        self._next_look.after(look.outlook, found=bool(tokens))
+        return look
 
-    async def _claim(self, limit: int) -> ClaimedBatch:
+    async def _claim(self, limit: int) -> Look:
         functions, grps = self._store.functions, [*self._topic_of]
         if self._strays:
             strays = [*self._strays]
@@ -205,22 +205,23 @@ class PostgresQueueFeed:
         number, began = new_number(), SYSTEM.time()
         most = CLAIM_BYTES // len(grps)
         try:
-            claim = functions.claim_in_order if self._in_key_order else functions.claim
+            look = functions.look_in_order if self._in_key_order else functions.look
             rows = await self._store.rows(
-                claim, grps, limit, self._lease, number, self._holdings.numbers(), most
+                look, grps, limit, self._lease, number, self._holdings.numbers(), most
             )
         except LayerError:
             self._strays.add(number)
             raise
-        in_order = sorted(rows, key=itemgetter("rank", "seq"))
-        topics, lease = self._topic_of, self._lease
-        messages = [leased_from(row, topics[row["grp"]], lease) for row in in_order]
+        outlook = outlook_from(rows)
+        found = sorted(rows[: -1 if outlook else None], key=itemgetter("rank", "seq"))
+        topics = self._topic_of
+        messages = [leased_from(row, topics[row["grp"]], number) for row in found]
         # The next claim begins with another topic: where there are more of them than room.
         first = next(iter(self._topic_of))
         self._topic_of[first] = self._topic_of.pop(first)
-        return ClaimedBatch(messages, began)
+        return Look(messages, began, outlook)
 
-    async def _give_back(self, claim: "asyncio.Task[ClaimedBatch]") -> None:
+    async def _give_back(self, claim: "asyncio.Task[Look]") -> None:
         """Give back what `claim` leases for nobody."""
         try:
             found = await claim
@@ -236,19 +237,6 @@ class PostgresQueueFeed:
             arrays = arrays_of(tokens)
             await self._store.value(self._store.functions.release, *arrays)
             self._holdings.drop(tokens)
-
-    async def _outlook(self) -> float:
-        """Return for how many seconds nothing can be free that nobody tells of."""
-        grps = [*self._topic_of]
-        (row,) = await self._store.rows(self._store.functions.outlook, grps)
-        due: float | None = row["due"]
-        if row["known"] < len(grps):
-            await self._rejoin()
-            return 0.0
-        if self._in_key_order and row["has_free"]:
-            return AGAIN  # a claim parked all that it may at once, or somebody settles just now
-        most = self._poll if self._wakeups.is_live else min(self._poll, POLL_UNTOLD)
-        return most if due is None else max(0.001, min(due, most))
 
     async def _rejoin(self) -> None:
         """Make the group again: somebody deleted the tables' rows, and what is in them we owe.

@@ -16,6 +16,17 @@ _RECORDS: Final = (
     "bytea[]",
 )
 _PLACING: Final = ("double precision[]", "double precision[]", "smallint[]")
+_LOOK: Final = """
+WITH claimed AS MATERIALIZED (SELECT * FROM @schema.claim($1, $2, $3, $4, $5, $6))
+SELECT grp, seq, rank, attempt, failures, alone, published, id, key, headers, content_type, body,
+    coalesce(expires <= due - $3, false) AS is_expired,
+    null::bigint AS known, null::double precision AS due, null::boolean AS has_free
+FROM claimed
+UNION ALL
+SELECT null, null, null, null, null, null, null, null, null, null, null, null, null, o.*
+FROM @schema.outlook($1) AS o WHERE (SELECT count(*) FROM claimed) < $2"""
+"""What a claim leases; and where there was room for more, a row that is no message: how many of the
+groups there are still, in how many seconds something may be free, and whether something is."""
 _LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
 
 
@@ -31,8 +42,8 @@ class QueueFunctions:
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
         )
-        self.claim: Final = f"SELECT * FROM {schema}.claim($1, $2, $3, $4, $5, $6)"  # noqa: S608
-        self.claim_in_order: Final = self.claim.replace(".claim(", ".claim_in_order(")
+        self.look: Final = _LOOK.replace("@schema", schema)
+        self.look_in_order: Final = self.look.replace(".claim(", ".claim_in_order(")
         self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
         self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"
@@ -53,6 +64,3 @@ class QueueFunctions:
             f"WHERE grp = ANY ($1) AND (due <= {schema}.moment() OR due = 'Infinity') "
             "AND attempt = 0"
         )
-        self.outlook: Final = f"SELECT * FROM {schema}.outlook($1)"  # noqa: S608
-        """How many of the groups there are still, in how many seconds something may be free, and
-        whether something is."""

@@ -31,17 +31,26 @@ class Holdings:
     def hold(self, tokens: Sequence[Token], until: float) -> None:
         """Note what a claim brought."""
         self._until.update(dict.fromkeys(tokens, until))
-        self._numbers.update(token.lease for token in tokens if isinstance(token, PostgresLease))
+        self._numbers.update([token.lease for token in tokens if isinstance(token, PostgresLease)])
 
     def drop(self, tokens: Iterable[Token]) -> None:
         """Note what is held no more."""
-        numbers = self._numbers
+        until, doubted = self._until, self._doubted
+        dropped: list[int] = []
         for token in tokens:
-            self._doubted.pop(token, None)
-            if self._until.pop(token, None) is not None and isinstance(token, PostgresLease):
-                numbers[token.lease] -= 1
-                if numbers[token.lease] <= 0:
-                    del numbers[token.lease]
+            if doubted:
+                doubted.pop(token, None)
+            if until.pop(token, None) is not None and isinstance(token, PostgresLease):
+                dropped.append(token.lease)
+        self._drop_numbers(Counter(dropped))
+
+    def _drop_numbers(self, dropped: Counter[int]) -> None:
+        numbers = self._numbers
+        for number, count in dropped.items():
+            if numbers[number] > count:
+                numbers[number] -= count
+            else:
+                del numbers[number]
 
     def extended(self, tokens: Sequence[Token], replies: Sequence[Reply], until: float) -> None:
         """Note what became of an extension."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from acked.errors import LayerError, PublishFailed
-from acked.layers.postgres_queue._records import refusal_of
+from acked.layers.postgres_queue._records import can_be_kept, refusal_of
 from acked.types import Receipt, Record
 
 __all__ = ("not_published", "not_taken", "receipts_of", "taken_of")
@@ -11,6 +11,8 @@ __all__ = ("not_published", "not_taken", "receipts_of", "taken_of")
 
 def taken_of(records: Sequence[Record]) -> tuple[Sequence[Record], dict[int, Exception]]:
     """Return the records that PostgreSQL can have, and why it cannot have the others."""
+    if can_be_kept(records):
+        return records, {}
     refusals = [refusal_of(record) for record in records]
     failures: dict[int, Exception] = {
         place: refusal for place, refusal in enumerate(refusals) if refusal is not None

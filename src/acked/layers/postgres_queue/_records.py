@@ -8,13 +8,16 @@ import asyncpg
 from acked.errors import LayerError
 from acked.layers._postgres.texts import as_it_was, kept
 from acked.layers._shared.headers import column_of, headers_in
-from acked.types import Leased, Record, Token
+from acked.layers.postgres_queue._next_look import Outlook
+from acked.types import Leased, Record
 
 __all__ = (
     "Columns",
     "PostgresLease",
+    "can_be_kept",
     "columns",
     "leased_from",
+    "outlook_from",
     "placing_of",
     "record_from",
     "refusal_of",
@@ -45,16 +48,26 @@ def columns(records: Sequence[Record]) -> Columns:
     )
 
 
+def can_be_kept(records: Sequence[Record]) -> bool:
+    """Say whether UTF-8 can carry the texts of `records`, of all of them together."""
+    texts = [f"{one.topic}{one.id}{one.key}{one.content_type}" for one in records]
+    try:
+        "".join(texts).encode()
+        for record in records:
+            if record.headers:
+                column_of(record.headers)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def refusal_of(record: Record) -> LayerError | None:
     """Return why PostgreSQL cannot have `record`, or None."""
-    try:
-        f"{record.topic}{record.id}{record.key}{record.content_type}".encode()
-        column_of(record.headers)
-    except UnicodeEncodeError:
-        return LayerError(
-            "an id, a key, a header or a content type has characters that UTF-8 cannot carry"
-        )
-    return None
+    if can_be_kept([record]):
+        return None
+    return LayerError(
+        "an id, a key, a header or a content type has characters that UTF-8 cannot carry"
+    )
 
 
 def placing_of(records: Sequence[Record]) -> Columns:
@@ -68,15 +81,24 @@ def placing_of(records: Sequence[Record]) -> Columns:
     )
 
 
-def leased_from(row: asyncpg.Record, topic: str, lease: float) -> Leased:
-    """Return the message in `row`, as `claim` returns it, leased for so many seconds."""
-    record = record_from(row, topic)
+def leased_from(row: asyncpg.Record, topic: str, number: int) -> Leased:
+    """Return the message in `row` of a look, leased under `number`."""
     seq = row["seq"]
-    token: Token = PostgresLease(row["grp"], seq, row["lease"])
-    attempt, failures, alone = row["attempt"], row["failures"], row["alone"]
-    expires: float | None = row["expires"]
-    is_expired = expires is not None and expires <= row["due"] - lease  # as the server has it
-    return Leased(record, token, attempt, str(seq), failures, alone // 2, is_expired)
+    return Leased(
+        record_from(row, topic),
+        PostgresLease(row["grp"], seq, number),
+        row["attempt"],
+        str(seq),
+        row["failures"],
+        row["alone"] // 2,
+        row["is_expired"],
+    )
+
+
+def outlook_from(rows: Sequence[asyncpg.Record]) -> Outlook | None:
+    """Return what the last of the `rows` of a look says, unless that is one more message."""
+    last = rows[-1]
+    return Outlook(last["known"], last["due"], last["has_free"]) if last["grp"] is None else None
 
 
 def record_from(row: asyncpg.Record, topic: str) -> Record:

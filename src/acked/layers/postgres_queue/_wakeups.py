@@ -11,8 +11,8 @@ with it: a transaction that notifies holds a lock of the whole server while it c
 import asyncio
 import logging
 import uuid
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import anyio
@@ -34,7 +34,10 @@ APART: Final = 0.003
 """Seconds between two statements that tell of what was published: a burst is told of at once."""
 CLOSING: Final = 1.0
 
-_NOTIFY: Final = "SELECT FROM unnest($2::text[]) AS one WHERE pg_notify($1, one) IS NULL"
+_NOTIFY: Final = """
+SELECT FROM set_config('synchronous_commit', 'off', true), unnest($2::text[]) AS one
+WHERE pg_notify($1, one) IS NULL"""
+"""A hint need not be on the disk before anybody hears it."""
 
 
 class Wakeups:
@@ -47,8 +50,10 @@ class Wakeups:
         self._pool = pool
         self._channel = channel
         self._probes = f"{channel}.{uuid.uuid4().hex[:12]}"
-        self._waiting: dict[asyncio.Event, Sequence[str]] = {}
+        self._awaited: dict[asyncio.Event, frozenset[str]] = {}
         self._untold: dict[str, None] = {}
+        self._echoes: Counter[str] = Counter()
+        """How often we shall hear of a topic what we told ourselves: who waits here knows it."""
         self._telling: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
@@ -65,15 +70,15 @@ class Wakeups:
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name="acked: queue's LISTEN")
 
-    @contextmanager
-    def news(self, topics: Sequence[str]) -> Generator[asyncio.Event]:
-        """Make an event that is set when something of `topics` may have become free."""
+    def news(self, topics: Iterable[str]) -> asyncio.Event:
+        """Return an event that is set when something of `topics` may have become free."""
         event = asyncio.Event()
-        self._waiting[event] = topics
-        try:
-            yield event
-        finally:
-            del self._waiting[event]
+        self._awaited[event] = frozenset(topics)
+        return event
+
+    def forget(self, event: asyncio.Event) -> None:
+        """Set `event` no more."""
+        del self._awaited[event]
 
     def announce(self, topics: Iterable[str]) -> None:
         """Wake who waits for any of `topics`: here at once, elsewhere within milliseconds."""
@@ -96,16 +101,19 @@ class Wakeups:
 
     def _wake(self, topics: Iterable[str] | None) -> None:
         changed = None if topics is None else frozenset(topics)
-        for event, awaited in self._waiting.items():
+        for event, awaited in self._awaited.items():
             if changed is None or not changed.isdisjoint(awaited):
                 event.set()
 
     async def _tell(self) -> None:
         while self._untold:
             topics, self._untold = [*self._untold], {}
+            if self.is_live:
+                self._echoes.update(topics)
             try:
                 await self._notify(self._channel, topics)
             except LayerError as error:  # who waits looks by itself
+                self._echoes.clear()
                 logger.debug("consumers elsewhere were not woken: %s", error)
             await asyncio.sleep(APART)
 
@@ -124,6 +132,7 @@ class Wakeups:
                 finally:
                     tries = 0 if self.is_live else tries
                     self.is_live = False
+                    self._echoes.clear()
                     self._wake(None)  # to look more often
                     await close(connection)
             except LayerError as error:
@@ -173,8 +182,15 @@ class Wakeups:
     def _arrived(self, _: NotifyConnection, channel: str, payload: str) -> None:
         if channel == self._probes:
             self._probed.set()
-        else:
+        elif not self._is_echo(payload):
             self._wake((payload,))
+
+    def _is_echo(self, topic: str) -> bool:
+        """Say whether this is heard of `topic` for our own telling, or before that is heard."""
+        left = self._echoes.pop(topic, 0) - 1
+        if left > 0:
+            self._echoes[topic] = left
+        return left >= 0
 
     def _terminated(self, _: object) -> None:
         self._lost.set()
