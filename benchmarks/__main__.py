@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import drop_in, fan_out, kill
+from benchmarks import drop_in, fan_out, idle, kill
 from benchmarks.contest import contests
 
-OTHERS = {"drop_in": drop_in.run, "fan_out": fan_out.run, "kill": kill.run}
+OTHERS = {"drop_in": drop_in.run, "fan_out": fan_out.run, "idle": idle.run, "kill": kill.run}
 NAMES = (
     *("engine", "memory", "redis_streams", "redis_pubsub", "kafka", "mqtt"),
     *("postgres_notify", "postgres_queue", *OTHERS),
