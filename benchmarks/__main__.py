@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks import bloat, drop_in, fan_out, kill
+from benchmarks import bloat, drop_in, fan_out, idle, kill
 from benchmarks.contest import contests
 from benchmarks.report import Report
 
@@ -14,6 +14,7 @@ Run: TypeAlias = Callable[..., Report | kill.Losses]
 OTHERS: dict[str, Run] = {
     "drop_in": drop_in.run,
     "fan_out": fan_out.run,
+    "idle": idle.run,
     "kill": kill.run,
 }
 NAMES = (

@@ -66,7 +66,7 @@ class SQLiteHarness(Harness):
     async def kept(self, topic: str, group: str) -> Remains:
         debts = (
             "SELECT count(*) FROM debt JOIN grp ON grp.id = debt.grp "
-            "WHERE topic = ? AND name = ? AND due > 0 AND lease <> 0"
+            "WHERE topic = ? AND name = ? AND debt.due > 0 AND lease <> 0"
         )
         consumers = (
             "SELECT count(*) FROM consumer JOIN grp ON grp.id = consumer.grp "

@@ -1,8 +1,8 @@
 """What the tests of the queue file share: records, words for a feed's answers, an oracle."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -61,6 +61,24 @@ def oracle(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
     finally:
         db.close()
+
+
+@asynccontextmanager
+async def counting(layer: SQLiteQueueLayer) -> AsyncGenerator[list[int]]:
+    """Count what SQLite executes meanwhile, in steps of ten instructions."""
+    steps = [0]
+
+    def step() -> int:
+        steps[0] += 1
+        return 0
+
+    db = layer._access.file._db
+    assert db is not None
+    db.set_progress_handler(step, 10)
+    try:
+        yield steps
+    finally:
+        db.set_progress_handler(None, 0)
 
 
 def kept(path: Path) -> list[str]:

@@ -46,7 +46,7 @@ async def test_a_group_with_an_idle_consumer_is_not_removed(path: Path) -> None:
 async def test_an_idle_consumer_says_again_and_again_that_it_lives(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("acked.layers.sqlite_queue._feed.ALIVE_FOR", 0.3)
+    monkeypatch.setattr("acked.layers.sqlite_queue._presence.ALIVE_FOR", 0.3)
     async with SQLiteQueueLayer(path) as layer, consuming(layer) as feed:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(feed.receive, 1)
@@ -162,12 +162,13 @@ async def test_what_a_killed_listener_leaves_behind_is_swept_and_the_living_are_
 
 
 async def test_a_listener_that_was_swept_is_told_and_gets_nothing_twice(path: Path) -> None:
-    async with SQLiteQueueLayer(path) as layer:
+    clock = [1000.0]
+    async with SQLiteQueueLayer(path, time=lambda: clock[0]) as layer:
         group = f"{removal.LISTENERS}asleep"
         async with consuming(layer, group=group, start=Start.LATEST) as feed:
             await layer.publish(make("a"))
+            clock[0] += removal.ALIVE_FOR + removal.DEAD_AFTER + 1
             with layer._access.file.transaction() as db:
-                db.execute("DELETE FROM consumer")
-                removal.end_dead_listeners(db, time.monotonic())
+                removal.end_dead_listeners(db, clock[0])
             with pytest.raises(LayerError, match="silent for too long"):
                 await receive(feed)

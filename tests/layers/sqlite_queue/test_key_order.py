@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from acked.abc import AckFeed
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.layers.sqlite_queue import _sql as sql
 from acked.types import Leased, Settlement, Verb
-from tests.layers.sqlite_kit import LEASE, acks, consuming, oracle, receive, settle
+from tests.layers.sqlite_kit import LEASE, acks, consuming, counting, oracle, receive, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -38,24 +38,6 @@ def ids(batch: Sequence[Leased]) -> list[str]:
 async def layer(path: Path) -> AsyncGenerator[SQLiteQueueLayer]:
     async with SQLiteQueueLayer(path) as layer:
         yield layer
-
-
-@asynccontextmanager
-async def counting(layer: SQLiteQueueLayer) -> AsyncGenerator[list[int]]:
-    """Count what SQLite executes meanwhile, in steps of ten instructions."""
-    steps = [0]
-
-    def step() -> int:
-        steps[0] += 1
-        return 0
-
-    db = layer._access.file._db
-    assert db is not None
-    db.set_progress_handler(step, 10)
-    try:
-        yield steps
-    finally:
-        db.set_progress_handler(None, 0)
 
 
 async def good_ones(layer: SQLiteQueueLayer, feed: AckFeed, *, start: int) -> int:
@@ -154,11 +136,13 @@ async def test_a_file_of_version_3_is_made_ours(path: Path) -> None:
     with oracle(path) as db:
         db.execute("PRAGMA journal_mode = WAL")
         for statement in sql.SCHEMA:
-            later = (*sql._KEY_ORDER_SINCE_4, sql._DELAYED_SINCE_4, sql._RANKED_SINCE_5)
+            indexes = (sql._DELAYED_SINCE_4, sql._RANKED_SINCE_5)
+            later = (*sql._KEY_ORDER_SINCE_4, *sql._TURNS_SINCE_6, *indexes)
             if statement not in later:
                 db.execute(
                     statement.replace("        in_order INTEGER NOT NULL DEFAULT 0,\n", "")
                     .replace("        ranked INTEGER NOT NULL DEFAULT 0,\n", "")
+                    .replace("        turn INTEGER NOT NULL DEFAULT 0,\n", "")
                     .replace("        rank INTEGER NOT NULL DEFAULT 0,\n", "")
                     .replace("        key TEXT,\n        PRIMARY", "        PRIMARY")
                     .replace(",\n        due REAL NOT NULL DEFAULT 0", "")

@@ -9,6 +9,7 @@ from acked.layers.sqlite_queue import _sql as sql
 from acked.layers.sqlite_queue import _store as store
 from acked.layers.sqlite_queue._key_order import ClaimInOrder, keep_keys
 from acked.layers.sqlite_queue._rows import row_of
+from acked.layers.sqlite_queue._turns import Turns
 from acked.types import Record, Settlement, Start, Verb
 from tests.layers.key_order_kit import LEASE, KeyOrderMachine
 
@@ -20,7 +21,9 @@ class SQLiteKeyOrder(KeyOrderMachine):
         self.db = sqlite3.connect(":memory:", isolation_level=None)
         for statement in sql.SCHEMA:
             self.db.execute(statement)
-        self.queue = keep_keys(self.db, store.join(self.db, "t", "g", Start.EARLIEST))
+        grp = store.join(self.db, "t", "g", Start.EARLIEST)
+        keep_keys(self.db, grp)
+        self.turns = Turns("g", [grp])
 
     def teardown(self) -> None:
         if hasattr(self, "db"):
@@ -35,7 +38,7 @@ class SQLiteKeyOrder(KeyOrderMachine):
         while len(taken) < limit:
             claim = ClaimInOrder(self.db, lease=LEASE, now=self.now, held=held)
             claim._parks_left = self.parks
-            claim.take([store.join(self.db, "t", "g", Start.EARLIEST)], limit - len(taken))
+            claim.take(self.turns, limit - len(taken))
             taken += [(int(one.position), one.token) for one in claim.batch]
             held |= {one.token for one in claim.batch}
             if claim.due > self.now:
@@ -52,7 +55,7 @@ class SQLiteKeyOrder(KeyOrderMachine):
         store.release(self.db, [token])
 
     def lag(self) -> int:
-        return store.lag(self.db, [self.queue.grp])
+        return self.turns.lag(self.db)
 
 
 class SQLiteKeyOrderByOnes(SQLiteKeyOrder):

@@ -8,6 +8,7 @@ from acked.clocks import VirtualClock
 from acked.errors import LayerError, PublishFailed
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.layers.sqlite_queue import _sql as sql
+from acked.layers.sqlite_queue import _turns as turns
 from acked.layers.sqlite_queue._claim import CLAIM_BYTES
 from acked.types import Record, Settlement, Start, Verb
 from tests.layers.sqlite_kit import (
@@ -144,19 +145,24 @@ BOUNDS = {
     "FIND_GROUP": "topic=? AND name=?",
     "DUE": "grp=? AND due>? AND due<?",
     "FREE": "grp=? AND seq=?",
-    "NEXT_DUE": "grp=? AND due>?",
     "DROP_DEBTS": "grp=? AND seq<?",
     "ALIVE": "grp=?",
     "RANK": "topic=? AND seq>?",
     "RETURNED": "grp=? AND due<?",
     "LEASE_RETURNED": "grp=? AND (due,seq)<(?,?)",
     "FRESH": "topic=? AND rowid>?",
-    "LEASE_FRESH": "topic=? AND rowid>? AND rowid<?",
     "SETTLE": "grp=? AND seq=?",
     "NACK": "grp=? AND seq=?",
     "RELEASE": "grp=? AND seq=?",
     "EXTEND": "grp=? AND seq=?",
     "FORGET": "rowid=?",
+    "READY": "name=? AND due=?",
+    "OVERDUE": "name=? AND due>? AND due<?",
+    "NEXT_MOMENT": "name=? AND due>?",
+    "BEHIND": "name=?",
+    "LAST_TURN": "name=? AND due=?",
+    "SERVED": "rowid=?",
+    "PUT_OFF": "rowid=?",
 }
 
 
@@ -165,7 +171,8 @@ BOUNDS = {
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_no_statement_walks_over_rows_that_it_does_not_want(name: str) -> None:
-    statement: str = getattr(sql, name)
+    found: str = getattr(sql, name, None) or getattr(turns, name)
+    statement = found.format(which=turns.OF_NAME)
     words = ("grp", "topic", "cursor", "last", "room", "until", "lease", "page", "in_order", "now")
     named = dict.fromkeys(words, 1)
     with oracle(Path(":memory:")) as db:

@@ -10,6 +10,7 @@ import pytest
 
 from acked.abc import AckFeed
 from acked.clocks import VirtualClock
+from acked.errors import LayerError
 from acked.layers.sqlite_queue import SQLiteQueueLayer
 from acked.types import Settlement, Verb
 from tests.layers.sqlite_kit import (
@@ -121,6 +122,30 @@ async def test_many_idle_consumers_ask_the_file_no_more_often_than_one(
             looks = looks_of(layer, monkeypatch)
             await anyio.sleep(1.0)
             assert len(looks) <= 8  # four a second
+            tasks.cancel_scope.cancel()
+
+
+async def test_one_sign_of_life_is_for_all_consumers_of_a_layer(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait: none of them is dead, and one transaction in a while says so."""
+    alive_for = 2.0
+    monkeypatch.setattr("acked.layers.sqlite_queue._presence.ALIVE_FOR", alive_for)
+    async with SQLiteQueueLayer(path) as layer, AsyncExitStack() as leaving:
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                context = consuming(layer, f"t{number}")
+                tasks.start_soon(receive, await leaving.enter_async_context(context))
+            with anyio.fail_after(TIMEOUT):
+                while len(layer._access.watch._relying) < 29:
+                    await anyio.sleep(0.01)
+            looks = looks_of(layer, monkeypatch)
+            await anyio.sleep(1.5 * alive_for)
+            beats = [one for one in looks if "version" not in str(one)]
+            assert 1 <= len(beats) <= 15  # each for itself, it would be 120
+            for number in range(30):
+                with pytest.raises(LayerError, match="has a consumer"):
+                    await layer.remove_group([f"t{number}"], "g")
             tasks.cancel_scope.cancel()
 
 

@@ -1,6 +1,7 @@
 """The way to a queue file from an event loop: one thread at a time, and who waits here."""
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -39,7 +40,11 @@ class Access:
         self.time: Final = time
         self.awake: Final = awake
         self.watch: Final = Watch()
-        self._waiting: Final[dict[anyio.Event, Sequence[str]]] = {}
+        self.living: Final[dict[int, AbstractSet[int]]] = {}
+        """The consumers of this layer by number, and their groups."""
+        self.beat_due = 0.0
+        """When one of them has to say again that all of them live, by `awake`."""
+        self._waiting: Final[dict[anyio.Event, AbstractSet[str]]] = {}
         self._limiter: CapacityLimiter | None = None
         self._loop: object = None
         self._sweep_due = 0.0
@@ -94,7 +99,7 @@ class Access:
             self._sweep_due = self.awake() + SWEEP_EACH
 
     @contextmanager
-    def news(self, topics: Sequence[str]) -> Generator[anyio.Event, None, None]:
+    def news(self, topics: AbstractSet[str]) -> Generator[anyio.Event, None, None]:
         """Make an event that is set when something of `topics` may have become free."""
         event = anyio.Event()
         self._waiting[event] = topics

@@ -3,13 +3,13 @@
 import math
 import secrets
 import sqlite3
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from acked.layers._shared.headers import headers_in
 from acked.layers.sqlite_queue import _sql as sql
 from acked.layers.sqlite_queue._rows import GroupRow, RowLease
+from acked.layers.sqlite_queue._turns import PUT_OFF, SERVED, Turns
 from acked.types import Leased, Record, Token
 
 __all__ = ("Claim",)
@@ -24,9 +24,9 @@ PAGE: Final = 1000
 class Claim:
     """Leases what a group is owed, in one transaction.
 
-    Several topics get equal shares, in the order given; a share that one cannot fill goes to the
-    others. After `take`, `batch` is what was leased, `due` the next moment at which a delay or
-    a lease of the group ends, and `lag` what was published and not given to the group yet.
+    Topics that have something get equal shares, in their turn; a share that one cannot fill goes to
+    the others. After `take`, `batch` is what was leased, `due` the moment at which to look again
+    though nobody says so, and `fetched` how much of the batch the group was never given before.
     """
 
     def __init__(
@@ -34,52 +34,75 @@ class Claim:
     ) -> None:
         self.batch: list[Leased] = []
         self.due = math.inf
-        self.lag = 0
+        self.fetched = 0
         self._db = db
         self._now = now
         self._until = now + lease
         self._held = held
         self._lease = secrets.randbits(62) | 1  # not `random`: forked processes share its state
         self._bytes = 0
+        self._leases: list[tuple[object, ...]] = []
+        self._served: list[tuple[object, ...]] = []
+        self._limit = 0
+        self._page_left = 0
 
-    def take(self, queues: Iterable[GroupRow], limit: int) -> None:
-        """Lease up to `limit` messages of `queues`."""
-        known = list(queues)
-        self.lag = sum(queue.lag for queue in known)
-        for queue in known:
-            self._rank(queue)
-            self._free_due(queue, limit + PAGE)
-        ready = known
-        while ready and self._room(limit):
-            share = max(1, self._room(limit) // len(ready))
-            ready = [rest for queue in ready if (rest := self._share(queue, share, limit))]
-        self.due = min(map(self._next_due, known), default=math.inf)
+    def take(self, turns: Turns, limit: int) -> None:
+        """Lease up to `limit` messages of the topics of `turns`."""
+        self._limit, self._page_left = limit, limit + PAGE
+        for grp in turns.overdue(self._db, self._now, self._page_left + len(self._held)):
+            if self._page_left > 0 and not self._free_due(grp, self._page_left):
+                self._db.execute(PUT_OFF, (grp, grp, grp))
+        turn = 0
+        while (room := self._room()) and (ready := turns.ready(self._db, self._now, room)):
+            turn = turn or turns.last(self._db)
+            share = max(1, room // len(ready))
+            for queue in ready:
+                if self._room():
+                    turn += 1
+                    self._serve(queue, min(share, self._room()), turn)
+            self._write()
+        self.due = self._next_look(turns)
 
-    def _rank(self, queue: GroupRow) -> None:
-        asked = {"grp": queue.grp, "topic": queue.topic, "now": self._now}
-        if self._db.execute(sql.RANK, asked).rowcount:
+    def _next_look(self, turns: Turns) -> float:
+        if self._page_left <= 0:
+            return self._now
+        return turns.next_moment(self._db, self._now) or math.inf
+
+    def _free_due(self, grp: int, most: int) -> int:
+        """Free up to `most` of what was due, but for what we hold; return how many."""
+        held = self._held
+        due = self._db.execute(sql.DUE, (grp, self._now, most + len(held))).fetchall()
+        free = [(grp, seq) for seq, lease in due if (grp, seq, lease) not in held]
+        self._page_left -= max(1, len(free))
+        self._db.executemany(sql.FREE, free)
+        return len(free)
+
+    def _write(self) -> None:
+        """Write down what was leased of what was new, and how far each topic was served."""
+        self._db.executemany(sql.LEASE_FRESH, self._leases)
+        self._db.executemany(SERVED, self._served)
+        self._leases.clear()
+        self._served.clear()
+
+    def _room(self) -> int:
+        return self._limit - len(self.batch) if self._bytes < CLAIM_BYTES else 0
+
+    def _serve(self, queue: GroupRow, share: int, turn: int) -> None:
+        """Lease a share of `queue`, and note how far it came, and whether it may have more."""
+        until = len(self.batch) + share
+        if queue.is_ranked:
+            asked = {"grp": queue.grp, "topic": queue.topic, "now": self._now}
+            self._db.execute(sql.RANK, asked)
             self._db.execute(sql.MOVE_RANKED, asked)
-
-    def _free_due(self, queue: GroupRow, page: int) -> None:
-        grp, held = queue.grp, self._held
-        due = self._db.execute(sql.DUE, (grp, self._now, page + len(held))).fetchall()
-        if due:
-            free = [(grp, seq) for seq, lease in due if (grp, seq, lease) not in held]
-            self._db.executemany(sql.FREE, free)
-
-    def _share(self, queue: GroupRow, share: int, limit: int) -> GroupRow | None:
-        """Lease a share of `queue`; return it as it is afterwards, or None if it has no more."""
-        room = min(share, self._room(limit))
-        before = len(self.batch)
-        if not room:
-            return None
-        self._returned(queue, room)
-        rest = room - (len(self.batch) - before)
-        after = self._fresh(queue, min(rest, self._room(limit)))
-        return after if len(self.batch) - before == room else None
-
-    def _room(self, limit: int) -> int:
-        return limit - len(self.batch) if self._bytes < CLAIM_BYTES else 0
+        if queue.has_due:
+            self._free_due(queue.grp, max(share, self._page_left))
+        if queue.is_ranked or queue.has_due:
+            self._returned(queue, share)
+        room = min(until - len(self.batch), self._room())
+        cursor, given = self._fresh(queue, room) if room else (queue.cursor, 0)
+        self.fetched += given
+        has_more = len(self.batch) == until or not self._room()
+        self._served.append((cursor, given, turn, has_more, queue.grp, queue.grp))
 
     def _returned(self, queue: GroupRow, room: int) -> None:
         rows = self._db.execute(sql.RETURNED, {"grp": queue.grp, "room": room})
@@ -88,27 +111,29 @@ class Claim:
             self._db.execute(sql.LEASE_RETURNED, self._leasing(queue, last))
         self._count_first_seen(queue, first_seen)
 
-    def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
-        if not room:
-            return queue
+    def _fresh(self, queue: GroupRow, room: int) -> tuple[int, int]:
+        """Lease what is past the cursor; return where that is now, and how many it passed."""
         asked = {"topic": queue.topic, "cursor": queue.cursor, "now": self._now, "room": room}
         before = len(self.batch)
         last, _ = self._read(queue, self._db.execute(sql.FRESH, asked))
-        if not last:  # then all that is there is delayed, or has a priority
-            last = self._db.execute(sql.LAST_PASSED_BY, asked).fetchone()[0]
+        fresh = self.batch[before:]
+        given = len(fresh)
+        if given < room and self._room():  # then all that is left is delayed, or has a priority
+            last = max(last, queue.passed_by)
         if not last:
-            return queue
-        leasing = self._leasing(queue, last)
-        self._db.execute(sql.LEASE_FRESH, leasing)
-        count = len(self.batch) - before + self._db.execute(sql.DELAY_FRESH, leasing).rowcount
-        self._db.execute(sql.MOVE_CURSOR, {**leasing, "count": count})
-        self.lag -= count
-        return queue._replace(cursor=last)
+            return queue.cursor, 0
+        until, number = self._until, self._lease
+        for one in fresh:
+            key = one.record.key if queue.in_order else None
+            self._leases.append((queue.grp, int(one.position), until, number, key))
+        if queue.passed_by:
+            given += self._db.execute(sql.DELAY_FRESH, self._leasing(queue, last)).rowcount
+        return last, given
 
     def _count_first_seen(self, queue: GroupRow, count: int) -> None:
         if count:
             self._db.execute(sql.COUNT_FETCHED, (count, queue.grp))
-            self.lag -= count
+            self.fetched += count
 
     def _read(self, queue: GroupRow, rows: sqlite3.Cursor) -> tuple[int, int]:
         """Add `rows` to the batch, until it has bytes enough.
@@ -142,8 +167,3 @@ class Claim:
             "lease": self._lease,
             "now": self._now,
         }
-
-    def _next_due(self, queue: GroupRow) -> float:
-        asked = (queue.grp, self._now)
-        found: tuple[float] | None = self._db.execute(sql.NEXT_DUE, asked).fetchone()
-        return found[0] if found else math.inf

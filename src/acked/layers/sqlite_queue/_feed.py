@@ -6,9 +6,7 @@ it has leased, and the next claim gives that back first, uncharged, in its own t
 """
 
 import logging
-import secrets
-import sqlite3
-from collections import deque
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -22,9 +20,8 @@ from acked.layers.sqlite_queue._access import Access
 from acked.layers.sqlite_queue._claim import Claim
 from acked.layers.sqlite_queue._errors import is_busy
 from acked.layers.sqlite_queue._file import Version
-from acked.layers.sqlite_queue._key_order import ClaimInOrder, keep_keys
-from acked.layers.sqlite_queue._removal import ALIVE_FOR, LISTENERS
-from acked.layers.sqlite_queue._rows import GroupRow
+from acked.layers.sqlite_queue._key_order import ClaimInOrder
+from acked.layers.sqlite_queue._presence import Presence
 from acked.layers.sqlite_queue._watch import LONGEST_POLL
 from acked.types import Leased, Outcome, Reply, Settlement, Start, Token, Verb
 
@@ -50,7 +47,6 @@ class Found(NamedTuple):
     batch: Sequence[Leased]
     due: float
     version: Version
-    lag: int
     began: float
 
 
@@ -72,17 +68,15 @@ class SQLiteQueueFeed:
         in_key_order: bool = False,
     ) -> None:
         self._access = access
-        self._topics = deque(topics)
-        self._group = group
+        self._topics = frozenset(topics)
+        self._presence = Presence(access, sorted(self._topics), group, in_key_order=in_key_order)
         self._lease = lease
         self._poll = poll
+        self._pause = poll
+        """How long to wait until the next look for what others did; less after news."""
         self._in_key_order = in_key_order
         self.leased_at = 0.0
         """When the claim of the last batch was begun, by the system's clock."""
-        self._lag = 0
-        self._feed = secrets.randbits(62)
-        self._grps: Sequence[int] = ()
-        self._beat_due = 0.0
         self._since_shrink = 0
         self._held: set[Token] = set()
         self._looking = 0
@@ -99,21 +93,25 @@ class SQLiteQueueFeed:
         """Make the group known to every topic."""
 
         def job() -> None:
-            with self._access.file.transaction() as db:
-                self._lives(db, [self._joined(db, one, start) for one in self._topics])
+            with self._presence.transaction() as db:
+                self._presence.join(db, start)
 
         await self._access.run(job)
 
     def lag(self) -> int:
-        """Return what was published and not given to the group, as of the last look at the file."""
-        return self._lag
+        """Return what was published and not given to the group, as of the last look at the file.
+
+        Of more than 32 topics together it may be as of some seconds before.
+        """
+        return self._presence.lag
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Lease up to `limit`; what a cancelled call has leased is given back by the next one."""
+        self._pause = self._poll
         try:
             while True:
                 # Before the look: what is published after it must wake us.
-                with self._access.news(tuple(self._topics)) as news:
+                with self._access.news(self._topics) as news:
                     found = await self._look(limit)
                     if found.batch:
                         return found.batch
@@ -153,10 +151,10 @@ class SQLiteQueueFeed:
         """Let the leases of `tokens` end `seconds` from now; LOST where there is none."""
 
         def job() -> list[Outcome]:
-            with self._access.file.transaction(durable=False) as db:
+            with self._presence.transaction() as db:
                 # Here too: who renews and has no room for more does not look any more.
-                self._lag = store.lag(db, self._grps)
-                self._beat(db)
+                self._presence.count(db)
+                self._presence.beat(db)
                 return store.extend(db, tokens, seconds, self._access.time())
 
         try:
@@ -193,6 +191,7 @@ class SQLiteQueueFeed:
 
     async def leave(self) -> None:
         """Give back whatever is held; bounded in time, also under cancellation."""
+        self._presence.end()
         with anyio.move_on_after(LEAVING, shield=True):
             try:
                 await self._access.run(self._give_back)
@@ -207,7 +206,7 @@ class SQLiteQueueFeed:
         # Race: not reached if this task was cancelled meanwhile, whether by anyio or natively; the
         # thread has noted what it leased. From here to the caller there is no await.
         tokens = {leased.token for leased in found.batch}
-        self.leased_at, self._lag = found.began, found.lag
+        self.leased_at = found.began
         self._looking = 0
         self._unreturned = set()
         self._held |= tokens
@@ -217,52 +216,18 @@ class SQLiteQueueFeed:
         """Lease what is there. Runs in a thread, as does `_give_back`."""
         file, began = self._access.file, SYSTEM.time()
         self._access.sweep_if_due()
-        with file.transaction(durable=False) as db:
+        with self._presence.transaction() as db:
             if number != self._latest:
                 # Race: begun for a receive that was cancelled natively, and not waited for.
-                return Found((), 0.0, file.version_within(db), self._lag, began)
+                return Found((), 0.0, file.version_within(db), began)
             store.release(db, self._unreturned)
             now = self._access.time()
             kind = ClaimInOrder if self._in_key_order else Claim
             claim = kind(db, lease=self._lease, now=now, held=self._held)
-            queues = [self._queue(db, name) for name in self._topics]
-            self._lives(db, queues)
-            claim.take(queues, limit)
-            self._topics.rotate(-1)
+            claim.take(self._presence.turns(db), limit)
+            self._presence.count(db, claim.fetched)
             self._unreturned = {leased.token for leased in claim.batch}
-            return Found(claim.batch, claim.due, file.version_within(db), claim.lag, began)
-
-    def _queue(self, db: sqlite3.Connection, topic: str) -> GroupRow:
-        """Return what the group owes of `topic`.
-
-        One that is gone was deleted with the file: what is in the new one, it owes. That of a
-        listener was swept, since it was not heard of; what it has missed, it cannot know.
-        """
-        if self._group.startswith(LISTENERS) and store.find(db, topic, self._group) is None:
-            raise LayerError(
-                f"group {self._group!r} was removed, since its listener was silent for too long: "
-                "messages were missed; subscribe again"
-            )
-        return self._joined(db, topic, Start.EARLIEST)
-
-    def _joined(self, db: sqlite3.Connection, topic: str, start: Start) -> GroupRow:
-        queue = store.join(db, topic, self._group, start)
-        return keep_keys(db, queue) if self._in_key_order else queue
-
-    def _lives(self, db: sqlite3.Connection, queues: Iterable[GroupRow]) -> None:
-        """Note the groups, and say that we live where that is due, or where they are new."""
-        grps = [queue.grp for queue in queues]
-        if set(grps) != set(self._grps):
-            self._grps, self._beat_due = grps, 0.0
-        self._beat(db)
-
-    def _beat(self, db: sqlite3.Connection) -> None:
-        awake = self._access.awake()
-        if awake >= self._beat_due:
-            before = db.total_changes
-            store.heartbeat(db, self._grps, self._feed, awake + ALIVE_FOR)
-            self._access.file.count_no_news(db.total_changes - before)
-            self._beat_due = awake + ALIVE_FOR / 3
+            return Found(claim.batch, claim.due, file.version_within(db), began)
 
     def _give_back(self) -> None:
         with self._access.file.transaction(durable=False) as db:
@@ -270,26 +235,29 @@ class SQLiteQueueFeed:
             for token in self._held:
                 store.nack(db, token, 0.0, self._access.time(), failed=False)
             self._latest = 0
-            store.leave(db, self._grps, self._feed)
+            self._presence.leave(db)
         self._access.file.shrink()
 
     async def _wait(self, found: Found, news: anyio.Event) -> None:
         """Wait until there is a reason to look again."""
-        access, watch, pause = self._access, self._access.watch, self._poll
+        access, watch = self._access, self._access.watch
         watch.saw(self, found.version)
         while True:
-            looks = pause < LONGEST_POLL or watch.is_kept_by(self, found.version, news)
-            due = min(found.due - access.time(), self._beat_due - access.awake())
-            with anyio.move_on_after(max(SHORTEST_WAIT, min(pause, due) if looks else due)):
+            looks = self._pause < LONGEST_POLL or watch.is_kept_by(self, found.version, news)
+            # Who relies on another one's looks relies on that one's signs of life, too.
+            beat_due = access.beat_due if looks else math.inf
+            due = min(found.due - access.time(), beat_due - access.awake())
+            with anyio.move_on_after(max(SHORTEST_WAIT, min(self._pause, due) if looks else due)):
                 await news.wait()
-            if news.is_set() or access.time() >= found.due or access.awake() >= self._beat_due:
+            if news.is_set() or access.time() >= found.due or access.awake() >= beat_due:
                 return
             if looks:
                 version = await access.run(access.file.version)
                 watch.saw(self, version)
                 if version != found.version:
+                    self._pause = self._poll
                     return
-            pause = min(pause * 1.5, max(self._poll, LONGEST_POLL))
+            self._pause = min(self._pause * 1.5, max(self._poll, LONGEST_POLL))
 
     def _announce(self, batch: Sequence[Settlement]) -> None:
         topics = {s.dead_letter.topic for s in batch if s.dead_letter is not None}

@@ -30,6 +30,9 @@ Version: TypeAlias = tuple[int, int, int]
 WAL_BYTES: Final = 64 * 1024 * 1024
 """To what the write-ahead log is cut after it grew larger."""
 
+CACHE_BYTES: Final = 16 * 1024 * 1024
+"""How much of the file is kept in memory at most: what many topics have is scattered over it."""
+
 SPARE_PAGES: Final = 1024
 """How many free pages a file keeps for what comes next; with a fourth of it free, it shrinks."""
 
@@ -180,6 +183,7 @@ class QueueFile:
                 f"queue file {self.path} cannot have a write-ahead log here; put it on a local disk"
             )
         db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        db.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
         self._synchronous = ""
         if self._version_of(db) < sql.SCHEMA_VERSION:
             self._upgrade(db)

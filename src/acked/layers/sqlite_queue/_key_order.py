@@ -11,20 +11,19 @@ order (`grp.in_order`), and by all consumers of these; for others it is NULL and
 
 import math
 import sqlite3
-from collections.abc import Iterable
 from typing import Final
 
 from acked.layers.sqlite_queue import _sql as sql
 from acked.layers.sqlite_queue._claim import PAGE, Claim
 from acked.layers.sqlite_queue._rows import GroupRow
+from acked.layers.sqlite_queue._turns import Turns
 
 __all__ = ("ClaimInOrder", "keep_keys")
 
-KEEP_KEYS: Final = (
-    "UPDATE grp SET in_order = 1 WHERE id = :grp",
-    """UPDATE debt SET key = (SELECT m.key FROM message m WHERE m.seq = debt.seq)
-    WHERE grp = :grp""",
-)
+ASK_FOR_ORDER: Final = "UPDATE grp SET in_order = 1 WHERE id = ? AND in_order = 0"
+
+KEEP_KEYS: Final = """
+    UPDATE debt SET key = (SELECT m.key FROM message m WHERE m.seq = debt.seq) WHERE grp = ?"""
 
 FREE_KEYS: Final = """
     SELECT seq, key FROM debt INDEXED BY debt_due WHERE grp = :grp AND due <= 0
@@ -52,27 +51,25 @@ ONE: Final = """
     FROM debt d JOIN message m ON m.seq = d.seq WHERE d.grp = :grp AND d.seq = :seq"""
 
 
-def keep_keys(db: sqlite3.Connection, queue: GroupRow) -> GroupRow:
+def keep_keys(db: sqlite3.Connection, grp: int) -> None:
     """Let the rows of a group have their keys from now on."""
-    if not queue.in_order:
-        for statement in KEEP_KEYS:
-            db.execute(statement, {"grp": queue.grp})
-    return queue._replace(in_order=True)
+    if db.execute(ASK_FOR_ORDER, (grp,)).rowcount:
+        db.execute(KEEP_KEYS, (grp,))
 
 
 class ClaimInOrder(Claim):
-    """A claim that parks what may not come yet; a page of it, and then it is to be made again."""
+    """Leases none of a key of which an earlier one is owed.
+
+    It parks what may not come yet; a page of it, and then it is to be made again.
+    """
 
     _parks_left = PAGE
 
-    def take(self, queues: Iterable[GroupRow], limit: int) -> None:
-        """Lease up to `limit` messages of `queues`, none of a key of which an earlier one is owed.
+    def _next_look(self, turns: Turns) -> float:
+        return super()._next_look(turns) if self._parks_left > 0 else self._now
 
-        `due` is now where there may be more.
-        """
-        super().take(queues, limit)
-        if self._parks_left <= 0:
-            self.due = self._now
+    def _room(self) -> int:
+        return super()._room() if self._parks_left > 0 else 0
 
     def _returned(self, queue: GroupRow, room: int) -> None:
         grp, room_until = queue.grp, len(self.batch) + room
@@ -86,12 +83,12 @@ class ClaimInOrder(Claim):
                 self._parks_left -= 1
                 self._db.execute(PARK, (math.inf, grp, seq))
 
-    def _fresh(self, queue: GroupRow, room: int) -> GroupRow:
+    def _fresh(self, queue: GroupRow, room: int) -> tuple[int, int]:
         before, grp, last = len(self.batch), queue.grp, queue.cursor
         walked = {"topic": queue.topic, "cursor": last, "most": room + self._parks_left}
         fresh = self._db.execute(FRESH_KEYS, walked).fetchall()
-        if not fresh and walked["most"]:  # then all that is there has a priority
-            last = self._db.execute(sql.LAST_PASSED_BY, walked).fetchone()[0] or last
+        if not fresh:  # then all that is there has a priority
+            last = max(last, queue.passed_by)
         for seq, key, published_for in fresh:
             if not self._goes_on(before + room):
                 break
@@ -108,14 +105,10 @@ class ClaimInOrder(Claim):
                 self._lease_one(queue, seq)
             else:
                 self._parks_left -= 1
-        if last == queue.cursor:
-            return queue
-        self._db.execute(sql.MOVE_CURSOR, {"grp": grp, "last": last, "count": 0})
-        return queue._replace(cursor=last)
+        return last, 0  # each was counted by itself
 
     def _goes_on(self, room_until: int) -> bool:
-        room = self._room(room_until) if len(self.batch) < room_until else 0
-        return room > 0 and self._parks_left > 0
+        return len(self.batch) < room_until and self._room() > 0
 
     def _first_of(self, grp: int, key: str) -> int | None:
         found: tuple[int] | None = self._db.execute(FIRST_OF_KEY, (grp, key)).fetchone()

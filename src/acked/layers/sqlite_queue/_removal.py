@@ -31,11 +31,11 @@ def end(db: sqlite3.Connection, topic: str, group: str, *, now: float, awake: fl
     found = store.find(db, topic, group)
     if found is None:
         return True
-    if db.execute(sql.HELD, (found.grp, now)).fetchone():
+    if db.execute(sql.HELD, (found, now)).fetchone():
         return False
-    if db.execute(sql.ALIVE, (found.grp, awake)).fetchone():
+    if db.execute(sql.ALIVE, (found, awake)).fetchone():
         return False
-    _end(db, found.grp)
+    _end(db, found)
     return True
 
 

@@ -23,15 +23,19 @@ class RowLease(NamedTuple):
 
 
 class GroupRow(NamedTuple):
-    """One group of one topic."""
+    """One group of one topic, of which something may be ready."""
 
     grp: int
     topic: str
     cursor: int
-    lag: int
-    """What was published to the topic and not yet given to the group."""
-    in_order: bool = False
+    in_order: bool
     """Whether its debts have their keys: a consumer asked for the order of these."""
+    is_ranked: bool
+    """Whether something was published with a priority that it has no debt of yet."""
+    has_due: bool
+    """Whether something that it was given is free again, or due by now."""
+    passed_by: int
+    """The number of the last message past the cursor that has a delay or a priority, or 0."""
 
 
 def row_of(record: Record, now: float) -> Row:

@@ -25,14 +25,15 @@ A row of `debt` is in one of four states:
     due > 0, lease <> 0    leased until `due`, to whoever knows the number, and beyond that until
                            another consumer of the group looks
 
-The claim, one BEGIN IMMEDIATE for all of it:
+The claim, one BEGIN IMMEDIATE for all of it, looks at nothing but groups of which the clock may
+have freed something (step 1), and such as may have something, in their turn (`_turns.py`):
 
-1. RANK: what is past the group's other cursor, `ranked`, and has a priority, becomes a debt, which
-   is free or delayed. `rank` is the priority, below zero, so the order of (due, seq) is that of
-   claims. The index of such messages is empty where nobody gives priorities.
-2. DUE, FREE: a page of what was due by now becomes free, along the index (grp, due), but for what
+1. DUE, FREE: a page of what was due by now becomes free, along the index (grp, due), but for what
    the consumer itself holds: nobody steals from itself. A page, since a dead consumer may have held
    a million, and everybody else waits meanwhile; it is never smaller than the claim.
+2. RANK: what is past the group's other cursor, `ranked`, and has a priority, becomes a debt, which
+   is free or delayed. `rank` is the priority, below zero, so the order of (due, seq) is that of
+   claims. The index of such messages is empty where nobody gives priorities.
 3. RETURNED: the first free rows, along the same index: (grp, due <= 0, seq).
 4. FRESH: messages past the cursor, along the index (topic, seq); then move the cursor. What it
    passes by without a priority, for it was published with a delay that is not over, becomes a debt
@@ -59,7 +60,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x61636B64
 """`PRAGMA application_id` of a queue file: "ackd"."""
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """`PRAGMA user_version`; a file with a higher one was made by a later acked."""
 
 NEVER_FETCHED: Final = -1
@@ -85,6 +86,19 @@ _KEY_ORDER_SINCE_4: Final = (
     END""",
 )
 _RANKED_SINCE_5: Final = "CREATE INDEX message_ranked ON message (topic, seq) WHERE priority > 0"
+_TURNS_SINCE_6: Final = (
+    "CREATE INDEX grp_due ON grp (name, due, turn)",
+    "CREATE INDEX grp_quiet ON grp (topic) WHERE due > 0",
+    """CREATE TRIGGER topic_first AFTER INSERT ON topic BEGIN
+        UPDATE grp SET due = 0 WHERE topic = new.name AND due > 0;
+    END""",
+    """CREATE TRIGGER topic_published AFTER UPDATE OF published ON topic BEGIN
+        UPDATE grp SET due = 0 WHERE topic = new.name AND due > 0;
+    END""",
+    """CREATE TRIGGER debt_sooner AFTER UPDATE OF due ON debt WHEN new.due < old.due BEGIN
+        UPDATE grp SET due = max(new.due, 0) WHERE id = new.grp AND due > max(new.due, 0);
+    END""",
+)
 _DELAYED_SINCE_4: Final = "CREATE INDEX message_due ON message (topic, seq) WHERE due > 0"
 
 MAKE_SCHEDULES: Final = """
@@ -123,6 +137,8 @@ SCHEMA: Final = (
         ended INTEGER,
         in_order INTEGER NOT NULL DEFAULT 0,
         ranked INTEGER NOT NULL DEFAULT 0,
+        due REAL NOT NULL DEFAULT 0,
+        turn INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, name)
     )""",
     """CREATE TABLE debt (
@@ -140,6 +156,7 @@ SCHEMA: Final = (
     "CREATE INDEX debt_due ON debt (grp, due)",
     *_SINCE_2,
     *_KEY_ORDER_SINCE_4,
+    *_TURNS_SINCE_6,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -175,6 +192,12 @@ MIGRATIONS: Final = {
         _RANKED_SINCE_5,
         "PRAGMA user_version = 5",
     ),
+    5: (
+        "ALTER TABLE grp ADD COLUMN due REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE grp ADD COLUMN turn INTEGER NOT NULL DEFAULT 0",
+        *_TURNS_SINCE_6,
+        "PRAGMA user_version = 6",
+    ),
 }
 """What makes a file of each version one of the next; all in one transaction."""
 
@@ -197,13 +220,7 @@ FIRST_PUBLISHED: Final = "INSERT INTO topic (published, name) VALUES (?, ?)"
 
 LAST_PUBLISHED: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'message'"
 
-FIND_GROUP: Final = """
-    SELECT g.id, g.cursor, coalesce(t.published - g.fetched, 0), g.in_order
-    FROM grp g LEFT JOIN topic t ON t.name = g.topic
-    WHERE g.topic = ? AND g.name = ?"""
-
-LAG: Final = """
-    SELECT t.published - g.fetched FROM grp g JOIN topic t ON t.name = g.topic WHERE g.id = ?"""
+FIND_GROUP: Final = "SELECT id FROM grp WHERE topic = ? AND name = ?"
 
 CREATE_GROUP: Final = """
     INSERT INTO grp (topic, name, cursor, ranked, fetched)
@@ -242,10 +259,6 @@ DUE: Final = """
 
 FREE: Final = "UPDATE debt SET due = rank, lease = min(lease, 0) WHERE grp = ? AND seq = ?"
 
-NEXT_DUE: Final = (
-    "SELECT due FROM debt INDEXED BY debt_due WHERE grp = ? AND due > ? ORDER BY due LIMIT 1"
-)
-
 RETURNED: Final = """
     SELECT d.seq, d.attempt + 1, d.failures, (d.alone + 1) / 2, d.lease,
         m.id, m.key, m.headers, m.content_type, m.timestamp, m.body, m.expires
@@ -265,18 +278,6 @@ FRESH: Final = """
     FROM message WHERE topic = :topic AND seq > :cursor AND due <= :now AND priority = 0
     ORDER BY seq LIMIT :room"""
 
-LAST_PASSED_BY: Final = """
-    SELECT nullif(max(
-        coalesce((
-            SELECT max(seq) FROM message INDEXED BY message_due
-            WHERE topic = :topic AND seq > :cursor AND due > 0
-        ), 0),
-        coalesce((
-            SELECT max(seq) FROM message INDEXED BY message_ranked
-            WHERE topic = :topic AND seq > :cursor AND priority > 0
-        ), 0)
-    ), 0)"""
-
 DELAY_FRESH: Final = """
     INSERT INTO debt (grp, seq, due, lease, attempt, key)
     SELECT :grp, seq, due, 0, 0, CASE WHEN :in_order THEN key END
@@ -284,14 +285,9 @@ DELAY_FRESH: Final = """
     WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due > 0 AND due > :now
     AND priority = 0"""
 
-LEASE_FRESH: Final = """
-    INSERT INTO debt (grp, seq, due, lease, attempt, key)
-    SELECT :grp, seq, :until, :lease, 1, CASE WHEN :in_order THEN key END
-    FROM message WHERE topic = :topic AND seq > :cursor AND seq <= :last AND due <= :now
-    AND priority = 0"""
-
-MOVE_CURSOR: Final = """
-    UPDATE grp SET cursor = :last, fetched = fetched + :count WHERE id = :grp"""
+LEASE_FRESH: Final = (
+    "INSERT INTO debt (grp, seq, due, lease, attempt, key) VALUES (?, ?, ?, ?, 1, ?)"
+)
 
 _OURS = "WHERE grp = ? AND seq = ? AND lease = ?"
 """The fence of every settlement: the group, the message, and the number that proves the lease."""

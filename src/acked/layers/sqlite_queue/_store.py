@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from acked.errors import LayerError
 from acked.layers.sqlite_queue import _sql as sql
-from acked.layers.sqlite_queue._rows import GroupRow, Row, RowLease, row_of
+from acked.layers.sqlite_queue._rows import Row, RowLease, row_of
 from acked.types import Outcome, Reply, Settlement, Start, Token, Verb
 
 __all__ = (
@@ -17,7 +17,6 @@ __all__ = (
     "find",
     "heartbeat",
     "join",
-    "lag",
     "leave",
     "nack",
     "note_alone",
@@ -52,18 +51,14 @@ def publish_once(
     return before
 
 
-def find(db: sqlite3.Connection, topic: str, group: str) -> GroupRow | None:
-    """Return `group` of `topic`, if there is one."""
-    found: tuple[int, int, int, int] | None
-    found = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
-    if found is None:
-        return None
-    grp, cursor, behind, in_order = found
-    return GroupRow(grp, topic, cursor, behind, bool(in_order))
+def find(db: sqlite3.Connection, topic: str, group: str) -> int | None:
+    """Return the number of `group` of `topic`, if there is one."""
+    found: tuple[int] | None = db.execute(sql.FIND_GROUP, (topic, group)).fetchone()
+    return found[0] if found else None
 
 
-def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> GroupRow:
-    """Return `group` of `topic`; one that is new begins at `start`."""
+def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> int:
+    """Return the number of `group` of `topic`; one that is new begins at `start`."""
     found = find(db, topic, group)
     if found is not None:
         return found
@@ -74,7 +69,7 @@ def join(db: sqlite3.Connection, topic: str, group: str, start: Start) -> GroupR
         db.execute(sql.OWE_SINCE, (grp, topic, start.time))
         (owed,) = db.execute(sql.COUNT_OWED, (grp,)).fetchone()
         db.execute(sql.COUNT_FETCHED, (-owed, grp))
-    return find(db, topic, group) or GroupRow(grp, topic, cursor, 0)
+    return grp
 
 
 def heartbeat(db: sqlite3.Connection, grps: Iterable[int], feed: int, until: float) -> None:
@@ -85,12 +80,6 @@ def heartbeat(db: sqlite3.Connection, grps: Iterable[int], feed: int, until: flo
 def leave(db: sqlite3.Connection, grps: Iterable[int], feed: int) -> None:
     """Say that the consumer `feed` has left."""
     db.executemany(sql.FAREWELL, [(grp, feed) for grp in grps])
-
-
-def lag(db: sqlite3.Connection, grps: Iterable[int]) -> int:
-    """Return what was published and not given to these groups yet."""
-    found = (db.execute(sql.LAG, (grp,)).fetchone() for grp in grps)
-    return sum(row[0] for row in found if row is not None)
 
 
 def settle(db: sqlite3.Connection, batch: Sequence[Settlement], now: float) -> list[Reply]:
