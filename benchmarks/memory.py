@@ -1,8 +1,10 @@
-"""In memory, one message to 1 and to 100 subscribers, beside queues of asyncio written by hand.
+"""In memory, one message to 1 and to 100 subscribers, beside broadcaster and queues by hand.
 
 Published is a struct, awaited one by one; each subscriber is a task that reads. The hand-written
 loops hand over the object itself: one puts it into an `asyncio.Queue` for each subscriber, one into
 a bounded deque with an event. They copy nothing, know no types, count no loss, and have no names.
+broadcaster hands over text: bare, which is all it does by itself, and with the fields of the struct
+in it as JSON, which is what its users do. Its queues have no bound.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from acked import Channel, Overflow, Topic
 from acked.layers.memory import MemoryLayer
 from benchmarks.contest import Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
 
 ROOM = 1024
 
@@ -107,14 +110,22 @@ def by_acked(subscribers: int) -> Callable[[Work], Awaitable[None]]:
 
 def _contest(subscribers: int) -> Contest:
     queue, by_hand, ours = "asyncio.Queue", "bounded deque", "acked"
+    text, json = "broadcaster, text", "broadcaster, JSON"
     return Contest(
         f"memory.{subscribers}",
         {
             queue: on_queues(subscribers),
             by_hand: on_deques(subscribers),
             ours: by_acked(subscribers),
+            text: Peer("broadcaster", f"text-{subscribers}"),
+            json: Peer("broadcaster", f"json-{subscribers}"),
         },
-        {"acked / asyncio.Queue": (ours, queue), "acked / bounded deque": (ours, by_hand)},
+        {
+            "acked / asyncio.Queue": (ours, queue),
+            "acked / bounded deque": (ours, by_hand),
+            "acked / broadcaster, text": (ours, text),
+            "acked / broadcaster, JSON": (ours, json),
+        },
         count=(100_000, 400_000),
     )
 

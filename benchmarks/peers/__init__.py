@@ -20,6 +20,7 @@ FOLDER: Final = Path(os.environ.get("ACKED_PEERS") or ROOT / ".venv-peers")
 REQUIRED: Final = {
     "procrastinate": ("procrastinate", "psycopg[binary]"),
     "pgqueuer": ("pgqueuer", "asyncpg"),
+    "broadcaster": ("broadcaster",),
 }
 """What is installed for each."""
 

@@ -4,7 +4,7 @@ Longer than 300 lines: half are docstrings, and overloads by which type checkers
 kinds apart.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
@@ -101,12 +101,12 @@ class Channel(Generic[L_co]):
         self._publish = self._publisher.send if self._publisher else publishes.publish
         self._encoders = Encoders(codec, layer.capabilities, verify=verify_bodies)
         self._subscriptions: set[Subscription[Any]] = set()
-        self._left = Notify()
         self._subscribing = SubscriptionMaker(
             self._encoders, codec, clock or SystemClock(), observer, self._opened, self._closed
         )
         self._is_open = False
-        self._life: LayerLife  # while it is open
+        self._life: LayerLife  # while it is open, as the next
+        self._left: Notify
 
     @overload
     @classmethod
@@ -163,6 +163,7 @@ class Channel(Generic[L_co]):
         if self._is_open:
             raise ConfigurationError("this channel is open; make another one to open it twice")
         self._is_open = True
+        self._left = Notify()
         self._life = life_of(self._layer)
         try:
             await self._life.enter()
@@ -240,8 +241,8 @@ class Channel(Generic[L_co]):
         absent. With `connection=` it is published in your transaction, where the layer is in a
         database (`postgres-queue`, `postgres-notify`): accepted when that commits.
         """
-        record = self._encoders.record(self._encoders.checked(topic), body, options)
-        receipts = await self._send([record], options.get("connection"))
+        record = self._encoders.record(topic, body, options)
+        receipts = await self._send([record], options.get("connection") if options else None)
         return receipts[0] if receipts else None
 
     @overload
@@ -280,13 +281,10 @@ class Channel(Generic[L_co]):
         """
         encoders = self._encoders
         if bodies is not None:
-            return await self._send(encoders.records(encoders.checked(topic), bodies))
+            return await self._send(encoders.records(topic, bodies))
         messages = [*_messages(topic)]
         return await self._send(
-            [
-                encoders.record(encoders.checked(one.topic), one.body, options_of(one))
-                for one in messages
-            ]
+            [encoders.record(one.topic, one.body, options_of(one)) for one in messages]
         )
 
     @overload
@@ -441,22 +439,27 @@ class Channel(Generic[L_co]):
         self._subscriptions.discard(subscription)
         self._left.set()
 
-    async def _send(
+    def _send(
         self, records: Sequence[Record], connection: object = None
-    ) -> Sequence[Receipt] | None:
+    ) -> Awaitable[Sequence[Receipt] | None]:
         self._require_open()
-        try:
-            if connection is not None:
-                receipts = await transactional_layer(self._layer).publish_in(connection, records)
-            else:
-                receipts = await self._publish(records)
-        except LayerError as error:
-            if self._observer is not None:
-                self._observer.publish_failed(records, error)
-            raise
-        if self._observer is not None:
-            self._observer.published(records, receipts)
-        return receipts
+        if connection is not None:
+            sent = transactional_layer(self._layer).publish_in(connection, records)
+        else:
+            sent = self._publish(records)
+        return sent if self._observer is None else _told(self._observer, records, sent)
+
+
+async def _told(
+    observer: Observer, records: Sequence[Record], sent: Awaitable[Sequence[Receipt] | None]
+) -> Sequence[Receipt] | None:
+    try:
+        receipts = await sent
+    except LayerError as error:
+        observer.publish_failed(records, error)
+        raise
+    observer.published(records, receipts)
+    return receipts
 
 
 def _messages(given: object) -> Iterable[Publish[Any]]:

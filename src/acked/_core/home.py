@@ -31,14 +31,20 @@ class Home:
 
     def check(self) -> None:
         """Raise `ConfigurationError` outside of the loop, thread and process of the opening."""
+        loop = self._loop
+        if (
+            self._forks == _forks
+            and self._thread == threading.get_ident()
+            # What runs in this thread is then ours: up to 3.11 to ask which it is asks the kernel.
+            and (loop.is_running() if loop is not None else _running_loop() is None)
+        ):
+            return
         if self._forks != _forks:
             where = "in another process: open a channel of its own after the fork"
         elif self._thread != threading.get_ident():
             where = "in another thread: use anyio.from_thread.run, or open a channel there"
-        elif self._loop is not _running_loop():
-            where = "in another event loop: open a channel in each"
         else:
-            return
+            where = "in another event loop: open a channel in each"
         raise ConfigurationError(f"this channel was opened {where}")
 
 

@@ -6,7 +6,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
 
 from acked._core.body_check import arrives_equal
 from acked._core.bounds import MAX_ID, beyond_bounds
@@ -50,9 +52,12 @@ class _Ids:
 _ids = _Ids()
 
 
-class _Encoding(NamedTuple):
+class _Encoding(msgspec.Struct, frozen=True):
     """How the bodies of one topic become bytes; `decode` where what was encoded is verified."""
 
+    topic: Topic[Any]
+    payload: type[Any]
+    name: str
     encode: Callable[[Any], bytes]
     decode: Callable[[bytes], Any] | None
     content_type: str
@@ -65,54 +70,63 @@ class Encoders:
         self._codec = codec
         self._verify = verify
         self._capabilities = capabilities
+        self._most = capabilities.max_payload
         pattern = capabilities.topic_pattern
         self._topic_pattern = re.compile(pattern) if pattern is not None else None
-        self._encodings: dict[Topic[Any], _Encoding] = {}
+        self._encodings: dict[Topic[Any] | str, _Encoding] = {}
 
-    def record(self, topic: Topic[T], body: T, options: PublishOptions) -> Record:
+    def record(self, topic: Topic[T] | str, body: T, options: PublishOptions) -> Record:
         """Return the record that carries `body`.
 
         Raises `EncodeError`, `MessageTooLarge`, `CapabilityError` for a key or headers that the
-        layer has no place for, or `ConfigurationError` for what is over its bound.
+        layer has no place for, or `ConfigurationError` for what is over its bound, or a name that
+        the layer cannot carry.
         """
-        if options and not options.keys() <= _KNOWN:
+        encoding = self._encodings.get(topic) or self._new_encoding(topic)
+        if options:
+            return self._record_with(options, encoding, body)
+        name, kind, encoded = encoding.name, encoding.content_type, self._encoded(encoding, body)
+        return Record(name, encoded, _ids.next(), None, NO_HEADERS, kind, time.time())
+
+    def _record_with(self, options: PublishOptions, encoding: _Encoding, body: object) -> Record:
+        if not options.keys() <= _KNOWN:
             strange = min(options.keys() - _KNOWN)
             known = ", ".join(sorted(_KNOWN))
             raise CapabilityError(f"publish has no option {strange}=; it has {known}")
-        encoding = self._encoding(topic)
         headers = options.get("headers")
         record = Record(
-            topic.name,
-            self._encoded(topic, encoding, body),
+            encoding.name,
+            self._encoded(encoding, body),
             _checked_id(options.get("id")) or _ids.next(),
             self._checked_key(options.get("key")),
             self._checked_headers(headers) if headers else NO_HEADERS,
             encoding.content_type,
             time.time(),
         )
-        if options and not PLACING.isdisjoint(options):
+        if not PLACING.isdisjoint(options):
             record = placed(record, options, self._capabilities)
         if record.headers is not NO_HEADERS or record.key is not None:
             _check_bounds(record)
         return record
 
-    def records(self, topic: Topic[T], bodies: Iterable[T]) -> list[Record]:
+    def records(self, topic: Topic[T] | str, bodies: Iterable[T]) -> list[Record]:
         """Return the records of one request: without key and headers, and of one time.
 
-        Raises `EncodeError` or `MessageTooLarge` for the first body that cannot be sent.
+        Raises `EncodeError` or `MessageTooLarge` for the first body that cannot be sent, and as
+        `record` does for the name.
         """
-        encoding = self._encoding(topic)
-        name, now, next_id, encoded = topic.name, time.time(), _ids.next, self._encoded
+        encoding = self._encodings.get(topic) or self._new_encoding(topic)
+        name, now, next_id, encoded = encoding.name, time.time(), _ids.next, self._encoded
         kind = encoding.content_type
         return [
-            Record(name, encoded(topic, encoding, body), next_id(), None, NO_HEADERS, kind, now)
+            Record(name, encoded(encoding, body), next_id(), None, NO_HEADERS, kind, now)
             for body in bodies
         ]
 
-    def _encoded(self, topic: Topic[T], encoding: _Encoding, body: T) -> bytes:
-        if type(body) is not topic.payload:
+    def _encoded(self, encoding: _Encoding, body: object) -> bytes:
+        topic, encode, decode = encoding.topic, encoding.encode, encoding.decode
+        if type(body) is not encoding.payload:
             _check_type(topic, body)
-        encode, decode, _ = encoding
         failed: Exception | None = None
         encoded, arrives = b"", False
         try:
@@ -131,7 +145,7 @@ class Encoders:
                 f"{topic!r}: it has a value that the codec writes as another one (a NaN or an "
                 "infinity in JSON, a field of another type, a key that is no str)"
             )
-        limit = self._capabilities.max_payload
+        limit = self._most
         if limit is not None and len(encoded) > limit:
             raise MessageTooLarge(topic.name, len(encoded), limit)
         return encoded
@@ -151,16 +165,17 @@ class Encoders:
         self.check_topic(found.name)
         return found
 
-    def _encoding(self, topic: Topic[Any]) -> _Encoding:
-        found = self._encodings.get(topic)
-        if found is None:
-            if len(self._encodings) >= MAX_TOPICS_REMEMBERED:
-                self._encodings.clear()
-            codec = topic.codec or self._codec
-            _check_bounds(Record(topic.name, b"", "", content_type=codec.content_type))
-            encode = _built(topic, codec, codec.encoder)
-            decode = _built(topic, codec, codec.decoder) if self._verify else None
-            found = self._encodings[topic] = _Encoding(encode, decode, codec.content_type)
+    def _new_encoding(self, given: Topic[Any] | str) -> _Encoding:
+        topic = self.checked(given)
+        codec = topic.codec or self._codec
+        kind = codec.content_type
+        _check_bounds(Record(topic.name, b"", "", content_type=kind))
+        encode = _built(topic, codec, codec.encoder)
+        decode = _built(topic, codec, codec.decoder) if self._verify else None
+        if len(self._encodings) >= MAX_TOPICS_REMEMBERED:
+            self._encodings.clear()
+        found = _Encoding(topic, topic.payload, topic.name, encode, decode, kind)
+        self._encodings[given] = found
         return found
 
     def _checked_key(self, key: str | None) -> str | None:

@@ -11,7 +11,7 @@ Rules:
 """
 
 from collections import deque
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from acked.types import Gap, GapCause, Overflow
 
@@ -20,6 +20,13 @@ __all__ = ("BoundedBuffer", "merged")
 T = TypeVar("T")
 
 _OVERFLOW: Final = frozenset({GapCause.OVERFLOW})
+
+
+class _Gapped(NamedTuple, Generic[T]):
+    """One that waits, and the gap before it: most have none, and wait as they are."""
+
+    item: T
+    gap: Gap
 
 
 class BoundedBuffer(Generic[T]):
@@ -35,8 +42,8 @@ class BoundedBuffer(Generic[T]):
         self.failed: int = 0
         """Of these, the ones dropped by FAIL."""
         # No deque while nothing waits: an empty one has 760 bytes, and most buffers are empty.
-        self.items: deque[tuple[T, Gap | None]] | tuple[()] = ()
-        """What waits, oldest first, with the gap before each: to look at."""
+        self.items: deque[T | _Gapped[T]] | tuple[()] = ()
+        """What waits, oldest first: to look at."""
         self._before_head: Gap | None = None  # what was dropped from the front
         self._after_tail: Gap | None = None  # what was dropped, or may be missing, at the end
 
@@ -55,8 +62,11 @@ class BoundedBuffer(Generic[T]):
             self._drop_oldest()
         if not items:
             items = self.items = deque()
-        items.append((item, self._after_tail))
-        self._after_tail = None
+        if self._after_tail is None:
+            items.append(item)
+        else:
+            items.append(_Gapped(item, self._after_tail))
+            self._after_tail = None
         return True
 
     def take(self) -> tuple[T, Gap | None]:
@@ -64,13 +74,13 @@ class BoundedBuffer(Generic[T]):
         items = self.items
         if not items:
             raise IndexError("nothing is buffered")
-        taken = items.popleft()
+        item, gap = items.popleft(), self._before_head
         if not items:
             self.items = ()
-        if self._before_head is None:
-            return taken
-        item, gap = taken
-        gap, self._before_head = merged(self._before_head, gap), None
+        if gap is not None:
+            self._before_head = None
+        if isinstance(item, _Gapped):
+            return item.item, merged(gap, item.gap)
         return item, gap
 
     def take_gap(self) -> Gap | None:
@@ -79,10 +89,10 @@ class BoundedBuffer(Generic[T]):
         if not items:
             gap, self._before_head, self._after_tail = self.pending_gap, None, None
             return gap
-        item, gap = items[0]
-        gap, self._before_head = merged(self._before_head, gap), None
-        if gap is not None:
-            items[0] = (item, None)
+        first, gap, self._before_head = items[0], self._before_head, None
+        if isinstance(first, _Gapped):
+            gap = merged(gap, first.gap)
+            items[0] = first.item
         return gap
 
     def mark(self, gap: Gap) -> None:

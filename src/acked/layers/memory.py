@@ -150,7 +150,7 @@ class MemoryLayer:
             for listener in self._listening(record.topic):
                 # Order: behind a late record of this publish, or of a publisher that waits
                 # already, even a record that finds room is late.
-                if listener.waiting or not listener.sink.offer(record):
+                if listener.waiting or not listener.offer(record):
                     if listener not in late:
                         late[listener] = deque()
                         listener.waiting += 1
@@ -168,10 +168,11 @@ class MemoryLayer:
 class _Listener:
     """One subscription as publishers see it, and the publishers that wait for it."""
 
-    __slots__ = ("_left", "_line", "sink", "waiting")
+    __slots__ = ("_left", "_line", "offer", "sink", "waiting")
 
     def __init__(self, sink: Sink) -> None:
         self.sink: Final = sink
+        self.offer: Final = sink.offer
         self.waiting = 0
         self._line: _WaitingPublishers | None = None  # from the first publisher that waits on
         self._left = False

@@ -7,6 +7,7 @@ from acked._core.ack.delivery import Delivery, Settles, entry_of, reason_of
 from acked._core.ack.in_flight import InFlight
 from acked._core.ack.settler import Flush
 from acked._core.options import checked_seconds
+from acked._machines.settlement import State
 from acked.errors import AckedError
 
 __all__ = ("Batch", "together")
@@ -43,7 +44,14 @@ class Batch(Sequence[Delivery[T]]):
         Raises an `ExceptionGroup` with one error for each member that was not acked; the others
         are.
         """
-        await self._each(self._policy.ack)
+        entries = self._entries()
+        if [entry.state for entry in entries].count(State.HELD) < len(entries):
+            await self._each(self._policy.ack)
+            return
+        flush = self._policy.ack_all(entries)
+        if flush is not None:
+            failures = await flush.failures()  # others' may be among them
+            self._raise_what_failed([failures[one] for one in entries if one in failures])
 
     async def nack(self, *, delay: float = 0.0) -> None:
         """Nack every member, as `Delivery.nack` does; raises as `ack` does."""
@@ -57,13 +65,12 @@ class Batch(Sequence[Delivery[T]]):
 
     async def release(self) -> None:
         """Give every member back, as `Delivery.release` does: all or, if it raises, none."""
-        await self._policy.release([entry_of(delivery) for delivery in self._deliveries])
+        await self._policy.release(self._entries())
 
     async def _each(self, settle: Callable[[InFlight], Flush | None]) -> None:
         errors: list[AckedError] = []
         waiting: dict[Flush, list[InFlight]] = {}
-        for delivery in self._deliveries:
-            entry = entry_of(delivery)
+        for entry in self._entries():
             try:
                 flush = settle(entry)
             except AckedError as error:
@@ -75,6 +82,12 @@ class Batch(Sequence[Delivery[T]]):
             failures = await flush.failures()
             if failures:
                 errors += [failures[entry] for entry in entries if entry in failures]
+        self._raise_what_failed(errors)
+
+    def _entries(self) -> list[InFlight]:
+        return [entry_of(delivery) for delivery in self._deliveries]
+
+    def _raise_what_failed(self, errors: Sequence[AckedError]) -> None:
         if errors:
             raise ExceptionGroup(
                 f"{len(errors)} of {len(self)} deliveries were not settled", errors

@@ -31,6 +31,10 @@ class Settles(Protocol):
         """Queue an ack; return what to wait for, if anything."""
         ...
 
+    def ack_all(self, entries: Sequence[InFlight]) -> Flush | None:
+        """Queue acks of `entries`, all held; return what to wait for, if anything."""
+        ...
+
     def nack(self, entry: InFlight, delay: float) -> Flush | None:
         """Queue a nack; return what to wait for, if anything."""
         ...

@@ -64,6 +64,7 @@ class SettlementPolicy:
             on_unconfirmed=self._note_unconfirmed,
         )
         self.ack: Final = self._settler.ack  # as it is: a call less on the hot path
+        self.ack_all: Final = self._settler.ack_all
         self._gate = Gatekeeper(tracker, self.give_up, self.ack)
         self.transactional: Final = TransactionalAcks(feed, tracker, observer)
         self._renewer = LeaseRenewer(

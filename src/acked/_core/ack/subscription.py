@@ -228,7 +228,7 @@ class AckSubscription(Subscription[Delivery[T]]):
     def _take(self, limit: int, frame: FrameType) -> Batch[T] | None:
         """Return up to `limit` deliveries; one that does not decode ends the batch before it."""
         taken: list[Delivery[T]] = []
-        now = self._now()
+        now, place = self._now(), (self._policy, frame.f_code, frame.f_lasti)
         while self._buffer and len(taken) < limit:
             entry = self._buffer[0]
             if self._leases_end and entry.lease.until <= now:
@@ -242,7 +242,7 @@ class AckSubscription(Subscription[Delivery[T]]):
                 failed = error
             else:
                 self._buffer.popleft()
-                taken.append(self._make(body, entry, self._policy, frame.f_code, frame.f_lasti))
+                taken.append(self._make(body, entry, *place))
                 continue
             self._buffer.popleft()
             self._undecodable(entry, failed, frame)

@@ -62,8 +62,10 @@ class Stream(Generic[T]):
     def offer(self, item: T) -> bool:
         """Take `item` without waiting; False if there is no room under BLOCK."""
         taken = self._closed or self.buffer.offer(item)
-        self.arrived.wake(1)
-        self.gathered.set()
+        if self.arrived.waiting:
+            self.arrived.wake(1)
+        if self.gathered.waiting:
+            self.gathered.set()
         return taken
 
     async def send(self, item: T) -> None:
@@ -109,7 +111,8 @@ class Stream(Generic[T]):
     def take(self) -> tuple[T, Gap | None]:
         """Return the oldest item and the gap before it; one more sender has room now."""
         taken = self.buffer.take()
-        self._room.wake(1)
+        if self._room.waiting:
+            self._room.wake(1)
         return taken
 
     def wake_another(self) -> None:

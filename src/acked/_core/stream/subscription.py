@@ -80,16 +80,17 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         `on_undecodable="raise"` `DecodeError` for a body that does not fit the topic's type: the
         next call goes on behind it.
         """
+        stream = self._stream
         while True:
             self._reads -= 1
             if self._reads < 0:
                 await self._take_turns()
-            if self._to_raise is not None or not self._stream.buffer.items:
+            if not stream.buffer.items or self._to_raise is not None:
                 while not self._is_ready(1):
                     try:
-                        await self._stream.arrived.wait()
+                        await stream.arrived.wait()
                     except BaseException:
-                        self._stream.wake_another()
+                        stream.wake_another()
                         raise
             message = self._next()
             if message is not None:

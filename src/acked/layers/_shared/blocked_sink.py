@@ -41,7 +41,7 @@ class BlockedSink:
 
     def offer(self, record: Record) -> None:
         """Hand `record` over, now or when there is room."""
-        backlog = self._waiting()
+        backlog = None if self._backlog is None else self._waiting()
         if backlog is not None:
             backlog.add_record(record)
         elif not self._sink.offer(record):
