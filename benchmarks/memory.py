@@ -3,6 +3,7 @@
 Published is a struct, awaited one by one; each subscriber is a task that reads. The hand-written
 loops hand over the object itself: one puts it into an `asyncio.Queue` for each subscriber, one into
 a bounded deque with an event. They copy nothing, know no types, count no loss, and have no names.
+What a user would pick instead is given text, and neither encodes nor decodes it.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from acked import Channel, Overflow, Topic
 from acked.layers.memory import MemoryLayer
 from benchmarks.contest import Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
 
 ROOM = 1024
 
@@ -105,17 +107,23 @@ def by_acked(subscribers: int) -> Callable[[Work], Awaitable[None]]:
     return contender
 
 
+QUEUE, DEQUE, ACKED = "asyncio.Queue", "bounded deque", "acked"
+BROADCASTER = "broadcaster"
+PEERS = (BROADCASTER, "litestar", "starlette_web")
+
+
 def _contest(subscribers: int) -> Contest:
-    queue, by_hand, ours = "asyncio.Queue", "bounded deque", "acked"
     return Contest(
         f"memory.{subscribers}",
         {
-            queue: on_queues(subscribers),
-            by_hand: on_deques(subscribers),
-            ours: by_acked(subscribers),
+            QUEUE: on_queues(subscribers),
+            DEQUE: on_deques(subscribers),
+            ACKED: by_acked(subscribers),
+            **{peer: Peer(peer, f"memory-{subscribers}") for peer in PEERS},
         },
-        {"acked / asyncio.Queue": (ours, queue), "acked / bounded deque": (ours, by_hand)},
+        {f"acked / {other}": (ACKED, other) for other in (QUEUE, DEQUE, *PEERS)},
         count=(100_000, 400_000),
+        fewer=dict.fromkeys(PEERS, 4),
     )
 
 
