@@ -118,7 +118,7 @@ def _contest(broker: str, hand: Mapping[str, Contender]) -> Contest:
         f"pace.{broker}",
         {**hand, CONFIRMED: by_acked(confirm=True), PIPELINED: by_acked(confirm=False)},
         {},
-        count=(10_000, 50_000),
+        count=(5_000, 50_000),
         broker=broker,
     )
 

@@ -63,6 +63,17 @@ class Report(msgspec.Struct):
         pairs = zip(self.rounds[first], self.rounds[second], strict=True)
         return median(one.rate / other.rate for one, other in pairs)
 
+    def over_by_cpu(self, first: str, second: str) -> float | None:
+        """Return how many times the processor time of `first` that of `second` is, likewise.
+
+        This process's alone: steadier than the clock where others use the machine, too.
+        """
+        if first not in self.rounds or second not in self.rounds:
+            return None
+        pairs = zip(self.rounds[first], self.rounds[second], strict=True)
+        found = [other.cpu / one.cpu for one, other in pairs if one.cpu and other.cpu]
+        return median(found) if found else None
+
     def ratio(self, name: str, first: str, second: str) -> None:
         """Note the rate of `first` over that of `second`, if both were measured."""
         if (found := self.over(first, second)) is not None:

@@ -20,6 +20,10 @@ __all__ = ("FOLDER", "Result")
 FOLDER: Final = Path(__file__).parent / "results"
 BUSY: Final = 0.5
 """A load for each core at which a machine is not called quiet."""
+HOW: Final = """\
+How it is measured and how to read it: [README](../README.md). Rates are messages a second, medians
+of rounds. A ratio is the median of the ratios of two that ran side by side; `by CPU` is the other's
+processor time over acked's, which neighbours on the machine disturb least."""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -96,8 +100,8 @@ class Result(msgspec.Struct):
             f"The load was {self.load:g}: {words}.",
             *([self.note] if self.note else []),
             *(["`--quick`: fewer messages and rounds."] if self.is_quick else []),
-            "How it is measured and how to read it: [README](../README.md). Messages a second, as",
-            "medians of rounds; a ratio is the median of the ratios of two that ran side by side.",
+            "",
+            HOW,
         ]
 
     def _missing(self) -> Sequence[str]:

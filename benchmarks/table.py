@@ -137,7 +137,7 @@ PACES: Final = ("pace.redis", "pace.postgres", "pace.kafka")
 CONTESTS: Final = (*dict.fromkeys(row.contest for row in ROWS), *PACES)
 """The contests that the rows need, and those whose result is a time, not a rate."""
 
-HEAD: Final = ("work", "raw best", "raw naive", "acked", "peers", "ratio", "asked", "")
+HEAD: Final = ("work", "raw best", "raw naive", "acked", "peers", "ratio", "by CPU", "asked", "")
 
 
 def lines(reports: dict[str, Report], failed: dict[str, str]) -> list[str]:
@@ -157,14 +157,15 @@ def lines(reports: dict[str, Report], failed: dict[str, str]) -> list[str]:
 
 
 def _cells(row: Row, report: Report) -> tuple[str, ...]:
-    ratio = report.over(row.acked, row.against or row.best)
+    other = row.against or row.best
+    ratio, by_cpu = report.over(row.acked, other), report.over_by_cpu(row.acked, other)
     return (
         row.work,
         _rate(report, row.best),
         _rate(report, row.naive) if row.naive else "",
         _rate(report, row.acked, is_named=False),
         "; ".join(_rate(report, peer) for peer in row.peers),
-        "—" if ratio is None else f"{ratio:.2f}",
+        *("—" if one is None else f"{one:.2f}" for one in (ratio, by_cpu)),
         f"{row.asked:g}" + (f" of {row.against}" if row.against else ""),
         "" if ratio is None else "yes" if ratio >= row.asked else "**no**",
     )

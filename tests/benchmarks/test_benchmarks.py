@@ -75,12 +75,12 @@ def test_a_row_compares_with_what_it_is_asked_of() -> None:
     report = Report("memory.1", "messages/s")
     rates = {memory.DEQUE: 400.0, memory.ACKED: 260.0, memory.BROADCASTER: 100.0}
     for name, rate in rates.items():
-        report.add(name, Round(rate))
+        report.add(name, Round(rate, cpu=1e6 / rate))
     (row,) = (line for line in lines({report.name: report}, {}) if "1 subscriber" in line)
-    assert row.endswith("| 2.60 | 2.5 of broadcaster | yes |")
+    assert row.endswith("| 2.60 | 2.60 | 2.5 of broadcaster | yes |")
     report.leave_out(memory.BROADCASTER, "no network")
     (row,) = (line for line in lines({report.name: report}, {}) if "1 subscriber" in line)
-    assert row.endswith("| — | 2.5 of broadcaster |  |")
+    assert row.endswith("| — | — | 2.5 of broadcaster |  |")
 
 
 def test_every_row_names_contenders_of_its_contest() -> None:
