@@ -165,7 +165,7 @@ async def lone(work: Work) -> None:
 HAND, ACKED = "SKIP LOCKED by hand, by 100", "acked, by 100"
 HAND_ONE, ONE = "SKIP LOCKED by hand, one by one", "acked, one by one"
 HAND_LONE, LONE = "SKIP LOCKED by hand, one at a time", "acked, one at a time"
-PEERS = ("procrastinate", "pgqueuer")
+PEERS = ("procrastinate", "pgqueuer", "pgmq")
 PEERS_MANY = tuple(f"{peer}, by 100" for peer in PEERS)
 PEERS_ONE = tuple(f"{peer}, one by one" for peer in PEERS)
 PEERS_LONE = tuple(f"{peer}, one at a time" for peer in PEERS)

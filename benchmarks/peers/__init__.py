@@ -54,6 +54,10 @@ LIBRARIES: Final[Mapping[str, Library]] = {
     "litestar": Library(
         ("litestar==2.25.0", "redis"), "no acks; a backlog without a bound (its channels)"
     ),
+    "pgmq": Library(
+        ("pgmq[async]==1.1.4",),
+        "acks after the handler, by the batch; the functions installed as SQL, not as an extension",
+    ),
     "pgqueuer": Library(("pgqueuer==1.6.0", "asyncpg"), "acks after the handler, by the batch"),
     "procrastinate": Library(
         ("procrastinate==3.10.0", "psycopg[binary]"), "acks after the handler, one by one"
