@@ -9,7 +9,7 @@
 #   make crash   break everything in mid-stream and count: LAYER=name
 #   make check   format, lint, types, contracts, machines, docs: under a minute
 #   make chat    a chat in the browser; LAYER=memory, redis, redis-streams, postgres, mqtt
-#   make bench   the benchmarks
+#   make bench   the table of benchmarks, half an hour; NAME=one of them, QUICK=1: less of each
 #   make docs    the documentation, into site/
 #   make release-rehearsal   a release, to an index on this machine
 
@@ -103,7 +103,8 @@ chat: $(INSTALLED)
 	@python -m docs.examples.chat $(if $(LAYER),--layer '$(LAYER)') $(if $(PORT),--port '$(PORT)')
 
 bench: $(INSTALLED)
-	@python -m benchmarks $(or $(NAME),engine)
+	@python compose/brokers.py install || echo 'going on without'
+	@python -m benchmarks $(or $(NAME),table) $(if $(QUICK),--quick)
 
 docs: $(INSTALLED)
 	@mkdocs build --strict

@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks NAME [--quick] [--json FILE]`; ratios within one run."""
+"""Benchmarks: `python -m benchmarks NAME [--quick] [--json FOLDER]`; ratios within one run."""

@@ -17,14 +17,37 @@ class Clock:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.cpu = 0.0
+        self.waits: list[float] = []
+        """How long single messages took, where each was waited for."""
+        self.outside = 0
+        """How many messages were done while it did not run."""
+        self.is_running = False
+        self._began = self._began_cpu = self._lap = 0.0
 
     @contextmanager
     def running(self) -> Generator[None]:
         """Measure what is done within."""
-        began, began_cpu = perf_counter(), process_time()
+        self.begin()
         yield
-        self.seconds += perf_counter() - began
-        self.cpu += process_time() - began_cpu
+        self.end()
+
+    def begin(self) -> None:
+        """Measure from here on."""
+        self.is_running = True
+        self._began = self._lap = perf_counter()
+        self._began_cpu = process_time()
+
+    def end(self) -> None:
+        """Measure up to here."""
+        self.is_running = False
+        self.seconds += perf_counter() - self._began
+        self.cpu += process_time() - self._began_cpu
+
+    def lap(self) -> None:
+        """Note that a message is done which was begun when the one before was done."""
+        now = perf_counter()
+        self.waits.append(now - self._lap)
+        self._lap = now
 
 
 @dataclass(frozen=True)
@@ -49,8 +72,16 @@ def tell(contender: Contender, work: Work) -> None:
     asyncio.run(running())
     # Not what getrusage says: that counts the parent's, from before this program was loaded.
     told = Path("/proc/self/status").read_text().partition("VmHWM:")[2]
-    peak = int(told.split()[0]) / 1024
-    print(json.dumps({"seconds": work.clock.seconds, "cpu": work.clock.cpu, "peak": peak}))
+    clock = work.clock
+    found: dict[str, float] = {
+        "count": work.count - clock.outside,
+        "seconds": clock.seconds,
+        "cpu": clock.cpu,
+        "peak": int(told.split()[0]) / 1024,
+    }
+    if waits := sorted(clock.waits):
+        found |= {"p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100]}
+    print(json.dumps(found))
 
 
 def work_of(words: Sequence[str]) -> Work:

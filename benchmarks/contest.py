@@ -3,6 +3,9 @@
 A process of its own, since what one contender leaves behind, in the allocator or the loop, is not
 the next one's; interleaved, since on a shared machine a neighbour's minute must not hit one of them
 only. The order turns with the rounds. A ratio is made of two that ran side by side.
+
+A peer that cannot be installed, or that fails, is left out, and the report says why; one of ours
+that fails ends the contest.
 """
 
 import argparse
@@ -12,19 +15,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, cast
-
-import redis
+from typing import Any
 
 from benchmarks.clock import Clock, Contender, Work, tell
 from benchmarks.peers import ROOT, Peer
 from benchmarks.report import Report, Round
+from benchmarks.server import counts_at
+from compose.environments import EnvironmentUnavailableError
 from compose.fleet import create
+from compose.lifecycle import Broker
 
-__all__ = ("Clock", "Contender", "Contest", "Work", "contests")
+__all__ = ("Clock", "Contender", "ContenderFailedError", "Contest", "Work", "contests")
 
 PATIENCE = 300
 """Seconds after which a contender hangs."""
+
+
+class ContenderFailedError(Exception):
+    """A contender did not come to its end; the message has its last words."""
 
 
 @dataclass(frozen=True)
@@ -42,43 +50,63 @@ class Contest:
     fewer: Mapping[str, int] = field(default_factory=dict[str, int])
     """By how much less is measured of those that are slow on purpose."""
 
-    def run(self, *, quick: bool) -> Report:
-        """Measure all and return what it came to."""
+    def run(self, *, quick: bool, peers: bool = True) -> Report:
+        """Measure all, or all but the peers, and return what it came to."""
+        names = [
+            name for name, one in self.contenders.items() if peers or not isinstance(one, Peer)
+        ]
         if self.broker is None:
-            return self._measured("", quick=quick)
+            return self._measured(names, None, quick=quick)
         with create(self.broker, is_for_benchmarks=True) as broker:
-            return self._measured(broker.url, quick=quick)
+            return self._measured(names, broker, quick=quick)
 
-    def _measured(self, url: str, *, quick: bool) -> Report:
+    def _measured(self, names: list[str], broker: Broker | None, *, quick: bool) -> Report:
         report = Report(self.name, "messages/s")
-        names = [name for name in self.contenders if self._is_here(name)]
-        for turn in range(self.rounds[not quick]):
-            topic, count = f"orders-{turn}", self.count[not quick]
+        url, count, rounds = broker.url if broker else "", self.count[not quick], self.rounds
+        for turn in range(rounds[not quick]):
+            print(f"{self.name}: round {turn + 1} of {rounds[not quick]}", file=sys.stderr)
+            topic = f"orders-{turn}"
             if self.fill is not None:
                 _in_process(_ours(self.name, "fill"), url, topic, count)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                before = _commands(url)
-                some = count // self.fewer.get(name, 1)
-                found = _in_process(self._command(name), url, topic, some)
-                commands = None if before is None else (_commands(url) or 0) - before
-                each = None if commands is None else commands / some
-                rate, cpu = some / found["seconds"], 1e6 * found["cpu"] / some
-                report.add(name, Round(rate, cpu, found["peak"], each))
+                if name not in report.missing:
+                    self._let(name, report, broker, topic, count // self.fewer.get(name, 1))
         for label, (first, second) in self.ratios.items():
-            if first in names and second in names:
-                report.ratio(label, first, second)
+            report.ratio(label, first, second)
         return report
 
-    def _is_here(self, name: str) -> bool:
+    def _let(
+        self, name: str, report: Report, broker: Broker | None, topic: str, count: int
+    ) -> None:
+        """Let one contender do its work, and note what that came to."""
         contender = self.contenders[name]
-        if not isinstance(contender, Peer) or contender.is_installed:
-            return True
-        print(f"{self.name}: without {name}; python -m benchmarks.peers {contender.name}")
-        return False
+        if not isinstance(contender, Peer):
+            report.add(name, _round(_ours(self.name, name), broker, topic, count))
+            return
+        try:
+            if contender.fill is not None:
+                topic = f"{topic}-{contender.name}-{contender.way}"
+                fill = contender.command(contender.fill)
+                _in_process(fill, broker.url if broker else "", topic, count)
+            report.add(name, _round(contender.command(contender.way), broker, topic, count))
+        except (EnvironmentUnavailableError, ContenderFailedError) as error:
+            report.leave_out(name, str(error).strip().splitlines()[-1])
+            print(f"{self.name}: without {name}: {error}", file=sys.stderr)
 
-    def _command(self, name: str) -> list[str]:
-        contender = self.contenders[name]
-        return contender.command() if isinstance(contender, Peer) else _ours(self.name, name)
+
+def _round(command: Sequence[str], broker: Broker | None, topic: str, count: int) -> Round:
+    before = counts_at(broker)
+    found = _in_process(command, broker.url if broker else "", topic, count)
+    server, commands = counts_at(broker).since(before, count)
+    waits = {name: 1e6 * found[name] for name in ("p50", "p99") if name in found}
+    return Round(
+        rate=found["count"] / found["seconds"],
+        cpu=1e6 * found["cpu"] / found["count"],
+        peak=found["peak"],
+        server=server,
+        commands=commands,
+        **waits,
+    )
 
 
 def _ours(contest: str, contender: str) -> list[str]:
@@ -87,26 +115,21 @@ def _ours(contest: str, contender: str) -> list[str]:
 
 def _in_process(command: Sequence[str], *work: object) -> Any:
     """Return what a process of its own printed."""
-    done = subprocess.run(
-        [*command, *map(str, work)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        cwd=ROOT,
-    )
+    who = " ".join(command[2:])
+    try:
+        done = subprocess.run(
+            [*command, *map(str, work)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            cwd=ROOT,
+        )
+    except subprocess.TimeoutExpired:
+        raise ContenderFailedError(f"{who}: did not end within {PATIENCE} s") from None
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[2:])}: {done.stderr[-3000:]}")
+        raise ContenderFailedError(f"{who}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def _commands(url: str) -> int | None:
-    """Return how many commands the server has counted, where it is Redis."""
-    if not url.startswith("redis://"):
-        return None
-    make = cast("Any", redis.Redis)  # its types are partly unknown
-    with make.from_url(url) as client:
-        return int(client.info("stats")["total_commands_processed"])
 
 
 def contests(module: str) -> Sequence[Contest]:

@@ -5,6 +5,8 @@ hand-written loop reads 500, decodes them, and commits its position in the backg
 in flight. It settles nothing record by record, keeps nothing over a rebalance and reads no
 headers: that is what the ratio pays for.
 
+So do the peers, each as its documentation has it.
+
 Then what sharing a commit is worth: one task that awaits each `ack()`, beside 64 of them.
 """
 
@@ -18,6 +20,7 @@ from acked import JSON, Channel, Topic
 from acked.layers.kafka import KafkaLayer
 from benchmarks.contest import Contender, Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
 
 BATCH: Final = 500
 MANY: Final = 64
@@ -113,6 +116,8 @@ def awaiting(tasks: int) -> Contender:
             async def handle() -> None:
                 for _ in numbers:
                     await (await anext(subscription)).ack()
+                    if tasks == 1:
+                        work.clock.lap()
 
             with work.clock.running():
                 async with anyio.create_task_group() as group:
@@ -129,6 +134,8 @@ def _servers(work: Work) -> str:
 HAND = "aiokafka by hand, getmany(500)"
 PIPELINED, BATCHES = "acked, async for, confirm_acks=False", "acked, batches(500), confirmed"
 ONE, TASKS = "acked, one task awaiting each ack", f"acked, {MANY} tasks awaiting each ack"
+CONFLUENT, CONFLUENT_500 = "confluent-kafka, poll", "confluent-kafka, consume(500)"
+FASTSTREAM, FASTSTREAM_500 = "FastStream, one by one", "FastStream, batches of 500"
 
 CONTESTS = (
     Contest(
@@ -139,11 +146,19 @@ CONTESTS = (
             BATCHES: drain_batches,
             ONE: awaiting(1),
             TASKS: awaiting(MANY),
+            CONFLUENT: Peer("confluent_kafka", "one"),
+            CONFLUENT_500: Peer("confluent_kafka", "500"),
+            FASTSTREAM: Peer("faststream", "kafka"),
+            FASTSTREAM_500: Peer("faststream", "kafka-500"),
         },
         {
             "one by one / aiokafka": (PIPELINED, HAND),
             "batches / aiokafka": (BATCHES, HAND),
             f"{MANY} tasks / one task": (TASKS, ONE),
+            "one by one / confluent-kafka": (PIPELINED, CONFLUENT),
+            "batches / confluent-kafka": (BATCHES, CONFLUENT_500),
+            "one by one / FastStream": (PIPELINED, FASTSTREAM),
+            "batches / FastStream": (BATCHES, FASTSTREAM_500),
         },
         count=(20_000, 50_000),
         broker="kafka",

@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from benchmarks.peers import environment_of
 from compose.fleet import create
 
 ORDERS: Final = 300
@@ -40,8 +41,8 @@ class Library(msgspec.Struct, frozen=True):
     module: str
     command: tuple[str, ...]
     with_care: tuple[str, ...] = ()
-    package: str | None = None
-    """What is installed for it; None: it is here."""
+    peer: str | None = None
+    """Among `benchmarks.peers`; None: it is here."""
 
 
 LIBRARIES: Final[Mapping[str, Library]] = {
@@ -49,13 +50,13 @@ LIBRARIES: Final[Mapping[str, Library]] = {
     "FastStream": Library(
         "on_faststream",
         ("-m", "faststream", "run", "on_faststream:app"),
-        package="faststream[redis,cli]==0.7.8",
+        peer="faststream",
     ),
     "taskiq-redis": Library(
         "on_taskiq",
         ("-m", "taskiq", "worker", "on_taskiq:broker", "--workers", "1"),
         ("--ack-type", "when_executed", "--wait-tasks-timeout", "10"),
-        package="taskiq-redis==1.2.4",
+        peer="taskiq_redis",
     ),
 }
 ENDINGS: Final = {"killed": signal.SIGKILL, "told to stop": signal.SIGTERM}
@@ -99,7 +100,7 @@ def run(*, quick: bool) -> Losses:
 
 def measured(library: Library, ending: signal.Signals, *, care: bool) -> Counter[int]:
     """Return how often each order was done."""
-    python = _python_for(library)
+    python = str(environment_of(library.peer).python()) if library.peer else sys.executable
     command = [python, *library.command, *(library.with_care if care else ())]
     with create("redis") as broker, tempfile.TemporaryDirectory(prefix="acked-kill-") as folder:
         path = Path(folder)
@@ -107,7 +108,7 @@ def measured(library: Library, ending: signal.Signals, *, care: bool) -> Counter
             "KILL_URL": broker.url,
             "KILL_FOLDER": folder,
             "KILL_CAREFUL": str(int(care)),
-            "PYTHONPATH": os.pathsep.join([str(WORKERS), *([] if library.package else [SOURCE])]),
+            "PYTHONPATH": os.pathsep.join([str(WORKERS), *([] if library.peer else [SOURCE])]),
         }
         publishing = [python, f"{library.module}.py", str(ORDERS)]
         subprocess.run(publishing, cwd=WORKERS, env=environment, check=True)
@@ -156,16 +157,3 @@ def _wait(folder: Path, count: int) -> None:
 def _done(folder: Path) -> Counter[int]:
     path = folder / "done"
     return Counter(map(int, path.read_text().split())) if path.exists() else Counter()
-
-
-def _python_for(library: Library) -> str:
-    """Return the interpreter of an environment that has the library; make one if there is none."""
-    if library.package is None:
-        return sys.executable
-    folder = Path(tempfile.gettempdir()) / "acked-benchmarks" / library.package
-    python = folder / "bin" / "python"
-    if not (folder / "made").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", library.package], check=True)
-        (folder / "made").touch()
-    return str(python)

@@ -24,6 +24,8 @@ from acked import JSON, AckSubscription, Channel, Topic
 from acked.layers.mqtt import MQTTLayer
 from benchmarks.contest import Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
+from benchmarks.peers.on_aiomqtt import SESSION
 
 WINDOW: Final = 1000
 MANY: Final = 64
@@ -93,7 +95,8 @@ async def subscribed(url: str, topic: str, group: str) -> AsyncGenerator[AckSubs
 async def fill(work: Work) -> None:
     """Let every session exist, then publish orders, which each is owed."""
     subscribe_by_hand(client_at(work.url, HAND), work.topic)
-    subscribe_by_hand(old_client_at(work.url, OLD), work.topic)
+    for session in (OLD, SESSION):
+        subscribe_by_hand(old_client_at(work.url, session), work.topic)
     for group in (ACKED, BATCHES):
         async with subscribed(work.url, work.topic, group):
             pass
@@ -198,6 +201,7 @@ async def publish(work: Work) -> None:
 
 BY_HAND, BY_HAND_3 = "paho by hand, MQTT 5", "paho by hand, MQTT 3.1.1"
 PIPELINED, BY_BATCHES = "acked, async for, confirm_acks=False", "acked, batches(500)"
+AIOMQTT = "aiomqtt"
 PAHO, PUBLISH = f"paho publishing, {MANY} on their way", f"acked publishing, {MANY} tasks"
 
 CONTESTS = (
@@ -208,6 +212,7 @@ CONTESTS = (
             BY_HAND_3: by_hand_with_mqtt_3,
             PIPELINED: drain,
             BY_BATCHES: drain_batches,
+            AIOMQTT: Peer("aiomqtt", "drain"),
             PAHO: publish_by_hand,
             PUBLISH: publish,
         },
@@ -215,6 +220,7 @@ CONTESTS = (
             "one by one / paho, MQTT 3.1.1": (PIPELINED, BY_HAND_3),
             "batches / paho, MQTT 3.1.1": (BY_BATCHES, BY_HAND_3),
             "one by one / paho, MQTT 5": (PIPELINED, BY_HAND),
+            "one by one / aiomqtt": (PIPELINED, AIOMQTT),
             "publishing / paho": (PUBLISH, PAHO),
         },
         count=(5_000, 20_000),

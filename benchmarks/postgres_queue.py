@@ -11,6 +11,7 @@ handled, to a consumer that waits. Its rate is one over the time from a publish 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
@@ -130,6 +131,7 @@ async def lone_by_hand(work: Work) -> None:
             await publishing.execute(PUBLISH, work.topic, [encode(body)])
             await publishing.execute("notify jobs")
             await handled.wait()
+            work.clock.lap()
     consuming.cancel()
     await asyncio.wait([consuming])
     await publishing.close()
@@ -155,6 +157,7 @@ async def lone(work: Work) -> None:
                 handled.clear()
                 await channel.publish(topic, body)
                 await handled.wait()
+                work.clock.lap()
         consuming.cancel()
         await asyncio.wait([consuming])
 
@@ -162,8 +165,15 @@ async def lone(work: Work) -> None:
 HAND, ACKED = "SKIP LOCKED by hand, by 100", "acked, by 100"
 HAND_ONE, ONE = "SKIP LOCKED by hand, one by one", "acked, one by one"
 HAND_LONE, LONE = "SKIP LOCKED by hand, one at a time", "acked, one at a time"
-PEERS = ("procrastinate", "pgqueuer")
-MANY_WORDS, ONE_WORDS, LONE_WORDS = "by 100", "one by one", "one at a time"
+PEERS = ("procrastinate", "pgqueuer", "pgmq")
+PEERS_MANY = tuple(f"{peer}, by 100" for peer in PEERS)
+PEERS_ONE = tuple(f"{peer}, one by one" for peer in PEERS)
+PEERS_LONE = tuple(f"{peer}, one at a time" for peer in PEERS)
+
+
+def _peers(names: Sequence[str], way: str) -> dict[str, Peer]:
+    return {name: Peer(peer, way) for name, peer in zip(names, PEERS, strict=True)}
+
 
 CONTESTS = (
     Contest(
@@ -171,35 +181,31 @@ CONTESTS = (
         {
             HAND: by_hand(MANY),
             ACKED: by_hundreds,
-            **{f"{peer}, {MANY_WORDS}": Peer(peer, "many") for peer in PEERS},
+            **_peers(PEERS_MANY, "many"),
             HAND_ONE: by_hand(1),
             ONE: one_by_one,
-            **{f"{peer}, {ONE_WORDS}": Peer(peer, "one") for peer in PEERS},
+            **_peers(PEERS_ONE, "one"),
         },
         {
             "by 100 / by hand": (ACKED, HAND),
             "one by one / by hand": (ONE, HAND_ONE),
-            **{f"by 100 / {peer}": (ACKED, f"{peer}, {MANY_WORDS}") for peer in PEERS},
-            **{f"one by one / {peer}": (ONE, f"{peer}, {ONE_WORDS}") for peer in PEERS},
+            **{f"by 100 / {peer}": (ACKED, peer) for peer in PEERS_MANY},
+            **{f"one by one / {peer}": (ONE, peer) for peer in PEERS_ONE},
         },
         count=(10_000, 30_000),
         broker="postgres",
-        fewer={
-            HAND_ONE: 15,
-            ONE: 15,
-            **{f"{peer}, {words}": 15 for peer in PEERS for words in (MANY_WORDS, ONE_WORDS)},
-        },
+        fewer=dict.fromkeys((HAND_ONE, ONE, *PEERS_MANY, *PEERS_ONE), 15),
     ),
     Contest(
         "postgres_queue.lone",
         {
             HAND_LONE: lone_by_hand,
             LONE: lone,
-            **{f"{peer}, {LONE_WORDS}": Peer(peer, "lone") for peer in PEERS},
+            **_peers(PEERS_LONE, "lone"),
         },
         {
             "one at a time / by hand": (LONE, HAND_LONE),
-            **{f"one at a time / {peer}": (LONE, f"{peer}, {LONE_WORDS}") for peer in PEERS},
+            **{f"one at a time / {peer}": (LONE, peer) for peer in PEERS_LONE},
         },
         count=(300, 2_000),
         broker="postgres",

@@ -2,34 +2,20 @@
 
 The server itself publishes, by a script, so that all of this process's time is the receiver's. Both
 receive the same typed bodies and are done when the last was decoded. `listen()` bounds nothing,
-connects again without a word, and gives no message an id or a time.
+connects again without a word, and gives no message an id or a time. Nor do the peers.
 """
 
 import asyncio
 from typing import Any, cast
 
-import redis
 from redis.asyncio import Redis
 
 from acked import JSON, Channel, Topic
 from acked.layers.redis_pubsub import RedisPubSubLayer
 from benchmarks.contest import Contest, Work
-from benchmarks.orders import Order
-
-PUBLISH = """
-local note = string.rep('x', 100)
-for i = 1, tonumber(ARGV[1]) do
-  redis.call('PUBLISH', KEYS[1], string.format(
-    '{"id":%d,"customer":"customer-%d","cents":1999,"note":"%s"}', i, i % 97, note))
-end
-"""
-
-
-def publish(url: str, topic: str, count: int) -> None:
-    """Let the server publish `count` orders."""
-    make = cast("Any", redis.Redis)  # its types are partly unknown
-    with make.from_url(url, socket_timeout=None) as client:
-        client.eval(PUBLISH, 1, topic, count)
+from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
+from benchmarks.peers.reading import shout
 
 
 async def by_hand(work: Work) -> None:
@@ -62,19 +48,30 @@ async def by_acked(work: Work) -> None:
 
 
 def _publishing(work: Work) -> asyncio.Future[None]:
-    thread = asyncio.to_thread(publish, work.url, work.topic, work.count)
-    return asyncio.ensure_future(thread)
+    body = JSON.encoder(Order)(orders(1)[0])
+    return asyncio.ensure_future(
+        asyncio.to_thread(shout, work.url, work.topic, bytes(body), work.count)
+    )
 
 
 HAND, ACKED = "redis-py, async for in listen()", "acked, async for"
+NAMES = {
+    "broadcaster": Peer("broadcaster", "redis"),
+    "litestar": Peer("litestar", "redis"),
+    "channels_redis": Peer("channels_redis", "redis"),
+    "starlette_web": Peer("starlette_web", "redis"),
+    "FastStream": Peer("faststream", "pubsub"),
+}
+PEERS = tuple(NAMES)
 
 CONTESTS = (
     Contest(
         "redis_pubsub",
-        {HAND: by_hand, ACKED: by_acked},
-        {"acked / redis-py": (ACKED, HAND)},
+        {HAND: by_hand, ACKED: by_acked, **NAMES},
+        {"acked / redis-py": (ACKED, HAND)} | {f"acked / {peer}": (ACKED, peer) for peer in PEERS},
         count=(20_000, 40_000),
         rounds=(3, 15),
         broker="redis",
+        fewer=dict.fromkeys(PEERS, 2),
     ),
 )

@@ -1,12 +1,14 @@
-"""Redis Streams: draining and publishing, acked beside the best hand-written loops known.
+"""Redis Streams: draining, acked beside the best hand-written loops known.
 
 All drain the same entries with the same typed bodies from the same server. Two loops are written by
 hand: on redis-py, and on the bare protocol with hiredis' parser and one blocking socket, which is
 the practical limit. Both read 500, decode them, and ack the batch in one XACK that travels with the
 next read. They fence nothing, recover nothing and renew nothing: that is what the ratios pay for.
+
+Peers drain what they published themselves, each in its own form. They have one handler, or 64 side
+by side, and ack each message by itself.
 """
 
-import asyncio
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -20,6 +22,7 @@ from acked import JSON, Channel, Topic
 from acked.layers.redis_streams import RedisStreamsLayer
 from benchmarks.contest import Contest, Work
 from benchmarks.orders import Order, orders
+from benchmarks.peers import Peer
 
 BATCH = 500
 MANY = 64
@@ -141,6 +144,7 @@ async def one_by_one_on_redis_py(work: Work) -> None:
                     decode(fields[b"body"])
                     await client.xack(work.topic, "one-redis-py", entry_id)
                     left -= 1
+                    work.clock.lap()
 
 
 async def one_by_one(work: Work) -> None:
@@ -166,6 +170,8 @@ async def in_tasks(work: Work, tasks: int) -> None:
         async def handle() -> None:
             for _ in numbers:
                 await (await anext(subscription)).ack()
+                if tasks == 1:
+                    work.clock.lap()
 
         with work.clock.running():
             async with anyio.create_task_group() as group:
@@ -173,59 +179,19 @@ async def in_tasks(work: Work, tasks: int) -> None:
                     group.start_soon(handle)
 
 
-async def publish_on_redis_py(work: Work) -> None:
-    """Await one XADD after the other."""
-    encode = JSON.encoder(Order)
-    redis = cast("Any", Redis)  # its types are partly unknown
-    async with redis.from_url(work.url, socket_timeout=None, protocol=2) as client:
-        with work.clock.running():
-            for body in orders(work.count):
-                await client.xadd(f"{work.topic}-hand", {b"body": encode(body)})
-
-
-async def publish(work: Work) -> None:
-    """Await one `publish` after the other."""
-    topic = Topic(f"{work.topic}-acked", Order)
-    async with Channel(RedisStreamsLayer(work.url)) as channel:
-        with work.clock.running():
-            for body in orders(work.count):
-                await channel.publish(topic, body)
-
-
-async def publish_in_tasks_on_redis_py(work: Work) -> None:
-    """Let 64 tasks each await its XADD, each on a connection of the pool."""
-    encode = JSON.encoder(Order)
-    redis = cast("Any", Redis)  # its types are partly unknown
-    async with redis.from_url(work.url, socket_timeout=None, protocol=2) as client:
-        bodies = iter(orders(work.count))
-
-        async def send() -> None:
-            for body in bodies:
-                await client.xadd(f"{work.topic}-hands", {b"body": encode(body)})
-
-        with work.clock.running():
-            await asyncio.gather(*(send() for _ in range(MANY)))
-
-
-async def publish_in_tasks(work: Work) -> None:
-    """Let 64 tasks each await its `publish`."""
-    topic = Topic(f"{work.topic}-tasks", Order)
-    async with Channel(RedisStreamsLayer(work.url)) as channel:
-        bodies = iter(orders(work.count))
-
-        async def send() -> None:
-            for body in bodies:
-                await channel.publish(topic, body)
-
-        with work.clock.running():
-            await asyncio.gather(*(send() for _ in range(MANY)))
-
-
 BARE, HAND = "hiredis by hand, COUNT 500", "redis-py by hand, COUNT 500"
 PIPELINED, BATCHES = "acked, async for, confirm_acks=False", "acked, batches(500), confirmed"
 HAND_ONE, ONE, TASKS = "redis-py, each XACK awaited", "acked, each ack awaited", "acked, 64 tasks"
-HAND_ADD, ADD = "redis-py, each XADD awaited", "acked, each publish awaited"
-HAND_ADDS, ADDS = "redis-py, 64 tasks", "acked, 64 tasks"
+NAMES = {"FastStream": "faststream", "taskiq-redis": "taskiq_redis", "arq": "arq"}
+PEERS = tuple(f"{name}, one handler" for name in NAMES)
+PEERS_64 = tuple(f"{name}, 64 handlers" for name in NAMES)
+
+
+def _handlers(names: Sequence[str], way: str) -> dict[str, Peer]:
+    return {
+        name: Peer(peer, way, fill="fill") for name, peer in zip(names, NAMES.values(), strict=True)
+    }
+
 
 CONTESTS = (
     Contest(
@@ -238,6 +204,8 @@ CONTESTS = (
             HAND_ONE: one_by_one_on_redis_py,
             ONE: one_by_one,
             TASKS: in_many_tasks,
+            **_handlers(PEERS, "redis-1"),
+            **_handlers(PEERS_64, "redis-64"),
         },
         {
             "one by one / redis-py": (PIPELINED, HAND),
@@ -245,22 +213,12 @@ CONTESTS = (
             "batches / hiredis": (BATCHES, BARE),
             "each ack awaited / redis-py": (ONE, HAND_ONE),
             "64 tasks / redis-py by 500": (TASKS, HAND),
+            **{f"each ack awaited / {peer}": (ONE, peer) for peer in PEERS},
+            **{f"64 tasks / {peer}": (TASKS, peer) for peer in PEERS_64},
         },
         count=(20_000, 50_000),
         broker="redis",
         fill=fill,
-        fewer={HAND_ONE: 10, ONE: 10},
-    ),
-    Contest(
-        "redis_streams.publish",
-        {
-            HAND_ADD: publish_on_redis_py,
-            ADD: publish,
-            HAND_ADDS: publish_in_tasks_on_redis_py,
-            ADDS: publish_in_tasks,
-        },
-        {"awaited / redis-py": (ADD, HAND_ADD), "64 tasks / redis-py": (ADDS, HAND_ADDS)},
-        count=(3_000, 10_000),
-        broker="redis",
+        fewer={HAND_ONE: 10, ONE: 10} | dict.fromkeys((*PEERS, *PEERS_64), 20),
     ),
 )

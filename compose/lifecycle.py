@@ -69,6 +69,11 @@ class Broker(ABC):
         return None
 
     @property
+    def cpu_seconds(self) -> float | None:
+        """The processor time that the server has had, or None where this cannot be told."""
+        return None
+
+    @property
     def route(self) -> Route:
         """Where a proxy forwards to, and where it must listen."""
         return Route(self.port, 0)

@@ -11,9 +11,10 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from benchmarks.clock import Work, tell, work_of
+from benchmarks.peers.reading import texts
 
 MANY = 100
-BODY = json.dumps({"id": 1, "customer": "customer-1", "cents": 1999, "note": "x" * 100}).encode()
+BODY = texts(1)[0].encode()
 
 
 class Opened(NamedTuple):
@@ -77,6 +78,7 @@ async def lone(work: Work) -> None:
                 handled.clear()
                 await queries.enqueue([work.topic], [BODY], [0])
                 await handled.wait()
+                work.clock.lap()
         manager.shutdown.set()
         await running
 

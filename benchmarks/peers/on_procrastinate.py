@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.clock import Work, tell, work_of
+from benchmarks.peers.reading import bodies
 
 MANY = 100
-BODY = {"customer": "customer-1", "cents": 1999, "note": "x" * 100}
 
 
 @asynccontextmanager
@@ -37,13 +37,13 @@ async def drained(work: Work, size: int) -> None:
         async def handle(**_: Any) -> None:
             pass
 
+        jobs = bodies(work.count)
         with work.clock.running():
             for first in range(0, work.count, size):
                 if size == 1:
-                    await handle.defer_async(id=first, **BODY)
+                    await handle.defer_async(**jobs[first])
                 else:
-                    jobs = [{"id": n, **BODY} for n in range(first, min(work.count, first + size))]
-                    await handle.batch_defer_async(*jobs)
+                    await handle.batch_defer_async(*jobs[first : first + size])
             await app.run_worker_async(
                 queues=[work.topic], concurrency=size, wait=False, delete_jobs="always"
             )
@@ -60,13 +60,14 @@ async def lone(work: Work) -> None:
 
         options = {"install_signal_handlers": False, "delete_jobs": "always"}
         worker = asyncio.create_task(app.run_worker_async(queues=[work.topic], **options))
-        await handle.defer_async(id=0, **BODY)
+        await handle.defer_async(**bodies(1)[0])
         await handled.wait()
         with work.clock.running():
-            for number in range(work.count):
+            for job in bodies(work.count):
                 handled.clear()
-                await handle.defer_async(id=number, **BODY)
+                await handle.defer_async(**job)
                 await handled.wait()
+                work.clock.lap()
         worker.cancel()
         await asyncio.wait([worker])
 

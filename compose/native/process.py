@@ -48,6 +48,7 @@ class _Entry(NamedTuple):
     state: str
     parent: int
     born: str
+    cpu: float
 
 
 def _entry(pid: int) -> _Entry | None:
@@ -61,7 +62,9 @@ def _entry_in(folder: Path) -> _Entry | None:
         return None
     # The program's name stands in parentheses and may itself hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
-    return _Entry(state=fields[0], parent=int(fields[1]), born=fields[19])
+    # Its own time and that of its children which it has waited for, in user and kernel mode.
+    cpu = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return _Entry(state=fields[0], parent=int(fields[1]), born=fields[19], cpu=cpu)
 
 
 def _is_frozen(pid: int) -> bool:
@@ -119,6 +122,12 @@ class ServerProcess:
             return self._child.poll() is None
         entry = _entry(self.pid)
         return entry is not None and entry.born == self.born and entry.state != "Z"
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time of the tree, that of its processes which have ended included."""
+        entries = map(_entry, (self.pid, *_descendants(self.pid)))
+        return sum(entry.cpu for entry in entries if entry)
 
     def send(self, number: signal.Signals) -> None:
         """Send `number` to the main process alone."""

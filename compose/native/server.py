@@ -80,6 +80,11 @@ class NativeBroker(Broker):
         return self._process.pid if self._process is not None and self.is_running else None
 
     @property
+    def cpu_seconds(self) -> float | None:
+        """The processor time of the server's processes, ended ones included."""
+        return self._process.cpu_seconds if self._process is not None else None
+
+    @property
     def folder(self) -> Path | None:
         """The folder of the server's data, or None before the first start and after the close."""
         return None if self._site is None else self._site.folder

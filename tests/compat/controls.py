@@ -11,7 +11,6 @@ situation and prints one line of JSON; it runs by the control's interpreter and 
 A control that cannot be had is a skip with the reason, or an error under CI or ACKED_REQUIRE.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -19,12 +18,13 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from compose.environments import PATIENCE, THEN, Environment, EnvironmentUnavailableError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".venv-controls"
@@ -33,8 +33,6 @@ SOURCE = ROOT / "src"
 """What ours is played with: our interpreter may have `acked` installed from another checkout."""
 SHIMS = SOURCE / "acked/compat/shims"
 
-THEN = "then"
-"""Between what pip installs first and what it installs over that."""
 CONTROLS: Mapping[str, Sequence[str]] = {
     "broadcaster-redis7": ("broadcaster[redis,postgres,kafka]==0.3.1", "redis<8"),
     "broadcaster-newest": ("broadcaster[redis]==0.3.1", "redis>=8"),
@@ -52,33 +50,20 @@ CONTROLS: Mapping[str, Sequence[str]] = {
 """What pip installs for each."""
 
 TRIES = 3
-INSTALLING = 300.0
-"""Seconds that an installation may take."""
-MAY_INSTALL = pytest.mark.timeout(INSTALLING + 120.0)
+MAY_INSTALL = pytest.mark.timeout(PATIENCE + 120.0)
 """For tests that ask for a control: the first to do so installs it, which is none of their time."""
-
-
-class ControlUnavailableError(Exception):
-    """A control cannot be installed here; the message has pip's last words."""
 
 
 def interpreter(name: str) -> Path:
     """Return the Python of control `name`, made when it is not there or not as it should be."""
-    folder = FOLDER / name
-    wanted = "\n".join((sys.version, *CONTROLS[name]))
-    mark = folder / "installed"
-    with _locked(name):
-        if not mark.exists() or mark.read_text() != wanted:
-            _install(folder, CONTROLS[name])
-            mark.write_text(wanted)
-    return folder / "bin" / "python"
+    return Environment(FOLDER / name, tuple(CONTROLS[name])).python()
 
 
 def or_skip(name: str) -> Path:
     """Return the Python of control `name`, or skip; an error where nothing may be skipped."""
     try:
         return interpreter(name)
-    except ControlUnavailableError as error:
+    except EnvironmentUnavailableError as error:
         reason = f"the control {name} cannot be had: {error}"
     if os.environ.get("CI") == "true" or os.environ.get("ACKED_REQUIRE"):
         pytest.fail(reason, pytrace=False)
@@ -199,34 +184,6 @@ def scenarios_of(package: str) -> set[str]:
     """Return the names of the scenarios that import `package`."""
     imports = re.compile(rf"^\s*(from|import) {package}\b", re.MULTILINE)
     return {file.stem for file in SCENARIOS.glob("*.py") if imports.search(file.read_text())}
-
-
-@contextmanager
-def _locked(name: str) -> Generator[None]:
-    """Let one process at a time install `name`."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _install(folder: Path, requirements: Sequence[str]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)])
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    for wanted in " ".join(requirements).split(THEN):
-        _run([*pip, "--disable-pip-version-check", *wanted.split()])
-
-
-def _run(command: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=INSTALLING
-        )
-    except subprocess.TimeoutExpired:
-        raise ControlUnavailableError(f"pip did not end within {INSTALLING:g} s") from None
-    if done.returncode:
-        raise ControlUnavailableError((done.stderr.strip() or "no reason given").splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from compose.environments import EnvironmentUnavailableError
 from tests.compat import controls
 from tests.compat.controls import (
     Case,
-    ControlUnavailableError,
     Playing,
     original,
     ours,
@@ -171,7 +171,7 @@ def test_a_control_that_cannot_be_had_is_a_skip_or_where_it_must_not_be_an_error
     variable: str, value: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_network(_: str) -> Path:
-        raise ControlUnavailableError("no network")
+        raise EnvironmentUnavailableError("no network")
 
     for one in ("CI", "ACKED_REQUIRE"):
         monkeypatch.delenv(one, raising=False)
