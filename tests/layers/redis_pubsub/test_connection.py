@@ -59,6 +59,16 @@ async def test_a_connection_closed_in_the_middle_of_a_burst_delivers_no_more(
     await server.aclose()
 
 
+async def test_nothing_is_written_to_a_connection_that_is_closed(redis_broker, caplog) -> None:
+    server = server_at(redis_broker.url)
+    wire = await dial(server, PubSubConnection(lambda _: None))
+    await wire.aclose()
+    for _ in range(10):  # asyncio complains of the sixth time
+        wire.ping()
+    assert caplog.messages == []
+    await server.aclose()
+
+
 async def test_a_node_that_does_not_serve_a_slot_loses_its_connection(redis_cluster) -> None:
     here, elsewhere, _ = redis_cluster.nodes
     server = server_at(here.url)
