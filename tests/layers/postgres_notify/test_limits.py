@@ -10,7 +10,7 @@ import pytest
 from acked import Channel, ConnectionLost, LayerError, PublishFailed
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from acked.layers.postgres_notify._statements import PAGE
-from tests.layers.postgres_kit import RECONNECT, connected, fresh, until
+from tests.layers.postgres_kit import RECONNECT, connected, fresh, record, until
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,32 @@ async def test_publishes_wait_for_a_connection_that_the_server_has_no_second_of(
     url = broker.url.replace("acked@", "few@")
     layer = PostgresNotifyLayer(url, pool_size=8)
     async with Channel(layer) as channel, channel.subscribe("t") as subscription:
-        await asyncio.gather(*(channel.publish("t", number) for number in range(50)))
+        # By the layer: what waits in the channel goes in one request, on one connection.
+        records = (record("t", b"%d" % number) for number in range(50))
+        await asyncio.gather(*(layer.publish([one]) for one in records))
         got = [(await anext(subscription)).body for _ in range(50)]
         assert sorted(got) == list(range(50))
+
+
+async def test_who_has_lost_its_last_connection_and_gets_no_other_is_told_at_once(
+    private_broker,
+) -> None:
+    broker = private_broker("postgres")
+    async with connected(broker.url) as admin:
+        await admin.execute("create role unwanted login")
+        url = broker.url.replace("acked@", "unwanted@")
+        async with PostgresNotifyLayer(url, timeout=120.0) as layer:
+            await admin.execute("alter role unwanted connection limit 0")
+            await admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'unwanted'"
+            )
+            error: Exception = ConnectionLost("not yet")
+            with anyio.fail_after(30.0):  # long before its timeout
+                while isinstance(error, ConnectionLost):  # by those that found it lost
+                    with pytest.raises(PublishFailed) as caught:
+                        await layer.publish([record("t")])
+                    (error,) = caught.value.failures.values()
+            assert "no connection left for us" in str(error)
 
 
 async def test_a_server_without_a_connection_for_us_is_named_and_the_listener_waits_for_one(
