@@ -215,7 +215,7 @@ class Hub:
                 del self._subscribers[name]
 
 
-async def _shortly(turn: AbstractAsyncContextManager[None]) -> None:
+async def _shortly(turn: anyio.Lock) -> None:
     with anyio.move_on_after(SHORTLY):
         async with turn:
             pass
