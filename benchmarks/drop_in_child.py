@@ -1,6 +1,7 @@
-"""One thing that applications do with a `Broadcast`, in a process of its own; prints a rate."""
+"""One thing that applications do with a `Broadcast`, in a process of its own; prints seconds."""
 
 import asyncio
+import json
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -33,6 +34,14 @@ async def subscribe_leave_where_others_are() -> None:
                 pass
 
 
+async def subscribe_hear_leave() -> None:
+    async with Broadcast(URL) as broadcast:
+        for number in range(COUNT):
+            async with broadcast.subscribe(f"room{number}") as subscriber:
+                await broadcast.publish(f"room{number}", "x")
+                await subscriber.get()
+
+
 async def publish_then_read() -> None:
     async with Broadcast(URL) as broadcast, broadcast.subscribe("room") as subscriber:
         for _ in range(COUNT):
@@ -63,7 +72,20 @@ async def _read_by(readers: int, count: int) -> None:
         await asyncio.gather(*reading)
 
 
+async def round_trip() -> None:
+    """Let the raw client ask: nobody who waits for an answer is faster."""
+    if URL.startswith("redis"):
+        async with import_module("redis.asyncio").Redis.from_url(URL) as client:
+            for _ in range(COUNT):
+                await client.ping()
+    else:
+        client = await import_module("asyncpg").connect(URL)
+        for _ in range(COUNT):
+            await client.execute("select 1")
+        await client.close()
+
+
 asyncio.run(_read_by(1, 1))  # what is imported when it is first used is none of its time
-begun = time.perf_counter()
+begun, begun_cpu = time.perf_counter(), time.process_time()
 asyncio.run(globals()[WHAT]())
-print(COUNT / (time.perf_counter() - begun))
+print(json.dumps([time.perf_counter() - begun, time.process_time() - begun_cpu]))

@@ -84,6 +84,11 @@ class Report(msgspec.Struct):
         rounds = self.rounds.get(contender)
         return median(one.rate for one in rounds) if rounds else None
 
+    def cpu_ratio(self, name: str, first: str, second: str) -> None:
+        """Note how much processor time `second` takes for a message, over that of `first`."""
+        pairs = zip(self.rounds[first], self.rounds[second], strict=True)
+        self.ratios[name] = median((other.cpu or 0.0) / (one.cpu or 1.0) for one, other in pairs)
+
     def show(self) -> str:
         """Return the report as lines for people."""
         width = max(map(len, (*self.rounds, *self.ratios, *self.missing)))

@@ -18,7 +18,7 @@ Way: TypeAlias = Callable[["EventReader[Any]"], Awaitable[None]]
 
 CAPACITY: Final = 65_536
 """Events that may wait for a subscriber; the originals kept any number, until memory ended."""
-READS_IN_A_TURN: Final = 32
+READS_IN_A_TURN: Final = 64
 """Events that are read without a pause before the other tasks have their turn."""
 
 NONE: Final[Mapping[str, Any]] = {}
@@ -64,6 +64,8 @@ class EventReader(Stream[E], Generic[E]):
         self._delivered = self._reported = 0
         self._had_its_turn = -1
         """How many were delivered when a turn of the loop was asked for."""
+        self._in_a_row = 0
+        """How many were read since the other tasks had a turn."""
 
     def statistics(self) -> FireAndForgetStatistics:
         """Return how many events were delivered, missed, and wait to be read."""
@@ -88,7 +90,8 @@ class EventReader(Stream[E], Generic[E]):
         if gap is not None:
             self.gap(gap)
         buffer.offer(item)
-        self.arrived.wake(1)
+        if self.arrived.waiting:
+            self.arrived.wake(1)
         return True
 
     def left(self) -> None:
@@ -118,16 +121,22 @@ class EventReader(Stream[E], Generic[E]):
     async def _next(self) -> E:
         """Return the next event; raise `END` after the last one, or what the backend raised."""
         buffer = self.buffer
-        if self._delivered % READS_IN_A_TURN == 0:
+        if not buffer.items:
+            self._in_a_row = 0
+            if not await self.ready() and self.failure is not None:
+                # Many may raise it, and often: each time with a traceback of its own.
+                raise self._raised(self.failure).with_traceback(None)
+        elif self._in_a_row >= READS_IN_A_TURN:
+            self._in_a_row = 0
             await anyio.lowlevel.checkpoint()
-        if not buffer.items and not await self.ready() and self.failure is not None:
-            # Many may raise it, and often: each time with a traceback of its own.
-            raise self._raised(self.failure).with_traceback(None)
+            if not buffer.items:  # another task has read it
+                return await self._next()
         event, gap = buffer.take()
         self._delivered += 1
+        self._in_a_row += 1
         if buffer.missed != self._reported and not buffer.items:
             self._say_dropped()
-        if gap is not getattr(event, "gap", None):  # it is of this reader alone
+        if gap is not None and gap is not getattr(event, "gap", None):  # of this reader alone
             event = copy.copy(event)
             event.gap = gap
         return event

@@ -121,7 +121,11 @@ class Hub:
             return ()
         name = getattr(item, "owner", None) or getattr(item, self.PLACE)
         gap = getattr(item, "gap", None)
-        return [one for one in self._subscribers.get(name, ()) if not one.offer(item, gap)]
+        late: Late = ()
+        for reader in self._subscribers.get(name, ()):
+            if not reader.offer(item, gap):
+                late = (*late, reader)
+        return late
 
     def _fail(self, error: Exception) -> None:
         """Tell everybody whom `error` is about."""
@@ -141,14 +145,13 @@ class Hub:
                 for reader in place:
                     reader.end(failure)
 
-    async def _subscribing(self, name: str) -> None:
-        """Wait a little for subscriptions to the place `name` that are under way."""
+    def _subscribing(self, name: str) -> Awaitable[None] | None:
+        """Return what waits a little for subscriptions to `name`, if any are under way."""
         place = self._subscribers.get(name)
         # Not where a backend's own `subscribe` publishes.
-        if place is not None and not place.is_subscribed and OWNER.get() != name:
-            with anyio.move_on_after(SHORTLY):
-                async with place.turn:
-                    pass
+        if place is None or place.is_subscribed or OWNER.get() == name:
+            return None
+        return _shortly(place.turn)
 
     async def _join(self, reader: EventReader[Any]) -> None:
         if not self._is_open:
@@ -210,6 +213,12 @@ class Hub:
             OWNER.reset(token)
             if not place and self._subscribers.get(name) is place:
                 del self._subscribers[name]
+
+
+async def _shortly(turn: anyio.Lock) -> None:
+    with anyio.move_on_after(SHORTLY):
+        async with turn:
+            pass
 
 
 class _Listening:

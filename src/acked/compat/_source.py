@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractAsyncContextManager, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from types import new_class
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeAlias, cast
 
@@ -116,13 +116,15 @@ class Source(OwnBackend):
 
     async def _send(self, place: str, message: Any) -> None:
         """Publish `message`; raises an error of `acked` that is the driver's own, too."""
-        topic, body = Topic(place, bytes), self._encode(message)
-        with self.driver.translated():
+        topic, body = _topic(place), self._encode(message)
+        try:
             if self._inbox is not None or not self.publishes_unconnected:
                 await self._channel.publish(topic, body)
                 return
             async with self._new_channel() as channel:
                 await channel.publish(topic, body)
+        except LayerError as error:
+            raise self.driver.also(error) from error
 
     async def _listen(self, *names: str, patterns: bool = False) -> None:
         whose = OWNER.get(), patterns
@@ -144,6 +146,11 @@ class Source(OwnBackend):
             if not call.names and call in self._calls:
                 self._calls.remove(call)
                 await call.listening.__aexit__(None, None, None)
+
+
+@lru_cache(4096)
+def _topic(place: str) -> Topic[bytes]:
+    return Topic(place, bytes)
 
 
 class _Call:

@@ -4,7 +4,7 @@ import anyio
 import pytest
 from aiokafka.admin import NewPartitions, NewTopic
 
-from acked import LayerError, Start
+from acked import LayerError, PublishFailed, Start
 from acked.conformance.harness import fresh
 from acked.types import Outcome, Settlement, Verb
 from tests.layers.kafka_kit import (
@@ -23,6 +23,8 @@ from tests.layers.kafka_kit import (
 pytestmark = pytest.mark.anyio
 
 ORIGINS = [Start.EARLIEST, Start.LATEST]
+READ_ON = 10.0
+"""Seconds from the making of a topic to its last record: one or two, on a machine at rest."""
 
 
 async def make_anew(broker, topic: str, *, partitions: int = 1, after: float = 7.0) -> None:
@@ -75,8 +77,9 @@ class TestMadeAnew:
                 await layer.publish([record(one, 1), record(two, 1)])
                 await read_until(feed, {1})
                 await make_anew(kafka_broker, two)
-                await produced(kafka_broker, two, range(1000, 1150))
-                got = await read_until(feed, {1149})
+                with anyio.fail_after(READ_ON):
+                    await produced(kafka_broker, two, range(1000, 1150))
+                    got = await read_until(feed, {1149})
                 assert [number for number in got if number >= 1000] == list(range(1000, 1150))
         assert "knows no topic" in caplog.text
 
@@ -164,6 +167,21 @@ class TestMadeAnew:
                 await anyio.sleep(0.5)
                 assert len(await layer.check()) > 5
                 assert topic not in await admin.list_topics()
+
+    async def test_what_is_published_to_one_that_was_deleted_fails_but_once(
+        self, kafka_broker
+    ) -> None:
+        """What aiokafka has sent finds no leader any more: it was told of as a lost connection."""
+        topic = fresh("topic")
+        async with layer_at(kafka_broker, timeout=2.0) as layer:
+            await layer.publish([record(topic, 0)])
+            async with admin_of(kafka_broker) as admin:
+                await admin.delete_topics([topic])
+            with pytest.raises(PublishFailed):
+                await layer.publish([record(topic, 1)])
+            await layer.publish([record(topic, 2)])
+            async with feed_of(layer, topic, fresh("group")) as feed:
+                assert bodies(await take(feed, 1)) == [2]
 
     async def test_one_that_was_deleted_is_made_again_by_who_may(self, kafka_broker) -> None:
         topic = fresh("topic")

@@ -50,7 +50,7 @@ async def test_what_arrived_before_a_loss_is_passed_on_before_its_gap(
     way, topic = proxy(postgres_broker), fresh()
     layer = PostgresNotifyLayer(way.url)
     async with Channel(layer) as channel, channel.subscribe(topic) as subscription:
-        monkeypatch.setattr("acked.layers.postgres_notify._listening.ARRIVALS_AT_ONCE", 0)
+        monkeypatch.setattr("acked.layers.postgres_notify._arrivals.ARRIVALS_AT_ONCE", 0)
         await channel.publish(topic, "before")
         await until(lambda: layer._listening._arrivals)
         way.cut()
@@ -188,7 +188,7 @@ async def test_subscribing_while_it_reconnects_waits_for_the_server(postgres_bro
 
 async def test_subscribing_without_a_connection_fails_in_time(postgres_broker, proxy) -> None:
     way, topic = proxy(postgres_broker), fresh()
-    layer = PostgresNotifyLayer(way.url, timeout=0.3)
+    layer = PostgresNotifyLayer(way.url, timeout=1.5)
     async with Channel(layer) as channel, channel.subscribe(topic):
         way.refuse()
         way.cut()

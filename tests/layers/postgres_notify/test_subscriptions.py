@@ -138,7 +138,7 @@ async def test_leaving_a_stuck_subscription_does_not_wait(postgres_broker) -> No
 async def test_a_burst_beyond_what_waits_is_dropped_by_the_sinks_and_counted(
     postgres_broker, monkeypatch
 ) -> None:
-    monkeypatch.setattr("acked.layers.postgres_notify._listening.MOST_ARRIVALS", 50)
+    monkeypatch.setattr("acked.layers.postgres_notify._arrivals.MOST_ARRIVALS", 50)
     topic = fresh()
     async with (
         Channel(PostgresNotifyLayer(postgres_broker.url)) as channel,

@@ -1,7 +1,7 @@
 """`Broadcast`, and what it hands out; what its backends are made of."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -50,13 +50,13 @@ class Subscriber(EventReader[Event]):
     LOGGER: ClassVar[logging.Logger] = logging.getLogger("acked.compat.broadcaster")
     END: ClassVar[type[Exception]] = Unsubscribed
 
-    async def get(self) -> Event:
+    def get(self) -> Coroutine[Any, Any, Event]:
         """Return the next event, waiting for it.
 
         Raises `Unsubscribed` after the subscription was left or the `Broadcast` disconnected, a
         `LayerError` that is also the driver's own when nothing will come any more.
         """
-        return await self._next()
+        return self._next()
 
     def _raised(self, error: AckedError) -> BaseException:
         raised = super()._raised(error)
@@ -71,9 +71,10 @@ class BroadcastBackend(Backend):
     def __init__(self, url: str) -> None:
         raise NotImplementedError
 
-    async def publish(self, channel: str, message: Any) -> None:
+    def publish(self, channel: str, message: Any) -> Coroutine[Any, Any, None]:
         """Publish `message`: any object within a process, text by a broker."""
-        await self._send(channel, message)
+        sending: Coroutine[Any, Any, None] = self._send(channel, message)
+        return sending
 
 
 class TextSource(Source, BroadcastBackend):
@@ -139,7 +140,8 @@ class Broadcast(Hub):
 
         Redis need not be connected for that, as in the original, but then connects each time.
         """
-        await self._subscribing(channel)
+        if entering := self._subscribing(channel):
+            await entering
         await self._backend.publish(channel, message)
 
     def subscribe(self, channel: str) -> AbstractAsyncContextManager[Subscriber]:

@@ -39,6 +39,11 @@ class BlockedSink:
         self._limit = limit
         self._backlog: _SinkBacklog | None = None
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something waits for room, and a task for that."""
+        return self._backlog is not None
+
     def offer(self, record: Record) -> None:
         """Hand `record` over, now or when there is room."""
         backlog = None if self._backlog is None else self._waiting()

@@ -15,8 +15,8 @@ __all__ = (
     "is_not_ours",
     "is_out_of_order",
     "is_too_large",
-    "is_unknown_topic",
     "lost_position",
+    "may_be_gone",
     "refusal_name",
     "translated",
 )
@@ -38,7 +38,10 @@ _OUT_OF_RANGE: Final = _kinds("OffsetOutOfRangeError")
 _OUT_OF_ORDER: Final = _kinds("OutOfOrderSequenceNumber")
 _METADATA: Final = _kinds("OffsetMetadataTooLargeError", "InvalidCommitOffsetSizeError")
 _TOO_LARGE: Final = _kinds("MessageSizeTooLargeError", "RecordListTooLargeError")
-_UNKNOWN_TOPIC: Final = _kinds("UnknownTopicOrPartitionError")
+_NOT_THERE: Final = _kinds(
+    "UnknownTopicOrPartitionError", "NotLeaderForPartitionError", "LeaderNotAvailableError"
+)
+"""The last two are what aiokafka says, in the end, of what it has sent to a deleted topic."""
 _LOGIN: Final = _kinds(
     *("SaslAuthenticationFailed", "AuthenticationFailedError"),
     *("UnsupportedSaslMechanismError", "IllegalSaslStateError"),
@@ -73,9 +76,9 @@ def is_out_of_order(error: BaseException | None) -> bool:
     return isinstance(error, _OUT_OF_ORDER)
 
 
-def is_unknown_topic(error: BaseException | None) -> bool:
-    """Return whether the topic, or the partition, is not there."""
-    return isinstance(error, _UNKNOWN_TOPIC)
+def may_be_gone(error: BaseException | None) -> bool:
+    """Return whether the topic, or the partition, may not be there any more."""
+    return isinstance(error, _NOT_THERE)
 
 
 def is_too_large(error: BaseException | None) -> bool:

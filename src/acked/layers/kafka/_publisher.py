@@ -9,7 +9,7 @@ import anyio
 from acked.errors import ConnectionLost, LayerError, PublishFailed
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers.kafka._dead_letters import encodable
-from acked.layers.kafka._errors import is_out_of_order, is_too_large, is_unknown_topic, translated
+from acked.layers.kafka._errors import is_out_of_order, is_too_large, may_be_gone, translated
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._producer import Producer
 from acked.layers.kafka._protocols import ProducerClient, RecordMetadata
@@ -96,7 +96,7 @@ class KafkaPublisher:
                 failures[i] = outcome
                 unclear |= isinstance(outcome, ConnectionLost)
         for i, failure in failures.items():
-            if is_unknown_topic(failure.__cause__):
+            if may_be_gone(failure.__cause__):
                 self.topics.forget(records[i].topic)
         return Published(receipts, dict(sorted(failures.items())), is_indeterminate=unclear)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from acked.layers.kafka._protocols import ConsumerClient
 
-__all__ = ("LOOK", "TopicIds")
+__all__ = ("TopicIds",)
 
 logger: Final = logging.getLogger("acked.layers.kafka")
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 else:
     _Request, _Response = _api.RequestStruct, _api.Response
 
-LOOK: Final = 2.0
-"""Seconds between two looks."""
 TELLING: Final = 2.0
 """Seconds for the answer: without it we look again later."""
 METADATA: Final = 3

@@ -15,11 +15,16 @@ from acked.layers.kafka._client import partitions_of, within
 from acked.layers.kafka._options import KafkaOptions
 from acked.layers.kafka._protocols import ConsumerClient, TopicPartition
 from acked.layers.kafka._topic_choice import TopicChoice
-from acked.layers.kafka._topic_ids import LOOK, TopicIds
+from acked.layers.kafka._topic_ids import TopicIds
 
 __all__ = ("TopicWatch",)
 
 logger: Final = logging.getLogger("acked.layers.kafka")
+
+LOOK: Final = 1.0
+"""Seconds between two looks: a topic that was made anew is read on after about twice that."""
+LOOK_AT_ALL: Final = 2.0
+"""The same where all topics of the cluster are asked for: there may be thousands."""
 
 
 class TopicWatch:
@@ -110,6 +115,7 @@ class TopicWatch:
         return {topic: tuple(partitions) for topic, partitions in found.items()}
 
     async def _go_on_looking(self, looked: Callable[[Collection[str]], None]) -> None:
+        rest = LOOK_AT_ALL if self._choice.is_open else LOOK
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(rest)
             looked(await self.look())

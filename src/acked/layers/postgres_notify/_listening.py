@@ -2,20 +2,22 @@
 
 Rules:
 
-1. One task, `_run`, does everything on the connection: LISTEN, UNLISTEN, heartbeat, reconnecting.
+1. One task, `_run`, does what listening needs: LISTEN, UNLISTEN, heartbeat, reconnecting.
    Subscribers only say what they want, in `_listeners`, and wait; so nobody's cancellation ever
-   interrupts a statement, and no two statements meet on the connection.
+   interrupts that. No two statements meet on the connection: each has its `_turn`.
 2. A topic is in `_confirmed` from the server's answer to LISTEN until just before UNLISTEN is
    sent, and both change together with the connection. A subscriber has entered when all of its
    topics were in there: at once, if others listen on them already.
 3. After a reconnect the connection counts as `_live` when everything wanted is confirmed; then
    all who had entered before are told of the gap. What arrives in between is part of that gap.
 4. A connection is dead when asyncpg says so, or when it leaves a heartbeat unanswered.
+5. Who publishes a single record may use the connection while nobody else does: the server hands
+   it to us with the answer, where from another session it would have to wake this one first.
 """
 
 import asyncio
 import logging
-from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
@@ -27,8 +29,10 @@ from acked.layers._postgres.server import (
     PostgresServer,
     close,
     dead_after,
+    unless_broken,
 )
 from acked.layers._shared.reconnect import NextTry
+from acked.layers.postgres_notify._arrivals import Arrivals
 from acked.layers.postgres_notify._envelope import Unpacker
 from acked.layers.postgres_notify._listener import NotifyListener
 from acked.layers.postgres_notify._statements import listen_statements, pages
@@ -37,12 +41,6 @@ from acked.types import Gap, GapCause, Record
 __all__ = ("ListenConnection",)
 
 logger = logging.getLogger("acked.layers.postgres_notify")
-
-ARRIVALS_AT_ONCE: Final = 32
-"""How many messages are passed on before the readers run; small subscriptions need not drop."""
-
-MOST_ARRIVALS: Final = 16384
-"""How many messages wait to be passed on; with more, all of them are, and full sinks drop."""
 
 RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
 
@@ -82,9 +80,11 @@ class ListenConnection:
         self._tries = 0
         self._retry = NextTry()
         self._apart = 0
-        self._arrivals: deque[Record] = deque()
+        self._arrivals = Arrivals(self._pass_on)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        """What those have who make a statement."""
 
     def topics(self) -> dict[str, int]:
         """Return the number of listeners of each topic."""
@@ -114,6 +114,16 @@ class ListenConnection:
         """After a loss, try to connect now and wait for that, `timeout` seconds at most."""
         if self._missed and self._listeners:
             await self._retry.hurry(timeout)
+
+    async def execute(self, query: str, arguments: Sequence[object], timeout: float) -> bool:
+        """Make a short statement if the connection is free; say whether that was done: rule 5."""
+        connection = self._live
+        if connection is None or self._turn.locked() or connection.is_closed():
+            return False
+        async with self._turn:
+            with dead_after(min(timeout, self._beat), connection), unless_broken(connection):
+                await connection.execute(query, *arguments)
+        return True
 
     async def aclose(self) -> None:
         """Close the connection and end the task."""
@@ -156,7 +166,7 @@ class ListenConnection:
                 listener.fail(error)
 
     def _give_up(self, error: LayerError) -> None:
-        self._dispatch_all()
+        self._arrivals.pass_all()
         self._missed = False
         for listener in {one: None for found in self._listeners.values() for one in found}:
             self.remove(listener)
@@ -183,7 +193,8 @@ class ListenConnection:
         await self._compare(session)
         while not connection.is_closed():
             self._changed.clear()
-            await self._reconcile(connection)
+            async with self._turn:
+                await self._reconcile(connection)
             self._go_live(connection)
             try:
                 async with asyncio.timeout(self._beat):
@@ -196,8 +207,9 @@ class ListenConnection:
 
     async def _session(self, connection: Connection) -> PostgresSession:
         """Return the session of `connection`, which must have all our topics."""
-        with self._server.translated(), dead_after(self._beat, connection):
-            row = await connection.fetchrow(BEAT)
+        async with self._turn:
+            with self._server.translated(), dead_after(self._beat, connection):
+                row = await connection.fetchrow(BEAT)
         if row is None or not self._confirmed.issubset(row["topics"]):
             raise without_pooler(self._server.address)
         return PostgresSession(row["session"], row["started"])
@@ -250,7 +262,7 @@ class ListenConnection:
             self._retry.done()
             if self._missed:
                 self._missed = False
-                self._dispatch_all()
+                self._arrivals.pass_all()
                 for listener in {one: None for all_ in self._listeners.values() for one in all_}:
                     if listener not in self._entering:
                         listener.gap(RECONNECTED)
@@ -268,29 +280,14 @@ class ListenConnection:
         self._changed.set()
 
     def _arrived(self, connection: NotifyConnection, topic: str, payload: str) -> None:
-        """Queue what arrived, called by asyncpg; never raises and never waits."""
+        """Pass on what arrived, or queue it; called by asyncpg, never raises and never waits."""
         if connection is not self._live:
             return
-        if not self._arrivals:
-            asyncio.get_running_loop().call_soon(self._dispatch)
-        self._arrivals.append(self._unpacker.unpack(topic, payload))
-        if len(self._arrivals) > MOST_ARRIVALS:
-            self._dispatch_all()
+        self._arrivals.add(self._unpacker.unpack(topic, payload))
 
-    def _dispatch(self) -> None:
-        """Pass a few on, then let the readers run: else what one read brought might be dropped."""
-        self._dispatch_some(ARRIVALS_AT_ONCE)
-        if self._arrivals:
-            asyncio.get_running_loop().call_soon(self._dispatch)
-
-    def _dispatch_all(self) -> None:
-        self._dispatch_some(len(self._arrivals))
-
-    def _dispatch_some(self, limit: int) -> None:
-        for _ in range(min(limit, len(self._arrivals))):
-            record = self._arrivals.popleft()
-            for listener in self._listeners.get(record.topic, ()):
-                listener.offer(record)
+    def _pass_on(self, record: Record) -> None:
+        for listener in self._listeners.get(record.topic, ()):
+            listener.offer(record)
 
 
 async def ended(task: asyncio.Task[None]) -> None:

@@ -72,6 +72,7 @@ class PubSubConnection(asyncio.Protocol):
         """Done when the connection is gone; its result is the exception, or None."""
         self._deliver = deliver
         self._unanswered: deque[_Command] = deque()
+        self._unsent = b""
         self._replies = hiredis.Reader(notEnoughData=_NOTHING)
         self._transport: asyncio.Transport | None = None
         self._connection: AbstractConnection | None = None
@@ -90,9 +91,12 @@ class PubSubConnection(asyncio.Protocol):
         self._send(word, len(names), answered, word, *names)
 
     def unsubscribe(self, kind: Kind, name: bytes) -> None:
-        """Unsubscribe from `name`."""
+        """Unsubscribe from `name`, a little later: nobody waits for it."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
         word = kind + b"unsubscribe"
-        self._send(word, 1, _whatever, word, name)
+        self._unanswered.append(_Command(word, 1, _whatever))
+        self._unsent += _packed(word, name)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -119,10 +123,15 @@ class PubSubConnection(asyncio.Protocol):
         self._closed.set_result(None)
 
     def _send(self, kind: bytes, replies: int, answered: Answered, *words: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._unanswered.append(_Command(kind, replies, answered))
-            written = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
-            self._transport.write(b"*%d\r\n%b" % (len(words), written))
+        self._unanswered.append(_Command(kind, replies, answered))
+        self._unsent += _packed(*words)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write, in one piece, what was said and not yet written."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(unsent)
 
     def _handle_slice(self) -> None:
         if self._connection is None:
@@ -189,6 +198,11 @@ async def dial(server: Connection, wire: PubSubConnection) -> PubSubConnection:
         await close(connection)
         raise pong
     return wire.take_over(connection)
+
+
+def _packed(*words: bytes) -> bytes:
+    written = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+    return b"*%d\r\n%b" % (len(words), written)
 
 
 def _whatever(_: Exception | None) -> None:

@@ -29,6 +29,7 @@ from acked.layers._shared.reconnect import pause
 from acked.layers.redis_pubsub._connection import PATTERN, Kind, PubSubConnection
 from acked.layers.redis_pubsub._envelope import unpacked
 from acked.layers.redis_pubsub._listener import RedisListener
+from acked.layers.redis_pubsub._shared_topic import SharedTopic, answer_all
 from acked.types import Gap, GapCause
 
 __all__ = ("SlotListener",)
@@ -40,37 +41,12 @@ STEADY: Final = 3
 _RECONNECTED: Final = Gap(None, frozenset({GapCause.RECONNECT}))
 
 
-class _SharedTopic:
-    """One topic or pattern: who listens, and whether the server has confirmed it."""
-
-    def __init__(self, kind: Kind, name: str) -> None:
-        self.kind: Final = kind
-        self.name: Final = name
-        self.listeners: dict[RedisListener, Sequence[Callable[[str], bool]]] = {}
-        """Each with its patterns before this one: what they match, it gets by them."""
-        self.answer = _new_answer()
-
-    def settle(self, error: LayerError | None) -> None:
-        """Let those go on that wait to be in."""
-        if not self.answer.done():
-            self.answer.set_result(error)
-
-    def reopen(self) -> None:
-        """Forget a confirmation: it was another connection's."""
-        if self.answer.done():
-            self.answer = _new_answer()
-
-
 _Key: TypeAlias = tuple[bytes, bytes]
 """What a message of a topic or pattern begins with: the first two words of the server."""
 
 
 def _key(kind: Kind, name: str) -> _Key:
     return kind + b"message", name.encode()
-
-
-def _new_answer() -> "asyncio.Future[LayerError | None]":
-    return asyncio.get_running_loop().create_future()
 
 
 class SlotListener:
@@ -94,7 +70,7 @@ class SlotListener:
         self._heartbeat = heartbeat
         self._reconnects = reconnects
         self._new_id = new_id
-        self._topics: dict[_Key, _SharedTopic] = {}
+        self._topics: dict[_Key, SharedTopic] = {}
         self._wire: PubSubConnection | None = None
         self._running: asyncio.Task[None] | None = None
         self._unanswered: set[Kind] = set()
@@ -125,16 +101,20 @@ class SlotListener:
         topics = self._joined(listener, kind, dict.fromkeys(names))
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._run())
-        answers = [topic.answer for topic in topics]
-        awaited = [answer for answer in answers if not answer.done()]
-        if awaited:
-            await asyncio.wait(awaited, timeout=timeout)
-        settled = [answer for answer in answers if answer.done()]
-        refused = next((error for one in settled if (error := one.result()) is not None), None)
-        if refused is not None:
-            raise copy(refused) from refused  # several may wait: one each
-        if len(settled) < len(answers):
-            raise self._lost(f"no confirmation within {timeout:g} s")
+        answers = [topic.answer() for topic in topics if not topic.is_confirmed]
+        if not answers:
+            return
+
+        def give_up() -> None:
+            answer_all(answers, self._lost(f"no confirmation within {timeout:g} s"))
+
+        alarm = asyncio.get_running_loop().call_later(timeout, give_up)
+        try:
+            refused = [error for answer in answers if (error := await answer) is not None]
+        finally:
+            alarm.cancel()
+        if refused:
+            raise copy(refused[0]) from refused[0]  # several may wait: one each
 
     def leave(self, listener: RedisListener, kind: Kind, names: Iterable[str]) -> None:
         """Let `listener` hear nothing more."""
@@ -157,14 +137,14 @@ class SlotListener:
 
     def _joined(
         self, listener: RedisListener, kind: Kind, names: Iterable[str]
-    ) -> list[_SharedTopic]:
-        found: list[_SharedTopic] = []
+    ) -> list[SharedTopic]:
+        found: list[SharedTopic] = []
         before: list[Callable[[str], bool]] = []
         for name in names:
             key = _key(kind, name)
             topic = self._topics.get(key)
             if topic is None:
-                topic = self._topics[key] = _SharedTopic(kind, name)
+                topic = self._topics[key] = SharedTopic(kind, name)
                 self._ask(key, topic)
             topic.listeners[listener] = tuple(before)
             found.append(topic)
@@ -172,7 +152,7 @@ class SlotListener:
                 before.append(glob(name))
         return found
 
-    def _ask(self, key: "_Key", topic: _SharedTopic) -> None:
+    def _ask(self, key: "_Key", topic: SharedTopic) -> None:
         """Subscribe to one topic; who is in already is told of a gap."""
 
         def answered(error: Exception | None) -> None:
@@ -260,7 +240,7 @@ class SlotListener:
         finally:
             self._wire = None
             for topic in self._topics.values():
-                topic.reopen()
+                topic.is_confirmed = False
             await wire.aclose()
 
     async def _watch(self, wire: PubSubConnection) -> str:
@@ -278,7 +258,6 @@ class SlotListener:
         """Let those fail that wait to be in; those who are in wait on."""
         for topic in self._topics.values():
             topic.settle(error)
-            topic.reopen()
 
     def _end(self, keys: Iterable["_Key"], error: LayerError) -> None:
         """Give up topics: newcomers and listeners get `error`."""
@@ -291,7 +270,7 @@ class SlotListener:
             listener.fail(error)
 
 
-def _tell_gap(topics: Iterable[_SharedTopic]) -> None:
+def _tell_gap(topics: Iterable[SharedTopic]) -> None:
     """Tell each listener once that is in: to those who are not, nothing can be missing."""
     for listener in {one: None for topic in topics for one in topic.listeners}:
         if listener.is_in:

@@ -7,7 +7,7 @@ map is looked at anew. Without shards all topics share one connection, to any no
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final
@@ -66,16 +66,18 @@ class SubscriptionManager:
             await board.join(listener, kind, some, self._timeout)
         listener.enter()
 
-    async def leave(self, listener: RedisListener, kind: Kind, names: Iterable[str]) -> None:
-        """Let `listener` hear nothing more, whether it has joined or not."""
+    def leave(
+        self, listener: RedisListener, kind: Kind, names: Iterable[str]
+    ) -> Sequence[SlotListener | RedisListener]:
+        """Let `listener` hear nothing more, whether it has joined or not; return what to close."""
+        unused: list[SlotListener | RedisListener] = [listener] if listener.is_behind else []
         for place, some in _by_place(kind, names):
             board = self._boards.get(place)
             if board is not None:
                 board.leave(listener, kind, some)
                 if place != _ALL and not board.topics:
-                    del self._boards[place]
-                    await board.aclose()
-        await listener.aclose()
+                    unused.append(self._boards.pop(place))
+        return unused
 
     async def hear(self) -> None:
         """Let who listens hear again before somebody publishes, if the server is there again."""
@@ -135,8 +137,11 @@ class _ListenContext:
         await self._leave()
 
     async def _leave(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._manager.leave(self._listener, self._kind, self._names)
+        unused = self._manager.leave(self._listener, self._kind, self._names)
+        if unused:  # a scope costs as much as all the rest
+            with anyio.CancelScope(shield=True):
+                for one in unused:
+                    await one.aclose()
 
 
 def _by_place(kind: Kind, names: Iterable[str]) -> Iterable[tuple[int, Iterable[str]]]:

@@ -14,7 +14,7 @@ class MemoryBackend(InMemory, BroadcastBackend):
     """Passes messages on within this `Broadcast`; the URL says no more than that."""
 
     CLOSED: ClassVar[type[Exception]] = ChannelClosed
-    IN_A_TURN: ClassVar[int] = 32
+    IN_A_TURN: ClassVar[int] = 64
 
     def __init__(self, url: str = "memory://", on_loss: OnLoss = "reconnect") -> None:
         super().__init__()

@@ -50,7 +50,8 @@ class Channel(Hub):
 
     async def publish(self, group: str, message: Any, **kwargs: Any) -> None:
         """Publish `message` by the layer, which takes `kwargs`; never waits for a subscriber."""
-        await self._subscribing(group)
+        if entering := self._subscribing(group):
+            await entering
         await self._backend.publish(group, message, **kwargs)
 
     def subscribe(
