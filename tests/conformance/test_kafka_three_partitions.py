@@ -5,12 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from acked.conformance import AckLayerLaws
-from tests.conformance.on_kafka import KafkaHarness, harness_on
+from compose.lifecycle import Broker
+from tests.conformance.on_kafka import KafkaHarness, guarded_kafka, harness_on
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Broker]:
+    with guarded_kafka() as broker:
+        yield broker
 
 
 class TestKafkaWithThreePartitions(AckLayerLaws):
     @pytest.fixture
-    def harness(self, module_broker, proxy) -> Iterator[KafkaHarness]:
-        broker = module_broker("kafka")
-        with harness_on(broker, proxy(broker), 3) as harness:
+    def harness(self, guarded, proxy) -> Iterator[KafkaHarness]:
+        with harness_on(guarded, proxy(guarded), 3) as harness:
             yield harness

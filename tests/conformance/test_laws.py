@@ -3,6 +3,8 @@
 import asyncio
 import gc
 from collections import Counter
+from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Final
 
 import pytest
@@ -62,6 +64,23 @@ def test_what_no_law_tries_on_ack_layers_is_left_open_with_a_reason() -> None:
     assert tried | set(OPEN) == IDS
     assert tried & set(OPEN) == set()
     assert all(OPEN.values())
+
+
+def test_what_a_harness_cannot_give_is_said_with_its_reason() -> None:
+    class Lacking(VirtualHarness):
+        lacks = MappingProxyType({"busy settle": "it asks nobody", "wipe": "it keeps nothing"})
+        busy = forbid = wipe = staticmethod(nullcontext)
+
+    harness = Lacking(lambda clock: OneAtATime(clock=clock))
+    can = harness.layer().capabilities
+
+    def reason(*hooks: str) -> str | None:
+        return Law((), (), (), hooks).reason_not_to_try(harness, can)
+
+    assert reason("busy publish", "forbid settle") is None
+    assert reason("busy settle") == "not tried: the harness has no busy settle: it asks nobody"
+    words = "not tried: the harness has no cut, wipe: it keeps nothing"
+    assert reason("cut", "busy publish", "wipe") == words
 
 
 async def of_ours() -> None:

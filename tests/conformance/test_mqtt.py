@@ -1,5 +1,7 @@
 """The laws on MQTT, in real time, on a real broker, on asyncio and trio."""
 
+from types import MappingProxyType
+
 import pytest
 
 from acked.conformance import AckLayerLaws
@@ -9,8 +11,16 @@ from tests.conformance.brokered import BrokerHarness
 
 class MQTTHarness(BrokerHarness):
     examples = 8
-    # Mosquitto saves its sessions when it is stopped: killed, it has forgotten them.
     kill_broker = None
+    lacks = MappingProxyType(
+        {
+            "busy": "Mosquitto drops what it has no room for, and tells nobody",
+            "forbid": "Mosquitto hangs up over what may not be written, so that nobody knows of its "
+            "neighbours, and leaves out in silence what may not be read",
+            "kill_broker": "Mosquitto saves its sessions when it is stopped; killed, it has none",
+            "set_clock": "MQTT has no lease and no delay of a message that a clock would end",
+        }
+    )
 
     async def end_leases(self, topic: str, group: str) -> None:
         self.proxy.cut()

@@ -10,14 +10,16 @@ class FolderHarness(Harness):
 ```
 
 Everything else has a default. A *hook* is a method that the laws about faults need; leave out the
-ones you cannot give: laws that need them are reported as not tried, which is visible.
+ones you cannot give: laws that need them are reported as not tried, which is visible. `lacks` says
+why.
 """
 
 import itertools
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
 import anyio
@@ -104,6 +106,10 @@ class Harness:
     """Ask the broker, past the layer, what it keeps of the topic, and of the group on it."""
     set_clock: Callable[[float], AbstractAsyncContextManager[None]] | None = None
     """While within, let the wall clock that the layer may read be wrong by so many seconds."""
+
+    lacks: Mapping[str, str] = MappingProxyType({})
+    """Why this broker cannot give a hook, by its name, or one call of it: `{"busy settle": "it asks
+    nobody"}`. Laws that need it are reported as not tried, with these words."""
 
     shares_layer: bool = False
     """True where two layer objects know nothing of each other: `layer()` returns the same one."""

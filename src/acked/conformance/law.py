@@ -41,7 +41,7 @@ class Law(msgspec.Struct, frozen=True):
     unless: tuple[str, ...]
     """Capabilities none of which may be claimed: the negative laws."""
     hooks: tuple[str, ...]
-    """Hooks of the harness, or `url`."""
+    """Hooks of the harness, or `url`; of `busy` and `forbid` which call: `busy settle`."""
 
     def reason_not_to_try(self, harness: Harness, capabilities: Capabilities) -> str | None:
         """Return why this law is not tried on this layer with this harness; None if it is."""
@@ -51,7 +51,7 @@ class Law(msgspec.Struct, frozen=True):
         present = [claim for claim in self.unless if _claims(capabilities, claim)]
         if present:
             return f"does not apply: the layer claims {', '.join(present)}"
-        lacking = [hook for hook in self.hooks if getattr(harness, hook) is None]
+        lacking = [words for hook in self.hooks if (words := _lacking(harness, hook))]
         if lacking:
             return f"not tried: the harness has no {', '.join(lacking)}"
         return None
@@ -154,6 +154,15 @@ def soon() -> float:
 def law_of(function: object) -> Law | None:
     """Return the law that a test method is, if it is one."""
     return getattr(function, _ATTRIBUTE, None)
+
+
+def _lacking(harness: Harness, hook: str) -> str | None:
+    """Return `hook`, with the reason if there is one, where the harness does not give it."""
+    name = hook.partition(" ")[0]
+    reason = harness.lacks.get(hook) or harness.lacks.get(name)
+    if reason is None:
+        return hook if getattr(harness, name) is None else None
+    return f"{hook}: {reason}"
 
 
 def _claims(capabilities: Capabilities, claim: str) -> bool:

@@ -3,8 +3,6 @@
 import anyio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Int8, Int16, Int32, Schema, String
 
 from acked import ConnectionLost, LayerError, PublishFailed, Start
 from acked.conformance.harness import fresh
@@ -13,49 +11,22 @@ from acked.types import Outcome, Record, Settlement, Verb
 from compose.kafka.recipe import KafkaRecipe
 from compose.native.server import NativeBroker
 from tests.fix_brokers import or_skip
+from tests.layers.kafka_acls import (
+    ALLOW,
+    DENY,
+    DESCRIBE,
+    GROUP,
+    READ,
+    TOPIC,
+    WRITE,
+    Rule,
+    add_rules,
+)
 from tests.layers.kafka_kit import SOON, ack, bodies, feed_of, record, take
 
 pytestmark = pytest.mark.anyio
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
-TOPIC, GROUP, ANY, READ, WRITE, DESCRIBE = 2, 3, 3, 3, 4, 8
-DENY, ALLOW = 2, 3
-
-
-class CreateAclsResponse_v1(Response):
-    API_KEY, API_VERSION = 30, 1
-    SCHEMA = Schema(
-        ("throttle", Int32),
-        ("results", Array(("error_code", Int16), ("error_message", String("utf-8")))),
-    )
-
-
-class CreateAclsRequest_v1(RequestStruct):
-    API_KEY, API_VERSION, RESPONSE_TYPE = 30, 1, CreateAclsResponse_v1
-    SCHEMA = Schema(
-        (
-            "creations",
-            Array(
-                ("resource_type", Int8),
-                ("name", String("utf-8")),
-                ("pattern", Int8),
-                ("principal", String("utf-8")),
-                ("host", String("utf-8")),
-                ("operation", Int8),
-                ("permission", Int8),
-            ),
-        )
-    )
-
-
-class CreateAclsRequest(Request[CreateAclsRequest_v1]):
-    API_KEY = 30
-
-    def __init__(self, creations: list) -> None:
-        self._creations = creations
-
-    def build(self, request_struct_class):
-        return request_struct_class(self._creations)
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +69,7 @@ async def as_root(broker, *, topics=(), rights=(), size=1_048_588) -> None:
             limit = {"max.message.bytes": str(size)}
             made = [NewTopic(topic, 1, 1, topic_configs=limit) for topic in topics]
             await admin.create_topics(made)
-        acls = [(k, name, ANY, "User:reader", "*", what, may) for k, name, what, may in rights]
-        answer = await admin._client.send(admin._client.get_random_node(), CreateAclsRequest(acls))
-        assert {code for code, _ in answer.results} <= {0}
+        await add_rules(admin, [Rule(*right) for right in rights])
     finally:
         await admin.close()
 

@@ -25,19 +25,19 @@ Hook: TypeAlias = Callable[[Call], AbstractAsyncContextManager[None]]
 class RefusalLaws:
     """What was refused is not done and not lost, and can be done when nothing is in its way."""
 
-    @law("H9", "A8", needs=("publish_confirm",), hooks=("busy",))
+    @law("H9", "A8", needs=("publish_confirm",), hooks=("busy publish",))
     async def test_what_a_busy_broker_does_not_take_is_not_accepted(self, harness: Harness) -> None:
         """H9, A8: each member is refused, and why; published again it comes, once."""
         assert harness.busy is not None
         await publishing_is_refused(harness, harness.busy)
 
-    @law("H9", "A8", needs=("publish_confirm",), hooks=("forbid",))
+    @law("H9", "A8", needs=("publish_confirm",), hooks=("forbid publish",))
     async def test_what_may_not_be_published_is_not_accepted(self, harness: Harness) -> None:
         """H9, A8: likewise."""
         assert harness.forbid is not None
         await publishing_is_refused(harness, harness.forbid)
 
-    @law("H9", hooks=("busy",))
+    @law("H9", hooks=("busy receive",))
     async def test_a_reader_goes_on_when_the_broker_is_not_busy_any_more(
         self, harness: Harness
     ) -> None:
@@ -62,7 +62,7 @@ class RefusalLaws:
                 await ack_all(got)
             await nothing_is_owed(channel, topic, group)
 
-    @law("H9", "G6", hooks=("busy",))
+    @law("H9", "G6", hooks=("busy receive",))
     async def test_who_does_not_wait_for_a_busy_broker_is_told_that_it_is(
         self, harness: Harness
     ) -> None:
@@ -70,25 +70,25 @@ class RefusalLaws:
         assert harness.busy is not None
         await receiving_is_refused(harness, harness.busy)
 
-    @law("H9", "G6", hooks=("forbid",))
+    @law("H9", "G6", hooks=("forbid receive",))
     async def test_who_may_not_receive_is_told_so(self, harness: Harness) -> None:
         """H9, G6: likewise; it does not wait for ever for what it will not get."""
         assert harness.forbid is not None
         await receiving_is_refused(harness, harness.forbid)
 
-    @law("H9", "C9", needs=("confirmed_ack", "nack", "reject"), hooks=("busy",))
+    @law("H9", "C9", needs=("confirmed_ack", "nack", "reject"), hooks=("busy settle",))
     async def test_what_a_busy_broker_does_not_settle_is_held(self, harness: Harness) -> None:
         """H9, C9: by each verb; afterwards each can be settled, and holds."""
         assert harness.busy is not None
         await settling_is_refused(harness, harness.busy)
 
-    @law("H9", "C9", needs=("confirmed_ack", "nack", "reject"), hooks=("forbid",))
+    @law("H9", "C9", needs=("confirmed_ack", "nack", "reject"), hooks=("forbid settle",))
     async def test_what_may_not_be_settled_is_held(self, harness: Harness) -> None:
         """H9, C9: likewise."""
         assert harness.forbid is not None
         await settling_is_refused(harness, harness.forbid)
 
-    @law("H9", "C11", needs=("extend",), hooks=("busy",))
+    @law("H9", "C11", needs=("extend",), hooks=("busy extend",))
     async def test_what_a_busy_broker_does_not_extend_is_held_as_before(
         self, harness: Harness
     ) -> None:
@@ -96,7 +96,7 @@ class RefusalLaws:
         assert harness.busy is not None
         await extending_is_refused(harness, harness.busy)
 
-    @law("H9", "C11", needs=("extend",), hooks=("forbid",))
+    @law("H9", "C11", needs=("extend",), hooks=("forbid extend",))
     async def test_what_may_not_be_extended_is_held_as_before(self, harness: Harness) -> None:
         """H9, C11: likewise."""
         assert harness.forbid is not None
@@ -145,8 +145,10 @@ async def settling_is_refused(harness: Harness, hook: Hook) -> None:
         async with channel.subscribe(topic, group=group, lease=LONG) as sub:
             acked, nacked, rejected, neighbour = await receive(sub, 4)
             verbs = (acked.ack, nacked.nack, rejected.reject)
+            # Where a lease is a connection, a nack may be the consumer's own affair.
+            timed = channel.layer.capabilities.lease == "timer"
             async with hook("settle"):
-                for settle in verbs:
+                for settle in verbs if timed else (acked.ack, rejected.reject):
                     with pytest.raises(LayerError) as refused, anyio.fail_after(2 * soon()):
                         await settle()
                     says_no(refused.value)

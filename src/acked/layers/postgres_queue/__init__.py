@@ -22,11 +22,13 @@ tried again.
 
 **Acknowledgement** — Confirmed means committed, as durable as `synchronous_commit` says. A claim is
 one statement with `FOR UPDATE SKIP LOCKED`; a lease is a deadline for one message by the server's
-clock: when it is over, the next look of another consumer of the group takes the message away, and
-a settlement that comes after is LOST. A nack (with or without a delay) and a lease that was taken
-away count as an attempt, a release does not. A dead letter is published in the transaction that
-gives up the original. Waiting consumers are woken by NOTIFY, within milliseconds, and look by
-themselves every `poll` seconds; where no notifications arrive, five times a second.
+clock: when it is over, the next look of another consumer of the group takes the message away, and a
+settlement that comes after is LOST. When that clock is set forward, what is held may be another's
+before its time; when it is set back, what waits for the end of a lease or of a delay waits for as
+much longer. Let the server's clock be slewed, not stepped. A nack (with or without a delay) and a
+lease that was taken away count as an attempt, a release does not. A dead letter is published in the
+transaction that gives up the original. Waiting consumers are woken by NOTIFY, within milliseconds,
+and look by themselves every `poll` seconds; where no notifications arrive, five times a second.
 
 **Loses messages when** — The database does: with `synchronous_commit=off` a crash of the server may
 undo what was accepted in the last second, and acks (then it is delivered again). Claims are never

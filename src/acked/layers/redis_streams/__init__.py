@@ -18,10 +18,13 @@ a key is leased in a group at a time, the earliest; what comes to wait for it co
 **Acknowledgement** — Confirmed by the server, in any order, and fenced: a script settles only what
 this consumer still owns with the same delivery count, so a late ack changes nothing for the next
 holder (`LeaseLost`). The lease is the entry's idle time, and the holder's own `lease=` decides when
-it counts as abandoned. A settlement that nobody answered is decided when it is tried again within
-the lease. `nack` gives back at once and wakes a waiting consumer, of any process; its delay is kept
-by the server and survives the consumer. `reject` copies to the dead letters and acks in one atomic
-step. `attempt` is the group's delivery counter.
+it counts as abandoned. Both this and a delay are by the server's wall clock: when that is set
+forward, what is held may be another's before its time, and when it is set back, what waits for an
+end waits for as much longer. Let the server's clock be slewed, not stepped. A settlement that
+nobody answered is decided when it is tried again within the lease. `nack` gives back at once and
+wakes a waiting consumer, of any process; its delay is kept by the server and survives the consumer.
+`reject` copies to the dead letters and acks in one atomic step. `attempt` is the group's delivery
+counter.
 
 **Loses messages when** — The server loses them: `appendfsync everysec`, its usual setting, may lose
 a second of what it confirmed, asynchronous replication what had not arrived at a failover. A stream
