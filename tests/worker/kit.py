@@ -1,12 +1,26 @@
 """What tests of workers share."""
 
 from collections.abc import Awaitable
+from pathlib import Path
 
 import anyio
 import anyio.from_thread
+import pytest
 
 from acked import Backoff, Channel, Redelivery, Topic
 from acked.abc import AckLayer
+
+SCHEMES = {"redis": "redis-streams", "postgres": "postgres-queue", "kafka": "kafka", "mqtt": "mqtt"}
+"""By broker, the scheme of the ack-capable layer over it."""
+
+
+def url_of(layer: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """Return the URL of a layer over a file in `folder`, or over the tests' own broker."""
+    if layer == "sqlite":
+        return f"sqlite-queue:///{folder}/queue.db"
+    broker = request.getfixturevalue(f"{layer}_broker")
+    options = "?create_topics=1" if layer == "kafka" else ""
+    return f"{SCHEMES[layer]}://{broker.url.partition('://')[2]}{options}"
 
 
 def DEAD_AFTER_THREE(topic: Topic[int]) -> Redelivery:
@@ -62,3 +76,18 @@ async def nothing_is_owed(channel: Channel[AckLayer], topic: Topic[int]) -> None
             delivery = await anext(sub)
             assert (delivery.body, delivery.attempt) == (4711, 1)
             await delivery.ack()
+
+
+async def attempts_until(
+    channel: Channel[AckLayer], jobs: Topic[int], wanted: set[int]
+) -> dict[int, int]:
+    """Return the attempt of each message that is read until all of `wanted` are there."""
+    seen: dict[int, int] = {}
+    with anyio.fail_after(20):
+        async with channel.subscribe(jobs, group="g") as sub:
+            async for batch in sub.batches(250):
+                seen |= {one.body: one.attempt for one in batch}
+                await batch.ack()
+                if wanted <= seen.keys():
+                    break
+    return seen

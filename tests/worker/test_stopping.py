@@ -1,11 +1,6 @@
 """A worker that is told to stop: what was begun ends or goes back, and nobody pays for it."""
 
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator
 
 import anyio
 import anyio.from_thread
@@ -14,76 +9,9 @@ import pytest
 from acked import Channel, ChannelClosed, Delivery, Topic
 from acked.abc import AckLayer
 from tests.worker.conftest import MakeLayer
-from tests.worker.kit import nothing_is_owed
+from tests.worker.kit import attempts_until, nothing_is_owed
 
 pytestmark = pytest.mark.anyio
-
-RUNNING = 32
-WAITING = 10_000
-DRAIN = 1.0
-LEASE = 30.0
-"""Of a worker; what comes again long before was given back."""
-SOON = 1.0
-"""Seconds within which another consumer has what was released: 0.03 to 0.06 on a free machine."""
-LEAVING = 2.0
-"""Seconds that closing and the end of a process may take after the drain."""
-
-
-@pytest.fixture(params=["sqlite-asyncio", "sqlite-trio", "redis-asyncio"])
-def url_and_loop(request: pytest.FixtureRequest, tmp_path: object) -> tuple[str, str]:
-    layer, loop = request.param.split("-")
-    if layer == "sqlite":
-        return f"sqlite-queue:///{tmp_path}/queue.db", loop
-    redis = request.getfixturevalue("redis_broker").url
-    return redis.replace("redis://", "redis-streams://"), loop
-
-
-@pytest.mark.crash
-async def test_sigterm_with_handlers_running_and_thousands_waiting(
-    url_and_loop: tuple[str, str], jobs: Topic[int]
-) -> None:
-    url, loop = url_and_loop
-    async with Channel.from_url(url) as channel:
-        for first in range(0, WAITING + RUNNING, 1000):
-            await channel.publish_many(jobs, range(first, min(first + 1000, WAITING + RUNNING)))
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "tests.worker.slow", loop, url, jobs.name, str(DRAIN)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with worker:
-            lines = lines_of(worker)
-            running = {int(next(lines).split()[0]) for _ in range(RUNNING)}
-            worker.send_signal(signal.SIGTERM)
-            began = time.monotonic()
-            assert list(lines) == ["drained"]
-            assert worker.wait() == 0
-        took = time.monotonic() - began
-        assert DRAIN <= took < DRAIN + LEAVING
-        ended = time.monotonic()
-        seen = await attempts_until(channel, jobs, running)
-        assert time.monotonic() - ended < SOON
-        assert set(seen.values()) == {1}
-
-
-def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
-    assert process.stdout is not None
-    return (line.strip() for line in process.stdout)
-
-
-async def attempts_until(
-    channel: Channel[AckLayer], jobs: Topic[int], wanted: set[int]
-) -> dict[int, int]:
-    """Return the attempt of each message that is read until all of `wanted` are there."""
-    seen: dict[int, int] = {}
-    with anyio.fail_after(20):
-        async with channel.subscribe(jobs, group="g") as sub:
-            async for batch in sub.batches(250):
-                seen |= {one.body: one.attempt for one in batch}
-                await batch.ack()
-                if wanted <= seen.keys():
-                    break
-    return seen
 
 
 async def test_handlers_that_end_within_the_drain_have_their_messages_acked(

@@ -77,6 +77,12 @@ def let_leases_end(oracle: Oracle, topic: str) -> None:
         oracle.xclaim(topic, GROUP, row["consumer"], 0, [at], idle=86_400_000, justid=True)
 
 
+def scripts_run(oracle: Oracle) -> int:
+    """Return how often the server was asked to run a script."""
+    told = oracle.info("commandstats")
+    return sum(told.get(f"cmdstat_{one}", {"calls": 0})["calls"] for one in ("eval", "evalsha"))
+
+
 async def only_a_sentinel_comes(layer, feed, topic: str) -> None:
     await layer.publish(records(topic, "sentinel"))
     (only,) = await feed.receive(10)

@@ -26,6 +26,7 @@ from tests.layers.redis_streams.kit import (
     pending,
     receive,
     records,
+    scripts_run,
 )
 
 pytestmark = pytest.mark.anyio
@@ -274,8 +275,3 @@ async def test_many_delays_are_walked_past_in_few_requests(layer, oracle, topic)
         with anyio.fail_after(SOON):
             assert bodies(await feed.receive(1)) == ["now"]
         assert scripts_run(oracle) - before < 10
-
-
-def scripts_run(oracle: Oracle) -> int:
-    told = oracle.info("commandstats")
-    return sum(told.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
