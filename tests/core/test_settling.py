@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from acked import (
     AckUnconfirmed,
     AlreadySettled,
+    Batch,
     Channel,
     ConnectionLost,
     LayerError,
@@ -214,6 +215,30 @@ async def test_a_partial_failure_of_a_batch_says_which() -> None:
             await batch.ack()
         assert [type(error) for error in caught.value.exceptions] == [AlreadySettled]
         assert sub.statistics().acked == 2
+
+
+async def test_batches_that_share_a_request_fail_for_their_own_members_alone() -> None:
+    layer = ScriptedLayer(*map(leased, range(5)))
+    layer.answering = anyio.Event()
+    lost = Outcome.LOST
+    layer.replies = [[Outcome.CONFIRMED], [Outcome.CONFIRMED, Outcome.CONFIRMED, lost, lost]]
+    failed: dict[str, int] = {}
+    async with Channel(layer) as channel, channel.subscribe("t", group="g") as sub:
+        batches = [await anext(sub.batches(size)) for size in (1, 2, 2)]
+
+        async def ack(batch: Batch[object]) -> None:
+            try:
+                await batch.ack()
+            except ExceptionGroup as group:
+                failed[batch[0].id] = len(group.exceptions)
+
+        async with anyio.create_task_group() as tasks:
+            for batch in batches:  # the first is on its way, the others wait for the next request
+                tasks.start_soon(ack, batch)
+                await wait_all_tasks_blocked()
+            layer.answering.set()
+    assert [len(one) for one in layer.batches] == [1, 4]
+    assert failed == {"id-3": 2}
 
 
 async def test_a_batch_waits_for_more_but_not_for_ever() -> None:
