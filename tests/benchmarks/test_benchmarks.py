@@ -61,10 +61,11 @@ def test_the_table_goes_on_when_a_contest_fails(
     unknown = replace(small, name="memory.100", contenders={"nobody": memory.by_acked(100)})
     monkeypatch.setattr(memory, "CONTESTS", (unknown, small))
     result = Result.begun(is_quick=True, note="A note.")
-    fill(result, [unknown.name, small.name], peers=False)
+    fill(result, [unknown.name, small.name], tmp_path, peers=False)
     assert result.failed.keys() == {unknown.name}
     assert result.reports.keys() == {small.name}
-    text = result.write(tmp_path).read_text()
+    (page,) = tmp_path.glob("*.md")
+    text = page.read_text()
     assert "| memory, 1 subscriber | — (bounded deque) |" in text
     assert "A note." in text
     assert "| memory, 100 subscribers | failed: ContenderFailedError" in text
