@@ -19,7 +19,7 @@ from benchmarks.table import CONTESTS
 Run: TypeAlias = Callable[..., Report | kill.Losses]
 OTHERS: dict[str, Run] = {
     "drop_in": drop_in.run,
-    "fan_out": fan_out.run,
+    fan_out.NAME: fan_out.run,
     "idle": idle.run,
     "kill": kill.run,
 }
@@ -37,7 +37,8 @@ def main() -> int:
     if TABLE in asked.names:
         result = Result.begun(is_quick=asked.quick, note=asked.note)
         folder = asked.json or FOLDER
-        fill(result, CONTESTS, folder, peers=asked.peers, rounds=asked.rounds)
+        names = [name for name in CONTESTS if asked.peers or name not in OTHERS]
+        fill(result, names, folder, peers=asked.peers, rounds=asked.rounds)
         print(result.page())
         return bool(result.failed)
     for name in asked.names or NAMES:
@@ -58,8 +59,7 @@ def fill(
     """
     for name in names:
         try:
-            contest = next(one for one in contests(name.partition(".")[0]) if one.name == name)
-            report = contest.run(quick=result.is_quick, peers=peers, rounds=rounds)
+            report = _run(name, peers=peers, rounds=rounds)(quick=result.is_quick)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the rest goes on
             result.failed[name] = _last_line(error)
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
@@ -67,6 +67,13 @@ def fill(
             result.reports[name] = report
             print(report.show(), file=sys.stderr, flush=True)
         result.write(folder)
+
+
+def _run(name: str, *, peers: bool, rounds: int | None) -> Callable[..., Report]:
+    if name == fan_out.NAME:
+        return fan_out.run
+    contest = next(one for one in contests(name.partition(".")[0]) if one.name == name)
+    return partial(contest.run, peers=peers, rounds=rounds)
 
 
 def _last_line(error: Exception) -> str:

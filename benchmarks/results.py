@@ -114,7 +114,12 @@ class Result(msgspec.Struct):
 def _contest(report: Report) -> Sequence[str]:
     """Return all figures of one contest as a table."""
     head = ("contender", "median", "least", "most", *COLUMNS.values())
-    lines = [f"## {report.name}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    lines = [
+        f"## {report.name} ({report.unit})",
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + " --- |" * len(head),
+    ]
     for name, rounds in report.rounds.items():
         rates = [one.rate for one in rounds]
         cells = [f"{report.rate(name):,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}"]
