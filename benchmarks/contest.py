@@ -71,6 +71,7 @@ class Contest:
     def _measured(self, names: list[str], broker: Broker | None, count: int, rounds: int) -> Report:
         report = Report(self.name, "messages/s")
         url = broker.url if broker else ""
+        report.broker = f"{broker.name} {broker.version}" if broker else ""
         for turn in range(rounds):
             print(f"{self.name}: round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
             topic = f"orders-{turn}"
