@@ -19,7 +19,7 @@ from benchmarks.table import CONTESTS
 Run: TypeAlias = Callable[..., Report | kill.Losses]
 OTHERS: dict[str, Run] = {
     "drop_in": drop_in.run,
-    "fan_out": fan_out.run,
+    fan_out.NAME: fan_out.run,
     "idle": idle.run,
     "kill": kill.run,
 }
@@ -36,8 +36,10 @@ def main() -> int:
     asked = _parser().parse_args()
     if TABLE in asked.names:
         result = Result.begun(is_quick=asked.quick, note=asked.note)
-        fill(result, CONTESTS, peers=asked.peers)
-        print(result.write(asked.json or FOLDER).read_text())
+        folder = asked.json or FOLDER
+        names = [name for name in CONTESTS if asked.peers or name not in OTHERS]
+        fill(result, names, folder, peers=asked.peers, rounds=asked.rounds)
+        print(result.page())
         return bool(result.failed)
     for name in asked.names or NAMES:
         for run in _runs(name, asked):
@@ -48,18 +50,30 @@ def main() -> int:
     return 0
 
 
-def fill(result: Result, names: Sequence[str], *, peers: bool) -> None:
-    """Run the contests called so; what fails is noted, and the next has its turn."""
+def fill(
+    result: Result, names: Sequence[str], folder: Path, *, peers: bool, rounds: int | None = None
+) -> None:
+    """Run the contests called so; what fails is noted, and the next has its turn.
+
+    It is written into `folder` after each: what is interrupted leaves what it has.
+    """
     for name in names:
         try:
-            contest = next(one for one in contests(name.partition(".")[0]) if one.name == name)
-            report = contest.run(quick=result.is_quick, peers=peers)
+            report = _run(name, peers=peers, rounds=rounds)(quick=result.is_quick)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the rest goes on
             result.failed[name] = _last_line(error)
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
         else:
             result.reports[name] = report
             print(report.show(), file=sys.stderr, flush=True)
+        result.write(folder)
+
+
+def _run(name: str, *, peers: bool, rounds: int | None) -> Callable[..., Report]:
+    if name == fan_out.NAME:
+        return fan_out.run
+    contest = next(one for one in contests(name.partition(".")[0]) if one.name == name)
+    return partial(contest.run, peers=peers, rounds=rounds)
 
 
 def _last_line(error: Exception) -> str:
@@ -71,7 +85,7 @@ def _runs(name: str, asked: argparse.Namespace) -> Sequence[Run]:
         return [partial(bloat.run, minutes=asked.minutes, folder=asked.json)]
     if name in OTHERS:
         return [OTHERS[name]]
-    return [partial(one.run, peers=asked.peers) for one in contests(name)]
+    return [partial(one.run, peers=asked.peers, rounds=asked.rounds) for one in contests(name)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", choices=[[], TABLE, HOUR, *NAMES], metavar="NAME")
     parser.add_argument("--minutes", type=float, default=60.0, help=f"how long `{HOUR}` takes")
     parser.add_argument("--quick", action="store_true", help="fewer messages, fewer rounds")
+    parser.add_argument("--rounds", type=int, help="so many of each, instead of 3 or more")
     parser.add_argument("--json", type=Path, metavar="FOLDER", help="write the figures there too")
     parser.add_argument(
         "--without-peers", dest="peers", action="store_false", help="install nothing"

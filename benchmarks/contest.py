@@ -50,21 +50,30 @@ class Contest:
     fewer: Mapping[str, int] = field(default_factory=dict[str, int])
     """By how much less is measured of those that are slow on purpose."""
 
-    def run(self, *, quick: bool, peers: bool = True) -> Report:
-        """Measure all, or all but the peers, and return what it came to."""
+    def run(self, *, quick: bool, peers: bool = True, rounds: int | None = None) -> Report:
+        """Measure all, or all but the peers, and return what it came to.
+
+        Args:
+            quick: fewer messages, fewer rounds.
+            peers: whether those that are not ours have their turn, too.
+            rounds: so many, instead of its own number.
+
+        """
         names = [
             name for name, one in self.contenders.items() if peers or not isinstance(one, Peer)
         ]
+        turns = self.rounds[not quick] if rounds is None else rounds
         if self.broker is None:
-            return self._measured(names, None, quick=quick)
+            return self._measured(names, None, self.count[not quick], turns)
         with create(self.broker, is_for_benchmarks=True) as broker:
-            return self._measured(names, broker, quick=quick)
+            return self._measured(names, broker, self.count[not quick], turns)
 
-    def _measured(self, names: list[str], broker: Broker | None, *, quick: bool) -> Report:
+    def _measured(self, names: list[str], broker: Broker | None, count: int, rounds: int) -> Report:
         report = Report(self.name, "messages/s")
-        url, count, rounds = broker.url if broker else "", self.count[not quick], self.rounds
-        for turn in range(rounds[not quick]):
-            print(f"{self.name}: round {turn + 1} of {rounds[not quick]}", file=sys.stderr)
+        url = broker.url if broker else ""
+        report.broker = f"{broker.name} {broker.version}" if broker else ""
+        for turn in range(rounds):
+            print(f"{self.name}: round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
             topic = f"orders-{turn}"
             if self.fill is not None:
                 _in_process(_ours(self.name, "fill"), url, topic, count)

@@ -17,6 +17,7 @@ from benchmarks.report import Report, Round
 from compose.fleet import create
 from tests.compat.controls import interpreter
 
+NAME = "fan_out"
 CHILD = Path(__file__).with_name("fan_out_child.py")
 
 
@@ -32,7 +33,7 @@ def run(*, quick: bool) -> Report:
     subscribers, rounds, turns = (1_000, 5, 1) if quick else (10_000, 10, 3)
     ours, theirs = sys.executable, str(interpreter("broadcaster-redis7"))
     pythons = {"acked": ours, "compat": ours, "broadcaster": theirs}
-    report = Report("fan_out", f"to {subscribers:,} subscribers, as named")
+    report = Report(NAME, f"to {subscribers:,} subscribers, as named")
     with create("redis") as broker:
         for _ in range(turns):
             for contender, python in pythons.items():

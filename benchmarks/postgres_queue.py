@@ -209,5 +209,6 @@ CONTESTS = (
         },
         count=(300, 2_000),
         broker="postgres",
+        fewer=dict.fromkeys(PEERS_LONE, 3),
     ),
 )

@@ -46,6 +46,8 @@ class Report(msgspec.Struct):
     ratios: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     missing: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """Whom it is without, and why."""
+    broker: str = ""
+    """Which one all of them used, and its version."""
 
     def add(self, contender: str, one: Round) -> None:
         """Note a round."""

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from benchmarks.report import COLUMNS, Report, Round, median_of
 __all__ = ("FOLDER", "Result")
 
 FOLDER: Final = Path(__file__).parent / "results"
+CLIENTS: Final = ("redis", "hiredis", "asyncpg", "aiokafka", "paho-mqtt", "anyio", "msgspec")
 BUSY: Final = 0.5
 """A load for each core at which a machine is not called quiet."""
 HOW: Final = """\
@@ -33,6 +35,8 @@ class Machine(msgspec.Struct, frozen=True):
     processor: str
     system: str
     python: str
+    clients: dict[str, str]
+    """The versions of what the loops by hand and acked use."""
 
     @classmethod
     def here(cls) -> "Machine":
@@ -40,7 +44,8 @@ class Machine(msgspec.Struct, frozen=True):
         told = re.search(r"^model name\s*: (.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
         processor = told[1] if told else platform.machine()
         system = f"{platform.system()} {platform.release()}"
-        return cls(os.cpu_count() or 1, processor, system, platform.python_version())
+        clients = {name: version(name) for name in CLIENTS}
+        return cls(os.cpu_count() or 1, processor, system, platform.python_version(), clients)
 
     @property
     def slug(self) -> str:
@@ -92,11 +97,13 @@ class Result(msgspec.Struct):
     def _head(self) -> Sequence[str]:
         machine, cores = self.machine, self.machine.cores
         is_quiet = self.load / cores < BUSY
+        clients = ", ".join(f"{name} {found}" for name, found in machine.clients.items())
         words = "a quiet machine" if is_quiet else "**a loaded machine: rates mean little**"
         return [
             f"# Benchmarks of {self.began:%Y-%m-%d %H:%M} UTC, commit {self.commit}",
             "",
             f"{cores} cores, {machine.processor}, {machine.system}, Python {machine.python}.",
+            f"{clients}.",
             f"The load was {self.load:g}: {words}.",
             *([self.note] if self.note else []),
             *(["`--quick`: fewer messages and rounds."] if self.is_quick else []),
@@ -114,7 +121,12 @@ class Result(msgspec.Struct):
 def _contest(report: Report) -> Sequence[str]:
     """Return all figures of one contest as a table."""
     head = ("contender", "median", "least", "most", *COLUMNS.values())
-    lines = [f"## {report.name}", "", f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    lines = [
+        f"## {report.name} ({', '.join(filter(None, (report.unit, report.broker)))})",
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + " --- |" * len(head),
+    ]
     for name, rounds in report.rounds.items():
         rates = [one.rate for one in rounds]
         cells = [f"{report.rate(name):,.0f}", f"{min(rates):,.0f}", f"{max(rates):,.0f}"]

@@ -1,13 +1,14 @@
 """The table: what is asked of acked, row by row, and whom it is measured beside.
 
 A row names contenders of a contest. `asked` bounds the ratio of acked to the best loop written by
-hand, or to `against` where a row says so.
+hand, or to `against` where a row says so, or where there is no loop by hand.
 """
 
 from typing import Final, NamedTuple
 
 from benchmarks import (
     engine,
+    fan_out,
     kafka,
     memory,
     mqtt,
@@ -28,15 +29,30 @@ class Row(NamedTuple):
     work: str
     contest: str
     acked: str
-    best: str
+    best: str | None
     asked: float
     against: str | None = None
     naive: str | None = None
     """What one would write first, where that is not the best."""
     peers: tuple[str, ...] = ()
 
+    @property
+    def other(self) -> str:
+        """Whom acked is compared with."""
+        found = self.against or self.best
+        if found is None:
+            raise ValueError(f"{self.work}: compared with nobody")
+        return found
+
 
 MEMORY = (memory.ACKED, memory.DEQUE)
+
+
+def _fan_out(who: str) -> Row:
+    peer = "broadcaster, messages/s"
+    work = f"Redis pub/sub, one message to 10,000 (quick: 1,000), {who}"
+    return Row(work, fan_out.NAME, f"{who}, messages/s", None, 1.0, peer, peers=(peer,))
+
 
 ROWS: Final = (
     Row(
@@ -129,6 +145,8 @@ ROWS: Final = (
         naive=mqtt.BY_HAND,
         peers=(mqtt.AIOMQTT,),
     ),
+    _fan_out("acked"),
+    _fan_out("compat"),
     Row("engine, `async for`, raw bodies", "engine", engine.RAW_FOR, engine.QUEUE, 1.2),
     Row("engine, pipelined acks, raw bodies", "engine", engine.RAW_ACK, engine.QUEUE, 0.9),
 )
@@ -157,12 +175,10 @@ def lines(reports: dict[str, Report], failed: dict[str, str]) -> list[str]:
 
 
 def _cells(row: Row, report: Report) -> tuple[str, ...]:
-    other = row.against or row.best
-    ratio, by_cpu = report.over(row.acked, other), report.over_by_cpu(row.acked, other)
+    ratio, by_cpu = (of(row.acked, row.other) for of in (report.over, report.over_by_cpu))
     return (
         row.work,
-        _rate(report, row.best),
-        _rate(report, row.naive) if row.naive else "",
+        *(_rate(report, one) if one else "" for one in (row.best, row.naive)),
         _rate(report, row.acked, is_named=False),
         "; ".join(_rate(report, peer) for peer in row.peers),
         *("—" if one is None else f"{one:.2f}" for one in (ratio, by_cpu)),

@@ -48,8 +48,8 @@ LIBRARIES: Final[Mapping[str, Library]] = {
     ),
     "faststream": Library(
         ("faststream[redis,kafka,cli]==0.7.8",),
-        "Redis Streams: acks after the handler, also where it raised; what a killed worker held"
-        " stays pending. Kafka: acks before the handler. Redis pub/sub: no acks",
+        "Redis Streams: acks after the handler; what failed, and what a killed worker held, stays"
+        " pending. Kafka: acks before the handler. Redis pub/sub: no acks",
     ),
     "litestar": Library(
         ("litestar==2.25.0", "redis"), "no acks; a backlog without a bound (its channels)"

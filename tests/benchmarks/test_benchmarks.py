@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from benchmarks import memory
-from benchmarks.__main__ import fill
-from benchmarks.contest import Contest, contests
+from benchmarks.__main__ import OTHERS, fill
+from benchmarks.contest import contests
 from benchmarks.peers import LIBRARIES, ROOT, Peer, environment_of
 from benchmarks.report import Report, Round
 from benchmarks.results import Result
@@ -18,17 +19,6 @@ from benchmarks.table import ROWS, lines
 from compose.environments import Environment, EnvironmentUnavailableError
 
 BROKEN = "broken"
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Contest:
-    """Memory with one subscriber, one round of a few messages, in processes of their own."""
-    contenders = {
-        name: memory.CONTESTS[0].contenders[name] for name in (memory.QUEUE, memory.ACKED)
-    }
-    small = replace(memory.CONTESTS[0], contenders=contenders, count=(200, 200), rounds=(1, 1))
-    monkeypatch.setattr(memory, "CONTESTS", (small,))
-    return small
 
 
 @pytest.fixture
@@ -45,30 +35,31 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
     return Peer(BROKEN, "any")
 
 
-def test_a_contest_runs_and_a_peer_that_fails_is_left_out(small: Contest, broken: Peer) -> None:
-    contenders = {**small.contenders, memory.BROADCASTER: broken}
-    report = replace(small, contenders=contenders).run(quick=True)
-    assert report.rounds.keys() == {memory.QUEUE, memory.ACKED}
-    assert all(one.rate > 0 and one.cpu and one.peak for (one,) in report.rounds.values())
-    assert report.missing == {memory.BROADCASTER: "it does not work"}
-    assert report.ratios.keys() == {"acked / asyncio.Queue"}
-    assert "left out: " in report.show()
-
-
-def test_the_table_goes_on_when_a_contest_fails(
-    small: Contest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_contest_is_run_and_what_fails_in_it_or_beside_it_is_told(
+    broken: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    one = memory.CONTESTS[0]
+    ours = {name: one.contenders[name] for name in (memory.QUEUE, memory.ACKED)}
+    small = replace(one, contenders={**ours, memory.BROADCASTER: broken}, count=(200, 200))
     unknown = replace(small, name="memory.100", contenders={"nobody": memory.by_acked(100)})
     monkeypatch.setattr(memory, "CONTESTS", (unknown, small))
     result = Result.begun(is_quick=True, note="A note.")
-    fill(result, [unknown.name, small.name], peers=False)
+    fill(result, [unknown.name, small.name], tmp_path / "results", peers=True, rounds=1)
+
     assert result.failed.keys() == {unknown.name}
-    assert result.reports.keys() == {small.name}
-    text = result.write(tmp_path).read_text()
-    assert "| memory, 1 subscriber | — (bounded deque) |" in text
+    report = result.reports[small.name]
+    assert report.rounds.keys() == ours.keys()
+    assert all(one.rate > 0 and one.cpu and one.peak for (one,) in report.rounds.values())
+    assert report.missing == {memory.BROADCASTER: "it does not work"}
+    assert report.ratios.keys() == {"acked / asyncio.Queue"}
+
+    page, figures = sorted((tmp_path / "results").iterdir(), reverse=True)
+    assert msgspec.json.decode(figures.read_bytes(), type=Result) == result
+    text = page.read_text()
     assert "A note." in text
+    assert "| memory, 1 subscriber | — (bounded deque) |" in text
     assert "| memory, 100 subscribers | failed: ContenderFailedError" in text
-    assert len(list(tmp_path.iterdir())) == 2
+    assert "- memory.1, broadcaster: it does not work" in text
 
 
 def test_a_row_compares_with_what_it_is_asked_of() -> None:
@@ -85,13 +76,15 @@ def test_a_row_compares_with_what_it_is_asked_of() -> None:
 
 def test_every_row_names_contenders_of_its_contest() -> None:
     for row in ROWS:
+        if row.contest in OTHERS:
+            continue
         (contest,) = (c for c in contests(row.contest.partition(".")[0]) if c.name == row.contest)
-        named = {row.acked, row.best, row.against or row.best, row.naive or row.best, *row.peers}
+        named = {row.acked, row.other, row.best, row.naive or row.other, *row.peers}
         assert named <= contest.contenders.keys(), row.work
 
 
 def test_every_peer_has_a_program_that_knows_its_way() -> None:
-    modules = {row.contest.partition(".")[0] for row in ROWS}
+    modules = {row.contest.partition(".")[0] for row in ROWS if row.contest not in OTHERS}
     every = [contest for module in modules for contest in contests(module)]
     peers = [one for c in every for one in c.contenders.values() if isinstance(one, Peer)]
     assert {peer.name for peer in peers} == LIBRARIES.keys()

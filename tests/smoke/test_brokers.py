@@ -72,6 +72,18 @@ async def test_postgres_notifies_a_listener(postgres_broker: Broker) -> None:
     await speaker.close()
 
 
+async def test_a_server_s_processor_time_has_that_of_its_ended_processes(
+    postgres_broker: Broker,
+) -> None:
+    before = postgres_broker.cpu_seconds
+    if before is None:
+        pytest.skip("nobody tells the processor time of a server that is not ours")
+    connection = await asyncpg.connect(postgres_broker.url)
+    await connection.fetchval("select sum(i) from generate_series(1, 500000) i")
+    await connection.close()
+    assert wait_until(lambda: (postgres_broker.cpu_seconds or 0) >= before + 0.02, 10)
+
+
 async def test_mqtt_delivers_a_message_at_qos_1(mqtt_broker: Broker) -> None:
     topic = unique("topic")
     async with mqtt_client(mqtt_broker.url) as client:
