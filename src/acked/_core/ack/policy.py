@@ -141,10 +141,7 @@ class SettlementPolicy:
         return self._options.redelivery.dead_letter is not None
 
     def give_up(self, entry: InFlight, reason: str) -> bool:
-        """Send `entry`, which the user never sees, to the dead letters.
-
-        Returns False, and nothing is done, if they have no topic.
-        """
+        """Send `entry`, which nobody has seen, to the dead letters; False if they have no topic."""
         if not self.has_dead_letters:
             return False
         self._tracker.hidden.add(entry)
