@@ -177,6 +177,15 @@ async def test_a_payload_of_7999_bytes_arrives_and_one_more_is_refused(postgres_
             assert (caught.value.size, caught.value.limit) == (len(over.body), limit)
 
 
+def test_bytes_have_room_up_to_the_last_byte_of_a_payload() -> None:
+    packed = set()
+    for word in ("a", "ab", "abc", "abcd"):  # base64 comes in fours
+        with pytest.raises(MessageTooLarge) as caught:
+            pack(Record("t", bytes(7999), word))
+        packed.add(len(pack(Record("t", bytes(caught.value.limit), word))))
+    assert packed == {7996, 7997, 7998, 7999}
+
+
 async def test_text_leaves_about_fifty_bytes_to_the_envelope(postgres_broker) -> None:
     topic = Topic(fresh(), str)
     assert CAPABILITIES.max_payload == LARGEST_BODY

@@ -157,8 +157,8 @@ def judged(facts: dict[str, object], here: Situation) -> dict[str, Severity]:
     ("facts", "name", "severity"),
     [
         ({"server_version_num": 110022}, "server_version", Severity.WARNING),
-        ({"queue_usage": 0.1}, "notification_queue_usage", Severity.NOTICE),
-        ({"queue_usage": 0.6}, "notification_queue_usage", Severity.WARNING),
+        ({"queue_usage": 0.05}, "notification_queue_usage", Severity.NOTICE),
+        ({"queue_usage": 0.5}, "notification_queue_usage", Severity.WARNING),
         ({"idle_session_timeout": 9_000}, "idle_session_timeout", Severity.WARNING),
         ({"max_identifier_length": 31}, "max_identifier_length", Severity.WARNING),
         ({"connected": 95}, "connection_limit", Severity.NOTICE),

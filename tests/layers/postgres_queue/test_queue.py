@@ -7,7 +7,7 @@ import anyio
 import asyncpg
 import pytest
 
-from acked import Channel, PublishFailed
+from acked import Channel, PublishFailed, fire_and_forget
 from acked.errors import ConfigurationError, ConnectionLost, LayerError
 from acked.layers.postgres_queue import PostgresQueueLayer
 from acked.layers.postgres_queue._schema import VERSION
@@ -330,6 +330,8 @@ async def test_what_utf8_cannot_carry_is_refused_and_spoils_no_neighbour(postgre
                 await layer.publish(records)
             assert set(caught.value.failures) == {1}
             assert not caught.value.indeterminate
+            with pytest.raises(PublishFailed, match="UTF-8"):
+                await layer.publish_once(records[1], "nightly", time.time(), begins=True)
             batch = await feed.receive(10)
             assert [leased.record.id for leased in batch] == ["a", "c"]
             letter = Record(topic, b"", "x", "\ud800")
@@ -342,6 +344,20 @@ async def test_what_utf8_cannot_carry_is_refused_and_spoils_no_neighbour(postgre
             )
             assert isinstance(replies[0], LayerError)
             assert replies[1] is Outcome.CONFIRMED
+
+
+async def test_a_listener_whose_group_was_swept_is_told_that_it_missed_messages(
+    postgres_broker,
+) -> None:
+    url, topic = postgres_broker.url, fresh()
+    news = Channel(fire_and_forget(PostgresQueueLayer(url, poll=0.1)))
+    async with news as channel, channel.subscribe(topic) as subscription:
+        await channel.publish(topic, 1)
+        assert (await anext(subscription)).body == 1
+        async with connected(url) as admin:
+            await admin.execute("delete from acked.grp where topic = $1", topic)
+        with pytest.raises(LayerError, match="messages were missed; subscribe again"):
+            await anext(subscription)
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\\", "\\0", "\0\\\\0", "\\\\", "ö\\n"])

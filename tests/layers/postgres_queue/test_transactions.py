@@ -20,6 +20,7 @@ from acked.errors import CapabilityError, ConfigurationError
 from acked.layers.memory_queue import MemoryQueueLayer
 from acked.layers.postgres_notify import PostgresNotifyLayer
 from acked.layers.postgres_queue import PostgresQueueLayer
+from acked.types import Record, Start
 from tests.crash import exactly_once
 from tests.fix_brokers import or_skip
 from tests.layers.postgres_kit import connected, fresh
@@ -157,6 +158,20 @@ async def test_a_connection_in_no_transaction_is_refused_and_nothing_is_touched(
             assert [body for body, *_ in await owed(url, topic)] == ["1"]
             await delivery.ack()
         assert await owed(url, topic) == []
+
+
+async def test_what_cannot_be_published_leaves_the_transaction_as_it_was(postgres_broker) -> None:
+    url, topic = postgres_broker.url, fresh()
+    async with (
+        PostgresQueueLayer(url) as layer,
+        layer.consume([topic], "g", in_flight=1, lease=30.0, start=Start.EARLIEST),
+    ):
+        async with by_asyncpg(url) as mine:
+            assert await layer.publish_in(mine, []) == []
+            await layer.publish_in(mine, [Record(topic, b"whole", "a")])
+            with pytest.raises(PublishFailed, match="UTF-8"):
+                await layer.publish_in(mine, [Record(topic, b"half", "b", "\ud800")])
+        assert [body for body, *_ in await owed(url, topic)] == ["whole"]
 
 
 async def test_news_are_refused_on_a_connection_in_no_transaction(postgres_broker) -> None:

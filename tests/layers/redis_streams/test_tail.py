@@ -126,6 +126,29 @@ async def test_a_server_that_is_busy_for_a_while_ends_nobody(
             await until(lambda: heard.told == [b"after"])
 
 
+async def test_a_refusal_that_has_passed_does_not_count_for_the_next_one(
+    private_redis, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = private_redis()
+
+    def publish_and_keep_busy() -> None:  # so that who listens asks for more of a busy server
+        with redis.Redis.from_url(broker.url) as client, client.pipeline(transaction=False) as both:
+            both.xadd(topic, {"body": "before"}).eval("while true do end", 0)
+            with pytest.raises(redis.ResponseError):
+                both.execute()
+
+    async with RedisStreamsTail(broker.url) as tail, client_of(broker) as admin:
+        await admin.config_set("lua-time-limit", 10)
+        async with tail.listen([topic], heard := Recorder()):
+            for times in (1, 2):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(to_thread.run_sync, publish_and_keep_busy)
+                    await until(lambda: caplog.text.count("refused for now") == times)  # noqa: B023
+                    await admin.script_kill()
+                await admin.xadd(topic, {"body": "after"})
+                await until(lambda: heard.told == [b"before", b"after"] * times)  # noqa: B023
+
+
 async def test_what_is_no_stream_ends_only_who_listens_to_it(
     redis_broker: Broker, topic: str, oracle: Oracle
 ) -> None:
