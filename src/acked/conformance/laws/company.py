@@ -13,6 +13,7 @@ from acked.conformance.law import law
 from acked.conformance.laws.likeness import made
 from acked.conformance.laws.owed import everybody_waits, nothing_is_owed
 from acked.conformance.laws.steps import (
+    DAY,
     LONG,
     Place,
     ack_all,
@@ -30,7 +31,6 @@ __all__ = ("CompanyLaws",)
 NEW: Final = 500
 """How many that are new may come before what came back."""
 HOUR: Final = 3600.0
-DAY: Final = 24 * HOUR
 
 
 class CompanyLaws:
