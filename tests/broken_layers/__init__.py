@@ -25,6 +25,7 @@ from tests.broken_layers import (
     lifecycle,
     long_ago,
     names,
+    placing,
     priority,
     publishing,
     publishing_later,
@@ -48,6 +49,6 @@ CONCERNS = (
     *(sizes, again, claims, conduct, last_chance, key_order),
     *(values, names, delays, several, halves, browsing),
     *(recovery, bookkeeping, charges, waiting, keeping, publishing_later, expiry, priority),
-    *(refusals, wall_clocks, second_thoughts, schedules, alike, long_ago),
+    *(refusals, wall_clocks, second_thoughts, schedules, alike, long_ago, placing),
 )
 """Where the broken layers are: importing them enters them into the catalogue."""

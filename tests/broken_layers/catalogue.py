@@ -56,6 +56,7 @@ def broken(law: str) -> Callable[[C], C]:
     """Put the class beneath into the catalogue: its docstring is the story, `law` is to kill it."""
 
     def enter(layer: C) -> C:
+        assert layer.__name__ not in CATALOGUE, f"there are two layers called {layer.__name__}"
         story = (layer.__doc__ or "").partition("\n")[0]
         CATALOGUE[layer.__name__] = Broken(layer.__name__, story, law, layer)
         return layer

@@ -1,7 +1,6 @@
 """Laws for claims: groups that are removed, delays, starts, answers, lag."""
 
 import time
-from typing import Final
 
 import anyio
 import pytest
@@ -11,6 +10,7 @@ from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
 from acked.conformance.laws.steps import (
+    DAY,
     LONG,
     ack_all,
     bodies,
@@ -26,8 +26,6 @@ from acked.conformance.laws.steps import (
 from acked.types import Outcome, Settlement, Verb
 
 __all__ = ("ClaimLaws",)
-
-DAY: Final = 86_400.0
 
 
 class ClaimLaws:

@@ -3,11 +3,11 @@
 import anyio
 import pytest
 
-from acked import AckSubscription, CapabilityError, Redelivery
+from acked import AckSubscription, CapabilityError, Redelivery, VirtualClock
 from acked.conformance.harness import Harness
 from acked.conformance.law import law, soon
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
-from acked.conformance.laws.steps import LONG, ack_all, bodies, introduce, place, receive
+from acked.conformance.laws.steps import DAY, LONG, ack_all, bodies, introduce, place, receive
 
 __all__ = ("ExpiryLaws",)
 
@@ -47,6 +47,20 @@ class ExpiryLaws:
                     owed = await all_that_is_owed(channel, topic, sub)
                 assert bodies(owed) == ["in time"]
                 await nothing_is_owed(channel, topic, name)
+
+    @law("B13", needs=("publish_expiry",))
+    async def test_months_are_not_over_at_once(self, harness: Harness) -> None:
+        """B13: of ninety days; nor when thirty have passed, where time is virtual."""
+        async with place(harness) as (channel, topic, group):
+            await introduce(channel, topic, group=group)
+            for number in range(2):
+                await channel.publish(topic, number, expires=90 * DAY)
+            for _ in range(2):
+                async with channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as sub:
+                    await ack_all(await receive(sub, 1))
+                if isinstance(harness.clock, VirtualClock):
+                    await harness.stall(30 * DAY)
+            await nothing_is_owed(channel, topic, group)
 
     @law("B13", needs=("publish_expiry", "nack", "nack_delay"))
     async def test_what_comes_again_after_its_time_is_handed_to_nobody(

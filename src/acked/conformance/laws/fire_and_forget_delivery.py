@@ -36,6 +36,15 @@ class FireAndForgetDeliveryLaws:
                 await channel.publish(topic, body)
             assert bodies_of(await hear(sub, len(small))) == small
 
+    @law("A1", needs=("lossy",))
+    async def test_equal_bodies_are_each_heard(self, harness: Harness) -> None:
+        """A1: five in one publish, and one more alone."""
+        topic = harness.topic()
+        async with harness.channel() as channel, channel.subscribe(topic) as sub:
+            await channel.publish_many(topic, ["same"] * 5)
+            await channel.publish(topic, "same")
+            assert bodies_of(await hear(sub, 6)) == ["same"] * 6
+
     @law("A2", needs=("lossy", "max_payload"))
     async def test_a_body_over_the_limit_is_refused_before_anything_is_sent(
         self, harness: Harness

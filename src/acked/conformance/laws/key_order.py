@@ -120,6 +120,21 @@ class KeyOrderLaws:
             await nothing_is_owed(here.channel, here.topic, here.group)
             await emptied(Place(here.channel, dead, here.group), "letter")
 
+    @law("E7", needs=("key_order",))
+    async def test_an_empty_key_is_a_key(self, harness: Harness) -> None:
+        """E7: and what has no key is not of it."""
+        async with place(harness) as here:
+            empty = [replace(record(here, f"e{number}"), key="") for number in range(3)]
+            await here.channel.layer.publish(empty)
+            await publish(here, "-3 -4")
+            async with in_order(here) as one, in_order(here) as other:
+                held = await came(one, "e0 -3 -4")
+                await publish(here, "a5")
+                await ack(other, *(await came(other, "a5")).values())
+                await ack(one, *held.values())
+                await came(other, "e1")
+            await emptied(here, "e1 e2")
+
     @law("E7", needs=("key_order", "nack_delay"))
     async def test_a_poison_key_stops_nobody_else(self, harness: Harness) -> None:
         """E7: with a thousand and more of its messages before all others."""

@@ -7,12 +7,14 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
-from acked import CapabilityError
+from acked import CapabilityError, VirtualClock
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.again import equal, originals
+from acked.conformance.laws.likeness import made
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
 from acked.conformance.laws.steps import (
+    DAY,
     LONG,
     ack_all,
     bodies,
@@ -23,6 +25,7 @@ from acked.conformance.laws.steps import (
     receive,
     received_when,
     silent,
+    soon,
 )
 from acked.types import Settlement, Verb
 
@@ -94,6 +97,58 @@ class PublishingLaterLaws:
                     await ack_all(some)
                 assert sorted(map(int, map(str, got))) == list(range(many))
             await nothing_is_owed(channel, topic, group)
+
+    @law("B12", "A8", needs=("publish_delay", "batch_publish"))
+    async def test_each_of_a_batch_has_its_own_delay(self, harness: Harness) -> None:
+        """B12, A8: of no whole seconds, beside what has none; each comes when its own is over."""
+        delays = {"last": 1.75, "first": 0.0, "second": 0.75}
+        async with place(harness) as here:
+            channel, topic, group = here
+            await introduce(channel, topic, group=group)
+            kind = "application/json"
+            records = [
+                replace(
+                    made(here, harness, body=b'"%b"' % name.encode(), content_type=kind),
+                    delay=delay,
+                )
+                for name, delay in delays.items()
+            ]
+            came: dict[object, float] = {}
+
+            async def read() -> None:
+                for _ in delays:
+                    (delivery,) = await receive(sub, 1)
+                    came[delivery.body] = harness.clock.time() - began
+                    await delivery.ack()
+
+            async with (
+                channel.subscribe(topic, group=group, lease=LONG) as sub,
+                anyio.create_task_group() as tasks,
+            ):
+                began = harness.clock.time()
+                await channel.layer.publish(records)
+                tasks.start_soon(read)
+                with anyio.fail_after(2 * soon()):
+                    while len(came) < len(delays):
+                        await harness.pass_time(0.25)
+            assert list(came) == ["first", "second", "last"]
+            assert all(came[name] >= delay for name, delay in delays.items()), came
+            await nothing_is_owed(channel, topic, group)
+
+    @law("B12", needs=("publish_delay",))
+    async def test_a_publisher_may_say_months(self, harness: Harness) -> None:
+        """B12: where time is virtual it comes then; elsewhere it does not come at once."""
+        for delay in (1.5 * DAY, 60 * DAY):
+            async with place(harness) as (channel, topic, group):
+                await introduce(channel, topic, group=group)
+                await channel.publish(topic, "later", delay=delay)
+                await nothing_is_owed(channel, topic, group)
+                if isinstance(harness.clock, VirtualClock):
+                    await harness.stall(delay - DAY / 2)
+                    await nothing_is_owed(channel, topic, group)
+                    await harness.stall(DAY / 2 + 1)
+                    async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                        await ack_all(await receive(sub, 1))
 
     @law("B12", "A4", needs=("publish_delay",))
     async def test_what_was_kept_back_is_whole_and_outlives_the_channel(

@@ -1,5 +1,6 @@
 """Laws of more than one: topics, groups, consumers, channels; the second is where bugs are."""
 
+from contextlib import AsyncExitStack
 from typing import Final
 
 from acked import Record, Start
@@ -172,3 +173,24 @@ class SeveralLaws:
             for topic in topics:
                 async with channel.subscribe(topic, group=group, lease=LONG) as sub:
                     assert bodies(await all_that_is_owed(channel, topic, sub)) == ["new"]
+
+    @law("B7", "B8", needs=("competing",))
+    async def test_who_reads_other_topics_too_is_woken_for_a_shared_one(
+        self, harness: Harness
+    ) -> None:
+        """B7, B8: two consumers share one topic; the other one is full, whoever was first."""
+        for full_is_first in (True, False):
+            one, shared, two = topics = [harness.topic() for _ in range(3)]
+            group = harness.group()
+            async with opened(harness) as channel, AsyncExitStack() as entered:
+                await introduce(channel, *topics, group=group)
+                full = channel.subscribe(one, shared, group=group, in_flight=1, lease=LONG)
+                free = channel.subscribe(shared, two, group=group, lease=LONG)
+                for sub in (full, free) if full_is_first else (free, full):
+                    await entered.enter_async_context(sub)
+                await channel.publish(one, "held")
+                held = await receive(full, 1)
+                async with asleep(free, 1) as got:
+                    await channel.publish(shared, "shared")
+                assert bodies(got) == ["shared"]
+                await ack_all([*held, *got])

@@ -23,6 +23,7 @@ from acked.conformance.law import soon
 from acked.types import Leased
 
 __all__ = (
+    "DAY",
     "LONG",
     "Place",
     "ack_all",
@@ -44,6 +45,7 @@ __all__ = (
     "soon",
 )
 
+DAY: Final = 86_400.0
 LONG: Final = 60.0
 """A lease that does not end while a law is tried."""
 

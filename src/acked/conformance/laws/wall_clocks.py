@@ -1,18 +1,14 @@
 """Laws C2, C3, C12: somebody sets the wall clock of a client, and no lease and no delay minds."""
 
-from typing import Final
-
 import anyio
 
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
 from acked.conformance.laws.owed import nothing_is_owed
-from acked.conformance.laws.steps import lease, place, receive, silent
+from acked.conformance.laws.steps import DAY, lease, place, receive, silent
 from acked.types import Settlement, Verb
 
 __all__ = ("WallClockLaws",)
-
-DAY: Final = 86400.0
 
 
 class WallClockLaws:
