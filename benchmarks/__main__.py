@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks import bloat, drop_in, fan_out, idle, kill
+from benchmarks import bloat, drop_in, fan_out, idle, kill, sharing
 from benchmarks.contest import contests
 from benchmarks.report import Report
 from benchmarks.results import FOLDER, Result
@@ -22,6 +22,7 @@ OTHERS: dict[str, Run] = {
     fan_out.NAME: fan_out.run,
     "idle": idle.run,
     "kill": kill.run,
+    "sharing": sharing.run,
 }
 TABLE = "table"
 HOUR = "bloat"
