@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 import msgspec
-import psutil
 
 from acked import AckSubscription, Channel, Topic
 from acked.layers.postgres_queue import PostgresQueueLayer
@@ -32,6 +31,7 @@ from benchmarks.bloat_picture import picture
 from benchmarks.orders import Order, orders
 from benchmarks.report import Report, Round
 from compose.fleet import create
+from compose.lifecycle import Broker, BrokerError
 
 __all__ = ("MINUTE", "run")
 
@@ -92,8 +92,8 @@ class Spent(msgspec.Struct, frozen=True):
 class Meter:
     """Measures the processor time of a server, all of its processes, and of this one."""
 
-    def __init__(self, pid: int) -> None:
-        self._main = psutil.Process(pid)
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
         self._last = self._total()
 
     def lap(self) -> Spent:
@@ -102,12 +102,9 @@ class Meter:
         return Spent(self._last.server - before.server, self._last.here - before.here)
 
     def _total(self) -> Spent:
-        main = self._main.cpu_times()
-        # Of children that have ended it is with the main process.
-        server = main.user + main.system + main.children_user + main.children_system
-        for child in self._main.children():
-            times = child.cpu_times()
-            server += times.user + times.system
+        server = self._broker.cpu_seconds
+        if server is None:
+            raise BrokerError("bloat counts the server's processor time: run it natively, here")
         return Spent(server, process_time())
 
 
@@ -156,18 +153,18 @@ async def cost_of_new(url: str, schema: str, connection: "Connection", meter: Me
     return statistics.mean(costs)
 
 
-async def sampled(url: str, pid: int, minutes: float, seconds: float) -> list[Sample]:
+async def sampled(broker: Broker, minutes: float, seconds: float) -> list[Sample]:
     """Return what was seen in so many minutes of so many seconds, and print it as it comes."""
     samples: list[Sample] = []
-    connection: Connection = await asyncpg.connect(url)
-    async with traffic(url, "acked") as old:
+    connection: Connection = await asyncpg.connect(broker.url)
+    async with traffic(broker.url, "acked") as old:
         await old.burst()
-        meter, began = Meter(pid), monotonic()
+        meter, began = Meter(broker), monotonic()
         for minute in count(1):
-            compared = await cost_of_new(url, f"new{minute}", connection, meter)
+            compared = await cost_of_new(broker.url, f"new{minute}", connection, meter)
             meter.lap()
             messages = 0
-            while monotonic() < began + minute * seconds:
+            while not messages or monotonic() < began + minute * seconds:
                 messages += await old.burst()
                 due = began + (minute - 1) * seconds + messages / RATE
                 await asyncio.sleep(max(0.0, min(due, began + minute * seconds) - monotonic()))
@@ -213,12 +210,7 @@ def run(*, quick: bool, minutes: float = 60.0, folder: Path | None = None) -> Re
     """Let there be traffic; `quick` makes a minute of five seconds."""
     seconds = MINUTE / 12 if quick else MINUTE
     with create("postgres", is_for_benchmarks=True, kind="native") as broker:
-        pid: int | None = getattr(broker, "pid", None)
-        if pid is None:
-            raise SystemExit(
-                "bloat counts the server's processor time, and needs it on this machine"
-            )
-        samples = asyncio.run(sampled(broker.url, pid, minutes, seconds))
+        samples = asyncio.run(sampled(broker, minutes, seconds))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         text = msgspec.json.format(msgspec.json.encode(samples), indent=2)

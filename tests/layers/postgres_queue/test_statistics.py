@@ -212,3 +212,15 @@ async def test_what_is_not_free_is_not_walked_over_whatever_the_statistics_say(
         await layer.publish(make(1))
         assert len(await session.claim(grp, 10)) == 1
         assert session.cost < delayed / 2
+
+
+async def test_what_is_called_for_each_message_is_not_planned_for_each(module_broker) -> None:
+    """For arrays of one element the planner prefers to: it was most of what a lone message cost."""
+    url = module_broker("postgres").url
+    async with PostgresQueueLayer(url, schema="plans"), connected(url) as connection:
+        kept = await connection.fetch(
+            """select proname from pg_proc where pronamespace = 'plans'::regnamespace
+            and 'plan_cache_mode=force_generic_plan' = any (proconfig)"""
+        )
+    verbs = {"publish", "look", "look_in_order", "outlook", "settle", "extend", "release"}
+    assert {row["proname"] for row in kept} >= verbs

@@ -74,7 +74,7 @@ from acked.layers._postgres.pool import LendingPool
 from acked.layers._postgres.schema import quoted
 from acked.layers._postgres.server import Password, PostgresServer, close, dead_after
 from acked.layers._postgres.tls import TLS_OPTIONS
-from acked.layers._postgres.transactions import StoredFunction, call_in
+from acked.layers._postgres.transactions import call_in
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.schema import checked_schema
 from acked.layers._shared.urls import number, switch, url_options, whole_number
@@ -88,7 +88,7 @@ from acked.layers.postgres_queue._publishing import (
     receipts_of,
     taken_of,
 )
-from acked.layers.postgres_queue._records import columns, placing_of
+from acked.layers.postgres_queue._records import alike, columns, placing_of
 from acked.layers.postgres_queue._schema import (
     channel_of,
     check_version,
@@ -271,7 +271,8 @@ class PostgresQueueLayer:
         if failures:
             raise not_taken([record], failures)
         arguments = (schedule, moment, begins, *columns(taken))
-        before: float | None = await self._committed(self._functions.publish_once, arguments, 1)
+        statement = self._functions.publish_once.numbered()
+        before: float | None = await self._committed(statement, arguments, 1)
         return before
 
     async def publish_in(self, connection: object, records: Sequence[Record]) -> Sequence[Receipt]:
@@ -379,20 +380,22 @@ class PostgresQueueLayer:
                 await check_version(connection, self._schema, address)
 
     async def _commit(self, records: Sequence[Record], asked: int) -> Sequence[int]:
-        arguments = (*columns(records), False, *placing_of(records))
-        numbers: Sequence[int] = await self._committed(self._functions.publish, arguments, asked)
+        functions, arguments = self._functions, alike(records)
+        statement = functions.publish_alike
+        if arguments is None:
+            statement = functions.publish.numbered()
+            arguments = (*columns(records), False, *placing_of(records))
+        numbers: Sequence[int] = await self._committed(statement, arguments, asked)
         return numbers
 
-    async def _committed(
-        self, function: StoredFunction, arguments: Sequence[object], asked: int
-    ) -> Any:
-        """Return what `function` returns, which publishes so many."""
+    async def _committed(self, statement: str, arguments: Sequence[object], asked: int) -> Any:
+        """Return the value of `statement`, which publishes so many."""
         is_sent = False
         try:
             with self._server.translated():
                 async with self._publishing.borrowed() as connection:
                     is_sent = True
-                    return await connection.fetchval(function.numbered(), *arguments)
+                    return await connection.fetchval(statement, *arguments)
         except LayerError as error:
             is_unknown = is_sent and isinstance(error, ConnectionLost)
             raise not_published(asked, error, indeterminate=is_unknown) from error

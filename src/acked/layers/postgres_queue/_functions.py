@@ -16,17 +16,6 @@ _RECORDS: Final = (
     "bytea[]",
 )
 _PLACING: Final = ("double precision[]", "double precision[]", "smallint[]")
-_LOOK: Final = """
-WITH claimed AS MATERIALIZED (SELECT * FROM @schema.claim($1, $2, $3, $4, $5, $6))
-SELECT grp, seq, rank, attempt, failures, alone, published, id, key, headers, content_type, body,
-    coalesce(expires <= due - $3, false) AS is_expired,
-    null::bigint AS known, null::double precision AS due, null::boolean AS has_free
-FROM claimed
-UNION ALL
-SELECT null, null, null, null, null, null, null, null, null, null, null, null, null, o.*
-FROM @schema.outlook($1) AS o WHERE (SELECT count(*) FROM claimed) < $2"""
-"""What a claim leases; and where there was room for more, a row that is no message: how many of the
-groups there are still, in how many seconds something may be free, and whether something is."""
 _LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
 
 
@@ -35,6 +24,12 @@ class QueueFunctions:
 
     def __init__(self, schema: str) -> None:
         self.publish: Final = StoredFunction(f"{schema}.publish", (*_RECORDS, "boolean", *_PLACING))
+        many = "ARRAY[cardinality($2::text[])]"
+        self.publish_alike: Final = (
+            f"SELECT {schema}.publish(array_fill($1::text, {many}), $2, null, null, "
+            f"array_fill($3::text, {many}), array_fill($4::double precision, {many}), $5, false)"
+        )
+        """Of one topic, kind and time: each array costs both sides as much as the bodies' own."""
         self.publish_once: Final = StoredFunction(
             f"{schema}.publish_once", ("text", "double precision", "boolean", *_RECORDS)
         )
@@ -42,8 +37,12 @@ class QueueFunctions:
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
         )
-        self.look: Final = _LOOK.replace("@schema", schema)
-        self.look_in_order: Final = self.look.replace(".claim(", ".claim_in_order(")
+        self.look: Final = (
+            "SELECT grp, seq, rank, attempt, failures, alone, published, id, key, headers, "  # noqa: S608
+            "content_type, body, expires <= due - $3 AS is_expired, due, waits "
+            f"FROM {schema}.look($1, $2, $3, $4, $5, $6)"
+        )
+        self.look_in_order: Final = self.look.replace(".look(", ".look_in_order(")
         self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
         self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"

@@ -9,11 +9,12 @@ from acked.errors import LayerError
 from acked.layers._postgres.texts import as_it_was, kept
 from acked.layers._shared.headers import column_of, headers_in
 from acked.layers.postgres_queue._next_look import Outlook
-from acked.types import Leased, Record
+from acked.types import NO_HEADERS, Leased, Record
 
 __all__ = (
     "Columns",
     "PostgresLease",
+    "alike",
     "can_be_kept",
     "columns",
     "leased_from",
@@ -23,7 +24,7 @@ __all__ = (
     "refusal_of",
 )
 
-Columns: TypeAlias = tuple[Sequence[object] | None, ...]
+Columns: TypeAlias = tuple[object, ...]
 """Records, each column as an array: topics, ids, keys, headers, types, times, bodies."""
 
 
@@ -36,16 +37,35 @@ class PostgresLease(NamedTuple):
 
 
 def columns(records: Sequence[Record]) -> Columns:
-    """Return `records` as the arrays that `publish` and `settle` take."""
+    """Return `records` as the arrays that `publish` and `settle` take; None where all are null."""
+    keys = [None if record.key is None else kept(record.key) for record in records]
+    headers = [column_of(record.headers) for record in records]
     return (
         [record.topic for record in records],
         [kept(record.id) for record in records],
-        [None if record.key is None else kept(record.key) for record in records],
-        [column_of(record.headers) for record in records],
+        _unless_empty(keys),
+        _unless_empty(headers),
         [kept(record.content_type) for record in records],
         [record.timestamp for record in records],
         [record.body for record in records],
     )
+
+
+def _unless_empty(column: Sequence[str | None]) -> Sequence[str | None] | None:
+    return None if column.count(None) == len(column) else column
+
+
+def alike(records: Sequence[Record]) -> Columns | None:
+    """Return what `publish_alike` takes, where `records` differ in ids and bodies alone."""
+    first = records[0]
+    kind, time = first.content_type, first.timestamp
+    common = (first.topic, None, NO_HEADERS, kind, time, 0.0, 0.0, 0)
+    for one in records:
+        own = (one.topic, one.key, one.headers, one.content_type, one.timestamp)
+        if (*own, one.delay, one.expires, one.priority) != common:
+            return None
+    ids, bodies = [kept(one.id) for one in records], [one.body for one in records]
+    return (first.topic, ids, kept(kind), time, bodies)
 
 
 def can_be_kept(records: Sequence[Record]) -> bool:
@@ -91,14 +111,14 @@ def leased_from(row: asyncpg.Record, topic: str, number: int) -> Leased:
         str(seq),
         row["failures"],
         row["alone"] // 2,
-        row["is_expired"],
+        row["is_expired"] or False,
     )
 
 
 def outlook_from(rows: Sequence[asyncpg.Record]) -> Outlook | None:
     """Return what the last of the `rows` of a look says, unless that is one more message."""
     last = rows[-1]
-    return Outlook(last["known"], last["due"], last["has_free"]) if last["grp"] is None else None
+    return Outlook(last["seq"], last["due"], last["waits"]) if last["grp"] is None else None
 
 
 def record_from(row: asyncpg.Record, topic: str) -> Record:

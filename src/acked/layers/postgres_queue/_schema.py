@@ -16,7 +16,7 @@ from acked.layers._postgres.server import AnyConnection
 
 __all__ = ("VERSION", "channel_of", "installed", "migrate", "script")
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The version of the tables that this `acked` works with."""
 
 _FOLDER: Final = resources.files("acked.layers.postgres_queue") / "sql"

@@ -10,7 +10,7 @@ from acked.types import Outcome, Record, Reply, Settlement, Token, Verb
 __all__ = ("SettlePlan", "arrays_of", "replies_of", "settle_plan")
 
 _NOBODYS: Final = PostgresLease(0, 0, 0)
-_NO_LETTERS: Final[tuple[object, ...]] = (list[int](), *columns([]))
+_NO_LETTERS: Final = (None,) * (1 + len(columns([])))
 _NACK: Final = Verb.NACK
 _LOST: Final = Outcome.LOST
 _CONFIRMED: Final = Outcome.CONFIRMED
@@ -48,7 +48,8 @@ def settle_plan(batch: Sequence[Settlement], *, announce: bool = False) -> Settl
         else:  # it stays owed, and spoils no neighbour
             tokens[place], refused[place] = _NOBODYS, refusal
     copies: tuple[object, ...] = (of_members, *columns(letters)) if letters else _NO_LETTERS
-    return SettlePlan((*arrays_of(tokens), delays, *copies, announce), refused)
+    again = delays if delays.count(None) < len(delays) else None
+    return SettlePlan((*arrays_of(tokens), again, *copies, announce), refused)
 
 
 def arrays_of(tokens: Sequence[Token]) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:

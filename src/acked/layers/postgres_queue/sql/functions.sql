@@ -11,9 +11,13 @@
 --     2. What was locked is written by its place (`ctid`) in the next statement, which sees it.
 --     3. What is walked has the order of one index and of no other, and nothing may be sorted: thus
 --        `due <= 0` and `lane BETWEEN` where an equation would say the same.
+--     4. Plans are made once for each session. For arrays of one element the planner believes that it
+--        is worth while to plan anew each time, and that costs more than all the rest.
+--     5. A lone message pays for each statement, so what can be an expression is none: a setting is made
+--        in a declaration, a time is by `date_part`, which makes no numeric.
 
 CREATE OR REPLACE FUNCTION @schema.moment() RETURNS double precision
-LANGUAGE sql VOLATILE AS $$ SELECT extract(epoch FROM clock_timestamp())::double precision $$;
+LANGUAGE sql VOLATILE AS $$ SELECT date_part('epoch', clock_timestamp()) $$;
 
 -- Stores records and returns their numbers, in their order; one with a delay is free when so many
 -- seconds are over, and one that expires is nobody's after so many. The higher a priority, the
@@ -25,13 +29,18 @@ CREATE OR REPLACE FUNCTION @schema.publish(
     published double precision[], bodies bytea[], announce boolean,
     delays double precision[] DEFAULT NULL, expiries double precision[] DEFAULT NULL,
     priorities smallint[] DEFAULT NULL
-) RETURNS bigint[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS bigint[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
-    named text[] := ARRAY(SELECT DISTINCT t FROM unnest(topics) AS t ORDER BY t);
+    named text[] := topics;
     numbers bigint[];
     one text;
 BEGIN
+    IF cardinality(topics) > 1 THEN
+        named := ARRAY(SELECT DISTINCT t FROM unnest(topics) AS t ORDER BY t);
+    END IF;
     FOREACH one IN ARRAY named LOOP
         PERFORM pg_advisory_xact_lock_shared(@lock, hashtext(one));
     END LOOP;
@@ -46,9 +55,13 @@ BEGIN
             ON CONFLICT DO NOTHING;
         END IF;
     END LOOP;
-    numbers := ARRAY(
-        SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
-    );
+    IF cardinality(topics) = 1 THEN
+        numbers := ARRAY[nextval('@schema.message_seq')];
+    ELSE
+        numbers := ARRAY(
+            SELECT nextval('@schema.message_seq') FROM generate_series(1, cardinality(topics))
+        );
+    END IF;
     INSERT INTO @schema.message
         (grp, seq, due, rank, expires, published, id, key, headers, content_type, body, lane)
     SELECT g.id, r.seq, CASE WHEN r.delay > 0 THEN now + r.delay ELSE r.rank END, r.rank,
@@ -61,10 +74,9 @@ BEGIN
         ) AS u (
             seq, topic, id, key, headers, content_type, published, body, delay, expiry, priority
         )
-    ) AS r,
-    LATERAL (
-        SELECT o.id, o.in_order FROM @schema.grp AS o WHERE o.topic = r.topic AND o.gets OFFSET 0
-    ) AS g;
+    ) AS r
+    JOIN (SELECT * FROM @schema.grp AS o WHERE o.topic = ANY (named) AND o.gets OFFSET 0) AS g
+    ON g.topic = r.topic;
     IF announce THEN
         PERFORM pg_notify('@channel', t) FROM unnest(named) AS t;
     END IF;
@@ -105,11 +117,15 @@ $$;
 -- numbers; `number` is the proof of the lease. What is leased under one of `held` is the caller's
 -- own and is left alone, though it may have ended. A share stops after `most` bytes. That a lease
 -- was given need not be on the disk: after a crash the message is simply free.
-CREATE OR REPLACE FUNCTION @schema.claim(
+-- Where there was room for more, there is one row without a group, which is no message: its `seq` is
+-- how many of the groups there are still, its `due` in how many seconds something may be free that
+-- nobody tells of, and `waits` says whether a share was cut.
+CREATE OR REPLACE FUNCTION @schema.look(
     grps bigint[], room integer, seconds double precision, number bigint, held bigint[],
     most bigint
 ) RETURNS SETOF @schema.message LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
     ready bigint[] := grps;
@@ -117,9 +133,12 @@ DECLARE
     one bigint;
     wanted integer;
     got integer;
+    found_count integer := 0;
     places tid[];
+    outlook @schema.message;
+    setting text := set_config('synchronous_commit', 'off', true);
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
+    outlook.waits := false;
     WHILE room > 0 AND cardinality(ready) > 0 LOOP
         full_ones := '{}';
         FOREACH one IN ARRAY ready LOOP
@@ -135,11 +154,13 @@ BEGIN
                 WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)
                 ORDER BY m.due, m.seq LIMIT wanted FOR UPDATE SKIP LOCKED
             ), sized AS (
-                SELECT u.place, sum(u.size) OVER (ORDER BY u.rank, u.seq) - u.size AS before
+                SELECT u.place, sum(u.size::integer) OVER (ORDER BY u.rank, u.seq) - u.size AS before
                 FROM (SELECT * FROM free UNION ALL SELECT * FROM ended) AS u
                 ORDER BY u.rank, u.seq LIMIT wanted
             )
-            SELECT array_agg(s.place) INTO places FROM sized AS s WHERE s.before < most;
+            SELECT array_agg(s.place) FILTER (WHERE s.before < most),
+                outlook.waits OR coalesce(max(s.before) >= most, false)
+            INTO places, outlook.waits FROM sized AS s;
             RETURN QUERY
             UPDATE @schema.message AS m
             SET due = now + seconds, lease = number, attempt = m.attempt + 1,
@@ -148,12 +169,26 @@ BEGIN
             RETURNING m.*;
             GET DIAGNOSTICS got = ROW_COUNT;
             room := room - got;
+            found_count := found_count + got;
             IF got = wanted THEN
                 full_ones := full_ones || one;
             END IF;
         END LOOP;
         ready := full_ones;
     END LOOP;
+    IF room < 1 THEN
+        RETURN;
+    END IF;
+    SELECT min(soon.due) - now INTO outlook.due FROM unnest(grps) AS g (id), LATERAL (
+        SELECT m.due FROM @schema.message AS m
+        WHERE m.grp = g.id AND m.due > 0 AND m.due > now ORDER BY m.due, m.seq LIMIT 1
+    ) AS soon;
+    outlook.seq := cardinality(grps);
+    IF found_count = 0 THEN
+        SELECT count(*) INTO outlook.seq FROM @schema.grp AS g
+        WHERE g.id = ANY (grps) AND g.name IS NOT NULL;
+    END IF;
+    RETURN NEXT outlook;
 END $$;
 
 -- Keeps a message of the lane of `blocker` out of the way of all claims until that is settled: where
@@ -222,14 +257,16 @@ BEGIN
     RETURN nullif(found_seq, of_seq);
 END $$;
 
--- Does what `claim` does, of each lane one message at most, the first; it parks a thousand others,
--- and then it is to be called again. One at a time for each group: what another one leases must be
--- seen here. (No `jit`: a plan with what is switched off seems to cost so much that it is compiled.)
-CREATE OR REPLACE FUNCTION @schema.claim_in_order(
+-- Does what `look` does, of each lane one message at most, the first; it parks a thousand others, and
+-- then it is to be called again: `waits` says so, or that somebody settles just now. One at a time for
+-- each group: what another one leases must be seen here. (No `jit`: a plan with what is switched off
+-- seems to cost so much that it is compiled.)
+CREATE OR REPLACE FUNCTION @schema.look_in_order(
     grps bigint[], room integer, seconds double precision, number bigint, held bigint[],
     most bigint
 ) RETURNS SETOF @schema.message LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision;
     one bigint;
@@ -239,8 +276,9 @@ DECLARE
     parks integer := 1000;
     candidate record;
     leased @schema.message;
+    outlook @schema.message;
+    setting text := set_config('synchronous_commit', 'off', true);
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
     FOR one IN SELECT g FROM unnest(grps) AS g ORDER BY g LOOP
         PERFORM pg_advisory_xact_lock((@lock)::bigint * 4294967296 + one);
     END LOOP;
@@ -280,12 +318,17 @@ BEGIN
             END IF;
         END LOOP;
     END LOOP;
+    IF room > 0 THEN
+        SELECT o.known, o.due, o.has_free INTO outlook.seq, outlook.due, outlook.waits
+        FROM @schema.outlook(grps) AS o;
+        RETURN NEXT outlook;
+    END IF;
 END $$;
 
 DO $$
 BEGIN
     IF current_setting('server_version_num')::integer >= 130000 THEN  -- it is new there
-        ALTER FUNCTION @schema.claim_in_order SET enable_incremental_sort = off;
+        ALTER FUNCTION @schema.look_in_order SET enable_incremental_sort = off;
     END IF;
 END $$;
 
@@ -315,7 +358,7 @@ CREATE OR REPLACE FUNCTION @schema.settle(
     content_types text[], published double precision[], bodies bytea[], announce boolean
 ) RETURNS integer[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
     ours integer[];
@@ -360,7 +403,8 @@ END $$;
 -- is our own settlement, perhaps in a transaction that is still open, and must not be waited for.
 CREATE OR REPLACE FUNCTION @schema.extend(
     grps bigint[], seqs bigint[], leases bigint[], seconds double precision
-) RETURNS integer[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
     places tid[];
@@ -390,7 +434,8 @@ END $$;
 -- returns the places (from 1) of those whose transactions are still open: nobody waits for them.
 CREATE OR REPLACE FUNCTION @schema.nack_unless_committed(
     grps bigint[], seqs bigint[], leases bigint[], delays double precision[]
-) RETURNS integer[] LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS integer[] LANGUAGE plpgsql
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
     back tid[];
@@ -418,7 +463,7 @@ END $$;
 CREATE OR REPLACE FUNCTION @schema.release(grps bigint[], seqs bigint[], leases bigint[])
 RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     UPDATE @schema.message AS m
@@ -473,7 +518,9 @@ END $$;
 -- whether something is already: of what a claim in order had no time for, or somebody settles.
 CREATE OR REPLACE FUNCTION @schema.outlook(
     grps bigint[], OUT known bigint, OUT due double precision, OUT has_free boolean
-) LANGUAGE plpgsql SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
+) LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
 BEGIN

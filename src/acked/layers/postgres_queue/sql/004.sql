@@ -1,0 +1,2 @@
+-- Version 4: the tables are as they were. The functions keep their plans, and `look` does what `claim`
+-- did, which stays for the processes of before that still run.
