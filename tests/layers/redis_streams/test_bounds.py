@@ -15,6 +15,7 @@ from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
     LONG,
+    LOST,
     SOON,
     Oracle,
     acks,
@@ -162,6 +163,27 @@ async def test_a_thousand_topics_with_a_message_each_are_read_at_once(
                 assert await feed.settle(acks(some)) == [CONFIRMED] * len(some)
         assert sorted(got) == sorted(topics)
         assert 1_000 <= scripts_run(oracle) - before < 1_300
+
+
+async def test_acks_of_many_topics_go_together_and_each_is_answered(private_redis) -> None:
+    broker, topics = private_redis(), [fresh("many") for _ in range(450)]
+    with Oracle.from_url(broker.url) as oracle:
+        async with RedisStreamsLayer(broker.url) as layer, consuming(layer, *topics) as feed:
+            await layer.publish([one for topic in topics for one in records(topic, topic)])
+            await layer.publish(records(topics[7], *range(30)))
+            held = await receive(feed, 480)
+            of_topic = {one.record.topic: one for one in held}
+            another, gone, deleted = of_topic[topics[3]], of_topic[topics[5]], of_topic[topics[300]]
+            oracle.xclaim(topics[3], GROUP, "another", 0, [another.position])
+            oracle.xack(topics[5], GROUP, gone.position)
+            oracle.xgroup_destroy(topics[300], GROUP)
+            oracle.config_resetstat()
+            expected = [LOST if one in (another, gone, deleted) else CONFIRMED for one in held]
+            assert await feed.settle(acks(held)) == expected
+            # Three with the acks of 200, 200 and 49 topics, one of those with many, one apart.
+            assert oracle.info("commandstats")["cmdstat_evalsha"]["calls"] <= 8
+            owed = [topic for topic in topics if topic != topics[300] and pending(oracle, topic)]
+            assert owed == [topics[3]]
 
 
 async def test_a_busy_topic_of_many_keeps_no_quiet_one_waiting(redis_broker) -> None:

@@ -1,9 +1,9 @@
 """The feed of one consumer: receives by its intake, settles over the pooled connections."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final, TypeAlias, cast
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Final, cast
 
 import anyio
 
@@ -11,35 +11,28 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.client import Client
 from acked.layers._redis.connection import CLOSE_WITHIN
 from acked.layers._redis.errors import group_is_missing, says
-from acked.layers._redis.scripts import Script, ScriptCall
+from acked.layers._redis.scripts import ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._key_order import ReceiverInOrder
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
+from acked.layers.redis_streams._plan import Plan, Planner
 from acked.layers.redis_streams._pulse import Pulse
 from acked.layers.redis_streams._receiver import Receiver
 from acked.layers.redis_streams._records import TokenOf, as_ours, letter_of, noted_alone
 from acked.layers.redis_streams._scripts import (
     ACK,
+    ACK_TOGETHER,
     DEAD_LETTER,
     EXTEND,
-    FAILURE,
     NOTE_ALONE,
     REQUEUE,
 )
-from acked.types import Leased, Outcome, Record, Reply, Settlement, Token, Verb
+from acked.types import Leased, Outcome, Record, Reply, Settlement, Token
 
 __all__ = ("RedisStreamsFeed",)
 
-LARGEST_CALL: Final = 1000
-"""Leases in one call of a script: the server does nothing else meanwhile."""
-MOST_FIELDS: Final = 7000
-"""Names and values that a script can take apart (Lua's stack has 8,000 places)."""
-_NACK: Final = Verb.NACK
 _LOST: Final = Outcome.LOST
 _CONFIRMED: Final = Outcome.CONFIRMED
-
-_Plan: TypeAlias = list[tuple[ScriptCall, list[int]]]
-"""Calls, each with the positions of the settlements or tokens it is about."""
 
 
 class RedisStreamsFeed:
@@ -51,7 +44,9 @@ class RedisStreamsFeed:
         self._pulse = Pulse(way, seat)
         self._pulse.start()
         kind = ReceiverInOrder if seat.in_key_order else Receiver
-        parts = [kind(way, seat, topics) for topics in way.together(seat.places)]
+        together = way.together(seat.places)
+        self._planner = Planner(seat, together)
+        parts = [kind(way, seat, topics) for topics in together]
         self._intake = parts[0] if len(parts) == 1 else MultiSlotReceiver(parts, seat, self.extend)
 
     def __repr__(self) -> str:
@@ -90,15 +85,21 @@ class RedisStreamsFeed:
         tokens = as_ours([settlement.token for settlement in batch])
         began = self._seat.clock.time()
         replies: list[Reply] = [_CONFIRMED] * len(batch)
-        plan = self._plan(batch, tokens)
+        plan, apart = self._planner.plan(batch, tokens), Plan()
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
-            if call.script is DEAD_LETTER and says(reply, "same slot"):
+            if call.script is ACK_TOGETHER and not isinstance(reply, LayerError):
+                apart += self._judge_each(members, tokens, reply, replies)
+            elif call.script is DEAD_LETTER and says(reply, "same slot"):
                 (member,) = members
                 replies[member] = await self._dead_letter_elsewhere(batch[member])
             else:
                 self._judge(call, members, reply, replies)
+        for (call, members), reply in zip(apart, await self._replies(apart), strict=True):
+            self._judge(call, members, reply, replies)
         for i, settlement in enumerate(batch):
-            if settlement.dead_letter is not None and not self._fits(settlement.dead_letter):
+            if settlement.dead_letter is not None and not self._planner.fits(
+                settlement.dead_letter
+            ):
                 replies[i] = await self._dead_letter_elsewhere(settlement)
         self._note(batch, tokens, replies, began)
         return replies
@@ -108,7 +109,7 @@ class RedisStreamsFeed:
         ours = as_ours(list(tokens))
         idle = max(0, round((self._seat.lease - seconds) * 1000))
         longer = math.ceil(seconds * 1000) if seconds > self._seat.lease else 0
-        plan = self._same_for_all(EXTEND, ours, b"%d" % idle, b"%d" % longer)
+        plan = self._planner.same_for_all(EXTEND, ours, b"%d" % idle, b"%d" % longer)
         outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
         until = self._seat.clock.time() + seconds
         replies = await self._way.run([call for call, _ in plan])
@@ -126,7 +127,7 @@ class RedisStreamsFeed:
     async def release(self, tokens: Sequence[Token]) -> None:
         """Give `tokens` back to the group, with the attempt they were handed out with taken off."""
         ours = as_ours(list(tokens))
-        plan = self._same_for_all(REQUEUE, ours, b"0", b"-1")
+        plan = self._planner.same_for_all(REQUEUE, ours, b"0", b"-1")
         outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             self._judge(call, members, reply, outcomes)
@@ -151,57 +152,6 @@ class RedisStreamsFeed:
             await self._pulse.stop()
             await self._intake.leave()
 
-    def _plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> _Plan:
-        """Return the calls that carry out `batch`, each with the positions of its members."""
-        acks: defaultdict[str, list[int]] = defaultdict(list)
-        nacks: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        plan: _Plan = []
-        for i, settlement in enumerate(batch):
-            topic, lease = tokens[i]
-            if settlement.verb is _NACK:
-                # The server's clock is read in whole milliseconds: one more keeps the promise.
-                delay = math.ceil(settlement.delay * 1000) + 1 if settlement.delay > 0 else 0
-                nacks[topic, delay].append(i)
-            elif settlement.dead_letter is None:
-                acks[topic].append(i)
-            elif self._fits(settlement.dead_letter):
-                plan.append((self._letter_call(topic, lease, settlement.dead_letter), [i]))
-        for topic, members in acks.items():
-            plan += self._calls(ACK, topic, members, tokens)
-        for (topic, delay), members in nacks.items():
-            plan += self._calls(REQUEUE, topic, members, tokens, b"%d" % delay, b"%d" % FAILURE)
-        return plan
-
-    def _same_for_all(self, script: Script, tokens: list[TokenOf], *arguments: bytes) -> _Plan:
-        by_topic: defaultdict[str, list[int]] = defaultdict(list)
-        for i, (topic, _) in enumerate(tokens):
-            by_topic[topic].append(i)
-        plan: _Plan = []
-        for topic, members in by_topic.items():
-            plan += self._calls(script, topic, members, tokens, *arguments)
-        return plan
-
-    def _calls(
-        self,
-        script: Script,
-        topic: str,
-        members: list[int],
-        tokens: list[TokenOf],
-        *arguments: bytes,
-    ) -> Iterable[tuple[ScriptCall, list[int]]]:
-        for start in range(0, len(members), LARGEST_CALL):
-            some = members[start : start + LARGEST_CALL]
-            yield self._seat.call(script, topic, *arguments, *[tokens[i][1] for i in some]), some
-
-    @staticmethod
-    def _fits(letter: Record) -> bool:
-        """Say whether a script can write `letter`."""
-        return len(letter.headers) * 2 < MOST_FIELDS
-
-    def _letter_call(self, topic: str, lease: bytes, letter: Record) -> ScriptCall:
-        call = self._seat.call(DEAD_LETTER, topic, lease, *letter_of(letter))
-        return call._replace(keys=(*call.keys, letter.topic.encode()))
-
     async def _dead_letter_elsewhere(self, settlement: Settlement) -> Reply:
         """Copy first, then ack: for what a script cannot do.
 
@@ -214,7 +164,7 @@ class RedisStreamsFeed:
             (reply,) = await self.extend([settlement.token], self._seat.lease)
             if reply is _CONFIRMED:
                 await self._way.ask(b"XADD", letter.topic.encode(), b"*", *letter_of(letter))
-                plan = self._same_for_all(ACK, as_ours([settlement.token]))
+                plan = self._planner.same_for_all(ACK, as_ours([settlement.token]))
                 replies: list[Reply] = [_CONFIRMED]
                 for (call, members), said in zip(plan, await self._replies(plan), strict=True):
                     self._judge(call, members, said, replies)
@@ -223,7 +173,7 @@ class RedisStreamsFeed:
             return error
         return reply
 
-    async def _replies(self, plan: _Plan) -> list[object]:
+    async def _replies(self, plan: Plan) -> list[object]:
         """Return what `Client.run` does; where nothing could be sent, that error for each."""
         try:
             return await self._way.run([call for call, _ in plan])
@@ -242,6 +192,20 @@ class RedisStreamsFeed:
             return
         for member in members:
             replies[member] = _LOST if group_is_missing(reply) else reply
+
+    def _judge_each(
+        self, members: list[int], tokens: list[TokenOf], reply: object, replies: list[Reply]
+    ) -> Plan:
+        """Do so for the streams of one call; return what to ask of those that were refused."""
+        apart = Plan()
+        by_topic = groupby(members, lambda i: tokens[i][0])
+        for (topic, some), told in zip(by_topic, cast("Sequence[object]", reply), strict=True):
+            for call, of_topic in self._planner.calls(ACK, topic, [*some], tokens):
+                if told == 0:
+                    apart.append((call, of_topic))
+                else:
+                    self._judge(call, of_topic, told, replies)
+        return apart
 
     def _note(
         self,

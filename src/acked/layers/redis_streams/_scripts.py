@@ -32,6 +32,7 @@ from acked.layers._redis.scripts import load_script
 
 __all__ = (
     "ACK",
+    "ACK_TOGETHER",
     "ALONE",
     "BROWSE",
     "CLAIM",
@@ -76,6 +77,7 @@ _CONSTANTS: Final = {
 }
 
 ACK: Final = load_script(_FOLDER, "ack", _CONSTANTS)
+ACK_TOGETHER: Final = load_script(_FOLDER, "ack_together", _CONSTANTS)
 BROWSE: Final = load_script(_FOLDER, "browse", _CONSTANTS)
 CLAIM: Final = load_script(_FOLDER, "claim", _CONSTANTS)
 CREATE: Final = load_script(_FOLDER, "create", _CONSTANTS)

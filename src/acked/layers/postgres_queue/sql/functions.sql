@@ -113,6 +113,72 @@ CREATE OR REPLACE FUNCTION @schema.size_of(m @schema.message) RETURNS bigint LAN
         + coalesce(octet_length(m.key), 0) + coalesce(octet_length(m.headers), 0))::bigint
 $$;
 
+-- Returns which of `grps` from `first` to `last` have something free, up to `most`, in the order of
+-- their numbers: one hop along the index for each group that has, whosever it is, and none for others.
+CREATE OR REPLACE FUNCTION @schema.groups_with_free(
+    grps bigint[], first bigint, last bigint, most integer
+) RETURNS bigint[] LANGUAGE sql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+    WITH RECURSIVE hop (id) AS (
+        (SELECT m.grp FROM @schema.message AS m WHERE m.due <= 0 AND m.grp >= first
+        ORDER BY m.grp, m.due, m.seq LIMIT 1)
+        UNION ALL
+        SELECT n.grp FROM hop, LATERAL (
+            SELECT m.grp FROM @schema.message AS m WHERE m.due <= 0 AND m.grp > hop.id
+            ORDER BY m.grp, m.due, m.seq LIMIT 1
+        ) AS n WHERE hop.id < last
+    )
+    -- (`IS TRUE`: then it is looked up in a table of hashes, and no join.)
+    SELECT ARRAY(
+        SELECT hop.id FROM hop
+        WHERE hop.id <= last AND (hop.id IN (SELECT unnest(grps))) IS TRUE LIMIT most
+    )
+$$;
+
+-- Does so for those of which something was due until `now`; one hop for each that has something held.
+CREATE OR REPLACE FUNCTION @schema.groups_overdue(
+    grps bigint[], now double precision, most integer
+) RETURNS bigint[] LANGUAGE sql VOLATILE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+    WITH RECURSIVE hop (id, due) AS (
+        (SELECT m.grp, m.due FROM @schema.message AS m WHERE m.due > 0
+        ORDER BY m.grp, m.due, m.seq LIMIT 1)
+        UNION ALL
+        SELECT n.grp, n.due FROM hop, LATERAL (
+            SELECT m.grp, m.due FROM @schema.message AS m WHERE m.due > 0 AND m.grp > hop.id
+            ORDER BY m.grp, m.due, m.seq LIMIT 1
+        ) AS n
+    )
+    SELECT ARRAY(
+        SELECT hop.id FROM hop
+        WHERE hop.due <= now AND (hop.id IN (SELECT unnest(grps))) IS TRUE LIMIT most
+    )
+$$;
+
+-- Returns a page of those of `grps` that may have something, for a claim of many topics: first what is
+-- overdue, then what is free, from the first of `grps` on and round, behind `after`, where the page
+-- before has ended. It is empty when the round is done.
+CREATE OR REPLACE FUNCTION @schema.next_ready(
+    grps bigint[], after bigint, most integer, now double precision
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    page bigint[] := '{}';
+BEGIN
+    IF after < grps[1] THEN
+        RETURN @schema.groups_with_free(grps, after + 1, grps[1] - 1, most);
+    END IF;
+    page := @schema.groups_with_free(
+        grps, coalesce(after + 1, grps[1]), 9223372036854775807, most
+    );
+    IF cardinality(page) < most THEN
+        page := page || @schema.groups_with_free(grps, 0, grps[1] - 1, most - cardinality(page));
+    END IF;
+    IF after IS NULL THEN
+        page := @schema.groups_overdue(grps, now, most) || page;
+    END IF;
+    RETURN page;
+END $$;
+
 -- Leases up to `room` messages of `grps` for `seconds`, in equal shares, in the order of their
 -- numbers; `number` is the proof of the lease. What is leased under one of `held` is the caller's
 -- own and is left alone, though it may have ended. A share stops after `most` bytes. That a lease
@@ -128,7 +194,9 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision := @schema.moment();
+    are_many boolean := cardinality(grps) > 32;
     ready bigint[] := grps;
+    reached bigint;
     full_ones bigint[];
     one bigint;
     wanted integer;
@@ -139,6 +207,10 @@ DECLARE
     setting text := set_config('synchronous_commit', 'off', true);
 BEGIN
     outlook.waits := false;
+    IF are_many THEN
+        ready := @schema.next_ready(grps, NULL, room, now);
+        reached := ready[cardinality(ready)];
+    END IF;
     WHILE room > 0 AND cardinality(ready) > 0 LOOP
         full_ones := '{}';
         FOREACH one IN ARRAY ready LOOP
@@ -175,6 +247,10 @@ BEGIN
             END IF;
         END LOOP;
         ready := full_ones;
+        IF are_many AND room > 0 AND cardinality(ready) = 0 THEN
+            ready := @schema.next_ready(grps, reached, room, now);
+            reached := ready[cardinality(ready)];
+        END IF;
     END LOOP;
     IF room < 1 THEN
         RETURN;
@@ -269,6 +345,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET j
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     now double precision;
+    ready bigint[] := grps;
     one bigint;
     blocked bigint;
     bytes bigint;
@@ -279,14 +356,17 @@ DECLARE
     outlook @schema.message;
     setting text := set_config('synchronous_commit', 'off', true);
 BEGIN
-    FOR one IN SELECT g FROM unnest(grps) AS g ORDER BY g LOOP
+    IF cardinality(grps) > 32 THEN
+        ready := @schema.next_ready(grps, NULL, room, @schema.moment());
+    END IF;
+    FOR one IN SELECT g FROM unnest(ready) AS g ORDER BY g LOOP
         PERFORM pg_advisory_xact_lock((@lock)::bigint * 4294967296 + one);
     END LOOP;
     now := @schema.moment();
-    FOR n IN 1 .. cardinality(grps) LOOP
-        one := grps[n];
+    FOR n IN 1 .. cardinality(ready) LOOP
+        one := ready[n];
         bytes := 0;
-        share := ceil(room::numeric / (cardinality(grps) - n + 1));
+        share := ceil(room::numeric / (cardinality(ready) - n + 1));
         FOR candidate IN
             (SELECT m.seq, m.lane, m.due, m.attempt FROM @schema.message AS m
             WHERE m.grp = one AND m.due > 0 AND m.due <= now AND m.lease <> ALL (held)

@@ -7,7 +7,7 @@ end
 -- counts, positions) and those that are not (positions). A page of XPENDING starts at the first
 -- id that is not answered yet and is as long as the last one was useful: so one call, or few,
 -- where the leases are neighbours.
-local function fenced(first, last)
+local function fenced(first, last, stream)
   local owned, counts, places, lost = {}, {}, {}, {}
   local n, seen, asked = last - first + 1, {}, 1
   local size = n
@@ -16,7 +16,7 @@ local function fenced(first, last)
     if seen[id] == nil then
       if i > 1 then size = math.max(4, math.min(n - i + 1, 2 * (i - asked))) end
       asked = i
-      local page = redis.call('XPENDING', KEYS[1], ARGV[1], id, '+', size, ARGV[2])
+      local page = redis.call('XPENDING', stream or KEYS[1], ARGV[1], id, '+', size, ARGV[2])
       for _, entry in ipairs(page) do seen[entry[1]] = entry[4] end
     end
     if seen[id] == count then
