@@ -34,6 +34,7 @@ LARGEST_CALL: Final = 1000
 """Leases in one call of a script: the server does nothing else meanwhile."""
 MOST_FIELDS: Final = 7000
 """Names and values that a script can take apart (Lua's stack has 8,000 places)."""
+_ACK: Final = Verb.ACK
 _NACK: Final = Verb.NACK
 _LOST: Final = Outcome.LOST
 _CONFIRMED: Final = Outcome.CONFIRMED
@@ -90,7 +91,10 @@ class RedisStreamsFeed:
         tokens = as_ours([settlement.token for settlement in batch])
         began = self._seat.clock.time()
         replies: list[Reply] = [_CONFIRMED] * len(batch)
-        plan = self._plan(batch, tokens)
+        if [settlement.verb for settlement in batch].count(_ACK) == len(batch):
+            plan = self._same_for_all(ACK, tokens)
+        else:
+            plan = self._plan(batch, tokens)
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
             if call.script is DEAD_LETTER and says(reply, "same slot"):
                 (member,) = members
@@ -252,6 +256,9 @@ class RedisStreamsFeed:
     ) -> None:
         """Decide what was tried before without an answer, and note what is ours no more."""
         seat = self._seat
+        if not seat.unconfirmed and replies.count(_CONFIRMED) == len(replies):
+            seat.forget(tokens)
+            return
         if seat.unconfirmed:
             for i, (settlement, token) in enumerate(zip(batch, tokens, strict=True)):
                 if replies[i] is _LOST and seat.was_settled(token, settlement.verb, began):
