@@ -76,7 +76,8 @@ async def test_leaving_ends_a_read_that_the_server_still_believes_in(redis_broke
     async def stay_open(nowait: bool = False) -> None:
         """Do as a network that swallows our goodbye."""
 
-    closing, connection.disconnect = connection.disconnect, stay_open
+    theirs = connection.connection
+    closing, theirs.disconnect = theirs.disconnect, stay_open
     with redis.Redis.from_url(redis_broker.url) as oracle:
         oracle.xgroup_create("left", GROUP, mkstream=True)
         words = (b"XREADGROUP", b"GROUP", b"group", b"c", b"BLOCK", b"0", b"STREAMS", b"left", b">")

@@ -402,8 +402,6 @@ def test_every_record_becomes_a_delivery(wire) -> None:
 
 
 class _Fetched:
-    topic, partition = "t", 0
-
     def __init__(self, read) -> None:
         self.offset, self.timestamp, self.key, self.value = (
             read.offset,

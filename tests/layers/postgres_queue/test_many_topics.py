@@ -43,7 +43,7 @@ async def claimed(
 ) -> list[int]:
     """Return of which groups one claim leases messages."""
     rows = await session.fetch(
-        f"select grp from {schema}.claim($1, $2, $3, $4, $5, $6)",
+        f"select grp from {schema}.look($1, $2, $3, $4, $5, $6) where grp is not null",
         grps,
         room,
         LEASE,

@@ -90,7 +90,7 @@ async def test_a_cancelled_read_that_the_server_still_believes_in_gets_nothing(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read)
             ghost = await another_blocked_reader(oracle, before)
-            connection = feed._intake._reader._connection
+            connection = feed._intake._reader._connection.connection
 
             async def stay_open(**_: object) -> None:
                 pass

@@ -3,7 +3,8 @@
 from importlib import import_module
 
 try:
-    import_module("redis")
+    for _needed in ("redis", "hiredis"):
+        import_module(_needed)
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"{error.name} is not installed: pip install 'acked[redis]'", name=error.name

@@ -2,37 +2,32 @@
 
 Commands go out packed, and replies come back as they are: no response callbacks, no retries, no
 timeouts of redis-py. Its socket timeout loses a cancellation on Python 3.11 that comes in the
-tick in which a write completes, so every exchange has a deadline of ours instead. The pool is ours
-as well: to give a connection back is one step, which no cancellation can part.
+tick in which a write completes, so every exchange has a deadline of ours (`_redis.wire`).
+The pool is ours as well: to give a connection back is one step, which no cancellation can part.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Final, Self, TypeAlias, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final, Self, cast
 
 import anyio
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.errors import ends_connection, lost, translated
 from acked.layers._redis.scripts import ScriptCall, run_scripts
 from acked.layers._redis.urls import RedisUrl
+from acked.layers._redis.wire import Command, RedisWire, close, packed
 
-__all__ = ("CLOSE_WITHIN", "Command", "CommandRunner", "Connection", "is_open", "transport_of")
-
-Command: TypeAlias = Sequence[bytes]
+__all__ = ("CLOSE_WITHIN", "Command", "CommandRunner", "Connection")
 
 SLOWEST_LINK: Final = 1024 * 1024
 """Bytes a second: a request has so much more time the larger it is."""
 CLOSE_WITHIN: Final = 2.0
 """Seconds for what is said and waited for when closing: a server that hangs is left alone."""
-
-_REFUSALS: Final = (ResponseError, BusyLoadingError, AuthenticationError)
-"""What redis-py raises for a reply that is an error; the others are no replies."""
 
 
 class CommandRunner(ABC):
@@ -70,8 +65,8 @@ class Connection(CommandRunner):
         self._is_node = is_node
         self._is_encrypted = url.is_encrypted
         self._turns = anyio.Semaphore(connections, fast_acquire=True)
-        self._idle: list[AbstractConnection] = []
-        self._made: dict[AbstractConnection, None] = {}
+        self._idle: list[RedisWire] = []
+        self._made: dict[RedisWire, None] = {}
         self._is_closed = False
 
     async def exchange(self, commands: Sequence[Command]) -> list[object]:
@@ -80,20 +75,19 @@ class Connection(CommandRunner):
         A reply that is an error is returned as a `LayerError`, one that did not come as
         `ConnectionLost`. Raises either when nothing was sent at all.
         """
-        packed = [_packed(command) for command in commands]
+        requests = [packed(command) for command in commands]
+        patience = self.timeout + sum(map(len, requests)) / SLOWEST_LINK
+        until = _now() + patience
         replies: list[object] = []
-        sent = False
+        wire = await self._lent(until)
         try:
-            with anyio.fail_after(self.timeout + sum(map(len, packed)) / SLOWEST_LINK):
-                async with self._turns, self._lent() as connection:
-                    sent = True
-                    await self.talk(connection, packed, replies)
+            await self._talk(wire, requests, replies, until)
         except (RedisError, OSError) as error:
-            meaning = self.translated(error)
-            if not sent:
-                raise meaning from error
-            replies += [meaning] * (len(commands) - len(replies))
+            replies += [self.translated(error)] * (len(commands) - len(replies))
         finally:
+            # Also one that was lost: the others may be, too, so the next request connects anew.
+            self._idle.append(wire)
+            self._turns.release()
             if self._is_closed:
                 # A feed that is left after its layer connects anew, and nobody else would close.
                 await self._disconnect()
@@ -123,62 +117,55 @@ class Connection(CommandRunner):
         with anyio.move_on_after(CLOSE_WITHIN, shield=True), suppress(RedisError, OSError):
             await self.client.aclose(close_connection_pool=True)
 
-    async def opened(self, first: Sequence[Command]) -> tuple[AbstractConnection, list[object]]:
+    async def opened(self, first: Sequence[Command]) -> tuple[RedisWire, list[object]]:
         """Return a connection for the caller alone, and the replies to his `first` commands.
 
         Raises `LayerError` if the server cannot be reached, refuses us, or does not serve now;
         what it has against one of the commands is a reply.
         """
-        connection = RedisUrl.new_connection(self.client)
-        replies: list[object] = []
-        try:
-            with anyio.fail_after(self.timeout):
-                await _connect(connection)
-                await self.talk(connection, [_packed(command) for command in first], replies)
-        except BaseException as error:
-            await close(connection)
-            if isinstance(error, RedisError | OSError):
-                raise self.translated(error) from error
-            raise
+        until = _now() + self.timeout
+        wire = await self._connected(until)
+        replies = await self._alone(wire, first, until)
         for reply in replies:
             if ends_connection(reply):
-                raise cast("LayerError", reply)  # `talk` has closed it
-        return connection, replies
-
-    async def talk(
-        self, connection: AbstractConnection, packed: list[bytes], replies: list[object]
-    ) -> None:
-        """Send commands and append their replies; what breaks meanwhile the caller has to close."""
-        await connection.send_packed_command(packed)
-        for _ in packed:
-            try:
-                # redis-py would hang up on a refusal to sign us in, with replies to come.
-                replies.append(
-                    cast("object", await connection.read_response(disconnect_on_error=False))
-                )
-            except _REFUSALS as error:
-                replies.append(self.translated(error))
-        if any(map(ends_connection, replies)):
-            # A demoted master answers for ever that it is one: look anew who is at the address.
-            await close(connection)
+                raise cast("LayerError", reply)  # `_talk` has closed it
+        return wire, replies
 
     async def talk_alone(
-        self, connection: AbstractConnection, commands: Sequence[Command], wait: float
+        self, wire: RedisWire, commands: Sequence[Command], wait: float
     ) -> list[object]:
         """Send `commands` over a connection of the caller's; the server may block for `wait`.
 
         Raises `ConnectionLost`. Whatever ends it before the last reply closes the connection.
         """
+        return await self._alone(wire, commands, _now() + self.timeout + wait)
+
+    async def _alone(
+        self, wire: RedisWire, commands: Sequence[Command], until: float
+    ) -> list[object]:
         replies: list[object] = []
         try:
-            with anyio.fail_after(self.timeout + wait):
-                await self.talk(connection, [_packed(command) for command in commands], replies)
-        except BaseException as error:
-            await close(connection)
-            if isinstance(error, RedisError | OSError):
-                raise self.translated(error) from error
-            raise
+            await self._talk(wire, [packed(command) for command in commands], replies, until)
+        except (RedisError, OSError) as error:
+            raise self.translated(error) from error
         return replies
+
+    async def _talk(
+        self, wire: RedisWire, requests: Sequence[bytes], replies: list[object], until: float
+    ) -> None:
+        """Send commands and append their replies; whatever breaks meanwhile closes `wire`."""
+        try:
+            await wire.ask(requests, replies, until)
+        except BaseException:
+            await wire.aclose()
+            raise
+        finally:
+            errors = [i for i, reply in enumerate(replies) if isinstance(reply, Exception)]
+            for i in errors:
+                replies[i] = self.translated(cast("Exception", replies[i]))
+        if any(ends_connection(replies[i]) for i in errors):
+            # A demoted master answers for ever that it is one: look anew who is at the address.
+            await wire.aclose()
 
     def translated(self, error: Exception) -> LayerError:
         """Return what `error` of redis-py means."""
@@ -194,56 +181,54 @@ class Connection(CommandRunner):
         """Return the error for a connection that broke or could not be made."""
         return lost(self.where, why)
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncGenerator[AbstractConnection]:
-        """Lend a connection; whatever goes wrong meanwhile closes it."""
-        connection = self._idle.pop() if self._idle else RedisUrl.new_connection(self.client)
-        self._made[connection] = None
+    async def _lent(self, until: float) -> RedisWire:
+        """Wait for a turn, and return a connection to use in it; raise `LayerError`."""
         try:
-            if not is_open(connection):
-                await close(connection)
-                await _connect(connection)
-            yield connection
+            self._turns.acquire_nowait()
+        except anyio.WouldBlock:
+            await self._turn(until)
+        try:
+            if self._idle:
+                wire = self._idle.pop()
+                if wire.is_open:
+                    return wire
+                await self._forget(wire)
+            wire = await self._connected(until)
         except BaseException:
-            await close(connection)
+            self._turns.release()
             raise
-        finally:
-            self._idle.append(connection)
+        self._made[wire] = None
+        return wire
+
+    async def _turn(self, until: float) -> None:
+        try:
+            with anyio.fail_after(until - _now()):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise self.translated(error) from error
+
+    async def _connected(self, until: float) -> RedisWire:
+        """Connect and sign in; raise `LayerError`, and nothing is left open."""
+        connection = RedisUrl.new_connection(self.client)
+        connect = cast("Callable[[], Awaitable[None]]", connection.connect)  # untyped in redis-py
+        try:
+            with anyio.fail_after(until - _now()):
+                await connect()
+            return RedisWire(connection)
+        except BaseException as error:
+            await close(connection)
+            if isinstance(error, RedisError | OSError):
+                raise self.translated(error) from error
+            raise
+
+    async def _forget(self, wire: RedisWire) -> None:
+        self._made.pop(wire, None)
+        await wire.aclose()
 
     async def _disconnect(self) -> None:
-        for connection in self._made:
-            await close(connection)
+        for wire in tuple(self._made):
+            await self._forget(wire)
 
 
-def is_open(connection: AbstractConnection) -> bool:
-    """Say whether `connection` is connected, and neither ended nor reset, as far as we know."""
-    reader = connection._reader  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return reader is not None and not reader.at_eof() and not transport_of(connection).is_closing()
-
-
-def transport_of(connection: AbstractConnection) -> asyncio.Transport:
-    """Return what `connection` writes to."""
-    # redis-py has no public name for it; it is called the same since 4.2, like the reader above.
-    writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    return cast("asyncio.Transport", writer.transport)
-
-
-async def close(connection: AbstractConnection) -> None:
-    """Close `connection` at once, without waiting for anybody. A no-op the second time."""
-    transport = transport_of(connection) if connection.is_connected else None
-    with anyio.CancelScope(shield=True):
-        await connection.disconnect(nowait=True)
-    if transport is not None and transport.get_extra_info("ssl_object") is not None:
-        transport.abort()  # else it stays open until the server has said good-bye, too
-
-
-async def _connect(connection: AbstractConnection) -> None:
-    connect = cast("Callable[[], Awaitable[None]]", connection.connect)  # untyped in redis-py
-    await connect()
-
-
-def _packed(words: Command) -> bytes:
-    """Return a command as the protocol has it: https://redis.io/docs/latest/develop/reference/protocol-spec."""
-    parts = [b"*%d\r\n" % len(words)]
-    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
-    return b"".join(parts)
+def _now() -> float:
+    return asyncio.get_running_loop().time()

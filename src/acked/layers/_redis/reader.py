@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from redis.asyncio.connection import AbstractConnection
-
-from acked.layers._redis.connection import Command, Connection, close
+from acked.layers._redis.connection import Command, Connection
 from acked.layers._redis.scripts import ScriptCall, run_scripts
+from acked.layers._redis.wire import RedisWire
 
 __all__ = ("Reader",)
 
@@ -17,7 +16,7 @@ class Reader:
         """Make a reader of the server that `home` returns when it is opened."""
         self._home = home
         self._link: Connection | None = None
-        self._connection: AbstractConnection | None = None
+        self._connection: RedisWire | None = None
         self._name: list[bytes] = []
 
     @property
@@ -25,26 +24,31 @@ class Reader:
         """Whether there is a connection; it may be a broken one that nobody has used yet."""
         return self._connection is not None
 
-    async def open(self) -> None:
+    async def open(self) -> RedisWire:
         """Connect; after that nothing is delivered to the connection that was open before."""
         link = await self._home()
         if link is not self._link:
             self._link, self._name = link, []  # the old name is another server's
-        self._connection, replies = await link.opened([*self._farewell(), (b"CLIENT", b"INFO")])
-        self._name = _client_name(replies[-1])
+        wire, replies = await link.opened([*self._farewell(), (b"CLIENT", b"INFO")])
+        self._connection, self._name = wire, _client_name(replies[-1])
+        return wire
 
     async def exchange(self, commands: Sequence[Command], wait: float = 0.0) -> list[object]:
         """Send `commands`, of which the server may block one for `wait` seconds.
 
         Raises `ConnectionLost`. If anything but the replies ends it, the connection is closed.
+        Where it is not open, for a reply has ended it, it is opened.
         """
-        assert self._link is not None  # noqa: S101 - the feed opens it first
-        assert self._connection is not None  # noqa: S101
+        wire = self._connection or await self.open()
+        assert self._link is not None  # noqa: S101 - it was opened
         try:
-            return await self._link.talk_alone(self._connection, commands, wait)
+            replies = await self._link.talk_alone(wire, commands, wait)
         except BaseException:
             self._connection = None
             raise
+        if not wire.is_open:
+            await self.close()
+        return replies
 
     async def run(self, calls: Sequence[ScriptCall]) -> list[object]:
         """Run scripts as `exchange` does commands."""
@@ -61,7 +65,7 @@ class Reader:
         """Close the connection at once, without waiting for anybody. A no-op the second time."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await close(connection)
+            await connection.aclose()
 
     def _farewell(self) -> list[Command]:
         """Return the command that ends our last connection at the server, if there was one.

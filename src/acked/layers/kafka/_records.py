@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import msgspec
 
 from acked.layers.kafka._partition import DeliveryToken, Partition
+from acked.layers.kafka._protocols import TopicPartition
 from acked.layers.kafka._repeated import as_mapping, as_pairs
 from acked.types import NO_HEADERS, Leased, Record
 
@@ -36,17 +37,7 @@ _FOREIGN: Final = "surrogateescape"
 
 
 class Fetched(Protocol):
-    """What aiokafka's `ConsumerRecord` is to us."""
-
-    @property
-    def topic(self) -> str:
-        """Return aiokafka's `topic`."""
-        ...
-
-    @property
-    def partition(self) -> int:
-        """Return aiokafka's `partition`."""
-        ...
+    """What aiokafka's `DefaultRecord` is to us: a record as it was parsed, see `_unpacking`."""
 
     @property
     def offset(self) -> int:
@@ -120,7 +111,7 @@ def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
     It runs for every record: what is as we write it takes no call of ours. And it empties
     `records`: each is freed while the processor still has it at hand.
     """
-    topic = partition.place.topic
+    place, topic = partition.place, partition.place.topic
     leased: list[Leased] = []
     # Neighbours have the same type mostly, and the same time where they were one request.
     known_kind, content_type, known_time, timestamp = b"", "", b"", 0.0
@@ -149,7 +140,7 @@ def leased_first(partition: Partition, records: list[Fetched]) -> list[Leased]:
             )
         except (ValueError, TypeError, AttributeError, msgspec.DecodeError):
             record = None
-        record = record or _odd(fetched)
+        record = record or _odd(place, fetched)
         leased.append(LeasedHere(record, DeliveryToken(partition, offset)))
     return leased
 
@@ -160,22 +151,22 @@ def _body(fetched: Fetched, content_type: str) -> bytes:
     return _NULLS.get(content_type, b"") if value is None else value
 
 
-def _odd(fetched: Fetched) -> Record:
+def _odd(place: TopicPartition, fetched: Fetched) -> Record:
     """Return what another client wrote, or of ours what is no UTF-8 or has no timestamp."""
-    headers, key = fetched.headers, fetched.key
+    topic, headers, key = place.topic, fetched.headers, fetched.key
     text = None if key is None else _string(key)
     timestamp = fetched.timestamp / 1000
     if [name for name, _ in headers[:3]] != [_ID, _CONTENT_TYPE, _TIMESTAMP]:
-        place = f"{fetched.topic}/{fetched.partition}/{fetched.offset}"
+        identity = f"{topic}/{place.partition}/{fetched.offset}"
         value = fetched.value or b""
-        return Record(fetched.topic, value, place, text, _mapping(headers), timestamp=timestamp)
-    (_, identity), (_, kind), (_, published), *others = headers
+        return Record(topic, value, identity, text, _mapping(headers), timestamp=timestamp)
+    (_, name), (_, kind), (_, published), *others = headers
     with suppress(ValueError, msgspec.DecodeError):  # a ValueError from msgspec 0.21 on
         timestamp = _number(published or b"")
     return Record(
-        fetched.topic,
+        topic,
         _body(fetched, _string(kind or b"")),
-        _string(identity or b""),
+        _string(name or b""),
         text,
         _mapping(others),
         _string(kind or b""),

@@ -9,10 +9,10 @@ import gzip
 import io
 import logging
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from types import FunctionType, MethodType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from acked.layers.kafka._protocols import ConsumerClient
 
@@ -27,6 +27,15 @@ CHUNK: Final = 1024 * 1024
 _MIB: Final = 1024 * 1024
 records_of: Final = cast("Any", import_module("aiokafka.record.memory_records")).MemoryRecords
 """aiokafka's own way to make batches of what it fetches."""
+if TYPE_CHECKING:
+
+    class _PartitionRecords:
+        _records_iterator: Iterator[object]
+
+        def __init__(self, *arguments: object) -> None: ...
+
+else:
+    _PartitionRecords = import_module("aiokafka.consumer.fetcher").PartitionRecords
 _FETCH: Final = "_proc_fetch_request"
 
 _LENGTH: Final = struct.Struct(">qi")
@@ -50,7 +59,7 @@ def fetch_with(consumer: ConsumerClient, records: Callable[[bytes], Any]) -> Non
     words: dict[str, Any] = {
         **original.__globals__,
         "MemoryRecords": bounded,
-        "PartitionRecords": _named(original.__globals__["PartitionRecords"]),
+        "PartitionRecords": BareRecords,
     }
     ours = FunctionType(original.__code__, words, _FETCH, original.__defaults__)
     setattr(fetcher, _FETCH, MethodType(ours, fetcher))
@@ -89,6 +98,24 @@ class BoundedRecords:
         return _NoRecords(batch)
 
 
+class BareRecords(_PartitionRecords):
+    """aiokafka's records of one partition in one fetch, as they were parsed.
+
+    It would make each a `ConsumerRecord`, which takes as long as all else that is done for it.
+    """
+
+    def __init__(self, place: Any, records: Any, *others: Any) -> None:
+        if isinstance(records, BoundedRecords):
+            records.place = f"{place.topic!r}, partition {place.partition}"
+        super().__init__(place, records, *others)
+
+    def __iter__(self) -> Any:
+        return self._records_iterator
+
+    def _consumer_record(self, _: object, record: Any) -> Any:
+        return record
+
+
 class _NoRecords:
     """A batch whose records nobody reads: where it begins and ends is known all the same."""
 
@@ -103,15 +130,6 @@ class _NoRecords:
 
     def __next__(self) -> Any:
         raise StopIteration
-
-
-def _named(original: Any) -> Callable[..., Any]:
-    def partition_records(place: Any, records: Any, *others: Any) -> Any:
-        if isinstance(records, BoundedRecords):
-            records.place = f"{place.topic!r}, partition {place.partition}"
-        return original(place, records, *others)
-
-    return partition_records
 
 
 def _too_large(fetched: bytes) -> list[bool]:

@@ -16,17 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self, TypeAlias, cast
 
+import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from acked.errors import LayerError
-from acked.layers._redis.connection import Connection, close, transport_of
-
-try:
-    import hiredis
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"{error.name} is not installed: pip install 'acked[redis]'", name=error.name
-    ) from error
+from acked.layers._redis.connection import Connection
+from acked.layers._redis.wire import packed, transport_of
 
 __all__ = ("NAMED", "PATTERN", "SHARDED", "Answered", "Kind", "PubSubConnection", "dial")
 
@@ -96,7 +91,7 @@ class PubSubConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._flush)
         word = kind + b"unsubscribe"
         self._unanswered.append(_Command(word, 1, _whatever))
-        self._unsent += _packed(word, name)
+        self._unsent += packed((word, name))
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -124,7 +119,7 @@ class PubSubConnection(asyncio.Protocol):
 
     def _send(self, kind: bytes, replies: int, answered: Answered, *words: bytes) -> None:
         self._unanswered.append(_Command(kind, replies, answered))
-        self._unsent += _packed(*words)
+        self._unsent += packed(words)
         self._flush()
 
     def _flush(self) -> None:
@@ -193,16 +188,11 @@ class PubSubConnection(asyncio.Protocol):
 
 async def dial(server: Connection, wire: PubSubConnection) -> PubSubConnection:
     """Connect `wire` to `server`; raise `LayerError`."""
-    connection, (pong,) = await server.opened([(b"PING",)])  # loading, or signed out?
+    opened, (pong,) = await server.opened([(b"PING",)])  # loading, or signed out?
     if isinstance(pong, LayerError):
-        await close(connection)
+        await opened.aclose()
         raise pong
-    return wire.take_over(connection)
-
-
-def _packed(*words: bytes) -> bytes:
-    written = b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
-    return b"*%d\r\n%b" % (len(words), written)
+    return wire.take_over(opened.connection)
 
 
 def _whatever(_: Exception | None) -> None:

@@ -23,6 +23,7 @@ __all__ = ("MAGIC", "packed", "unpacked")
 MAGIC: Final = b"\x00acked\x001"
 """What an envelope begins with: not the start of JSON, msgpack, UTF-8 text or a usual image."""
 
+UNKNOWN_CONTENT: Final = "application/octet-stream"
 LENGTH_BYTES: Final = 4
 HEAD_AT: Final = len(MAGIC) + LENGTH_BYTES
 
@@ -59,7 +60,7 @@ def unpacked(topic: str, payload: bytes, new_id: Callable[[], str]) -> Record:
         record = _opened(topic, payload, new_id)
         if record is not None:
             return record
-    return Record(topic, payload, new_id(), timestamp=time.time())
+    return Record(topic, payload, new_id(), None, NO_HEADERS, UNKNOWN_CONTENT, time.time())
 
 
 def _opened(topic: str, payload: bytes, new_id: Callable[[], str]) -> Record | None:

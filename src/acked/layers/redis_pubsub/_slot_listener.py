@@ -186,12 +186,13 @@ class SlotListener:
 
     def _deliver(self, words: Sequence[bytes]) -> None:
         """Pass on what the server said: the kind of message, a pattern's own name, and these."""
-        *_, channel, payload = words
         topic = self._topics.get((words[0], words[1]))
         if topic is None:
             return  # its last listener has left; the server does not know it yet
-        name = channel.decode("utf-8", "surrogateescape")
-        record = unpacked(name, payload, self._new_id)
+        name = topic.name
+        if topic.kind == PATTERN:
+            name = words[-2].decode("utf-8", "surrogateescape")
+        record = unpacked(name, words[-1], self._new_id)
         for listener, before in topic.listeners.items():
             if not (before and any(matches(name) for matches in before)):
                 listener.offer(record)

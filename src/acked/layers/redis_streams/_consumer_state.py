@@ -75,7 +75,8 @@ class ConsumerState:
         """Note that `tokens` are not ours any more."""
         for token in tokens:
             self.known.pop(token, None)
-            self.unconfirmed.pop(token, None)
+            if self.unconfirmed:
+                self.unconfirmed.pop(token, None)
 
     def was_settled(self, token: TokenOf, verb: Verb, now: float) -> bool:
         """Say whether `token`, not ours at `now`, was settled by a try that nobody answered.

@@ -216,6 +216,9 @@ class RedisStreamsFeed:
     ) -> None:
         """Decide what was tried before without an answer, and note what is ours no more."""
         seat = self._seat
+        if not seat.unconfirmed and replies.count(_CONFIRMED) == len(replies):
+            seat.forget(tokens)
+            return
         if seat.unconfirmed:
             for i, (settlement, token) in enumerate(zip(batch, tokens, strict=True)):
                 if replies[i] is _LOST and seat.was_settled(token, settlement.verb, began):
