@@ -1,4 +1,8 @@
-"""confluent-kafka: librdkafka's consumer, whose own threads fetch, in a loop that blocks."""
+"""confluent-kafka: librdkafka's consumer, whose own threads fetch, in a loop that blocks.
+
+The clock begins when it has its partition: by its first message it would have fetched a hundred
+thousand.
+"""
 
 import json
 import sys
@@ -22,7 +26,7 @@ def consumer_of(work: Work, group: str, **options: Any) -> Any:
             **options,
         }
     )
-    consumer.subscribe([work.topic])
+    consumer.subscribe([work.topic], on_assign=lambda *_: work.clock.begin())
     return consumer
 
 
