@@ -37,10 +37,9 @@ class Planner:
 
     def plan(self, batch: Sequence[Settlement], tokens: list[TokenOf]) -> Plan:
         """Return the calls that carry out `batch`, each with the positions of its members."""
-        first, count = tokens[0][0], len(batch)
-        if [one.verb for one in batch].count(Verb.ACK) == count:  # the usual: no loop of ours
-            if [topic for topic, _ in tokens].count(first) == count:
-                return list(self.calls(ACK, first, list(range(count)), tokens))
+        topics, verbs = {topic for topic, _ in tokens}, {one.verb for one in batch}
+        if verbs == {Verb.ACK} and len(topics) == 1:  # as a rule, and then no loop of ours
+            return list(self.calls(ACK, *topics, list(range(len(batch))), tokens))
         acks: defaultdict[str, list[int]] = defaultdict(list)
         nacks: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         plan: Plan = []
