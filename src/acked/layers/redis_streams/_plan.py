@@ -39,7 +39,7 @@ class Planner:
         """Return the calls that carry out `batch`, each with the positions of its members."""
         topics, verbs = {topic for topic, _ in tokens}, {one.verb for one in batch}
         if verbs == {Verb.ACK} and len(topics) == 1:  # as a rule, and then no loop of ours
-            return list(self.calls(ACK, *topics, list(range(len(batch))), tokens))
+            return list(self.calls(ACK, topics.pop(), list(range(len(batch))), tokens))
         acks: defaultdict[str, list[int]] = defaultdict(list)
         nacks: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         plan: Plan = []
