@@ -139,7 +139,7 @@ def test_a_url_names_the_server_and_the_options() -> None:
         ("redis-pubsub://h?socket_timeout=5", "unknown option 'socket_timeout'"),
         ("redis-pubsub://h?heartbeat=often", "'heartbeat' must be a number"),
         ("redis-pubsub://h?heartbeat=0", "above 0"),
-        ("redis-pubsub://h?on_loss=ignore", "on_loss='ignore': choose"),
+        ("redis-pubsub://h?on_loss=ignore", "on_loss='ignore': say"),
         ("redis-pubsub://h/zero", "no number of a database"),
         ("http://h", "'http' is no scheme"),
         ("redis-pubsub://:hid/den@h", "percent-encode"),

@@ -54,7 +54,7 @@ except ImportError as _absent:
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -79,6 +79,7 @@ from acked.layers._postgres.server import (
 )
 from acked.layers._postgres.tls import TLS_OPTIONS
 from acked.layers._postgres.transactions import require_transaction
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import HIDDEN, number, url_options, whole_number
 from acked.layers.postgres_notify._envelope import (
@@ -124,9 +125,6 @@ PASSED_ON: Final = frozenset(
         *("application_name", "target_session_attrs", "passfile"),
     }
 )
-
-OnLoss: TypeAlias = Literal["reconnect", "raise"]
-
 SHORTLY: Final = 1.0
 """Seconds that who publishes waits for those that shall hear again."""
 
@@ -165,8 +163,7 @@ class PostgresNotifyLayer:
         self._server = PostgresServer(dsn, timeout, password)
         self._shown = self._server.address
         del dsn  # what follows may raise
-        if on_loss not in {"reconnect", "raise"}:
-            raise ConfigurationError(f"on_loss={on_loss!r}: say 'reconnect' or 'raise'")
+        self._reconnects = reconnects(on_loss)
         if pool_size < 1:
             raise ConfigurationError(f"pool_size={pool_size}: needs to be at least 1")
         seconds = {"heartbeat": heartbeat, "timeout": timeout}
@@ -177,7 +174,6 @@ class PostgresNotifyLayer:
         self._pool_size = pool_size
         self._heartbeat = heartbeat
         self._patience = reconnect_timeout
-        self._on_loss = on_loss
         self._bare = bare
         self._pool = LendingPool(self._server, pool_size)
 
@@ -216,7 +212,7 @@ class PostgresNotifyLayer:
             self._pool,
             heartbeat=self._heartbeat,
             patience=self._patience,
-            reconnects=self._on_loss == "reconnect",
+            reconnects=self._reconnects,
         )
         return self
 

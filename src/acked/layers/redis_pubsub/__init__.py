@@ -44,7 +44,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from msgspec import structs
 
@@ -55,6 +55,7 @@ from acked.layers._redis.client_url import url_of
 from acked.layers._redis.connection import Command
 from acked.layers._redis.findings import findings_for_news, rights, transport
 from acked.layers._redis.urls import NOWHERE, read_url, readable
+from acked.layers._shared.reconnect import OnLoss, reconnects
 from acked.layers._shared.runtime import require_asyncio
 from acked.layers._shared.urls import number, switch
 from acked.layers.redis_pubsub._connection import NAMED, PATTERN, SHARDED
@@ -101,7 +102,7 @@ class RedisPubSubLayer:
         self,
         url: str = "redis://localhost:6379",
         *,
-        on_loss: Literal["reconnect", "raise"] = "reconnect",
+        on_loss: OnLoss = "reconnect",
         heartbeat: float = 10.0,
         timeout: float = 30.0,
         cluster: bool = False,
@@ -113,8 +114,7 @@ class RedisPubSubLayer:
         read = read_url(url)
         del url  # what follows may raise
         self._url = readable(read)
-        if on_loss not in {"reconnect", "raise"}:
-            raise ConfigurationError(f"on_loss={on_loss!r}: choose 'reconnect' or 'raise'")
+        self._reconnects = reconnects(on_loss)
         if heartbeat <= 0 or timeout <= 0:
             raise ConfigurationError("heartbeat= and timeout= need to be above 0 seconds")
         # The nodes of a cluster must not wait for one another.
@@ -122,7 +122,6 @@ class RedisPubSubLayer:
         self.capabilities: Final = structs.replace(
             CAPABILITIES, patterns=not sharded, coalesced_publish=coalesced
         )
-        self._reconnects = on_loss == "reconnect"
         self._heartbeat = heartbeat
         self._timeout = timeout
         self._is_cluster = cluster or sharded
@@ -147,7 +146,7 @@ class RedisPubSubLayer:
         del url  # what follows may raise
         plain = readable(read, OPTIONS)
         options = plain.options
-        on_loss = cast("Literal['reconnect', 'raise']", options.get("on_loss", "reconnect"))
+        on_loss = cast("OnLoss", options.get("on_loss", "reconnect"))
         return cls(
             plain.text,
             on_loss=on_loss,
