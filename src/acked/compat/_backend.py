@@ -9,7 +9,7 @@ import anyio.lowlevel
 from acked import ChannelClosed, ConfigurationError, Gap, GapCause, Stream
 from acked.compat._events import CAPACITY, OWNER, BaseEvent, EventReader, offer_again
 
-__all__ = ("Backend", "InMemory", "Late", "OwnBackend")
+__all__ = ("Backend", "InMemory", "Late", "OwnBackend", "inherits")
 
 Late: TypeAlias = Sequence[EventReader[Any]]
 """Who had no room for an event, and may have after a turn of the loop."""
@@ -57,10 +57,6 @@ class OwnBackend(Backend):
     put: Callable[[BaseEvent | Exception], Late]
     """Who takes events and errors: set after `connect`, else they wait for `next_published`."""
     _inbox: Stream[Any] | None = None
-
-    def is_ours(self, *methods: str) -> bool:
-        """Say whether no subclass overrides `methods`."""
-        return all(getattr(type(self), one) is getattr(OwnBackend, one) for one in methods)
 
     async def connect(self) -> None:
         """Connect; called before anything else."""
@@ -118,6 +114,12 @@ class OwnBackend(Backend):
     async def unsubscribe(self, *places: str, **named: Any) -> None:
         """Undo `subscribe`, for these or for all places of the same subscription."""
         await self._unlisten(*places, *[named[one] for one in named if one in NAMES])
+
+
+def inherits(backend: object, kind: type, *methods: str) -> bool:
+    """Say whether `backend` has `methods` of `kind`, and overrides none of them."""
+    theirs = type(backend)
+    return all(getattr(theirs, one, None) is getattr(kind, one) for one in methods)
 
 
 class InMemory(OwnBackend):

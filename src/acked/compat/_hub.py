@@ -12,21 +12,27 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import anyio
 
 from acked import AckedError, ChannelClosed, LayerError
-from acked.compat._backend import InMemory, Late, OwnBackend
+from acked.compat._backend import InMemory, Late, OwnBackend, inherits
 from acked.compat._events import OWNER, EventReader, offer_again
 
-__all__ = ("Hub",)
+__all__ = ("AT_ONCE", "Hub")
 
 logger = logging.getLogger("acked.compat")
 
 SHORTLY: Final = 1.0
 """Seconds that a publish waits for subscriptions to its place that are under way."""
+
+
+AT_ONCE: Final = nullcontext()
+"""What stands for locks and scopes where nothing waits: those would cost more than the rest."""
+WITHOUT_A_TURN: Final = ("connect", "disconnect", "subscribe", "unsubscribe")
 
 
 class _Place(set[EventReader[Any]]):
@@ -73,6 +79,11 @@ class Hub:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.disconnect()
 
+    @property
+    def _is_quick(self) -> bool:
+        """Whether the backend does all but publishing without a turn of the loop."""
+        return inherits(self._backend, InMemory, *WITHOUT_A_TURN)
+
     async def connect(self) -> None:
         """Connect, and listen from now on; a second call changes nothing.
 
@@ -82,10 +93,9 @@ class Hub:
             return
         backend = self._backend
         await backend.connect()
-        is_quick = isinstance(backend, InMemory) and backend.is_ours("subscribe", "unsubscribe")
-        self._at_once = backend if is_quick else None
+        self._at_once = backend if self._is_quick else None
         self._ended = None
-        if isinstance(backend, OwnBackend) and backend.is_ours("next_published"):
+        if inherits(backend, OwnBackend, "next_published"):
             backend.put = self._take
         else:
             self._listening = _Listening(self._ask_for_events)
@@ -100,7 +110,7 @@ class Hub:
         for reader in (one for place in self._subscribers.values() for one in place):
             reader.end(ChannelClosed("disconnected"))
         self._subscribers.clear()
-        with anyio.CancelScope(shield=True):
+        with AT_ONCE if self._at_once else anyio.CancelScope(shield=True):
             if listening is not None:
                 await listening.stop()
             await self._backend.disconnect()

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import cache
 from pkgutil import resolve_name
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import anyio
 from acked import AckedError, ConfigurationError, EncodeError, LayerError
 from acked.compat._backend import Backend
 from acked.compat._events import CAPACITY, BaseEvent, EventReader
-from acked.compat._hub import Hub
+from acked.compat._hub import AT_ONCE, Hub
 from acked.compat._source import OnLoss, Source, as_bytes
 
 __all__ = ("Broadcast", "Event", "Subscriber", "Unsubscribed")
@@ -127,12 +128,12 @@ class Broadcast(Hub):
 
     async def connect(self) -> None:
         """Connect; a second call changes nothing. Raises when the broker cannot be reached."""
-        async with self._turn:
+        async with AT_ONCE if self._is_quick else self._turn:
             await super().connect()
 
     async def disconnect(self) -> None:
         """Disconnect: `async for` of every subscriber ends, `get()` raises `Unsubscribed`."""
-        async with self._turn:
+        async with AT_ONCE if self._is_quick else self._turn:
             await super().disconnect()
 
     async def publish(self, channel: str, message: Any) -> None:
@@ -151,9 +152,12 @@ class Broadcast(Hub):
         return Subscriber(channel, self._capacity, self._join, self._part)
 
 
+_resolved: Final = cache(resolve_name)
+
+
 def _backend_of(url: str, on_loss: OnLoss) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in BACKENDS:
         raise ValueError(f"Unsupported backend: {scheme}")
     # Not before it is needed: each of them needs a driver, and most applications have but one.
-    return resolve_name(f"{__package__}.backends.{BACKENDS[scheme]}")(url, on_loss=on_loss)
+    return _resolved(f"{__package__}.backends.{BACKENDS[scheme]}")(url, on_loss=on_loss)
