@@ -5,11 +5,12 @@ import pytest
 import redis
 
 from acked import Channel, Start, fire_and_forget
-from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams import RedisStreamsLayer, RedisStreamsTail
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._scripts import DELAY, FREE
 from acked.types import Record
 from tests.layers.redis_cluster_kit import names
+from tests.layers.redis_pubsub_kit import Recorder, until
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
     GROUP,
@@ -275,3 +276,11 @@ async def test_many_delays_are_walked_past_in_few_requests(layer, oracle, topic)
         with anyio.fail_after(SOON):
             assert bodies(await feed.receive(1)) == ["now"]
         assert scripts_run(oracle) - before < 10
+
+
+async def test_who_reads_the_stream_as_a_log_sees_it_at_once(redis_broker, layer, topic) -> None:
+    """As the layer's page says."""
+    heard = Recorder()
+    async with RedisStreamsTail(redis_broker.url) as tail, tail.listen([topic], heard):
+        await layer.publish(records(topic, "later", delay=LONG))
+        await until(lambda: heard.told == [b"later"])
