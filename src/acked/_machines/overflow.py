@@ -11,7 +11,7 @@ Rules:
 """
 
 from collections import deque
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from acked.types import Gap, GapCause, Overflow
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 _OVERFLOW: Final = frozenset({GapCause.OVERFLOW})
 
 
-class _Gapped(NamedTuple, Generic[T]):
+class _Gapped(NamedTuple):
     """One that waits, and the gap before it: most have none, and wait as they are."""
 
-    item: T
+    item: Any
     gap: Gap
 
 
@@ -42,7 +42,7 @@ class BoundedBuffer(Generic[T]):
         self.failed: int = 0
         """Of these, the ones dropped by FAIL."""
         # No deque while nothing waits: an empty one has 760 bytes, and most buffers are empty.
-        self.items: deque[T | _Gapped[T]] | tuple[()] = ()
+        self.items: deque[T | _Gapped] | tuple[()] = ()
         """What waits, oldest first: to look at."""
         self._before_head: Gap | None = None  # what was dropped from the front
         self._after_tail: Gap | None = None  # what was dropped, or may be missing, at the end
