@@ -20,7 +20,7 @@ Command: TypeAlias = Sequence[bytes]
 
 _NOTHING: Final = object()
 # Its stub is that of a function of one word.
-_pack: Final = cast("Callable[[tuple[bytes, ...]], bytes]", hiredis.pack_command)
+_pack: Final = cast("Callable[[tuple[bytes, ...]], bytes]", cast("Any", hiredis).pack_command)
 
 
 class RedisWire(asyncio.Protocol):
