@@ -94,13 +94,13 @@ class Growth(msgspec.Struct):
         (folder / f"growth, {self.name}.json").write_bytes(text + b"\n")
 
 
-def grown(series: Series, layer: str, *, quick: bool, full: bool) -> Growth:
+def grown(series: Series, layer: str, rounds: int, *, quick: bool, full: bool) -> Growth:
     """Measure one series on a layer, each size in a process of its own."""
     sizes = series.sizes[:3] if quick else [*series.sizes, *(series.beyond if full else ())]
     costs: list[float] = []
     for size in sizes:
         found: list[float] = []
-        for _ in range(1 if quick else 3):
+        for _ in range(rounds):
             with place(f"{layer}://") as url:
                 found.append(_in_process(series, size, url))
         costs.append(min(found))
@@ -136,6 +136,7 @@ def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="series, by how they begin")
     parser.add_argument("--quick", action="store_true", help="three sizes, one round")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the least counts")
     parser.add_argument("--full", action="store_true", help="the largest sizes too")
     parser.add_argument(
         "--json", type=Path, metavar="FOLDER", help="write the figures there, and a picture"
@@ -149,7 +150,8 @@ def _main() -> None:
         print(json.dumps(1e6 * clock.seconds / units))
         return
     for series, layer in _asked_for(asked.names):
-        found = grown(series, layer, quick=asked.quick, full=asked.full)
+        rounds = 1 if asked.quick else asked.rounds
+        found = grown(series, layer, rounds, quick=asked.quick, full=asked.full)
         print(found.show(), flush=True)
         if asked.json is not None:
             found.write(asked.json)

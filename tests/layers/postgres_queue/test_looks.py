@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -12,7 +12,7 @@ from acked import Record, Start
 from acked.abc import AckFeed
 from acked.layers.postgres_queue import PostgresQueueLayer
 from acked.types import Leased, Outcome, Settlement, Verb
-from tests.layers.postgres_kit import fresh, until
+from tests.layers.postgres_kit import connected, fresh, until
 
 pytestmark = pytest.mark.anyio
 
@@ -126,3 +126,38 @@ async def test_a_lease_that_ends_is_looked_for_in_time(postgres_broker) -> None:
             assert [leased.record.id for leased in first] == ["2"]
             second = await received(feed)
             assert [(leased.record.id, leased.attempt) for leased in second] == [("1", 2)]
+
+
+UNTOLD = """
+select acked.publish(array[$1], array['id'], array[null], array[null], array['x/y'],
+    array[1.0::double precision], array[''::bytea], false)"""
+
+
+async def test_one_looks_for_all_that_wait_and_misses_nothing_that_nobody_tells_of(
+    postgres_broker,
+) -> None:
+    url, topics, every = postgres_broker.url, [fresh() for _ in range(MANY)], 0.25
+    async with PostgresQueueLayer(url, poll=every) as layer, connected(url) as oracle:
+        async with AsyncExitStack() as entered, anyio.create_task_group() as waiting:
+            got: list[str] = []
+
+            async def wait(topic: str) -> None:
+                consumed = layer.consume([topic], "g", in_flight=1, lease=30, start=Start.EARLIEST)
+                feed = await entered.enter_async_context(consumed)
+                got.extend(one.record.topic for one in await feed.receive(1))
+
+            for topic in topics:
+                waiting.start_soon(wait, topic)
+            with anyio.fail_after(30):
+                await until(lambda: layer._wakeups.is_live and len(layer._patrol._posts) == MANY)
+                looks, before = CountedLooks(layer), -MANY
+                while looks.count - before > SPARE:  # each by itself, they would always be 80
+                    before = looks.count
+                    await anyio.sleep(4 * every)
+                await oracle.execute(UNTOLD, topics[3])
+                await until(lambda: got == [topics[3]])
+                await oracle.execute("delete from acked.grp where topic = $1", topics[5])
+                await oracle.execute(UNTOLD, topics[5])
+                await until(lambda: len(got) == 2)
+            assert got == [topics[3], topics[5]]
+            waiting.cancel_scope.cancel()

@@ -27,8 +27,9 @@ settlement that comes after is LOST. When that clock is set forward, what is hel
 before its time; when it is set back, what waits for the end of a lease or of a delay waits for as
 much longer. Let the server's clock be slewed, not stepped. A nack (with or without a delay) and a
 lease that was taken away count as an attempt, a release does not. A dead letter is published in the
-transaction that gives up the original. Waiting consumers are woken by NOTIFY, within milliseconds,
-and look by themselves every `poll` seconds; where no notifications arrive, five times a second.
+transaction that gives up the original. Waiting consumers are woken by NOTIFY, within milliseconds;
+one look in `poll` seconds is for all of a layer, and each looks five times a second where no
+notifications arrive.
 
 **Loses messages when** — The database does: with `synchronous_commit=off` a crash of the server may
 undo what was accepted in the last second, and acks (then it is delivered again). Claims are never
@@ -82,6 +83,7 @@ from acked.layers.postgres_queue._browsing import QueueBrowser
 from acked.layers.postgres_queue._feed import PostgresQueueFeed
 from acked.layers.postgres_queue._findings import QueueSituation, queue_facts, queue_findings
 from acked.layers.postgres_queue._functions import QueueFunctions
+from acked.layers.postgres_queue._patrol import Patrol
 from acked.layers.postgres_queue._publishing import (
     not_published,
     not_taken,
@@ -185,12 +187,12 @@ class PostgresQueueLayer:
         self._server = server = PostgresServer(dsn, timeout, password, prepares=not pooled)
         self._migrates = migrate
         self._is_pooled = pooled
-        self._poll = poll
         # Apart, so that no burst of publishes keeps a lease from being renewed.
         self._publishing = LendingPool(server, pool_size)
         self._consuming = LendingPool(server, pool_size)
         self._functions = QueueFunctions(quoted(schema))
         self._store = QueueStore(server, self._consuming, self._functions)
+        self._patrol = Patrol(self._store, every=poll)
         self._browser = QueueBrowser(self._store, quoted(schema))
         self._wakeups: Wakeups | None = None
 
@@ -330,7 +332,7 @@ class PostgresQueueLayer:
         if not self._is_pooled:
             wakeups.listen()
         names = [*dict.fromkeys(topics)]
-        feed = PostgresQueueFeed(self._store, wakeups, names, group, poll=self._poll, **options)
+        feed = PostgresQueueFeed(self._store, wakeups, self._patrol, names, group, **options)
         try:
             await feed.join(start)
             yield feed

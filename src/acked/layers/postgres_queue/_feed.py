@@ -19,6 +19,7 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers.postgres_queue._holdings import Holdings
 from acked.layers.postgres_queue._life import FeedLife
 from acked.layers.postgres_queue._next_look import NextLook, Outlook
+from acked.layers.postgres_queue._patrol import Patrol
 from acked.layers.postgres_queue._records import leased_from, outlook_from
 from acked.layers.postgres_queue._settlements import arrays_of, replies_of, settle_plan
 from acked.layers.postgres_queue._store import CLAIM_BYTES, LISTENERS, QueueStore, new_number
@@ -53,18 +54,18 @@ class PostgresQueueFeed:
         self,
         store: QueueStore,
         wakeups: Wakeups,
+        patrol: Patrol,
         topics: Sequence[str],
         group: str,
         *,
         lease: float,
-        poll: float,
         in_key_order: bool = False,
     ) -> None:
         self.leased_at = 0.0
         """When the claim of the last batch was begun, by the system's clock."""
         self._store = store
         self._wakeups = wakeups
-        self._next_look = NextLook(wakeups, topics, poll=poll, in_key_order=in_key_order)
+        self._next_look = NextLook(wakeups, patrol, topics, in_key_order=in_key_order)
         self._topics = [*topics]
         self._group = group
         self._lease = lease
@@ -87,6 +88,7 @@ class PostgresQueueFeed:
             for one in self._topics
         }
         self._topic_of = found
+        self._next_look.guard(frozenset(found))
         await self._life.begin([*found])
 
     def lag(self) -> int | None:
@@ -164,8 +166,8 @@ class PostgresQueueFeed:
 
     async def leave(self) -> None:
         """Give back whatever is held; bounded in time, also under cancellation."""
-        self._next_look.end()
         with anyio.move_on_after(LEAVING, shield=True):
+            await self._next_look.end()
             await self._life.end()
             for task in tuple(self._returning):
                 await asyncio.wait([task])

@@ -43,6 +43,12 @@ class QueueFunctions:
             f"FROM {schema}.look($1, $2, $3, $4, $5, $6)"
         )
         self.look_in_order: Final = self.look.replace(".look(", ".look_in_order(")
+        self.in_need: Final = (
+            f"SELECT {schema}.groups_with_free($1::bigint[], 0, 9223372036854775807, 2147483647) "  # noqa: S608
+            f"|| {schema}.groups_overdue($1, {schema}.moment(), 2147483647) || ARRAY("
+            f"SELECT unnest($1) EXCEPT SELECT id FROM {schema}.grp WHERE name IS NOT NULL)"
+        )
+        """Of which groups something is free or due, and which are gone."""
         self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
         self.nack_unless_committed: Final = f"SELECT {schema}.nack_unless_committed($1, $2, $3, $4)"

@@ -1,15 +1,19 @@
 """When a consumer looks for messages again: it asks the server no more than there is to learn."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
+from acked.layers.postgres_queue._patrol import Patrol
 from acked.layers.postgres_queue._wakeups import Wakeups
 
 __all__ = ("NextLook", "Outlook")
 
 POLL_UNTOLD: Final = 0.2
 """Seconds between two looks of a consumer that waits while no notifications arrive."""
+
+GUARDED: Final = 60.0
+"""Seconds between two looks of one that is told of news, and that the patrol looks for."""
 
 AGAIN: Final = 0.005
 """Seconds after which a claim in order goes on that parked all it may, or met who settles."""
@@ -37,10 +41,10 @@ class NextLook:
     """
 
     def __init__(
-        self, wakeups: Wakeups, topics: Sequence[str], *, poll: float, in_key_order: bool
+        self, wakeups: Wakeups, patrol: Patrol, topics: Sequence[str], *, in_key_order: bool
     ) -> None:
         self._wakeups = wakeups
-        self._poll = poll
+        self._patrol = patrol
         self._in_key_order = in_key_order
         self._news = wakeups.news(topics)
         self._news.set()
@@ -67,10 +71,15 @@ class NextLook:
         else:
             self._news.set()
 
-    def end(self) -> None:
+    def guard(self, grps: Collection[int]) -> None:
+        """Let it be at once when the patrol sees something of `grps`, too."""
+        self._patrol.guard(self._news.set, grps)
+
+    async def end(self) -> None:
         """Be told of nothing more."""
         self._disarm()
         self._wakeups.forget(self._news)
+        await self._patrol.leave(self._news.set)
 
     def _disarm(self) -> None:
         if self._alarm is not None:
@@ -84,5 +93,5 @@ class NextLook:
             return 0.0
         if outlook.has_free and self._in_key_order:
             return AGAIN
-        most = self._poll if is_live else min(self._poll, POLL_UNTOLD)
+        most = max(GUARDED, self._patrol.every) if is_live else min(self._patrol.every, POLL_UNTOLD)
         return most if outlook.due is None else max(SOON, min(outlook.due, most))
