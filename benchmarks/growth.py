@@ -2,9 +2,11 @@
 
 A cost that grows faster than the work is a cliff that a benchmark of one size never sees. Each
 size is measured in a process of its own; a step is the cost at a size over that at the size
-before, mostly a tenth of it. Costs are of wall time; the least of the rounds counts, since a
-neighbour only ever adds. Steps beyond 1.5 are marked. Costs of bodies are for each kilobyte,
-where they are larger than one. The largest sizes take long: they are measured with `--full`.
+before, mostly a tenth of it. Costs are of wall time, or with `--cpu` of this process's processor,
+which neighbours disturb least, and which leaves the server out; the least of the rounds counts,
+since a neighbour only ever adds. Steps beyond 1.5 are marked. Costs of bodies are for each
+kilobyte, where they are larger than one. The largest sizes take long: they are measured with
+`--full`.
 """
 
 import argparse
@@ -66,6 +68,8 @@ class Growth(msgspec.Struct):
 
     what: str
     layer: str
+    clock: str
+    """Whose time: wall or cpu."""
     sizes: Sequence[int]
     costs: Sequence[float]
 
@@ -81,7 +85,7 @@ class Growth(msgspec.Struct):
 
     def show(self) -> str:
         """Return a line for each size, with the step to it."""
-        lines = [f"{self.name} (microseconds for each)"]
+        lines = [f"{self.name} (microseconds for each, {self.clock})"]
         for size, cost, step in zip(self.sizes, self.costs, [1.0, *self.steps], strict=True):
             mark = "  a cliff" if step > STEP else ""
             lines.append(f"  {size:>12,}  {cost:>10.2f}  {step:>6.2f} x{mark}")
@@ -94,7 +98,9 @@ class Growth(msgspec.Struct):
         (folder / f"growth, {self.name}.json").write_bytes(text + b"\n")
 
 
-def grown(series: Series, layer: str, rounds: int, *, quick: bool, full: bool) -> Growth:
+def grown(
+    series: Series, layer: str, rounds: int, clock: str, *, quick: bool, full: bool
+) -> Growth:
     """Measure one series on a layer, each size in a process of its own."""
     sizes = series.sizes[:3] if quick else [*series.sizes, *(series.beyond if full else ())]
     costs: list[float] = []
@@ -102,9 +108,9 @@ def grown(series: Series, layer: str, rounds: int, *, quick: bool, full: bool) -
         found: list[float] = []
         for _ in range(rounds):
             with place(f"{layer}://") as url:
-                found.append(_in_process(series, size, url))
+                found.append(_in_process(series, size, url)[clock])
         costs.append(min(found))
-    return Growth(series.what, layer, sizes, costs)
+    return Growth(series.what, layer, clock, sizes, costs)
 
 
 def draw(folder: Path) -> None:
@@ -116,13 +122,13 @@ def draw(folder: Path) -> None:
     (folder / PICTURE).write_text(picture({what: lines for what, lines in panels.items() if lines}))
 
 
-def _in_process(series: Series, size: int, url: str) -> float:
+def _in_process(series: Series, size: int, url: str) -> dict[str, float]:
     number = str(SERIES.index(series))
     command = [sys.executable, "-m", "benchmarks.growth", "--one", number, str(size), url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     if done.returncode:
         raise RuntimeError(f"{series.what}, {size} at {url}: {done.stderr[-3000:]}")
-    return float(json.loads(done.stdout.splitlines()[-1]))
+    return msgspec.json.decode(done.stdout.splitlines()[-1], type=dict[str, float])
 
 
 def _asked_for(names: Sequence[str]) -> Iterable[tuple[Series, str]]:
@@ -137,6 +143,7 @@ def _main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="series, by how they begin")
     parser.add_argument("--quick", action="store_true", help="three sizes, one round")
     parser.add_argument("--rounds", type=int, default=3, help="of which the least counts")
+    parser.add_argument("--cpu", action="store_const", const="cpu", default="wall", dest="clock")
     parser.add_argument("--full", action="store_true", help="the largest sizes too")
     parser.add_argument(
         "--json", type=Path, metavar="FOLDER", help="write the figures there, and a picture"
@@ -147,11 +154,11 @@ def _main() -> None:
         number, size, url = asked.one
         clock = Clock()
         units = asyncio.run(_measured(SERIES[int(number)].measured, url, int(size), clock))
-        print(json.dumps(1e6 * clock.seconds / units))
+        print(json.dumps({"wall": 1e6 * clock.seconds / units, "cpu": 1e6 * clock.cpu / units}))
         return
     for series, layer in _asked_for(asked.names):
         rounds = 1 if asked.quick else asked.rounds
-        found = grown(series, layer, rounds, quick=asked.quick, full=asked.full)
+        found = grown(series, layer, rounds, asked.clock, quick=asked.quick, full=asked.full)
         print(found.show(), flush=True)
         if asked.json is not None:
             found.write(asked.json)
