@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from acked.layers.memory_queue._group import GroupQueue
+from acked.layers.memory_queue._group import GroupQueue, RecordLease
 from acked.layers.memory_queue._topic_set import TopicSet
 from acked.types import Leased, Outcome, Receipt, Record, Settlement
 from tests.broken_layers.catalogue import broken
@@ -150,3 +150,61 @@ class WakesOneKindOfConsumer(Queue):
             queue.sets.clear()
             queue.sets.update(sets)
         return receipts
+
+
+@broken("test_a_priority_outlives_a_backoff_and_a_holder")
+class LosesThePriorityAtABackoff(Queue):
+    """A retry with a delay comes back behind all that has any priority.
+
+    https://github.com/OptimalBits/bull/issues/881
+    """
+
+    def settle_one(
+        self, feed: Feed, lease: RecordLease, settlement: Settlement, now: float
+    ) -> Outcome:
+        """Settle, and forget the priority of what is delayed."""
+        if settlement.delay > 0:
+            lease.kept.ahead = 0
+        return super().settle_one(feed, lease, settlement, now)
+
+
+@broken("test_a_priority_outlives_a_backoff_and_a_holder")
+class LosesThePriorityOfTheStalled(Queue):
+    """What a worker that died had held is rescued to the end of the queue.
+
+    https://github.com/OptimalBits/bull/issues/1925
+    """
+
+    def take(self, feed: Feed, limit: int) -> list[Leased]:
+        """Forget the priority of what is overdue."""
+        now = self._clock.time()
+        for lease in (one for other in self.feeds for one in other._held.values()):
+            if lease.until <= now:
+                lease.kept.ahead = 0
+        return super().take(feed, limit)
+
+
+@broken("test_each_of_a_batch_has_its_own_priority")
+class RanksABatchAsItsFirst(Queue):
+    """A priority is one of the request: a brother of `DelaysABatchAsItsFirst`.
+
+    https://github.com/iron-io/iron_mq_php/issues/71
+    """
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Publish with the priority of the first."""
+        return await super().publish(
+            [replace(one, priority=records[0].priority) for one in records]
+        )
+
+
+@broken("test_each_of_a_batch_has_its_own_end")
+class EndsABatchAsItsFirst(Queue):
+    """An end is one of the request: a brother of `DelaysABatchAsItsFirst`.
+
+    https://github.com/iron-io/iron_mq_php/issues/71
+    """
+
+    async def publish(self, records: Sequence[Record]) -> Sequence[Receipt]:
+        """Publish with the end of the first."""
+        return await super().publish([replace(one, expires=records[0].expires) for one in records])

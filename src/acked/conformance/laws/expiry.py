@@ -2,12 +2,14 @@
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from acked import AckSubscription, CapabilityError, Redelivery, VirtualClock
 from acked.conformance.harness import Harness
 from acked.conformance.law import law, soon
+from acked.conformance.laws.likeness import made
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
-from acked.conformance.laws.steps import DAY, LONG, ack_all, bodies, introduce, place, receive
+from acked.conformance.laws.steps import DAY, JSON, LONG, ack_all, bodies, introduce, place, receive
 
 __all__ = ("ExpiryLaws",)
 
@@ -31,6 +33,22 @@ class ExpiryLaws:
                 await expired(sub, 1)
                 assert (sub.statistics().delivered, sub.statistics().acked) == (2, 2)
             await nothing_is_owed(channel, topic, group)
+
+    @law("B13", "A8", needs=("publish_expiry", "batch_publish"))
+    async def test_each_of_a_batch_has_its_own_end(self, harness: Harness) -> None:
+        """B13, A8: beside what has none, in one publish."""
+        ends = (0.0, harness.lease / 2, harness.lease * 100)
+        async with place(harness) as here:
+            channel, topic, group = here
+            await introduce(channel, topic, group=group)
+            records = [
+                made(here, harness, body=body, content_type=JSON) for body in (b"0", b"1", b"2")
+            ]
+            ending = zip(records, ends, strict=True)
+            await channel.layer.publish([replace(one, expires=end) for one, end in ending])
+            await harness.pass_time(harness.lease)
+            async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+                assert bodies(await all_that_is_owed(channel, topic, sub)) == [0, 2]
 
     @law("B13", "B5", needs=("publish_expiry", "groups"))
     async def test_it_expires_in_each_group_also_in_one_to_come(self, harness: Harness) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from acked import AckSubscription, CapabilityError
 from acked.conformance.harness import Harness
 from acked.conformance.law import law
+from acked.conformance.laws.likeness import made
 from acked.conformance.laws.owed import nothing_is_owed
-from acked.conformance.laws.steps import LONG, introduce, place, receive
+from acked.conformance.laws.steps import JSON, LONG, introduce, lease, place, receive, silent
+from acked.types import Settlement, Verb
 
 __all__ = ("PriorityLaws",)
 
@@ -61,6 +64,39 @@ class PriorityLaws:
             async with channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as sub:
                 assert await in_turn(sub, 3) == ["high", "low", "low too"]
             await nothing_is_owed(channel, topic, group)
+
+    @law("B14", "C3", "C2", needs=("publish_priority", "nack_delay", "lease=timer", "competing"))
+    async def test_a_priority_outlives_a_backoff_and_a_holder(self, harness: Harness) -> None:
+        """B14, C3, C2: after a nack with a delay, and after a lease that ended."""
+        for way in ("backoff", "end"):
+            async with place(harness) as here:
+                channel, topic, group = here
+                await introduce(channel, topic, group=group)
+                for name, priority in ("low", 1), ("high", 7), ("low too", 1):
+                    await channel.publish(topic, name, priority=priority)
+                async with silent(here, harness, 1) as feed:
+                    (held,) = await lease(feed, 1)
+                    if way == "backoff":
+                        await feed.settle([Settlement(held.token, Verb.NACK, harness.lease / 4)])
+                    await harness.pass_time(harness.lease * (0.5 if way == "backoff" else 1.5))
+                    async with channel.subscribe(
+                        topic, group=group, in_flight=1, lease=LONG
+                    ) as sub:
+                        assert await in_turn(sub, 3) == ["high", "low", "low too"]
+                await nothing_is_owed(channel, topic, group)
+
+    @law("B14", "A8", needs=("publish_priority", "batch_publish"))
+    async def test_each_of_a_batch_has_its_own_priority(self, harness: Harness) -> None:
+        """B14, A8: in one publish."""
+        async with place(harness) as here:
+            channel, topic, group = here
+            await introduce(channel, topic, group=group)
+            records = [
+                made(here, harness, body=body, content_type=JSON) for body in (b"0", b"9", b"5")
+            ]
+            await channel.layer.publish([replace(one, priority=int(one.body)) for one in records])
+            async with channel.subscribe(topic, group=group, in_flight=1, lease=LONG) as sub:
+                assert await in_turn(sub, 3) == [9, 5, 0]
 
     @law("B14", needs=("publish_priority", "publish_delay"))
     async def test_what_was_delayed_has_its_priority_when_it_is_due(self, harness: Harness) -> None:

@@ -15,6 +15,7 @@ from acked.conformance.laws.likeness import made
 from acked.conformance.laws.owed import all_that_is_owed, nothing_is_owed
 from acked.conformance.laws.steps import (
     DAY,
+    JSON,
     LONG,
     ack_all,
     bodies,
@@ -105,10 +106,9 @@ class PublishingLaterLaws:
         async with place(harness) as here:
             channel, topic, group = here
             await introduce(channel, topic, group=group)
-            kind = "application/json"
             records = [
                 replace(
-                    made(here, harness, body=b'"%b"' % name.encode(), content_type=kind),
+                    made(here, harness, body=b'"%b"' % name.encode(), content_type=JSON),
                     delay=delay,
                 )
                 for name, delay in delays.items()

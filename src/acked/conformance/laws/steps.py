@@ -24,6 +24,7 @@ from acked.types import Leased
 
 __all__ = (
     "DAY",
+    "JSON",
     "LONG",
     "Place",
     "ack_all",
@@ -46,6 +47,7 @@ __all__ = (
 )
 
 DAY: Final = 86_400.0
+JSON: Final = "application/json"
 LONG: Final = 60.0
 """A lease that does not end while a law is tried."""
 
