@@ -5,7 +5,7 @@ import pytest
 import redis
 
 from acked import Channel, Start, fire_and_forget
-from acked.layers.redis_streams import RedisStreamsLayer, RedisStreamsTail
+from acked.layers.redis_streams import RedisStreamsLayer, RedisStreamsTail, _receiver
 from acked.layers.redis_streams._keys import group_keys
 from acked.layers.redis_streams._scripts import DELAY, FREE
 from acked.types import Record
@@ -80,6 +80,16 @@ async def test_it_comes_when_it_is_due_as_it_was_at_its_first_attempt(layer, ora
         assert is_due(oracle, str(receipt.position), 0.5)
         assert only.record == Record(topic, b"body", "id", "key", {"name": "value"}, "text/x", 1.5)
         assert (only.attempt, only.position) == (1, receipt.position)
+
+
+async def test_who_waits_is_woken_for_what_is_due_before_all_else(
+    layer, topic, monkeypatch
+) -> None:
+    monkeypatch.setattr(_receiver, "LONGEST_WAIT", LONG)  # without a wake-up it is too late
+    async with consuming(layer, topic) as feed:
+        await publish(layer, topic, "last", delay=LONG)
+        await publish(layer, topic, "first", delay=0.5)
+        assert bodies(await receive(feed, 1)) == ["first"]
 
 
 async def test_what_is_due_when_it_is_read_comes_at_once_within_the_limit(layer, oracle) -> None:
