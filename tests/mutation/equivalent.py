@@ -53,6 +53,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "layers/sqlite_queue/_claim Claim.__init__: self._bytes = 0 -> self._bytes = 1": (
         "a claim ends one byte earlier"
     ),
+    "layers/redis_streams/_records leased_first: if len(fields) == 8 and fields[::2] == names: -> "
+    "if len(fields) == 9 and fields[::2] == names:": "a shortcut: the long way comes to the same",
+    "layers/kafka/_reader PartitionReader._tell_if_long: now - partition.paused_since < PAUSED_LONG -> "
+    "(now - partition.paused_since <= PAUSED_LONG)": "no two readings of a clock are that equal",
     "layers/kafka/_unpacking _too_large: if length <= 0 or following > end: -> "
     "if length <= 1 or following > end:": "no batch is one byte long",
     "layers/kafka/_publisher KafkaPublisher.publish: loop.time() < given_up -> "

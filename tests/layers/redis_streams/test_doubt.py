@@ -8,6 +8,7 @@ import pytest
 from acked.clocks import SystemClock
 from acked.errors import ConnectionLost
 from acked.layers.redis_streams import RedisStreamsLayer
+from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.types import Leased, Record, Settlement, Verb
 from tests.layers.redis_streams.kit import (
     CONFIRMED,
@@ -38,6 +39,16 @@ def asked(held, verb, topic) -> list[Settlement]:
         letter = Record(topic + ".dead", b"x", "id")
         return [Settlement(one.token, Verb.REJECT, dead_letter=letter) for one in held]
     return settlements(held, verb)
+
+
+def test_what_nobody_answered_is_kept_until_its_lease_has_ended() -> None:
+    seat = ConsumerState(["t"], GROUP, "c", lease=30.0, on_trimmed=lambda _: None)
+    over, ours = ("t", b"1-0"), ("t", b"2-0")
+    seat.hold([over], seat.clock.time() - 1.0)
+    seat.hold([ours], seat.clock.time() + 600.0)
+    assert seat.overdue() == ()
+    seat.unconfirmed.update({over: Verb.ACK, ours: Verb.ACK})
+    assert seat.overdue() == [over]
 
 
 @pytest.mark.parametrize("verb", VERBS)
