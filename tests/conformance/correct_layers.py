@@ -71,7 +71,7 @@ class KeyOrdered(Claiming):
     def _interleaved(self, fresh: deque[Kept]) -> deque[Kept]:
         partitions: list[deque[Kept]] = [deque() for _ in range(PARTITIONS)]
         for kept in sorted(fresh, key=lambda one: one.number):
-            key = kept.record.key or kept.record.id
+            key = kept.record.id if kept.record.key is None else kept.record.key
             partitions[sum(key.encode()) % PARTITIONS].append(kept)
         merged: deque[Kept] = deque()
         while any(partitions):
