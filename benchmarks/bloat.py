@@ -197,12 +197,13 @@ def reported(samples: Sequence[Sample]) -> Report:
     for one in samples:
         report.add("the queue", Round(MICRO / one.cost, one.cost))
         report.add("one that is new", Round(MICRO / one.cost_of_new, one.cost_of_new))
-    tenth = max(1, len(samples) // 10)
+    some = max(1, len(samples) // 4)
     first, last = (
-        statistics.median(one.ratio for one in some) for some in (samples[:tenth], samples[-tenth:])
+        statistics.mean(one.ratio for one in quarter)
+        for quarter in (samples[:some], samples[-some:])
     )
     report.ratios["rate of the last minute / first"] = samples[0].ratio / samples[-1].ratio
-    report.ratios["rate of the last tenth / first"] = first / last
+    report.ratios["rate of the last quarter / first"] = first / last
     return report
 
 

@@ -53,6 +53,7 @@ class CountedSession:
         self.connection = connection
         self.functions = QueueFunctions(schema)
         self.cost = 0
+        self.compiled: list[str] = []
 
     async def begin(self) -> None:
         await self.connection.execute("load 'auto_explain'")
@@ -65,6 +66,7 @@ class CountedSession:
         found = await self.connection.fetch(statement, *arguments)
         await asyncio.sleep(0)  # the listener is called by the loop
         assert self.cost, "nothing was explained"
+        assert not self.compiled, "a plan of what is switched off"
         return found
 
     async def claim(self, grp: int, count: int, *, in_order: bool = False) -> list[PostgresLease]:
@@ -81,7 +83,10 @@ class CountedSession:
     def _told(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         head, _, plan = message.message.partition("plan:\n")
         if head.startswith("duration"):
-            self.cost += cost_of(json.loads(plan)["Plan"])
+            explained = json.loads(plan)
+            self.cost += cost_of(explained["Plan"])
+            if "JIT" in explained:
+                self.compiled.append(explained["Query Text"])
 
 
 def cost_of(plan: Mapping[str, Any]) -> int:
