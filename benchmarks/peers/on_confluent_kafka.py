@@ -18,7 +18,7 @@ BATCH = 500
 
 def consumer_of(work: Work, group: str, **options: Any) -> Any:
     """Return a consumer of the topic."""
-    consumer = import_module("confluent_kafka").Consumer(
+    consumer: Any = import_module("confluent_kafka").Consumer(
         {
             "bootstrap.servers": work.url.removeprefix("kafka://"),
             "group.id": group,
@@ -26,7 +26,11 @@ def consumer_of(work: Work, group: str, **options: Any) -> Any:
             **options,
         }
     )
-    consumer.subscribe([work.topic], on_assign=lambda *_: work.clock.begin())
+
+    def begin(*_: object) -> None:
+        work.clock.begin()
+
+    consumer.subscribe([work.topic], on_assign=begin)
     return consumer
 
 
