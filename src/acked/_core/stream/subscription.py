@@ -92,6 +92,8 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
                     except BaseException:
                         stream.wake_another()
                         raise
+                    if stream.buffer.items and self._to_raise is None:
+                        break  # as `_is_ready` would say
             message = self._next()
             if message is not None:
                 return message
@@ -160,12 +162,12 @@ class FireAndForgetSubscription(Subscription[Message[T]]):
         if self._to_raise is not None:
             error, self._to_raise = self._to_raise, None
             raise error
-        buffered = len(stream.buffer)
+        buffered = len(stream.buffer.items)
         if buffered >= count or (gaps and stream.buffer.pending_gap is not None):
             return True
         if not self._opened:
             raise ChannelClosed("this subscription is not open; use it within `async with`")
-        failure = stream.overflowed() or stream.failure
+        failure = stream.overflowed() if stream.buffer.failed else stream.failure
         if failure is None:
             return False
         if not buffered:
