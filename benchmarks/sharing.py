@@ -127,7 +127,7 @@ async def _drain(open_channel: Open, count: int) -> Round:
             for _ in range(count - 1):
                 await (await anext(sub)).ack()
         took, worked = time.perf_counter() - began, time.process_time() - cpu
-        return Round(count / took, 1e6 * worked / count)
+        return Round(count / took, cpu=1e6 * worked / count)
 
 
 async def _introduce(channels: list[Channel[AckLayer]], topic: Topic[bytes]) -> None:
