@@ -57,6 +57,8 @@ class RedisWire(asyncio.Protocol):
         """
         if not self.is_open:
             raise self._ended or _out_of_step()
+        if not requests:  # no reply would ever come
+            return
         loop = asyncio.get_running_loop()
         self._replies, self._wanted = replies, len(replies) + len(requests)
         self._answered = answered = loop.create_future()
