@@ -77,6 +77,7 @@ class Planner:
                 yield self._seat.call_for_all(ACK_TOGETHER, some, *words), members
 
     def same_for_all(self, script: Script, tokens: list[TokenOf], *arguments: bytes) -> Plan:
+        """Return the calls of one script for `tokens`, for each topic its own."""
         by_topic: defaultdict[str, list[int]] = defaultdict(list)
         for i, (topic, _) in enumerate(tokens):
             by_topic[topic].append(i)
@@ -93,6 +94,7 @@ class Planner:
         tokens: list[TokenOf],
         *arguments: bytes,
     ) -> Iterable[tuple[ScriptCall, list[int]]]:
+        """Give the calls of one script for those of a topic at the positions `members`."""
         for start in range(0, len(members), LARGEST_CALL):
             some = members[start : start + LARGEST_CALL]
             yield self._seat.call(script, topic, *arguments, *[tokens[i][1] for i in some]), some
