@@ -17,6 +17,15 @@ _RECORDS: Final = (
 )
 _PLACING: Final = ("double precision[]", "double precision[]", "smallint[]")
 _LEASES: Final = ("bigint[]", "bigint[]", "bigint[]")
+_LOOK: Final = (
+    "SELECT grp, seq, rank, attempt, failures, alone, published, id, key, headers, content_type, "
+    "body, expires <= due - $3 AS is_expired, due, waits FROM @schema.look($1, $2, $3, $4, $5, $6)"
+)
+_IN_NEED: Final = (
+    "SELECT @schema.groups_with_free($1::bigint[], 0, 9223372036854775807, 2147483647) "
+    "|| @schema.groups_overdue($1, @schema.moment(), 2147483647) "
+    "|| ARRAY(SELECT unnest($1) EXCEPT SELECT id FROM @schema.grp WHERE name IS NOT NULL)"
+)
 
 
 class QueueFunctions:
@@ -37,17 +46,9 @@ class QueueFunctions:
             f"{schema}.settle",
             (*_LEASES, "double precision[]", "integer[]", *_RECORDS, "boolean"),
         )
-        self.look: Final = (
-            "SELECT grp, seq, rank, attempt, failures, alone, published, id, key, headers, "  # noqa: S608
-            "content_type, body, expires <= due - $3 AS is_expired, due, waits "
-            f"FROM {schema}.look($1, $2, $3, $4, $5, $6)"
-        )
+        self.look: Final = _LOOK.replace("@schema", schema)
         self.look_in_order: Final = self.look.replace(".look(", ".look_in_order(")
-        self.in_need: Final = (
-            f"SELECT {schema}.groups_with_free($1::bigint[], 0, 9223372036854775807, 2147483647) "  # noqa: S608
-            f"|| {schema}.groups_overdue($1, {schema}.moment(), 2147483647) || ARRAY("
-            f"SELECT unnest($1) EXCEPT SELECT id FROM {schema}.grp WHERE name IS NOT NULL)"
-        )
+        self.in_need: Final = _IN_NEED.replace("@schema", schema)
         """Of which groups something is free or due, and which are gone."""
         self.keep_lanes: Final = f"SELECT {schema}.keep_lanes($1)"
         self.extend: Final = f"SELECT {schema}.extend($1, $2, $3, $4)"
