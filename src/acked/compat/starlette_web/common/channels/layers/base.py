@@ -21,7 +21,7 @@ __all__ = ("BaseChannelLayer", "SourceLayer", "configured")
 class BaseChannelLayer(Backend):
     """The methods of a layer. `Channel` asks for these, not for this class."""
 
-    REFUSAL = NotSupportedError
+    REFUSAL: ClassVar[type[Exception]] = NotSupportedError
     EVENT: ClassVar[Callable[[str, Any], Event]] = Event
 
     def __init__(self, **options: Any) -> None:
