@@ -49,7 +49,8 @@ async def asleep(
 
 async def everybody_waits() -> None:
     """Return when every task waits for something."""
-    with anyio.fail_after(soon()):
+    # Longer than for an answer: there may be thousands of messages to hand out one by one.
+    with anyio.fail_after(3 * soon()):
         await wait_all_tasks_blocked()
 
 
