@@ -78,20 +78,6 @@ async def test_nothing_is_left_of_a_cancelled_opening(postgres_broker, proxy) ->
     assert asyncio.all_tasks() == before
 
 
-async def test_who_listens_publishes_also_while_all_connections_that_publish_are_busy(
-    postgres_broker,
-) -> None:
-    """Over the connection that listens: what is published comes back in the same trip."""
-    topic = fresh()
-    layer = PostgresNotifyLayer(postgres_broker.url, pool_size=1, timeout=5.0)
-    async with Channel(layer) as channel, channel.subscribe(topic) as subscription:
-        await until(lambda: not layer._listening._turn.locked())
-        async with layer._pool.borrowed():
-            with anyio.fail_after(4.0):
-                await channel.publish(topic, "at once")
-                assert (await anext(subscription)).body == "at once"
-
-
 async def test_publishing_given_up_anywhere_leaves_those_who_listen_alone(postgres_broker) -> None:
     """No message is half published, and the connection that listens is not lost."""
     topic = fresh()

@@ -2,7 +2,6 @@
 
 **Semantics** — Fire-and-forget. One connection listens for all subscriptions of the layer; a pool
 of others publishes, each `publish` in a transaction of its own: all of its records or none. A
-single record goes over the one that listens while that is free: it comes back with the answer. A
 subscription is entered once the server has confirmed LISTEN. A topic is a channel of that name, in
 one database: a name has at most 63 bytes and case counts (a plain `NOTIFY Orders` goes to
 `orders`). A payload has at most 7999 bytes, of which about 50 are ours: id, time, and the content
@@ -242,12 +241,9 @@ class PostgresNotifyLayer:
         # Not several: of identical texts in one transaction PostgreSQL delivers one.
         bare = self._bare and len(records) == 1
         query, arguments = statement(records, pack_bare if bare else pack)
-        sent = alone = len(records) == 1
+        sent = False
         try:
             with self._server.translated():
-                if alone and await listening.execute(query, arguments, self._timeout):
-                    return
-                sent = False
                 async with self._pool.borrowed() as connection:
                     sent = True
                     await connection.execute(query, *arguments)

@@ -2,22 +2,19 @@
 
 Rules:
 
-1. One task, `_run`, does what listening needs: LISTEN, UNLISTEN, heartbeat, reconnecting.
+1. One task, `_run`, does everything on the connection: LISTEN, UNLISTEN, heartbeat, reconnecting.
    Subscribers only say what they want, in `_listeners`, and wait; so nobody's cancellation ever
-   interrupts that. No two statements meet on the connection: each has its `_turn`.
+   interrupts a statement, and no two statements meet on the connection.
 2. A topic is in `_confirmed` from the server's answer to LISTEN until just before UNLISTEN is
    sent, and both change together with the connection. A subscriber has entered when all of its
    topics were in there: at once, if others listen on them already.
 3. After a reconnect the connection counts as `_live` when everything wanted is confirmed; then
    all who had entered before are told of the gap. What arrives in between is part of that gap.
 4. A connection is dead when asyncpg says so, or when it leaves a heartbeat unanswered.
-5. Who publishes a single record may use the connection while nobody else does: the server hands
-   it to us with the answer, where from another session it would have to wake this one first.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final
 
 from acked.errors import ConnectionLost, LayerError
@@ -29,7 +26,6 @@ from acked.layers._postgres.server import (
     PostgresServer,
     close,
     dead_after,
-    unless_broken,
 )
 from acked.layers._shared.reconnect import NextTry
 from acked.layers.postgres_notify._arrivals import Arrivals
@@ -83,8 +79,6 @@ class ListenConnection:
         self._arrivals = Arrivals(self._pass_on)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-        """What those have who make a statement."""
 
     def topics(self) -> dict[str, int]:
         """Return the number of listeners of each topic."""
@@ -114,16 +108,6 @@ class ListenConnection:
         """After a loss, try to connect now and wait for that, `timeout` seconds at most."""
         if self._missed and self._listeners:
             await self._retry.hurry(timeout)
-
-    async def execute(self, query: str, arguments: Sequence[object], timeout: float) -> bool:
-        """Make a short statement if the connection is free; say whether that was done: rule 5."""
-        connection = self._live
-        if connection is None or self._turn.locked() or connection.is_closed():
-            return False
-        async with self._turn:
-            with dead_after(min(timeout, self._beat), connection), unless_broken(connection):
-                await connection.execute(query, *arguments)
-        return True
 
     async def aclose(self) -> None:
         """Close the connection and end the task."""
@@ -193,8 +177,7 @@ class ListenConnection:
         await self._compare(session)
         while not connection.is_closed():
             self._changed.clear()
-            async with self._turn:
-                await self._reconcile(connection)
+            await self._reconcile(connection)
             self._go_live(connection)
             try:
                 async with asyncio.timeout(self._beat):
@@ -207,9 +190,8 @@ class ListenConnection:
 
     async def _session(self, connection: Connection) -> PostgresSession:
         """Return the session of `connection`, which must have all our topics."""
-        async with self._turn:
-            with self._server.translated(), dead_after(self._beat, connection):
-                row = await connection.fetchrow(BEAT)
+        with self._server.translated(), dead_after(self._beat, connection):
+            row = await connection.fetchrow(BEAT)
         if row is None or not self._confirmed.issubset(row["topics"]):
             raise without_pooler(self._server.address)
         return PostgresSession(row["session"], row["started"])
