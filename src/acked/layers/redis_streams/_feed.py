@@ -47,7 +47,10 @@ class RedisStreamsFeed:
         together = way.together(seat.places)
         self._planner = Planner(seat, together)
         parts = [kind(way, seat, topics) for topics in together]
-        self._intake = parts[0] if len(parts) == 1 else MultiSlotReceiver(parts, seat, self.extend)
+        many = len(parts) > 1
+        self._intake = (
+            MultiSlotReceiver(parts, seat, self.extend, self.release) if many else parts[0]
+        )
 
     def __repr__(self) -> str:
         seat = self._seat

@@ -2,7 +2,8 @@
 
 Each intake reads in a task of its own, for seconds at most, whether or not anybody receives then.
 So cancelling `receive` interrupts nothing. What was read and not handed out yet waits here, leased;
-what has waited for half of its lease is handed out only if the server says that it still is ours.
+what has waited for half of its lease is handed out only if the server says that it still is ours,
+and what nobody comes for is given back: who has enough to do keeps nothing from others.
 
 A part that cannot be reached is no end of the others: it is told once, and tried again. Only when
 none works, or one has not for `LOST_FOR` seconds, does that end a `receive`.
@@ -12,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import anyio
 
@@ -26,6 +27,8 @@ __all__ = ("MultiSlotReceiver",)
 
 PAUSE: Final = 0.25
 """Seconds before an intake whose node could not be reached tries again."""
+UNSEEN_FOR: Final = 1.0
+"""Seconds for which what was read waits for somebody to receive it."""
 LOST_FOR: Final = 300.0
 """Seconds for which a part may be lost while others work: what the engine's own patience is."""
 
@@ -51,9 +54,12 @@ class MultiSlotReceiver:
         intakes: Sequence[Receiver],
         seat: ConsumerState,
         extend: Callable[[Sequence[Token], float], Awaitable[Sequence[Reply]]],
+        release: Callable[[Sequence[Token]], Awaitable[None]],
     ) -> None:
         self._seat = seat
-        self._extend = extend
+        self._extend, self._release = extend, release
+        self._is_receiving = False
+        self._giving_back: asyncio.Task[None] | None = None
         self._idle: dict[Receiver, float] = dict.fromkeys(intakes, 0.0)
         """Those that do not read, each with the pause before its next try."""
         self._reading: dict[asyncio.Task[list[_Found]], Receiver] = {}
@@ -64,6 +70,15 @@ class MultiSlotReceiver:
 
     async def receive(self, limit: int) -> Sequence[Leased]:
         """Do what `AckFeed.receive` promises."""
+        self._is_receiving = True
+        try:
+            return await self._received(limit)
+        finally:
+            self._is_receiving = False
+            if self._found:
+                self._has_read()
+
+    async def _received(self, limit: int) -> Sequence[Leased]:
         while True:
             self._collect()
             self._raise_if_lost()
@@ -74,11 +89,15 @@ class MultiSlotReceiver:
             for intake, pause in self._idle.items():
                 task = asyncio.get_running_loop().create_task(_look(intake, share, pause))
                 self._reading[task] = intake
+                task.add_done_callback(self._has_read)
             self._idle.clear()
             await asyncio.wait(self._reading, return_when=asyncio.FIRST_COMPLETED)
 
     async def leave(self) -> None:
         """Stop reading; what nobody has seen is not known any more, hence not charged for."""
+        if self._giving_back is not None:
+            self._giving_back.cancel()
+            await asyncio.wait([self._giving_back])
         for task in self._reading:
             task.cancel()
         if self._reading:
@@ -97,25 +116,48 @@ class MultiSlotReceiver:
         lost = min(self._lost.values(), key=lambda part: part.since, default=None)
         return None if lost is None else lost.error
 
+    def _has_read(self, _: object = None) -> None:
+        if not self._is_receiving and self._giving_back is None:
+            self._giving_back = asyncio.create_task(self._give_back(), name="acked: give back")
+
+    async def _give_back(self) -> None:
+        """Give back what was read for nobody, unless somebody comes for it."""
+        try:
+            await asyncio.sleep(UNSEEN_FOR)
+            if self._is_receiving:
+                return
+            for task in [task for task in self._reading if _went_well(task)]:
+                self._take(task)  # who receives next is told of the others
+            unseen = [one.token for _, one in self._found]
+            self._found.clear()
+            if unseen:
+                await self._release(unseen)
+        finally:
+            self._giving_back = None
+
     def _collect(self) -> None:
         """Take what was read meanwhile, and note which parts could not be."""
         for task in [task for task in self._reading if task.done()]:
-            intake = self._reading.pop(task)
-            self._idle[intake] = 0.0
-            if task.cancelled():
+            if task.cancelled() or _went_well(task):
+                self._take(task)
                 continue
-            error = task.exception()
-            if isinstance(error, LayerError) and error.may_pass:
-                self._idle[intake] = PAUSE
-                part = self._lost.setdefault(intake, _LostPart(anyio.current_time(), error))
-                part.error = error
-            elif error is not None:
-                raise error
-            else:
-                self._found.extend(task.result())
-                lost: _LostPart | None = self._lost.pop(intake, None)
-                if lost is not None and lost.is_told:
-                    logger.warning("receiving from all parts of the cluster again")
+            intake, error = self._reading.pop(task), task.exception()
+            self._idle[intake] = 0.0
+            if not isinstance(error, LayerError) or not error.may_pass:
+                raise cast("BaseException", error)
+            self._idle[intake] = PAUSE
+            part = self._lost.setdefault(intake, _LostPart(anyio.current_time(), error))
+            part.error = error
+
+    def _take(self, task: "asyncio.Task[list[_Found]]") -> None:
+        intake = self._reading.pop(task)
+        self._idle[intake] = 0.0
+        if task.cancelled():
+            return
+        self._found.extend(task.result())
+        lost = self._lost.pop(intake, None)
+        if lost is not None and lost.is_told:
+            logger.warning("receiving from all parts of the cluster again")
 
     def _raise_if_lost(self) -> None:
         """Raise why nothing works, or has not for too long; tell of the rest once."""
@@ -145,6 +187,10 @@ class MultiSlotReceiver:
         kept = [(m, one) for m, one in some if m >= late or one.token in held]
         self.leased_at = min((m for m, _ in kept if m >= late), default=now)
         return [one for _, one in kept]
+
+
+def _went_well(task: "asyncio.Task[list[_Found]]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 async def _look(intake: Receiver, limit: int, pause: float) -> list[_Found]:
