@@ -121,7 +121,7 @@ class PublishesWaitForTheRead(OneConnection):
         return await super().publish(records)
 
 
-@broken("test_a_delay_may_be_longer_than_a_day")
+@broken("test_what_is_handed_out_has_a_lease_that_holds")
 class ExtendsAfterTheRead(OneConnection):
     """Leases are extended over the connection of the reads.
 
