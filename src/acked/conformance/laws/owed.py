@@ -12,14 +12,21 @@ from typing import Any, Final
 import anyio
 from anyio import wait_all_tasks_blocked
 
-from acked import AckSubscription, Channel, Delivery, Start, Subscription
+from acked import AckSubscription, Channel, Delivery, Start, Subscription, VirtualClock
 from acked.abc import AckLayer
-from acked.conformance.harness import fresh
+from acked.conformance.harness import Harness, fresh
 from acked.conformance.law import soon
-from acked.conformance.laws.steps import LONG, ordered, receive
+from acked.conformance.laws.steps import DAY, LONG, Place, ack_all, ordered, receive
 from acked.types import Capabilities
 
-__all__ = ("SENTINEL", "all_that_is_owed", "asleep", "in_claimed_order", "nothing_is_owed")
+__all__ = (
+    "SENTINEL",
+    "all_that_is_owed",
+    "asleep",
+    "in_claimed_order",
+    "nothing_is_owed",
+    "one_comes_after",
+)
 
 VOLLEY: Final = 24
 """Sentinels with keys of their own: of three partitions each gets several."""
@@ -111,6 +118,21 @@ async def nothing_is_owed(
         owed = await all_that_is_owed(channel, topic, sub)
     came = [delivery.body for delivery in owed]
     assert came == [], f"came although nothing is owed: {came[:10]}"
+
+
+async def one_comes_after(harness: Harness, here: Place, delay: float) -> None:
+    """See that what is delayed by `delay`, days in seconds, is not owed yet, and comes then.
+
+    Where time is not virtual it is only seen not to come at once.
+    """
+    channel, topic, group = here
+    await nothing_is_owed(channel, topic, group)
+    if isinstance(harness.clock, VirtualClock):
+        await harness.stall(delay - DAY / 2)
+        await nothing_is_owed(channel, topic, group)
+        await harness.stall(DAY / 2 + 1)
+        async with channel.subscribe(topic, group=group, lease=LONG) as sub:
+            await ack_all(await receive(sub, 1))
 
 
 async def _each(
