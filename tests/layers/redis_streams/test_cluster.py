@@ -1,5 +1,7 @@
 """Redis Streams on a cluster of three masters: slots, kills, slots that move."""
 
+import asyncio
+
 import anyio
 import pytest
 import redis
@@ -52,6 +54,17 @@ async def test_topics_of_all_nodes_are_published_and_consumed_together(redis_clu
             assert await feed.settle(acks(got)) == [CONFIRMED] * len(got)
             assert [pending(oracle, topic) for topic in topics] == [{}] * len(topics)
             assert await feed.settle(nacks(got)) == [LOST] * len(got)
+
+
+async def test_a_consumer_that_has_left_runs_no_task(redis_cluster) -> None:
+    """Its parts read by themselves, and what they read for nobody is given back by one more."""
+    topics = names(redis_cluster)
+    async with layer_of(redis_cluster) as layer:
+        before = asyncio.all_tasks()
+        async with consuming(layer, *topics) as feed:
+            await layer.publish(records(topics[0], 1))
+            assert len(await receive(feed, 1)) == 1
+        assert asyncio.all_tasks() == before
 
 
 async def test_keys_beside_a_stream_are_in_its_slot(redis_cluster) -> None:

@@ -66,6 +66,8 @@ Run: TypeAlias = Callable[[Sequence[ScriptCall]], Awaitable[list[object]]]
 
 async def run_scripts(exchange: _Exchange, calls: Sequence[ScriptCall]) -> list[object]:
     """Run scripts by their digests, and by their sources where the server forgot them."""
+    if not calls:  # no connection is waited for
+        return []
     replies = await exchange([call.by_digest() for call in calls])
     unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
     if unknown:

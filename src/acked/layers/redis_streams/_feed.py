@@ -11,7 +11,6 @@ from acked.errors import ConnectionLost, LayerError
 from acked.layers._redis.client import Client
 from acked.layers._redis.connection import CLOSE_WITHIN
 from acked.layers._redis.errors import group_is_missing, says
-from acked.layers._redis.scripts import ScriptCall
 from acked.layers.redis_streams._consumer_state import ConsumerState
 from acked.layers.redis_streams._key_order import ReceiverInOrder
 from acked.layers.redis_streams._multi_slot import MultiSlotReceiver
@@ -47,9 +46,10 @@ class RedisStreamsFeed:
         together = way.together(seat.places)
         self._planner = Planner(seat, together)
         parts = [kind(way, seat, topics) for topics in together]
-        many = len(parts) > 1
         self._intake = (
-            MultiSlotReceiver(parts, seat, self.extend, self.release) if many else parts[0]
+            parts[0]
+            if len(parts) == 1
+            else MultiSlotReceiver(parts, seat, self.extend, self.release)
         )
 
     def __repr__(self) -> str:
@@ -96,9 +96,9 @@ class RedisStreamsFeed:
                 (member,) = members
                 replies[member] = await self._dead_letter_elsewhere(batch[member])
             else:
-                self._judge(call, members, reply, replies)
+                self._judge(call.keys[0], members, reply, replies)
         for (call, members), reply in zip(apart, await self._replies(apart), strict=True):
-            self._judge(call, members, reply, replies)
+            self._judge(call.keys[0], members, reply, replies)
         for i, settlement in enumerate(batch):
             if settlement.dead_letter is not None and not self._planner.fits(
                 settlement.dead_letter
@@ -119,7 +119,7 @@ class RedisStreamsFeed:
         if replies and all(isinstance(reply, ConnectionLost) for reply in replies):
             raise cast("ConnectionLost", replies[0])
         for (call, members), reply in zip(plan, replies, strict=True):
-            self._judge(call, members, reply, outcomes)
+            self._judge(call.keys[0], members, reply, outcomes)
         # What was lost to a settlement that nobody answered is still to be decided.
         open_ones = self._seat.unconfirmed
         pairs = [*zip(ours, outcomes, strict=True)]
@@ -133,7 +133,7 @@ class RedisStreamsFeed:
         plan = self._planner.same_for_all(REQUEUE, ours, b"0", b"-1")
         outcomes: list[Reply] = [_CONFIRMED] * len(tokens)
         for (call, members), reply in zip(plan, await self._replies(plan), strict=True):
-            self._judge(call, members, reply, outcomes)
+            self._judge(call.keys[0], members, reply, outcomes)
         pairs = zip(ours, outcomes, strict=True)
         self._seat.forget([one for one, was in pairs if isinstance(was, Outcome)])
 
@@ -170,7 +170,7 @@ class RedisStreamsFeed:
                 plan = self._planner.same_for_all(ACK, as_ours([settlement.token]))
                 replies: list[Reply] = [_CONFIRMED]
                 for (call, members), said in zip(plan, await self._replies(plan), strict=True):
-                    self._judge(call, members, said, replies)
+                    self._judge(call.keys[0], members, said, replies)
                 (reply,) = replies
         except LayerError as error:
             return error
@@ -184,14 +184,14 @@ class RedisStreamsFeed:
             return [error] * len(plan)
 
     def _judge(
-        self, call: ScriptCall, members: list[int], reply: object, replies: list[Reply]
+        self, stream: bytes, members: list[int], reply: object, replies: list[Reply]
     ) -> None:
-        """Write what `reply` says of the settlements at the positions `members`."""
+        """Write what `reply` says of the settlements in `stream`, at the positions `members`."""
         if not isinstance(reply, LayerError):
             lost, trimmed = cast("tuple[list[int], int]", reply)
             for position in lost:
                 replies[members[position - 1]] = _LOST
-            self._seat.note_trimmed(call.keys[0].decode(), trimmed)
+            self._seat.note_trimmed(stream.decode(), trimmed)
             return
         for member in members:
             replies[member] = _LOST if group_is_missing(reply) else reply
@@ -203,11 +203,10 @@ class RedisStreamsFeed:
         apart = Plan()
         by_topic = groupby(members, lambda i: tokens[i][0])
         for (topic, some), told in zip(by_topic, cast("Sequence[object]", reply), strict=True):
-            for call, of_topic in self._planner.calls(ACK, topic, [*some], tokens):
-                if told == 0:
-                    apart.append((call, of_topic))
-                else:
-                    self._judge(call, of_topic, told, replies)
+            if told == 0:
+                apart += self._planner.calls(ACK, topic, [*some], tokens)
+            else:
+                self._judge(self._seat.places[topic].stream, [*some], told, replies)
         return apart
 
     def _note(

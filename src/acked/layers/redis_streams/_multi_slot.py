@@ -95,13 +95,13 @@ class MultiSlotReceiver:
 
     async def leave(self) -> None:
         """Stop reading; what nobody has seen is not known any more, hence not charged for."""
-        if self._giving_back is not None:
-            self._giving_back.cancel()
-            await asyncio.wait([self._giving_back])
         for task in self._reading:
             task.cancel()
         if self._reading:
             await asyncio.wait(self._reading)
+        if self._giving_back is not None:  # the reads that ended just now began one, too
+            self._giving_back.cancel()
+            await asyncio.wait([self._giving_back])
         with suppress(Exception):  # we leave, whatever it is
             self._collect()
         self._seat.forget(as_ours([one.token for _, one in self._found]))
