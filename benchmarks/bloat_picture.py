@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
-from xml.sax.saxutils import escape
+
+from benchmarks.picture import text
 
 __all__ = ("picture",)
 
@@ -106,9 +107,3 @@ def panel(top: float, title: str, courses: Sequence[Course]) -> list[str]:
         ends.append(height)
         shapes.append(text(end + 6, height, f"{one.name} {one.values[-1]:,.0f}", kind))
     return shapes
-
-
-def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    """Return one line of text."""
-    named = f' class="{kind}"' if kind else ""
-    return f'<text{named} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'

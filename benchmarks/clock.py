@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
 
-__all__ = ("Clock", "Contender", "Work", "tell", "work_of")
+__all__ = ("Clock", "Contender", "Work", "play", "tell", "work_of")
 
 
 class Clock:
@@ -82,6 +83,11 @@ def tell(contender: Contender, work: Work) -> None:
     if waits := sorted(clock.waits):
         found |= {"p50": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100]}
     print(json.dumps(found))
+
+
+def play(ways: Mapping[str, Contender]) -> None:
+    """Do what the command line of a peer's program says: one of its `ways`, and the work."""
+    tell(ways[sys.argv[1]], work_of(sys.argv[2:]))
 
 
 def work_of(words: Sequence[str]) -> Work:

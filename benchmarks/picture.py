@@ -5,7 +5,7 @@ from math import ceil, floor, log10
 from typing import Final
 from xml.sax.saxutils import escape
 
-__all__ = ("Points", "picture")
+__all__ = ("Points", "picture", "text")
 
 Points = Sequence[tuple[float, float]]
 
@@ -47,13 +47,13 @@ def _panel(title: str, layers: Mapping[str, Points]) -> Iterator[str]:
     points = [point for line in layers.values() for point in line]
     across = _Axis([x for x, _ in points], LEFT, WIDTH - RIGHT)
     upward = _Axis([y for _, y in points], HEIGHT - BOTTOM, TOP)
-    yield _text(LEFT, 18, title, "title")
+    yield text(LEFT, 18, title, "title")
     for decade, x in across.decades():
         yield f'<line class="grid" x1="{x:g}" y1="{TOP}" x2="{x:g}" y2="{HEIGHT - BOTTOM}"/>'
-        yield _text(x, HEIGHT - BOTTOM + 16, _short(decade), anchor="middle")
+        yield text(x, HEIGHT - BOTTOM + 16, _short(decade), anchor="middle")
     for decade, y in upward.decades():
         yield f'<line class="grid" x1="{LEFT}" y1="{y:g}" x2="{WIDTH - RIGHT}" y2="{y:g}"/>'
-        yield _text(LEFT - 5, y + 4, _short(decade), anchor="end")
+        yield text(LEFT - 5, y + 4, _short(decade), anchor="end")
     others = iter(OTHERS)
     for at, (layer, line) in enumerate(layers.items()):
         colour = COLOURS.get(layer) or next(others)
@@ -91,6 +91,7 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
+    """Return one line of text."""
     named = f' class="{kind}"' if kind else ""
     return f'<text{named} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'

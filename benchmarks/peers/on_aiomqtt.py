@@ -1,12 +1,11 @@
 """aiomqtt: paho in asyncio, a session of MQTT 3.1.1 that is owed messages."""
 
 import json
-import sys
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import Countdown
 
 SESSION = "aiomqtt"
@@ -34,4 +33,4 @@ async def drained(work: Work) -> None:
 WAYS = {"drain": drained}
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -5,12 +5,11 @@ application would let it do.
 """
 
 import logging
-import sys
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import Countdown, bodies
 
 MANY = 64
@@ -61,4 +60,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

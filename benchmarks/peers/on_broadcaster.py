@@ -1,12 +1,11 @@
 """broadcaster: in memory a queue for each subscriber; over Redis its pub/sub, on redis-py 7."""
 
 import json
-import sys
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import fanned_out, heard, texts
 
 Broadcast: Any = import_module("broadcaster").Broadcast
@@ -39,4 +38,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -1,10 +1,9 @@
 """channels_redis: the layer of Django's channels on Redis pub/sub, one channel in one group."""
 
-import sys
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import bodies, heard
 
 
@@ -22,4 +21,4 @@ async def over_redis(work: Work) -> None:
 WAYS = {"redis": over_redis}
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -5,12 +5,11 @@ thousand.
 """
 
 import json
-import sys
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import Countdown
 
 BATCH = 500
@@ -60,4 +59,4 @@ async def by_batches(work: Work, size: int) -> None:
 WAYS = {"one": one_by_one, "500": partial(by_batches, size=BATCH)}
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

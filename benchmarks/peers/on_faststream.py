@@ -6,13 +6,12 @@ group takes seconds.
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import Countdown, bodies, shout, texts
 
 MANY = 64
@@ -110,4 +109,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -1,14 +1,13 @@
 """litestar's channels: the plugin in an application that serves nothing else."""
 
 import json
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import fanned_out, heard, texts
 
 PREFIX = "news"
@@ -63,4 +62,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -4,14 +4,13 @@ A consumer that waits polls within the server, every 100 ms by default.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import bodies
 
 MANY = 100
@@ -71,4 +70,4 @@ async def lone(work: Work) -> None:
 WAYS = {"many": partial(drained, size=MANY), "one": partial(drained, size=1), "lone": lone}
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -4,14 +4,13 @@ It has no batches of jobs: by 100 means a batch published, and a hundred jobs si
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import bodies
 
 MANY = 100
@@ -75,4 +74,4 @@ async def lone(work: Work) -> None:
 WAYS = {"many": partial(drained, size=MANY), "one": partial(drained, size=1), "lone": lone}
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)

@@ -1,13 +1,12 @@
 """starlette_web's channels, in memory and over Redis pub/sub."""
 
 import json
-import sys
 from functools import partial
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.clock import Work, tell, work_of
+from benchmarks.clock import Work, play
 from benchmarks.peers.reading import fanned_out, heard, texts
 
 Channel: Any = import_module("starlette_web.common.channels.base").Channel
@@ -45,4 +44,4 @@ WAYS = {
 }
 
 if __name__ == "__main__":
-    tell(WAYS[sys.argv[1]], work_of(sys.argv[2:]))
+    play(WAYS)
